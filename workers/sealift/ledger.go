@@ -74,7 +74,7 @@ to have got it.`,
 	return c
 }
 
-// heads shows where each partition is.
+// heads shows the last entry of each partition.
 func (v ledgerShow) heads(ctx context.Context) error {
 	logs, err := ledger.Logs(ctx, v.staging, v.cfg.Kafka.EventsTopic, v.cfg.Kafka.Incarnation)
 	if err != nil {
@@ -133,7 +133,7 @@ func (v ledgerShow) chain(ctx context.Context) error {
 	return nil
 }
 
-// orNoPartition is the error, or that the ledger has no such partition.
+// orNoPartition returns err or, if the ledger has no such partition, an error that says so.
 func (v ledgerShow) orNoPartition(ctx context.Context, err error) error {
 	if !errors.Is(err, ledger.ErrEmpty) && !errors.Is(err, ledger.ErrNotFound) {
 		return err
@@ -153,8 +153,8 @@ func (v ledgerShow) json(ctx context.Context, e *ledger.Entry) error {
 	}
 	return json.NewEncoder(v.out).Encode(struct {
 		*ledger.Entry
-		// Receipts are the destinations with a receipt, by index of the file; GivenUp
-		// are those of them that it was not delivered to.
+		// Receipts are the destinations that have a receipt, by index of the file. GivenUp are
+		// those of them to which the file was not delivered.
 		Receipts [][]string `json:"receipts"`
 		GivenUp  [][]string `json:"given_up"`
 	}{e, receipts, givenUp})
@@ -179,8 +179,8 @@ func (v ledgerShow) text(ctx context.Context, e *ledger.Entry) error {
 	return w.Flush()
 }
 
-// receipts returns which destinations have a receipt, for each file, and which of them it
-// was not delivered to.
+// receipts returns, for each file, the destinations that have a receipt, and those of them to which
+// the file was not delivered.
 func (v ledgerShow) receipts(ctx context.Context, e *ledger.Entry) (all, givenUp [][]string, err error) {
 	all, givenUp = make([][]string, len(e.Files)), make([][]string, len(e.Files))
 	for i := range all {
@@ -210,8 +210,8 @@ func (v ledgerShow) receipts(ctx context.Context, e *ledger.Entry) (all, givenUp
 	return all, givenUp, nil
 }
 
-// deliveredTo says how many of the destinations that are owed the file got it, and names the
-// others. The receipts are of what is closed, given up or not.
+// deliveredTo says how many of the destinations that are owed the file have got it, and names the
+// others. receipts includes the destinations for which the file was given up.
 func deliveredTo(f *ledger.File, receipts, givenUp []string) string {
 	if len(f.Owed) == 0 {
 		return "owed to nobody"

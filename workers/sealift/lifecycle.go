@@ -12,8 +12,8 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 )
 
-// drainBound is how long one role may take to end. The roles bound themselves
-// below it; a role that does not is left behind.
+// drainBound is how long one role may take to end. Roles limit themselves to less; the process does
+// not wait longer for one that exceeds it.
 const drainBound = 45 * time.Second
 
 // role is a long-running part of the process.
@@ -23,9 +23,9 @@ type role struct {
 	ready func(ctx context.Context) error
 }
 
-// runRoles runs the roles until ctx ends or one of them fails. Then they end
-// one after another in the given order, so that each finds those that it hands
-// its work to still running. It returns what the failed one returned.
+// runRoles runs the roles until ctx ends or one of them fails. Then it stops them one after another
+// in the given order, so that those that a role hands its work to still run while it drains. It
+// returns the error of the role that failed, and names those that did not end within bound.
 func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles ...role) error {
 	type running struct {
 		role
@@ -34,7 +34,7 @@ func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles 
 	}
 	var (
 		all           []running
-		group, failed = errgroup.WithContext(ctx) // failed: ctx ended or a role did
+		group, failed = errgroup.WithContext(ctx) // failed is done when ctx ends or a role fails
 	)
 	for _, r := range roles {
 		rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -70,7 +70,7 @@ func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles 
 			late = errors.Join(late, fmt.Errorf("stop %s: it did not end in %v", r.name, bound))
 		}
 	}
-	if late != nil { // a role that hangs would hold up Wait
+	if late != nil { // Wait would wait for the role that hangs
 		if ctx.Err() == nil {
 			late = errors.Join(context.Cause(failed), late)
 		}
@@ -79,9 +79,9 @@ func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles 
 	return group.Wait()
 }
 
-// await repeats probe until it succeeds, and tells phase, from the first try on,
-// what is waited for and which configuration key leads there. It returns ctx's error when ctx
-// ends, and an error of probe that permanent says yes to.
+// await probes d until it answers. Before the first try and after every failure it tells phase what
+// it waits for and which configuration key leads there. It returns ctx's error when ctx ends, and
+// the probe's error if that is permanent.
 func await(ctx context.Context, log *slog.Logger, d dependency, phase func(string)) error {
 	waiting := fmt.Sprintf("waiting for %s at %s (%s)", d.name, d.address, d.key)
 	phase(waiting)
@@ -118,9 +118,9 @@ type dependency struct {
 	address string // without secrets
 	key     string // the configuration key that leads there
 	probe   func(context.Context) error
-	// alive is the probe once it has started; nil: probe itself.
+	// alive is the probe for /readyz; nil means probe itself.
 	alive func(context.Context) error
-	// permanent tells errors that waiting does not mend; nil: none.
+	// permanent reports whether an error is one that waiting cannot fix; nil means that none is.
 	permanent func(error) bool
 }
 

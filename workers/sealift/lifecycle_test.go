@@ -15,7 +15,7 @@ import (
 
 var silent = slog.New(slog.DiscardHandler)
 
-// trace is what happened, in order.
+// trace records what happened, in order.
 type trace struct {
 	mu     sync.Mutex
 	events []string
@@ -27,7 +27,7 @@ func (t *trace) add(s string) {
 	t.events = append(t.events, s)
 }
 
-// draining is a role that takes a while to end.
+// draining returns a role that takes a second to end.
 func (t *trace) draining(name string) role {
 	return role{name: name, run: func(ctx context.Context) error {
 		t.add("start " + name)

@@ -1,8 +1,7 @@
-// Command sealift is the whole of Sealift in one binary: every long-running
-// role, the embedded system for trying it out, and the tools of operators and
-// customers. It is for people and for process managers. It parses arguments,
-// merges the configuration, handles signals and decides the exit code; what it
-// runs is in the packages below workers and pkg.
+// Command sealift is all of Sealift in one binary: every long-running role, the embedded system for
+// trying it out, and the tools of operators and customers. It is for people and for process
+// managers. It parses arguments, merges the configuration, handles signals and decides the exit
+// code. The mechanisms themselves are in the packages below workers and pkg.
 package main
 
 import (

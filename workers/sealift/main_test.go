@@ -23,16 +23,16 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// With the race detector, a process that ends sleeps for a second to see what
-	// its other goroutines do meanwhile. Hundreds of commands are run here; what
-	// they race about they have done by then. Scripts see this variable, too.
+	// With the race detector, a process sleeps for a second before it exits, in case its other
+	// goroutines race meanwhile. That is too long for the hundreds of commands run here, whose
+	// races happen earlier. Scripts inherit the variable.
 	if os.Getenv("GORACE") == "" {
 		_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
 	testscript.Main(m, map[string]func(){"sealift": main})
 }
 
-// scripts runs the scripts of a directory, as users see the binary.
+// scripts runs the scripts of a directory, which use the binary as users do.
 func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -58,7 +58,7 @@ func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 
 func TestScripts(t *testing.T) { scripts(t, "testdata/script", nil) }
 
-// Each of these scripts has a broker of its own.
+// Each of these scripts has its own broker.
 func TestScriptsWithKafka(t *testing.T) {
 	scripts(t, "testdata/kafka", func(env *testscript.Env) error {
 		k, err := embedded.StartKafka(embedded.KafkaConfig{Dir: t.TempDir(), Addr: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
@@ -144,7 +144,7 @@ func TestInterruptedCommandSaysSo(t *testing.T) {
 	require.Equal(t, "sealift: interrupted\n", stderr.String())
 }
 
-// TestInterruptedCommandSaysHowToGoOn: the id of what was begun is nowhere else.
+// TestInterruptedCommandSaysHowToGoOn: the id of the replay that was begun is printed nowhere else.
 func TestInterruptedCommandSaysHowToGoOn(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(interruptedError{os.Interrupt})

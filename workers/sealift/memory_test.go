@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAnAppenderCollectsEarly holds that only processes with an appender are tuned,
-// and that what the user sets stays.
+// TestAnAppenderCollectsEarly: only processes with an appender are tuned, and what the user sets is
+// kept.
 func TestAnAppenderCollectsEarly(t *testing.T) {
 	before := debug.SetGCPercent(100)
 	t.Cleanup(func() { debug.SetGCPercent(before) })

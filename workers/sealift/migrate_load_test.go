@@ -48,7 +48,7 @@ destinations:
 	data := t.TempDir()
 	args := []string{"--catalog", file}
 	for _, flag := range []string{"--http", "--s3", "--kafka", "--redis", "--admin"} {
-		args = append(args, flag, porttest.Free(t)) // the same after a kill
+		args = append(args, flag, porttest.Free(t)) // the same address after a kill
 	}
 	r := &loadRig{t: t, file: file, start: func() *devProcess { return startDev(t, data, args...) }}
 	r.dev = r.start()
@@ -61,7 +61,7 @@ destinations:
 	return r
 }
 
-// behind runs a copier whose catalog is as it is now, until stop is called.
+// behind runs a copier that keeps the present catalog, until stop is called.
 func (r *loadRig) behind() (stop func()) {
 	cfg, err := config.Load("", r.env, map[string]string{
 		"destinations.endpoint": r.dev.S3, "kafka.session_timeout": "10s", "copier.retry_tiers": "5s,30s,5m", "copier.spool_dir": r.t.TempDir(),
@@ -90,7 +90,7 @@ func (r *loadRig) behind() (stop func()) {
 
 // load sends events until stop is called.
 func (r *loadRig) load() (stop func()) {
-	dev := r.dev // its addresses stay the same
+	dev := r.dev // the addresses stay the same after a restart
 	ctx, cancel := context.WithCancel(context.Background())
 	var senders sync.WaitGroup
 	for source := range 4 {
@@ -106,7 +106,7 @@ func (r *loadRig) load() (stop func()) {
 	return sync.OnceFunc(func() { cancel(); senders.Wait() })
 }
 
-// receipts are those of the destination, by worker and role.
+// receipts counts the receipts by copier, bucket and role.
 func (r *loadRig) receipts() map[string]int {
 	out := map[string]int{}
 	staging := r.dev.bucket("sealift-staging", r.dev.S3Region)
@@ -129,7 +129,7 @@ func (r *loadRig) receipts() map[string]int {
 	return out
 }
 
-// eventually waits until there is a receipt of each of these.
+// eventually waits until there is a receipt of each of these kinds.
 func (r *loadRig) eventually(of ...string) {
 	require.Eventually(r.t, func() bool {
 		seen := r.receipts()
@@ -148,7 +148,7 @@ func (r *loadRig) migrate(args ...string) (int, string) {
 	return code, out.String()
 }
 
-// files are a bucket's objects without the test folder's.
+// files returns the objects of the buckets, except test files.
 func (r *loadRig) files(buckets ...string) iter.Seq2[check.Object, error] {
 	return func(yield func(check.Object, error) bool) {
 		for _, b := range buckets {
@@ -161,15 +161,15 @@ func (r *loadRig) files(buckets ...string) iter.Seq2[check.Object, error] {
 	}
 }
 
-// Under load, with a copier that follows, one that never does, and a kill -9 of
-// the first just after the switch: everything arrives, and nothing twice.
+// A migration under load loses and duplicates nothing, although one copier never follows the
+// catalog and the other is killed (-9) just after the switch.
 func TestMigrationUnderLoad(t *testing.T) {
 	for name, c := range map[string]struct {
 		args    []string
 		buckets []string
 		behind  string // receipts of the copier that does not follow
 		follows string
-		edit    [2]string // of the document, as it is said
+		edit    [2]string // of the document, as the output asks for: old and new text
 	}{
 		"to_a_role":         {[]string{"--role-arn", movedRole}, []string{"old-logs"}, "behind old-logs/", "follows old-logs/" + movedRole, [2]string{"bucket: old-logs}", "bucket: old-logs, role_arn: \"" + movedRole + "\"}"}},
 		"to_another_bucket": {[]string{"--bucket", "new-logs"}, []string{"old-logs", "new-logs"}, "behind old-logs/", "follows new-logs/", [2]string{"bucket: old-logs}", "bucket: new-logs}"}},
@@ -208,7 +208,7 @@ func TestMigrationUnderLoad(t *testing.T) {
 				require.Zero(t, each.Duplicated+each.Malformed+each.Misplaced, "%s: %v", b, each)
 			}
 			t.Logf("%d events acknowledged, receipts %v", report.Acknowledged, r.receipts())
-			if len(c.buckets) > 1 { // what came before is brought by the command that was printed
+			if len(c.buckets) > 1 { // the printed command brings what was delivered before
 				_, printed, _ := strings.Cut(said, "  sealift replay ")
 				args := strings.Fields(strings.TrimSuffix(strings.SplitN(printed, "\n", 2)[0], " --dry-run"))
 				var out bytes.Buffer

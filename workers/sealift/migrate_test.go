@@ -29,8 +29,8 @@ import (
 
 const movedRole = "arn:aws:iam::123456789012:role/moved"
 
-// moveRig is a fleet's services without its roles, and what they left: a
-// ledger, staged files, and receipts as of copiers that follow at once.
+// moveRig has the services of a fleet but no roles, and what these would have left: ledgers, staged
+// files, and receipts as if copiers followed the catalog at once.
 type moveRig struct {
 	t     *testing.T
 	stack *stack
@@ -45,7 +45,7 @@ func newMoveRig(t *testing.T) *moveRig {
 	t.Cleanup(func() { require.NoError(t, s.close()) })
 	cfg := config.Default()
 	s.configure(&cfg)
-	cfg.Kafka.Compression = "none" // each record is read a hundred times, with lz4's 4 MiB of buffers
+	cfg.Kafka.Compression = "none" // each record is read a hundred times, and lz4 takes 4 MiB of buffers each time
 	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
 	svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
 	require.NoError(t, err)
@@ -60,8 +60,8 @@ func newMoveRig(t *testing.T) *moveRig {
 	return r
 }
 
-// workspace is customer n: a classic destination, a role that it could be
-// moved to, and a delivered file. It returns the destination.
+// workspace sets up customer n: a classic destination, a role that it could be moved to, and a
+// delivered file. It returns the destination.
 func (r *moveRig) workspace(n int) catalog.Target {
 	ctx := r.t.Context()
 	id, bucket := fmt.Sprintf("ws_%016d", n), fmt.Sprintf("logs-%d", n)
@@ -72,7 +72,7 @@ func (r *moveRig) workspace(n int) catalog.Target {
 	require.NoError(r.t, r.stack.s3.PutRole(s3server.PutOnly(role, r.stack.s3.Operator(), id, bucket)))
 	require.NoError(r.t, (&catalogTopic{r.svc}).write(ctx, map[string][]byte{id: catalog.Encode(w)}))
 
-	// A ledger of its own, so that one does not have to walk the others'.
+	// Each customer has a ledger, so that commands do not have to walk the others'.
 	head := ledger.Entry{Version: ledger.EntryVersion, Kind: ledger.KindInit, Attempt: "a", Owner: "appender-1", Topic: r.svc.cfg.Kafka.EventsTopic,
 		Incarnation: strconv.Itoa(n), WrittenAt: time.Now().UnixMilli()}
 	require.NoError(r.t, ledger.NewChain(r.svc.staging, head.Log()).Append(ctx, &head))
@@ -118,8 +118,7 @@ func (r *moveRig) target(id string) catalog.Target {
 	return t
 }
 
-// migrate runs the command for customer n, and returns its exit code and all
-// that it said.
+// migrate runs the command for customer n, and returns its exit code and its output.
 func (r *moveRig) migrate(ctx context.Context, n int, args ...string) (int, string) {
 	var out bytes.Buffer
 	fixed := []string{"destinations", "migrate", "--endpoint", r.stack.s3URL, "--yes", "--set", "kafka.incarnation=" + strconv.Itoa(n)}
@@ -127,7 +126,7 @@ func (r *moveRig) migrate(ctx context.Context, n int, args ...string) (int, stri
 	return code, out.String()
 }
 
-// objects are the keys of a bucket.
+// objects returns the keys of a bucket.
 func (r *moveRig) objects(bucket string) []string {
 	infos, err := r.svc.bucket(catalog.Target{BucketName: bucket, Destination: catalog.Destination{Endpoint: r.stack.s3URL, Region: embeddedRegion}}, nil).List(r.t.Context(), "", "", 0)
 	require.NoError(r.t, err)
@@ -138,12 +137,11 @@ func (r *moveRig) objects(bucket string) []string {
 	return keys
 }
 
-// Whatever request it is that the command dies at, before it has its effect or
-// after, a second run brings the migration to its end; and the same of taking
-// it back.
+// Whichever request a migration dies at, before or after the request takes effect, a second run
+// completes it. The same is true of --abort.
 func TestMigrationIsInterruptedAnywhere(t *testing.T) {
 	r := newMoveRig(t)
-	n, taken := 0, false // taken back, without dying at so late a request
+	n, taken := 0, false // taken: --abort makes fewer requests, and has died at each of them
 	for request := 1; ; request++ {
 		for _, after := range []bool{false, true} {
 			n++
@@ -177,14 +175,14 @@ func TestMigrationIsInterruptedAnywhere(t *testing.T) {
 				require.Equal(t, placeOf(target), placeOf(r.target(target.ID)))
 			}
 			if !written {
-				break // after a request that reads is as before it
+				break // for a request that only reads, before and after are the same
 			}
 		}
 	}
 }
 
-// dieAt runs the command until its nth request, and tells whether it came to
-// that, and whether that request writes.
+// dieAt runs the command for customer n and cuts it off at the given request. It returns whether
+// the command made so many requests, and whether that request writes.
 func (r *moveRig) dieAt(request int, after bool, n int, args ...string) (died, writes bool) {
 	ctx, cancel := context.WithCancelCause(r.t.Context())
 	defer cancel(nil)
@@ -210,13 +208,13 @@ func (r *moveRig) dieAt(request int, after bool, n int, args ...string) (died, w
 	return true, put.Load()
 }
 
-// Two people move one destination at once: each step is taken by one, and who
-// loses is told.
+// If two people migrate one destination at the same time, each step is taken by one of them, and
+// the other is told.
 func TestTwoMoveADestination(t *testing.T) {
 	r := newMoveRig(t)
 	target := r.workspace(1)
 	role := movedRole + "-1"
-	// The other one is as far at every note of ours.
+	// The other one completes the migration just before our note of the test is written.
 	var once atomic.Bool
 	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
 		if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/migrations/") && strings.HasSuffix(q.URL.Path, "00001.json") && once.CompareAndSwap(false, true) {
@@ -233,8 +231,8 @@ func TestTwoMoveADestination(t *testing.T) {
 	require.Len(t, r.objects(target.BucketName), 1)
 }
 
-// Staging that is overloaded for a moment ends no migration, which reads it until
-// the first file has arrived.
+// A migration reads staging until the first file has arrived, and continues if staging is
+// overloaded for a moment.
 func TestMigrationReadsStagingAgain(t *testing.T) {
 	r := newMoveRig(t)
 	target := r.workspace(1)
@@ -258,8 +256,8 @@ func TestMigrationReadsStagingAgain(t *testing.T) {
 	require.True(t, failed["ledger"] && failed["migrations"] && failed["receipts"], "%v", failed)
 }
 
-// Where only the prefix changes, what is on its way may end below both: it is
-// waited for, and told if it does not end.
+// If only the prefix changes, a file in flight could arrive below both prefixes. The command waits
+// for it, and reports it if it does not arrive.
 func TestPrefixChangeWaitsForWhatIsOnItsWay(t *testing.T) {
 	r := newMoveRig(t)
 	target := r.workspace(1)
@@ -279,8 +277,8 @@ func TestPrefixChangeWaitsForWhatIsOnItsWay(t *testing.T) {
 	require.Contains(t, said, "1 file still in flight", "and so does taking it back")
 }
 
-// What was begun is taken back without STS, which tells who Sealift is; and the
-// hint where it is needed is one that the command knows.
+// A migration can be aborted while STS, which says who Sealift is, does not answer. Starting one
+// needs STS, and then the hint names a setting that the command has.
 func TestMigrationIsTakenBackWithoutSTS(t *testing.T) {
 	r := newMoveRig(t)
 	target := r.workspace(1)
@@ -303,7 +301,8 @@ func TestMigrationIsTakenBackWithoutSTS(t *testing.T) {
 	require.Contains(t, said, "the catalog says what it said before")
 }
 
-// A copier that does not read the catalog is named, and then it is not over.
+// If a copier does not follow the catalog, the command names it, and the migration is not
+// confirmed.
 func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
 	r := newMoveRig(t)
 	target := r.workspace(1)
@@ -316,18 +315,18 @@ func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, migration.Switched, log.Last().Step)
 
-	// It had its minute.
+	// Once it has been named, it is not granted another minute to follow.
 	r.redeliver(1, 2, delivery.Receipt{Worker: "deaf", At: log.Last().At + 1})
 	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
 	require.Equal(t, exitPartial, code, said)
 	require.Contains(t, said, "copier deaf still delivered the old way at")
 
-	// Restarted, it does so no more. What it did is not held against it again.
+	// After a restart it follows. What it delivered before is not held against it again.
 	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
 	require.Equal(t, exitOK, code, said)
 }
 
-// What was applied while somebody thought about the switch is kept.
+// Changes that are applied to the catalog between the start and the switch are kept.
 func TestMigrationKeepsWhatWasAppliedMeanwhile(t *testing.T) {
 	r := newMoveRig(t)
 	target := r.workspace(1)
@@ -354,7 +353,7 @@ func TestMigrationKeepsWhatWasAppliedMeanwhile(t *testing.T) {
 	require.Len(t, stored.Workspaces()[0].Sources, 2)
 }
 
-// A destination that works again has files that wait for it to be told.
+// `destinations check` says that files are parked for a destination that works again.
 func TestCheckTellsOfParkedFiles(t *testing.T) {
 	r := newMoveRig(t)
 	target := r.workspace(1)

@@ -13,12 +13,12 @@ import (
 	"github.com/sealift/sealift/pkg/check"
 )
 
-// withUmask is the binary as it is started by somebody with that umask.
+// withUmask returns a command that runs the binary with the umask.
 func withUmask(umask string, args ...string) *exec.Cmd {
 	return exec.Command("sh", append([]string{"-c", "umask " + umask + `; exec sealift "$@"`, "sh"}, args...)...)
 }
 
-// modes calls fn with everything below dir, and the directory itself.
+// modes calls fn with dir and everything below it, and returns the number of files.
 func modes(t *testing.T, dir string, fn func(path string, mode fs.FileMode)) (files int) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -38,9 +38,8 @@ func modes(t *testing.T, dir string, fn func(path string, mode fs.FileMode)) (fi
 	return files
 }
 
-// What the product keeps on a disk, events and keys, is for its user alone,
-// whatever the umask: log and spool, dedup and checkpoints, Kafka and S3.
-// Downloads are for whom the umask says.
+// Whatever the umask, only their user can read the events and keys that Sealift keeps on disk (log
+// and spool, dedup and checkpoints, Kafka and S3). For downloads the umask decides.
 func TestFilesAreForTheirUserAlone(t *testing.T) {
 	t.Parallel()
 	for umask, want := range map[string]struct{ file, dir fs.FileMode }{"000": {0o644, 0o755}, "077": {0o600, 0o700}} {

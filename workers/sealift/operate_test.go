@@ -23,10 +23,10 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Each of these scripts has Kafka, Redis and S3 of its own, and a ledger with
-// two files owed to ws_AAAAAAAAAAAAAAAA/one: the first was delivered, the
-// second is parked, with the script's file parked.json as its note if it has one, and
-// was delivered meanwhile if it has a file delivered.
+// Each of these scripts has its own Kafka, Redis and S3, and a ledger with two files owed to
+// ws_AAAAAAAAAAAAAAAA/one. The first was delivered. The second is parked, with the script's file
+// parked.json as its note, if there is one. If there is a file named delivered, the second was
+// delivered meanwhile.
 func TestScriptsWithLedger(t *testing.T) {
 	scripts(t, "testdata/operate", func(env *testscript.Env) error {
 		log := slog.New(slog.DiscardHandler)
@@ -60,8 +60,7 @@ func TestScriptsWithLedger(t *testing.T) {
 	})
 }
 
-// seedLetters puts three dead letters of two sources, and a last event of one,
-// into Kafka.
+// seedLetters writes three dead letters of two sources, and an event of one of them, to Kafka.
 func seedLetters(ctx context.Context, svc *services) error {
 	received := time.Date(2026, 11, 22, 14, 30, 0, 0, time.UTC)
 	found := stream.Record{Key: []byte("app"), Value: []byte("sEcReT"), Headers: []stream.Header{

@@ -14,22 +14,23 @@ import (
 	"github.com/sealift/sealift/workers/auditor"
 )
 
-// otherLedger is one that a command does not look at: of another incarnation, or
-// of another topic, as before kafka.incarnation or kafka.events_topic was changed.
+// otherLedger is a ledger that a command does not look at because its topic or incarnation is
+// another one, for instance from before kafka.events_topic or kafka.incarnation was changed.
 type otherLedger struct {
 	topic, incarnation string
 	logs               []ledger.Log
 	last               time.Time // when its newest entry was stored
 }
 
-// otherLedgers finds the ledgers in the staging bucket that are not that one.
+// otherLedgers finds the ledgers in the staging bucket, except the one of this topic and
+// incarnation.
 func otherLedgers(ctx context.Context, s *services, topic, incarnation string) ([]otherLedger, error) {
 	logs, err := ledger.Logs(ctx, s.staging, "", "")
 	if err != nil {
 		return nil, err
 	}
 	var others []otherLedger
-	for _, l := range logs { // in order
+	for _, l := range logs { // sorted, so partitions of a ledger are adjacent
 		switch n := len(others) - 1; {
 		case l.Topic == topic && l.Incarnation == incarnation:
 		case n >= 0 && others[n].topic == l.Topic && others[n].incarnation == l.Incarnation:
@@ -52,7 +53,7 @@ func otherLedgers(ctx context.Context, s *services, topic, incarnation string) (
 	return others, nil
 }
 
-// lastStored is when the newest entry of a ledger was stored.
+// lastStored returns when the newest entry of a partition's ledger was stored.
 func lastStored(ctx context.Context, staging objstore.Store, l ledger.Log) (time.Time, error) {
 	seq, err := ledger.NewChain(staging, l).HeadSeq(ctx)
 	if err != nil {
@@ -62,7 +63,7 @@ func lastStored(ctx context.Context, staging objstore.Store, l ledger.Log) (time
 	return info.LastModified, err
 }
 
-// set is the flags that make a command look at it.
+// set returns the flags that make a command look at this ledger; than is the configured topic.
 func (o otherLedger) set(than string) string {
 	flags := "--set kafka.incarnation=" + o.incarnation
 	if o.topic != than {
@@ -75,8 +76,7 @@ func (o otherLedger) String() string {
 	return fmt.Sprintf("topic %s, incarnation %s (%s, the last entry of %s)", o.topic, o.incarnation, progress.Things(int64(len(o.logs)), "partition"), o.last.UTC().Format(time.RFC3339))
 }
 
-// undelivered is how many files it still owes, counted by pairs of a file and a
-// destination.
+// undelivered returns how many files the ledger still owes, counted once for each destination.
 func (o otherLedger) undelivered(ctx context.Context, s *services) (files int64, err error) {
 	status, err := auditor.ReadStatus(ctx, auditor.StatusConfig{Topic: o.topic, Incarnation: o.incarnation}, s.staging, nil)
 	if err != nil {
@@ -88,12 +88,13 @@ func (o otherLedger) undelivered(ctx context.Context, s *services) (files int64,
 	return files, nil
 }
 
-// countingOthers is how long a command may take to count what other ledgers owe:
-// one that no audit has ever counted is read as a whole.
+// countingOthers limits how long a command counts what other ledgers owe: one that no audit has
+// counted must be read as a whole.
 const countingOthers = 20 * time.Second
 
-// noteOthers says which other ledgers still owe files: no report of that one tells
-// of them. That they cannot be looked at is a note as well; an error is the end of ctx.
+// noteOthers prints a note for each other ledger that still owes files, because the report of this
+// one does not mention them, and for what cannot be looked at. It returns an error only if ctx
+// ends.
 func noteOthers(ctx context.Context, a *app, s *services, topic, incarnation string) error {
 	counting, cancel := context.WithTimeout(ctx, countingOthers)
 	defer cancel()

@@ -22,8 +22,8 @@ import (
 	"github.com/sealift/sealift/workers/copier"
 )
 
-// newParkedCommand is the read side of redrive, under the name that one looks
-// for.
+// newParkedCommand returns the command that shows what redrive would retry, under the name that
+// people look for.
 func newParkedCommand(a *app) *cobra.Command {
 	var (
 		destination string
@@ -45,7 +45,7 @@ what to do. They stay owed; "sealift redrive" tries them again.`,
 				}
 				rows, err := listParked(c.Context(), s, destination)
 				if err != nil && len(rows) == 0 {
-					return err // and not that nothing is parked
+					return err // instead of saying that nothing is parked
 				}
 				if err == nil && len(rows) == 0 {
 					if err := knownDestination(c.Context(), s, destination); err != nil {
@@ -65,21 +65,21 @@ what to do. They stay owed; "sealift redrive" tries them again.`,
 	return c
 }
 
-// parkedSize is a cause with what its files hold, as the ledger says.
+// parkedSize is a row with the size of its files, according to the ledger.
 type parkedSize struct {
 	parkedRow
 	Records int64 `json:"records"`
 	Bytes   int64 `json:"bytes"` // compressed
 }
 
-// parkedFile is a parked file and the cause that it counts for.
+// parkedFile is a parked file and the row in which it is counted.
 type parkedFile struct {
 	of    *parkedSize
 	seq   int64
 	index int
 }
 
-// listParked sums up what is parked. With an error it is what could be read.
+// listParked sums up what is parked. With an error it returns what could be read.
 func listParked(ctx context.Context, s *services, destination string) ([]parkedSize, error) {
 	var (
 		causes = parkedTable{}
@@ -106,17 +106,16 @@ func listParked(ctx context.Context, s *services, destination string) ([]parkedS
 	return out, errors.Join(err, failed)
 }
 
-// sumParked adds what the files hold to their causes. The last audit noted it of
-// nearly all of them. Only for the others are ledger entries read, each once: an
-// entry names hundreds of files, and a hundred thousand entries may have one that
-// is parked.
+// sumParked adds the sizes of the files to their rows. The last audit noted nearly all of them.
+// Only for the others it reads ledger entries, each once: an entry names hundreds of files, and a
+// hundred thousand entries may have one that is parked.
 func sumParked(ctx context.Context, staging objstore.Store, files map[ledger.Log][]parkedFile) error {
-	var mu sync.Mutex // guards the causes and unknown
+	var mu sync.Mutex // guards the rows and unknown
 	unknown := map[entryOf][]parkedFile{}
 	logs := slices.Collect(maps.Keys(files))
 	job.SomeAtOnce(len(logs), job.AtOnce, func(i int) error {
 		l := logs[i]
-		debts, _ := auditor.ReadDebts(ctx, staging, l) // without them the entries are read
+		debts, _ := auditor.ReadDebts(ctx, staging, l) // without debts, the entries are read
 		mu.Lock()
 		defer mu.Unlock()
 		for _, f := range files[l] {
@@ -149,13 +148,13 @@ func sumParked(ctx context.Context, staging objstore.Store, files map[ledger.Log
 	})
 	for _, err := range errs {
 		if err != nil {
-			return err // one is enough: where staging is away all fail
+			return err // one is enough: if staging is down, all fail
 		}
 	}
 	return nil
 }
 
-// entryOf is an entry of a chain.
+// entryOf identifies an entry of a chain.
 type entryOf struct {
 	log ledger.Log
 	seq int64
@@ -169,7 +168,8 @@ func (p *parkedSize) add(records, bytes int64) {
 	p.Records, p.Bytes = p.Records+records, p.Bytes+bytes
 }
 
-// nothingParked is not all: who fixed a destination looks here for what failed.
+// nothingParked also says what happens to files that failed but are not parked: whoever has fixed a
+// destination looks for them here.
 const nothingParked = "nothing is parked; what failed is retried automatically (copier.retry_tiers), or sooner with: sealift audit --force"
 
 func printParked(out io.Writer, rows []parkedSize) error {

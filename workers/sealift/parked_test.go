@@ -22,8 +22,8 @@ type noJobs struct{}
 
 func (noJobs) Produce(context.Context, ...stream.Record) error { return nil }
 
-// What the last audit noted spares `sealift parked` the ledger: only entries that
-// came since are read, and each once.
+// `sealift parked` uses what the last audit noted, and reads only the ledger entries written since,
+// each once.
 func TestParkedReadsFewEntries(t *testing.T) {
 	staging, l := objstore.NewMemory("staging"), ledger.Log{Topic: "sealift.events", Incarnation: "1"}
 	head := ledgertest.Append(t, staging, ledgertest.Init(l, time.Now().Add(-time.Hour)))

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What OPERATING.md shows of a plan is what is printed.
+// `sealift plan` prints what OPERATING.md shows.
 func TestPlanIsAsDocumented(t *testing.T) {
 	text, err := os.ReadFile("OPERATING.md")
 	require.NoError(t, err)

@@ -21,23 +21,21 @@ import (
 type processOptions struct {
 	roles []string // in the order in which they stop
 	id    identity
-	// loaded, if set, is called when the catalog was read and before roles
-	// start.
+	// loaded, if set, is called after the catalog has been read and before roles start.
 	loaded func(context.Context, *services) error
-	// ready, if set, is called once, when every check passes.
+	// ready, if set, is called once, as soon as every check passes.
 	ready func(*process)
 }
 
-// process is what runs.
+// process is a running process: its services, its roles and its admin listener.
 type process struct {
 	*services
 	*assembly
 	admin *admin.Server
 }
 
-// runProcess runs roles until ctx ends or one fails; then it stops them in
-// order. Services that are away are waited for; what is wrong for good is an
-// error.
+// runProcess runs roles until ctx ends or one fails; then it stops them in order. It waits for
+// services that are down, and returns an error for what waiting cannot fix.
 func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *slog.Logger) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -45,7 +43,7 @@ func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *s
 	if err := bucketNamed(cfg, o.roles); err != nil {
 		return err
 	}
-	if slices.Contains(o.roles, collectorRole) { // before all that is waited for
+	if slices.Contains(o.roles, collectorRole) { // before waiting for services
 		if err := collectorCertificate(cfg, log); err != nil {
 			return err
 		}
@@ -74,7 +72,7 @@ func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *s
 }
 
 func (p *process) run(ctx context.Context, o processOptions) error {
-	// Why the roles do not run yet, for /readyz; nil: they do.
+	// Why the roles do not run yet, for /readyz; nil once they do.
 	var starting atomic.Pointer[string]
 	phase := func(text string) { starting.Store(&text) }
 	phase("starting")
@@ -120,7 +118,7 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	if err := p.complete(o.roles); err != nil {
 		return err
 	}
-	if o.loaded != nil { // which fills the catalog
+	if o.loaded != nil { // it may fill an empty catalog
 		if err := o.loaded(ctx, p.services); err != nil {
 			return stopped(ctx, err)
 		}
@@ -152,7 +150,7 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	}})...)
 }
 
-// stopped makes an end that was asked for during the start no error.
+// stopped returns err, or nil if ctx has ended: being stopped during the start is not an error.
 func stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil

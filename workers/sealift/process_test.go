@@ -36,12 +36,12 @@ func readyz(addr string) string {
 	return resp.Status + " " + string(b)
 }
 
-// testCredentials are anybody's.
+// testCredentials returns made-up credentials.
 func testCredentials(context.Context) (objstore.Credentials, error) {
 	return objstore.Credentials{AccessKeyID: "a", SecretAccessKey: secret.New("b")}, nil
 }
 
-// A broker that is away at the start is waited for, and said to be away.
+// A process waits for a broker that is down at the start, and /readyz says so.
 func TestProcessWaitsForKafka(t *testing.T) {
 	t.Parallel()
 	cfg := config.Default()
@@ -68,7 +68,7 @@ func TestProcessWaitsForKafka(t *testing.T) {
 	require.NoError(t, <-ended)
 }
 
-// What waiting does not mend ends the process.
+// A store that ignores If-None-Match ends the process, because waiting does not help.
 func TestProcessRefusesAStoreWithoutConditions(t *testing.T) {
 	objects := map[string][]byte{}
 	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -123,7 +123,7 @@ func TestProcessNamesWhatIsWrongInTheConfiguration(t *testing.T) {
 		cfg.Staging.Bucket = "acme-staging"
 		set(&cfg)
 		cfg.Kafka.Brokers = []string{nobody}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // else it waits for them
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // otherwise it would wait for the services
 		require.ErrorContains(t, runProcess(ctx, cfg, processOptions{roles: allRoles}, silent), key)
 		cancel()
 	}

@@ -67,7 +67,7 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 				}
 				done, err := r.Run(c.Context())
 				if err != nil && done.Found == 0 {
-					return err // and not that nothing is parked
+					return err // instead of saying that nothing is parked
 				}
 				if err == nil && done.Found == 0 {
 					if err := knownDestination(c.Context(), s, r.Destination); err != nil {
@@ -95,8 +95,8 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 	return c
 }
 
-// confirmSkip asks whether to give up what is parked now, and limits r to that: while the
-// question waits, more may be parked.
+// confirmSkip asks whether to give up the files that are parked now, and limits r to them: more may
+// be parked before the answer.
 func confirmSkip(ctx context.Context, a *app, r *copier.Redrive) error {
 	shown := map[string]bool{}
 	key := func(p delivery.Parked) string { return delivery.ParkedKey(p.Job.File, p.Job.Destination) }
@@ -114,9 +114,8 @@ func confirmSkip(ctx context.Context, a *app, r *copier.Redrive) error {
 	return err
 }
 
-// knownDestination is an error if the catalog can be read and names no such
-// WORKSPACE/NAME or WORKSPACE: where nothing is found, a typo must not look
-// like good news.
+// knownDestination returns an error if the catalog can be read and has no such WORKSPACE/NAME or
+// WORKSPACE. It is for when nothing was found: a typo must not look like good news.
 func knownDestination(ctx context.Context, s *services, name string) error {
 	if name == "" {
 		return nil
@@ -136,7 +135,7 @@ func knownDestination(ctx context.Context, s *services, name string) error {
 	return fmt.Errorf("--destination: nothing is known of %q, and the catalog has no such destination or workspace; `sealift catalog get` lists them", name)
 }
 
-// redriveResult is the JSON form.
+// redriveResult is the JSON form of the result.
 type redriveResult struct {
 	copier.Redriven
 	DryRun bool        `json:"dry_run"`
@@ -146,14 +145,15 @@ type redriveResult struct {
 // parkedRow sums up the files that are parked at one destination for one cause.
 type parkedRow struct {
 	Destination string    `json:"destination"`
-	Reason      string    `json:"reason,omitempty"` // a word for the cause; "": not noted
+	Reason      string    `json:"reason,omitempty"` // a word for the cause; "" if not noted
 	Cause       string    `json:"cause"`
 	Fix         string    `json:"fix"`
 	Files       int64     `json:"files"`
-	Since       time.Time `json:"since"` // the first failed try
+	Since       time.Time `json:"since"` // the first failed attempt
 }
 
-// parkedTable sums parked jobs up. It holds one row a cause, not a file.
+// parkedTable sums up parked jobs. It holds a row for each destination and cause, not for each
+// file.
 type parkedTable map[[2]string]parkedRow
 
 func (t parkedTable) add(p delivery.Parked) {
@@ -204,11 +204,11 @@ func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []
 	return err
 }
 
-// mostCauses is how many are printed: nobody reads more.
+// mostCauses limits how many causes are printed; nobody reads more.
 const mostCauses = 20
 
-// printCauses prints why files could not be delivered, and what to do; of very
-// many causes those of the most files.
+// printCauses prints why files could not be delivered, and what to do. If there are too many
+// causes, it prints those with the most files.
 func printCauses(out io.Writer, rows []parkedRow) error {
 	var more []parkedRow
 	if len(rows) > mostCauses {

@@ -82,7 +82,7 @@ type replayCommand struct {
 	all, dryRun, detach, asJSON bool
 }
 
-// read makes the order of the flags; wrong ones are usage errors.
+// read makes the order from the flags. If they are wrong, it returns a usage error.
 func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 	o := &v.order
 	selected := len(o.Sources)+len(o.Destinations)+len(v.offsets) > 0 || v.since != "" || v.until != ""
@@ -124,7 +124,7 @@ func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 	o.ID, o.CreatedAt, o.CreatedBy = replay.NewID(now), now.UnixMilli(), workerName("replay")
 	o.Topic, o.Incarnation = v.app.cfg.Kafka.EventsTopic, v.app.cfg.Kafka.Incarnation
 	named := *o
-	named.Destinations = slices.DeleteFunc(slices.Clone(o.Destinations), func(name string) bool { return !strings.Contains(name, "/") }) // the catalog has the others' ids
+	named.Destinations = slices.DeleteFunc(slices.Clone(o.Destinations), func(name string) bool { return !strings.Contains(name, "/") }) // the ids of the others are in the catalog
 	if err := named.Validate(); err != nil {
 		return usage(err.Error())
 	}
@@ -189,7 +189,7 @@ func (v *replayCommand) run(ctx context.Context) error {
 	return v.carryOut(ctx, r, o)
 }
 
-// unknownSource is an error if the catalog does not know a source that is asked for.
+// unknownSource returns an error if the catalog has sources, but not one that was asked for.
 func (v *replayCommand) unknownSource(r replay.Run) error {
 	known := sourcesOf(r.Catalog)
 	for _, id := range v.order.Sources {
@@ -200,10 +200,10 @@ func (v *replayCommand) unknownSource(r replay.Run) error {
 	return nil
 }
 
-// noteOthers says which ledgers the order does not cover that may have files like
-// those that are asked for.
+// noteOthers names the other ledgers that may have files like those asked for, which the order does
+// not cover.
 func (v *replayCommand) noteOthers(ctx context.Context) error {
-	if len(v.order.Offsets) > 0 { // they are of this one
+	if len(v.order.Offsets) > 0 { // offsets are those of this ledger
 		return nil
 	}
 	others, err := otherLedgers(ctx, v.services, v.order.Topic, v.order.Incarnation)
@@ -212,21 +212,21 @@ func (v *replayCommand) noteOthers(ctx context.Context) error {
 	}
 	for _, l := range others {
 		if since := time.UnixMilli(v.order.Since).Add(-time.Hour); v.order.Since > 0 && l.last.Before(since) {
-			continue // but for crooked clocks, it ended before
+			continue // it ended before; the hour allows for clocks that differ
 		}
 		fmt.Fprintf(v.app.stderr, "note: files of %s are left out; %s --from staging replays those\n", l, l.set(v.order.Topic))
 	}
 	return nil
 }
 
-// runner connects what an order needs to be carried out.
+// runner returns what carries out an order, connected to the services.
 func (v *replayCommand) runner(ctx context.Context) (replay.Run, error) {
 	snapshot, err := (&catalogTopic{v.services}).read(ctx)
 	if err != nil {
 		return replay.Run{}, err
 	}
 	lookBack := time.Duration(0)
-	if window := v.cfg.Appender.DedupWindow; window > 0 { // else it says nothing of files that were made with one
+	if window := v.cfg.Appender.DedupWindow; window > 0 { // if it is 0 now, files may still have been made with one
 		lookBack = window + time.Hour
 	}
 	return replay.Run{
@@ -239,8 +239,8 @@ func (v *replayCommand) runner(ctx context.Context) (replay.Run, error) {
 	}, nil
 }
 
-// carryOut enqueues the jobs of a given order and, unless detached, waits
-// until all copies are made or given up. The order stands whatever happens.
+// carryOut enqueues the jobs of a stored order and, unless detached, waits until all copies are
+// made or given up. The order stays stored whatever happens.
 func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.Order) error {
 	jobs := copierConfig(v.cfg).ReplayTopic()
 	for _, t := range v.topics() {
@@ -257,7 +257,7 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
-		_ = screen.watch(watched, v.staging, o.ID, false) // only shows
+		_ = screen.watch(watched, v.staging, o.ID, false) // it only shows progress
 	}()
 	tally, err := r.Enqueue(ctx, o, v.resume != "")
 	stop()
@@ -284,7 +284,7 @@ func replayRange(text string) (r delivery.Range, err error) {
 	return r, nil
 }
 
-// replayRate reads files a second (50, 50/s) or bytes a second (20MB, 20MB/s).
+// replayRate reads files per second (50, 50/s) or bytes per second (20MB, 20MB/s).
 func replayRate(text string) (files float64, bytes int64, err error) {
 	amount := strings.TrimSuffix(text, "/s")
 	if amount == "" {

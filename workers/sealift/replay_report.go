@@ -20,10 +20,10 @@ import (
 	"github.com/sealift/sealift/pkg/replay"
 )
 
-// replayScreen shows how a replay goes, on a terminal.
+// replayScreen shows the progress of a replay on a terminal.
 type replayScreen struct {
-	out   io.Writer // nil: nobody looks
-	mu    sync.Mutex
+	out   io.Writer  // nil: not a terminal
+	mu    sync.Mutex // guards tally
 	tally replay.Tally
 	width int
 }
@@ -62,8 +62,7 @@ func (s *replayScreen) clear() {
 	}
 }
 
-// watch shows what became of the order until ctx ends or, with untilOver, the
-// order is over.
+// watch shows the state of the order until ctx ends or, with untilOver, the order is over.
 func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id string, untilOver bool) error {
 	if !untilOver && s.out == nil {
 		return nil
@@ -82,7 +81,7 @@ func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id str
 				progress.Count(status.Delivered), progress.Count(status.Failed))
 			s.mu.Unlock()
 		}
-		// Counting lists all receipts: it may take a tenth of the time.
+		// Counting lists all receipts; it may take up to a tenth of the time.
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -91,18 +90,18 @@ func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id str
 	}
 }
 
-// replayResult is the JSON form of what became of a replay.
+// replayResult is the JSON form of the state of a replay.
 type replayResult struct {
 	*delivery.Order
 	replay.Status
-	*replay.There               // nil: nobody looked
+	*replay.There               // nil: receipts were not read
 	State         string        `json:"state"`
 	Counts        *replay.Tally `json:"counts,omitempty"` // of this run
 	DryRun        bool          `json:"dry_run,omitempty"`
-	Causes        []parkedRow   `json:"causes"` // of what was given up
+	Causes        []parkedRow   `json:"causes"` // of the copies that were given up
 }
 
-// replayState says in a word how it stands.
+// replayState names the state of a replay.
 func replayState(s replay.Status) string {
 	switch {
 	case s.Plan == nil:
@@ -115,7 +114,7 @@ func replayState(s replay.Status) string {
 	return "done"
 }
 
-// maxCauses is how many notes are read to sum up why copies failed.
+// maxCauses limits how many failure notes are read to sum up why copies failed.
 const maxCauses = 10_000
 
 func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) (replayResult, error) {
@@ -130,7 +129,7 @@ func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) 
 		return read < maxCauses
 	})
 	r := replayResult{Order: o, Status: s, State: replayState(s), Causes: table.rows()}
-	if err == nil && !o.Force { // which writes over what is there
+	if err == nil && !o.Force { // with Force, objects are overwritten, and no receipt says that one existed
 		var there replay.There
 		there, err = replay.ReadThere(ctx, staging, o.ID, maxReceipts)
 		r.There = &there
@@ -138,11 +137,11 @@ func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) 
 	return r, err
 }
 
-// maxReceipts is how many are read to tell what was there already: some seconds' worth.
+// maxReceipts limits how many receipts are read to tell how many objects existed already; that
+// takes some seconds.
 const maxReceipts = 1000
 
-// report prints what became of the order; it is an error if not all of it is
-// delivered, or enqueued.
+// report prints what became of the order. It returns an error if some copies could not be made.
 func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *replay.Tally) error {
 	r, err := readReplay(ctx, v.staging, o)
 	r.Counts = tally
@@ -156,8 +155,8 @@ func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *re
 	return err
 }
 
-// showReplay prints what readReplay returned, with its error: what is known, as
-// when one of the notes is none.
+// showReplay prints what readReplay returned. If that came with an error, for instance because an
+// object is not a note, it prints what is known and returns the error.
 func (a *app) showReplay(r replayResult, asJSON bool, err error) error {
 	switch {
 	case r.Order == nil:
@@ -219,11 +218,12 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 	return nil
 }
 
-// mostRefusals is how many of them are printed: a workspace may have moved all of
-// its sources.
+// mostRefusals limits how many refusals are printed: all sources of a workspace may have moved to
+// another one.
 const mostRefusals = 10
 
-// printRefused prints what was not ordered though the catalog would have it.
+// printRefused prints the copies that were not ordered although the catalog sends the source to the
+// destination.
 func printRefused(out io.Writer, refused []replay.Refusal) error {
 	var errs []error
 	for _, r := range refused[:min(len(refused), mostRefusals)] {
@@ -246,7 +246,7 @@ func refusalText(r replay.Refusal) string {
 		progress.Things(r.Copies, "copy"), r.Source, r.Destination, r.Owed)
 }
 
-// noCopies says why an order comes to nothing.
+// noCopies says why an order has no copies.
 func noCopies(t replay.Tally) error {
 	if len(t.Refused) == 0 {
 		return errors.New(noneSelected)
@@ -269,11 +269,11 @@ func newReplayListCommand(a *app) *cobra.Command {
 					return err
 				}
 				results := []replayResult{}
-				var errs []error // of orders that cannot be read: the others can
+				var errs []error // of orders that cannot be read; the others are listed
 				for _, id := range ids {
 					o, err := replay.ReadOrder(c.Context(), s.staging, id)
 					if errors.Is(err, objstore.ErrNotFound) {
-						continue // what is left of an expired one
+						continue // an expired replay of which some objects are left
 					}
 					if err != nil {
 						errs = append(errs, err)
@@ -285,7 +285,7 @@ func newReplayListCommand(a *app) *cobra.Command {
 					}
 					results = append(results, replayResult{Order: o, Status: status, State: replayState(status), Causes: []parkedRow{}})
 				}
-				slices.SortStableFunc(results, func(a, b replayResult) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) }) // an id has only the second
+				slices.SortStableFunc(results, func(a, b replayResult) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) }) // ids are exact only to the second
 				if asJSON {
 					return errors.Join(append(errs, a.printJSON(results))...)
 				}
@@ -297,7 +297,7 @@ func newReplayListCommand(a *app) *cobra.Command {
 	return c
 }
 
-// replayWhat says in short what was asked for: of a list the first.
+// replayWhat says briefly what was asked for. It names the first item of each list.
 func replayWhat(o *delivery.Order) string {
 	var parts []string
 	add := func(what string, list ...string) {

@@ -20,8 +20,7 @@ import (
 	"github.com/sealift/sealift/workers/rotator"
 )
 
-// Names of the roles, in the order in which they stop: each hands its work to
-// the next ones.
+// Names of the roles, in the order in which they stop: that in which data flows through them.
 const (
 	collectorRole = "collector"
 	appenderRole  = "appender"
@@ -31,8 +30,8 @@ const (
 
 var allRoles = []string{collectorRole, appenderRole, copierRole, auditorRole}
 
-// assembly is the roles of a process, and those that others ask things of; they
-// are nil if it does not run them.
+// assembly holds the roles of a process. collector and appender are those of them that other code
+// calls; they are nil if the process does not run them.
 type assembly struct {
 	roles     []role
 	collector *collector.Collector
@@ -129,7 +128,7 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 			return s.kafka.Join(stream.GroupConfig{
 				ID: s.cfg.Kafka.Group, Topics: []string{s.cfg.Kafka.EventsTopic},
 				Worker: worker, SessionTimeout: s.cfg.Kafka.SessionTimeout,
-				// What is open waits on the disk: another owner would read it all again.
+				// Open files then stay on the disk; another owner would read their records again.
 				Stay: !s.cfg.Appender.SealOnStop,
 			})
 		},
@@ -179,7 +178,7 @@ func (a *assembly) addAuditor(s *services) error {
 		Topic: s.cfg.Kafka.EventsTopic,
 		Every: s.cfg.Auditor.Every, Minute: s.cfg.Auditor.Minute, Grace: s.cfg.Auditor.Grace, Retain: s.cfg.Staging.Retain,
 	}, auditor.Deps{
-		Staging: objstore.Patient(s.staging), // an audit is many requests, and one that fails voids much of it
+		Staging: objstore.Patient(s.staging), // an audit makes many requests, and one failure would void much of it
 		Jobs:    s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
 		Unowned: func(ctx context.Context) ([]int, error) {
 			return s.kafka.Unowned(ctx, s.cfg.Kafka.Group, s.cfg.Kafka.EventsTopic)
@@ -192,7 +191,7 @@ func (a *assembly) addAuditor(s *services) error {
 	return err
 }
 
-// workerName is a name for members whose partitions carry no state.
+// workerName returns a new unique name, for workers that keep no state of partitions.
 func workerName(role string) string {
 	host, err := os.Hostname()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/porttest"
 )
 
-// One answer of "slow down" must not void a whole audit.
+// A single "slow down" does not void a whole audit.
 func TestTheAuditorsReadsAreTriedAgain(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{porttest.Free(t)}
@@ -32,7 +32,8 @@ func TestTheAuditorsReadsAreTriedAgain(t *testing.T) {
 	require.Equal(t, 2, asked)
 }
 
-// A zero of a role's Config is its default, and one of the configuration is none.
+// A zero that the operator configures means zero, although in a role's Config zero means the
+// default.
 func TestZerosOfTheConfigurationAreNoDefaults(t *testing.T) {
 	cfg := config.Default()
 	require.Equal(t, 10*time.Second, appenderConfig(cfg).Grace)

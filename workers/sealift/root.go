@@ -14,7 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/spelling"
 )
 
-// commands are all subcommands; each lives in a file of its own.
+// commands returns all subcommands of sealift.
 func commands(a *app) []*cobra.Command {
 	return append(newRoleCommands(a),
 		newDemoCommand(a),
@@ -49,8 +49,8 @@ const (
 	groupSelf    = "self"
 )
 
-// unfinished is an error whose text says how to go on: who interrupted the
-// command has to know it, too.
+// unfinished marks an error whose text says how to continue. It is printed even if the command was
+// interrupted.
 type unfinished struct{ error }
 
 func (u unfinished) Unwrap() error { return u.error }
@@ -72,7 +72,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	return code
 }
 
-// complain says how a command ended that did not end well.
+// complain prints why a command failed, or that it was interrupted.
 func complain(stderr io.Writer, code int, command string, err error) {
 	switch code {
 	case exitOK:
@@ -134,8 +134,8 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
 	return root
 }
 
-// helpAbout shows the help of the named command; cobra's own ends with 0 when
-// there is none.
+// helpAbout shows the help of the named command. Unlike cobra's own, it fails if there is no such
+// command.
 func helpAbout(c *cobra.Command, args []string) error {
 	about, rest, err := c.Root().Find(args)
 	if err != nil || len(rest) > 0 {
@@ -145,21 +145,22 @@ func helpAbout(c *cobra.Command, args []string) error {
 	return about.Help()
 }
 
-// withoutConfig annotates commands that run whatever the configuration is.
+// withoutConfig annotates commands for which the configuration is not loaded, so that they run even
+// if it is invalid.
 var withoutConfig = map[string]string{"config": "none"}
 
-// downloads is the command whose files are its user's own affair: for whom
-// they are to read, the umask says.
+// downloads is the only command that keeps its user's umask, which then decides who may read the
+// downloaded files.
 const downloads = "sealift files sync"
 
-// finish gives every command what all have in common: wrong arguments are
-// usage errors, and the configuration is loaded before it runs.
+// finish gives c and its subcommands what all commands have in common: wrong arguments are usage
+// errors, and before a command runs, the umask is set and the configuration loaded.
 func finish(a *app, c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		finish(a, sub)
 	}
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &exitError{exitUsage, flagError(c, err)} })
-	if c.RunE == nil && c.Run == nil { // only a name for its subcommands
+	if c.RunE == nil && c.Run == nil { // it only groups subcommands
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -177,7 +178,7 @@ func finish(a *app, c *cobra.Command) {
 				return nil
 			case c.HasSubCommands():
 				return unknownCommand(c, got[0])
-			case args(c, nil) == nil && args(c, got[:1]) != nil: // cobra calls it an unknown command
+			case args(c, nil) == nil && args(c, got[:1]) != nil: // cobra would say: unknown command
 				err = fmt.Errorf("%q takes no arguments, but got %q", c.CommandPath(), got[0])
 			}
 			return &exitError{exitUsage, err}
@@ -189,7 +190,7 @@ func finish(a *app, c *cobra.Command) {
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if c.CommandPath() != downloads {
-			syscall.Umask(0o077) // whatever it writes, and what a library in it does, is for its user alone
+			syscall.Umask(0o077) // files that the command or a library creates are for its user alone
 		}
 		if c.Annotations["config"] != withoutConfig["config"] {
 			if err := a.load(); err != nil {

@@ -10,8 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/progress"
 )
 
-// newRoleCommands run one role, or all of them, against real Kafka, Redis and
-// S3.
+// newRoleCommands returns the commands that run one role, or all of them, against real services.
 func newRoleCommands(a *app) []*cobra.Command {
 	one := func(name, short, long string) *cobra.Command {
 		return newRoleCommand(a, name, short, long, []string{name})
@@ -76,7 +75,7 @@ itself does not read one that dev wrote.`,
 			if o.rollEvery < time.Second || o.rollEvery > time.Hour || time.Hour%o.rollEvery != 0 {
 				return usage(fmt.Sprintf("--roll-every %s: want 1s to 1h, a part of an hour like 5s, 1m or 30m", progress.Duration(o.rollEvery)))
 			}
-			if writtenByDev(a.configFile()) { // what one run was told is not for the next
+			if writtenByDev(a.configFile()) { // it has the settings of a former run, for other commands
 				a.file = os.DevNull
 				if err := a.load(); err != nil {
 					return err
@@ -126,7 +125,7 @@ The last line is "delivered N events in M files, 0 lost, 0 duplicated"; only the
 			}
 			o.out, o.errOut = a.stdout, a.stderr
 			log := a.log
-			if c := a.cfg.Log; a.cfg.Origin("log.level") == "default" { // the report is what counts
+			if c := a.cfg.Log; a.cfg.Origin("log.level") == "default" { // logs must not bury the report
 				c.Level = "warn"
 				log = newLogger(a.stderr, c)
 			}

@@ -13,16 +13,15 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 )
 
-// certificates are those in the files that the configuration names; nil is plain
-// TCP for Kafka, what its URL says for Redis, and the system's authorities for
-// the others.
+// certificates are read from the files that the configuration names. nil means plain TCP for Kafka,
+// what its URL says for Redis, and the system's authorities for the others.
 type certificates struct {
 	kafka, redis               *tls.Config
 	staging, sts, destinations *x509.CertPool
 }
 
-// readCertificates reads them. The error names every file that cannot be used
-// and the key that leads to it.
+// readCertificates reads all certificate files. The error names every file that cannot be used, and
+// its key.
 func readCertificates(cfg config.Config, log *slog.Logger) (c certificates, err error) {
 	var wrong [6]error
 	if cfg.Kafka.TLS.Enabled {
@@ -45,8 +44,8 @@ func readCertificates(cfg config.Config, log *slog.Logger) (c certificates, err 
 	return c, errors.Join(wrong[:]...)
 }
 
-// collectorCertificate tells what is wrong with the collector's own certificate,
-// which it reads itself, when the services answer and customers come.
+// collectorCertificate returns what is wrong with the collector's own certificate. The collector
+// reads it itself, but not before the services answer.
 func collectorCertificate(cfg config.Config, log *slog.Logger) error {
 	t := cfg.Collector.TLS
 	if t.CertFile == "" {
@@ -60,17 +59,17 @@ func files(section string, t config.TLS) certs.Files {
 	return certs.Files{Section: section, CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile, Insecure: t.InsecureSkipVerify}
 }
 
-// explained is a client whose errors name the keys of a section.
+// explained makes the client's errors name the keys of a section, and returns the client.
 func explained(client *http.Client, section string) *http.Client {
 	keys := certs.Keys{CA: section + ".ca_file (or " + certs.BundleEnv + ")", Address: section + ".endpoint", Enable: "https in " + section + ".endpoint"}
-	if section == "destinations" { // each names its own, in the catalog
+	if section == "destinations" { // each names its own endpoint, in the catalog
 		keys.Address, keys.Enable = "the destination's endpoint", "https in the destination's endpoint"
 	}
 	client.Transport = certs.Explained(client.Transport, keys)
 	return client
 }
 
-// warnUnverified says what everybody on the way can read.
+// warnUnverified warns of connections that others on the network can read.
 func warnUnverified(cfg config.Config, log *slog.Logger) {
 	for _, s := range []struct {
 		on  bool
@@ -86,8 +85,8 @@ func warnUnverified(cfg config.Config, log *slog.Logger) {
 	}
 }
 
-// bucketNamed refuses the default name of the staging bucket at AWS, where it may
-// be a stranger's, who would then hold customers' data.
+// bucketNamed refuses the default name of the staging bucket at AWS: that bucket may be a
+// stranger's, who would then get customers' data. Collectors do not use it.
 func bucketNamed(cfg config.Config, roles []string) error {
 	if !cfg.BucketUnnamed() || slices.Equal(roles, []string{collectorRole}) {
 		return nil

@@ -23,8 +23,8 @@ import (
 	"github.com/sealift/sealift/pkg/send"
 )
 
-// writeKeyVariable holds the write key where --write-key is not given: a flag
-// is seen in process lists.
+// writeKeyVariable names the variable that holds the write key if --write-key is not given: flags
+// are visible in process lists.
 const writeKeyVariable = "SEALIFT_WRITE_KEY"
 
 // sendOptions are the arguments of `sealift send`.
@@ -95,15 +95,15 @@ func (o *sendOptions) complete(env []string) error {
 	return nil
 }
 
-// sendCounts is how it went.
+// sendCounts says what became of the lines.
 type sendCounts struct {
 	Sent        int64   `json:"sent"`         // acknowledged, and not dead letters
-	DeadLetters int64   `json:"dead_letters"` // acknowledged, and in no file
-	Refused     int64   `json:"refused"`      // lines that are no events, and events refused for good
-	Wrapped     int64   `json:"wrapped"`      // of those that were sent, lines that are no call: track calls named Line
-	Resent      int64   `json:"resent"`       // may have been taken twice
+	DeadLetters int64   `json:"dead_letters"` // acknowledged, but in no file
+	Refused     int64   `json:"refused"`      // lines that are not events, and events refused for good
+	Wrapped     int64   `json:"wrapped"`      // lines that are not calls, sent as track calls named Line
+	Resent      int64   `json:"resent"`       // sent again, and perhaps accepted twice
 	Seconds     float64 `json:"seconds"`
-	events      int64   // that were read
+	events      int64   // read from the input
 }
 
 func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
@@ -150,7 +150,7 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 	return nil
 }
 
-// sendLines sends what it reads; the counts are right on an error too.
+// sendLines sends the lines of in. The counts are right even if it returns an error.
 func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (sendCounts, error) {
 	var acked atomic.Int64
 	refused := &sent{errOut: a.stderr}
@@ -180,7 +180,7 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 		}
 		return nil
 	}()
-	// Close tells the cause of what Send saw; what was read is still sent.
+	// Close still sends what was read, and returns the cause if Send failed.
 	if closed := sender.Close(); closed != nil {
 		err = closed
 	}
@@ -213,8 +213,8 @@ func (a *app) printCounts(o *sendOptions, c sendCounts) error {
 	return err
 }
 
-// askCollector finds a wrong URL or write key before anything is read. What
-// may pass while sending, as an answer of 503, is no reason to give up yet.
+// askCollector detects a wrong URL or write key before anything is read. It ignores what may pass
+// while sending, such as a 503.
 func (a *app) askCollector(ctx context.Context, collector, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -244,18 +244,18 @@ func (a *app) askCollector(ctx context.Context, collector, key string) error {
 		return nil
 	case resp.StatusCode == http.StatusNotFound && answer.Code == "unknown_write_key":
 		return fmt.Errorf("the collector at %s knows no source with this write key; compare `printf %%s KEY | sha256sum` with write_key_hashes in `sealift catalog get`", collector)
-	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(text), "HTTPS"): // so say Go's server and nginx
+	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(text), "HTTPS"): // Go's server and nginx, to plain http
 		return fmt.Errorf("--url %s: TLS is spoken there; write https://…", collector)
 	}
-	if resp.StatusCode == http.StatusOK || bytes.HasPrefix(text, []byte("<?xml")) { // a site, or S3
+	if resp.StatusCode == http.StatusOK || bytes.HasPrefix(text, []byte("<?xml")) { // a web site, or S3
 		return fmt.Errorf("--url %s: that is no collector: it answered %d to GET /v1/projects/KEY/settings", collector, resp.StatusCode)
 	}
-	// What is in front of a collector may let nothing through but events.
+	// A proxy in front of the collector may let only events through.
 	a.log.WarnContext(ctx, "is --url a collector's? it does not say so", "url", collector, "answered", resp.StatusCode)
 	return nil
 }
 
-// reachHint is what to look at when no answer came.
+// reachHint says what to check if no answer came.
 func reachHint(err error) string {
 	var untrusted x509.UnknownAuthorityError
 	switch {

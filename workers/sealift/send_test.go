@@ -97,7 +97,7 @@ func TestSendStandardInput(t *testing.T) {
 	require.Len(t, topic.ids, 2, "each line has a messageId of its own")
 }
 
-// Nothing may be new since yesterday; what has no event in it is a mistake.
+// Empty input is fine, since there may be nothing new; input without any event is an error.
 func TestSendOfNoEvent(t *testing.T) {
 	url, topic := startCollector(t)
 	for in, c := range map[string]struct {
@@ -116,7 +116,8 @@ func TestSendOfNoEvent(t *testing.T) {
 	require.Empty(t, topic.ids)
 }
 
-// TestSendNamesDeadLetters: a collector answers 200 to them, and no bucket gets them.
+// TestSendNamesDeadLetters: dead letters are reported by line, because no bucket gets them although
+// the collector answers 200.
 func TestSendNamesDeadLetters(t *testing.T) {
 	url, _ := startCollector(t)
 	long := strings.Repeat("m", 101)
@@ -181,8 +182,8 @@ func TestSendSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A collector that is busy or starting is one all the same, and what is in front of one may let
-// nothing through but events.
+// Sending goes on if the collector is busy or starting, or if a proxy in front of it lets only
+// events through.
 func TestSendGoesOnToABusyCollector(t *testing.T) {
 	a := &app{log: slog.New(slog.DiscardHandler)}
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed} {

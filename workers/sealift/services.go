@@ -30,9 +30,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// identity is as whom a process talks to S3 and STS.
+// identity says with whose credentials a process talks to S3 and STS.
 type identity struct {
-	// credentials are the operator's own; nil: the SDK's default chain.
+	// credentials returns the operator's own; nil means the SDK's default chain.
 	credentials func(context.Context) (objstore.Credentials, error)
 }
 
@@ -49,30 +49,31 @@ type services struct {
 	roles   *assumerole.Roles
 	own     *http.Client // for the staging bucket
 	sts     *http.Client
-	web     *http.Client // for destinations at AWS's own endpoints
+	web     *http.Client // for AWS's own endpoints and destinations.endpoint
 	guarded *http.Client // for endpoints that customers chose
 	catalog *catalog.Live
-	loaded  chan struct{} // closed when the catalog was read to its end
-	unread  error         // workspaces of it that could not be read; set before loaded is closed
+	loaded  chan struct{} // closed once the catalog has been read to its end
+	unread  error         // why workspaces could not be read; set before loaded is closed
 
-	catalogProducer func() *stream.Producer // of the catalog topic, made when first asked for
+	catalogProducer func() *stream.Producer // for the catalog topic; made by the first call
 
 	mu        sync.Mutex // guards producers and places
 	producers []*stream.Producer
 	places    map[place]*objstore.S3
 }
 
-// place is where buckets are that can share a client.
+// place says where a bucket is, and how it is addressed. Buckets at the same place share a client.
 type place struct {
 	region, endpoint           string
 	pathStyle, fips, dualStack bool
 	guarded                    bool
 }
 
-// maxPlaces is how many clients are kept. More places than that are made up.
+// maxPlaces limits how many clients are kept; beyond that, all are dropped. A catalog names more
+// places only if somebody makes endpoints up.
 const maxPlaces = 1000
 
-// open prepares all connections; it connects to nothing. Its errors are of the
+// open prepares all connections without connecting to anything. Its errors are about the
 // configuration.
 func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
 	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: operator(cfg).NewLive(), loaded: make(chan struct{})}
@@ -96,7 +97,7 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 		s.redis = client.For(ledgerName(cfg.Staging))
 	}
 	if s.id.credentials == nil {
-		s.id.credentials = objstore.DefaultCredentials() // one chain, which caches
+		s.id.credentials = objstore.DefaultCredentials() // one chain for all, because it caches
 	}
 	s.own = explained(objstore.NewHTTPClient(secure.staging), "staging")
 	s.sts = explained(objstore.NewHTTPClient(secure.sts), "sts")
@@ -117,11 +118,11 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 	return s, nil
 }
 
-// closeWithin bounds close, when brokers are away. A variable for tests.
+// closeWithin limits how long close waits for brokers that are down. It is a variable for tests.
 var closeWithin = 5 * time.Second
 
-// close closes the connections. The roles have ended before: nobody waits for
-// what a producer may still have to write.
+// close closes the connections. The roles must have ended, so nobody waits for what producers have
+// not written yet.
 func (s *services) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
@@ -144,15 +145,14 @@ func (s *services) close() error {
 	return err
 }
 
-// producer returns a producer that lives as long as the services. batchBytes
-// is its largest batch, 0: the default.
+// producer returns a producer that lives as long as the services. batchBytes limits its batches; 0
+// means the default.
 func (s *services) producer(topic string, batchBytes int) *stream.Producer {
 	return s.keep(stream.ProducerConfig{Topic: topic, BatchBytes: batchBytes})
 }
 
-// events returns a producer of the events topic that spreads hot sources as the
-// catalog says at that time: by messageId, so that a message that is sent again
-// meets its copy.
+// events returns a producer for the events topic. It spreads hot sources as the catalog says at the
+// time: by messageId, so that a message that is sent again goes to the partition of its first copy.
 func (s *services) events() *stream.Producer {
 	spread := func(r *stream.Record) (over int, by []byte) {
 		if over = s.catalog.Snapshot().Spread(string(r.Key)); over > 1 {
@@ -163,8 +163,8 @@ func (s *services) events() *stream.Producer {
 	return s.keep(stream.ProducerConfig{Topic: s.cfg.Kafka.EventsTopic, Spread: spread, KeepTime: s.receivedIsRecords()})
 }
 
-// receivedIsRecords tells whether an event was received when its record was written,
-// by the record's own time.
+// receivedIsRecords reports whether the time of an event's record counts as its time of receipt
+// (kafka.received_from: record).
 func (s *services) receivedIsRecords() bool { return s.cfg.Kafka.ReceivedFrom == "record" }
 
 func (s *services) keep(cfg stream.ProducerConfig) *stream.Producer {
@@ -176,13 +176,13 @@ func (s *services) keep(cfg stream.ProducerConfig) *stream.Producer {
 	return p
 }
 
-// operator is what the catalog is held against.
+// operator returns what the catalog's destinations are checked against.
 func operator(cfg config.Config) catalog.Operator {
 	s := cfg.Staging
 	return catalog.Operator{Endpoint: cfg.Destinations.Endpoint, Staging: catalog.Bucket{Name: s.Bucket, Region: s.Region, Endpoint: s.Endpoint}}
 }
 
-// bucket opens a destination as whoever creds is; nil is the operator.
+// bucket opens a destination's bucket with these credentials; nil means the operator's.
 func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
 	if creds == nil {
 		creds = s.id.credentials
@@ -194,7 +194,7 @@ func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstor
 		at.pathStyle, at.guarded = pathStyle(t.Endpoint), true
 	case own != "":
 		at.endpoint, at.pathStyle = own, pathStyle(own)
-		style = nil // a bucket's name before it would be a choice among the operator's hosts
+		style = nil // as part of the host, a bucket's name could choose among the operator's hosts
 	}
 	if style != nil {
 		at.pathStyle = *style
@@ -202,8 +202,8 @@ func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstor
 	return s.place(at).At(t.BucketName, t.Owner, creds)
 }
 
-// place returns some bucket at the place: setting a client up for each file
-// would cost what remembering endpoints saves.
+// place returns a client for the place; its At opens any bucket there. Clients are kept because it
+// would be too expensive to set one up for each file.
 func (s *services) place(at place) *objstore.S3 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,8 +224,8 @@ func (s *services) place(at place) *objstore.S3 {
 	return s.places[at]
 }
 
-// pathStyle tells whether an endpoint takes the bucket in the path: all but
-// AWS's own do, and AWS's newer buckets do not.
+// pathStyle reports whether the bucket goes into the path of an endpoint's URLs. All servers
+// support that, except AWS for its newer buckets.
 func pathStyle(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -235,9 +235,9 @@ func pathStyle(endpoint string) bool {
 	return !isAWS
 }
 
-// followCatalog keeps the catalog as its topic says until ctx ends. A record
-// that cannot be read is logged; the workspace stays as it was. It is published
-// here, once when the topic was read to its end and then with each fetch.
+// followCatalog keeps the catalog as its topic says until ctx ends. A record that cannot be read is
+// logged, and leaves its workspace as it was. The catalog is published when the topic has been read
+// to its end, and after every fetch from then on.
 func (s *services) followCatalog(ctx context.Context) error {
 	bad := map[string]error{} // by workspace
 	loaded := false
@@ -261,10 +261,9 @@ func (s *services) followCatalog(ctx context.Context) error {
 	})
 }
 
-// complete returns why these roles must not start on the catalog as it was
-// loaded. With a workspace missing, as when it was written by a later release,
-// its events would be refused, by an answer after which SDKs drop them; and
-// what a file is owed to is fixed when it is sealed: to nobody, for good.
+// complete returns an error if these roles must not start because a workspace could not be read,
+// for instance because a later release wrote it. A collector would refuse its events, with an
+// answer after which SDKs drop them. An appender would seal its files as owed to nobody, for good.
 func (s *services) complete(roles []string) error {
 	if s.unread == nil || !slices.Contains(roles, appenderRole) && !slices.Contains(roles, collectorRole) {
 		return nil
@@ -272,9 +271,9 @@ func (s *services) complete(roles []string) error {
 	return fmt.Errorf("read the catalog: events of a workspace that is not understood would be refused, and its files owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.unread)
 }
 
-// stillFull returns an error if an appender would start on an empty catalog, and files
-// of the events topic were delivered before. They no longer would be: a misspelt
-// kafka.catalog_topic, or one that was deleted, is created anew, and empty.
+// stillFull returns an error if an appender would start with an empty catalog although files of the
+// events topic were delivered before. This happens if kafka.catalog_topic is misspelt, or the topic
+// was deleted: it is then created again, empty, and all files would be owed to nobody.
 func (s *services) stillFull(ctx context.Context, roles []string) error {
 	if !slices.Contains(roles, appenderRole) || len(s.catalog.Snapshot().Workspaces()) > 0 {
 		return nil
@@ -293,7 +292,7 @@ func (s *services) stillFull(ctx context.Context, roles []string) error {
 	return nil
 }
 
-// topics are those that Sealift needs.
+// topics returns the topics that Sealift needs.
 func (s *services) topics() []stream.Topic {
 	k := s.cfg.Kafka
 	topics := []stream.Topic{
@@ -307,16 +306,16 @@ func (s *services) topics() []stream.Topic {
 	return topics
 }
 
-// deadLetterBytes lets the dead letters take what the events topic took, and
-// the headers that say why.
+// deadLetterBytes is the size limit of a dead letter: room for what the events topic accepts, and
+// for the headers that give the reason.
 const deadLetterBytes = 2 << 20
 
 const kafkaName = "kafka"
 
-// topicsName is the dependency that is looked at only when the process starts.
+// topicsName is the dependency that is checked only while the process starts.
 const topicsName = "topics"
 
-// dependencies are the services that must answer before these roles start.
+// dependencies returns the services that must answer before these roles start.
 func (s *services) dependencies(roles []string) []dependency {
 	brokers := strings.Join(s.cfg.Kafka.Brokers, ",")
 	deps := []dependency{{
@@ -338,7 +337,7 @@ func (s *services) dependencies(roles []string) []dependency {
 			},
 		})
 	}
-	if slices.Contains(roles, copierRole) && !s.cfg.Copier.WithoutRedis { // auditors do without
+	if slices.Contains(roles, copierRole) && !s.cfg.Copier.WithoutRedis { // auditors work without Redis
 		deps = append(deps, dependency{
 			name: "redis", address: redisAddress(s.cfg.Redis.URL.Reveal()), key: "redis.url",
 			probe: s.redis.Ping,
@@ -347,16 +346,15 @@ func (s *services) dependencies(roles []string) []dependency {
 	return deps
 }
 
-// doesWithout tells whether roles that run stay ready while a service is away:
-// a collector with a spool goes on without Kafka.
+// doesWithout reports whether roles that are running stay ready while a service is down: a
+// collector with a spool works without Kafka.
 func (s *services) doesWithout(d dependency, roles []string) bool {
 	return d.name == kafkaName && s.cfg.Collector.Spool.Dir != "" && slices.Equal(roles, []string{collectorRole})
 }
 
-// ledgerName names the ledger by its place, for what is kept in Redis: that
-// may be shared with a fleet that has another ledger of the same topic. It is
-// the same for all spellings of staging.endpoint, lest a command have leases
-// of its own; but not for two host names of one server.
+// ledgerName identifies the ledger by where it is, for names in Redis, which may be shared with a
+// fleet that has another ledger of the same topic. It is the same for all spellings of
+// staging.endpoint, because leases must be too; but two host names of one server give two names.
 func ledgerName(c config.Staging) string {
 	sum := sha256.Sum256([]byte(catalog.Server(c.Endpoint) + "\n" + c.Bucket + "\n" + c.Prefix))
 	return hex.EncodeToString(sum[:8])
@@ -369,7 +367,7 @@ func stagingAddress(c config.Staging) string {
 	return strings.TrimSuffix(c.Endpoint, "/") + "/" + c.Bucket
 }
 
-// redisAddress is the URL without its secrets.
+// redisAddress returns the host and port of the URL, without its secrets.
 func redisAddress(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// A catalog that is read in part would leave files owed to nobody.
+// Collectors and appenders do not start if a workspace of the catalog cannot be read: its events
+// would be refused, and its files owed to nobody.
 func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 	const whole = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
 	for name, c := range map[string]struct {
@@ -65,7 +66,8 @@ func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A catalog topic that is misspelt, or was deleted, is created anew, and empty.
+// Appenders do not start with an empty catalog if files were delivered before: a catalog topic that
+// is misspelt, or was deleted, is created again, empty.
 func TestNothingIsSealedOnACatalogThatWasFullBefore(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{porttest.Free(t)}
@@ -77,7 +79,7 @@ func TestNothingIsSealedOnACatalogThatWasFullBefore(t *testing.T) {
 	require.NoError(t, s.stillFull(t.Context(), allRoles), "a new fleet, whose customers are described later")
 
 	const workspace = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
-	log := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: "0", Partition: 3} // a former one
+	log := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: "0", Partition: 3} // a former incarnation
 	_, err = staging.Put(t.Context(), delivery.ReceiptKey(delivery.FileRef{Topic: log.Topic, Incarnation: log.Incarnation, Partition: log.Partition, Seq: 7}, workspace+"/lake"), strings.NewReader("{}"), objstore.PutOptions{})
 	require.NoError(t, err)
 	require.NoError(t, s.stillFull(t.Context(), []string{copierRole, auditorRole, collectorRole}))
@@ -92,8 +94,9 @@ func TestNothingIsSealedOnACatalogThatWasFullBefore(t *testing.T) {
 	require.NoError(t, s.stillFull(t.Context(), allRoles))
 }
 
-// An event that waited, in a spool or as a dead letter, would be of the age of its receipt
-// to Kafka's retention, which deletes what is old whether or not it was read.
+// Events get the time at which they are written, except with kafka.received_from: record. With the
+// time of receipt, Kafka's retention could delete an event that has waited, in a spool or as a dead
+// letter, before it is read.
 func TestEventsAreAsYoungAsTheirRecords(t *testing.T) {
 	for from, kept := range map[string]bool{"header": false, "json:at": false, "record": true} {
 		t.Run(from, func(t *testing.T) {
@@ -113,8 +116,7 @@ func TestEventsAreAsYoungAsTheirRecords(t *testing.T) {
 	}
 }
 
-// A broker that takes connections and never answers must not hold up the end
-// of a process.
+// A broker that accepts connections but never answers does not delay the end of a process.
 func TestClosingDoesNotWaitForBrokersThatAreAway(t *testing.T) {
 	silence, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -141,11 +143,11 @@ func TestFleetsOfOtherLedgersShareARedis(t *testing.T) {
 		names[ledgerName(c)] = true
 	}
 	require.Len(t, names, 4)
-	a.Region = "eu-west-1" // is not part of the place
+	a.Region = "eu-west-1" // not part of the name
 	require.True(t, names[ledgerName(a)])
 }
 
-// Two that spell one store differently must meet at its leases.
+// Processes that spell the endpoint of one store differently share its leases.
 func TestALedgerHasOneNameHoweverItsStoreIsSpelled(t *testing.T) {
 	for store, endpoints := range map[string][]string{
 		"a_server":     {"https://minio:9000", "https://minio:9000/", "https://MinIO:9000"},
@@ -162,12 +164,12 @@ func TestALedgerHasOneNameHoweverItsStoreIsSpelled(t *testing.T) {
 	}
 }
 
-// Where a PUT goes, as whom, for every way to address a bucket.
+// For every way to address a bucket, a PUT goes to the right URL, through the right HTTP client.
 func TestAddresses(t *testing.T) {
 	yes, no := true, false
 	for name, c := range map[string]struct {
 		d       catalog.Destination
-		dev     string // the embedded S3
+		dev     string // destinations.endpoint
 		want    string
 		guarded bool // by destinations.allowed_endpoints
 	}{
@@ -211,7 +213,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// recorder answers every request, and keeps its URL.
+// recorder answers every request, and records its URL.
 type recorder []string
 
 func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {

@@ -29,7 +29,7 @@ of the events topic, that is in no file.`,
 	return c
 }
 
-// letters reads the dead letters of the services' Kafka.
+// letters returns access to Kafka for reading dead letters.
 func (s *services) letters() deadletter.Kafka {
 	return deadletter.Kafka{
 		Since:   s.kafka.Since,
@@ -37,8 +37,7 @@ func (s *services) letters() deadletter.Kafka {
 	}
 }
 
-// knownSources are the sources of the catalog by id, with what they are called.
-// It is empty if the catalog cannot be read.
+// knownSources returns the catalog's sources by id, or none if the catalog cannot be read.
 func knownSources(ctx context.Context, s *services) map[string]catalog.SourceRef {
 	live := catalogOf(ctx, s)
 	if live == nil {
@@ -47,7 +46,7 @@ func knownSources(ctx context.Context, s *services) map[string]catalog.SourceRef
 	return sourcesOf(live.Snapshot())
 }
 
-// sourcesOf are the sources of a catalog by their ids.
+// sourcesOf returns the sources of a catalog by id.
 func sourcesOf(snapshot *catalog.Snapshot) map[string]catalog.SourceRef {
 	known := map[string]catalog.SourceRef{}
 	for _, w := range snapshot.Workspaces() {
@@ -58,8 +57,8 @@ func sourcesOf(snapshot *catalog.Snapshot) map[string]catalog.SourceRef {
 	return known
 }
 
-// noSource says that nothing is known of a source: a typo must not look like
-// good news.
+// noSource is the error for a source of which nothing is known, with a hint. It is for when nothing
+// was found: a typo must not look like good news.
 func noSource(id string, known map[string]catalog.SourceRef) error {
 	var named []string
 	for of, ref := range known {
@@ -78,7 +77,7 @@ func noSource(id string, known map[string]catalog.SourceRef) error {
 	hash := catalog.HashKey(id)
 	for of, ref := range known {
 		if slices.Contains(ref.WriteKeyHashes, hash) {
-			return fmt.Errorf("that is a write key of source %q: write the source's id", of) // and not what was written
+			return fmt.Errorf("that is a write key of source %q: write the source's id", of) // without repeating the key
 		}
 	}
 	if strings.HasPrefix(id, "wk_") {

@@ -119,9 +119,9 @@ appenders still remember the messageIds (appender.dedup_window).`,
 	return c
 }
 
-// alone runs what two must not do at once, and cancels it when it can no longer
-// be sure that nobody else does. What was being sent is finished all the same: then
-// another may send those letters, too.
+// alone calls run under a lease, so that nobody else does the same meanwhile, and cancels it when
+// the lease is lost. What is being sent at that moment is finished all the same, so another run may
+// send those letters, too.
 func alone(ctx context.Context, s *services, name string, run func(context.Context) error) error {
 	held, err := s.redis.Acquire(ctx, name, 30*time.Second)
 	switch {
@@ -151,7 +151,7 @@ func alone(ctx context.Context, s *services, name string, run func(context.Conte
 	return err
 }
 
-// redrivenLetters is the JSON form.
+// redrivenLetters is the JSON form of the result.
 type redrivenLetters struct {
 	deadletter.Tally
 	DryRun bool `json:"dry_run"`

@@ -60,7 +60,7 @@ at most 20 minutes ago, when their newest dead letter or the first record of the
 	return c
 }
 
-// sourcesStatus is the JSON form.
+// sourcesStatus is the JSON form of the report.
 type sourcesStatus struct {
 	At      time.Time   `json:"at"`
 	Since   time.Time   `json:"since,omitzero"`
@@ -68,17 +68,17 @@ type sourcesStatus struct {
 }
 
 type sourceRow struct {
-	ID          string             `json:"id"` // "": of records without a valid source
+	ID          string             `json:"id"` // "" for records without a valid source
 	Name        string             `json:"name,omitempty"`
-	Workspace   string             `json:"workspace,omitempty"` // "": the catalog does not have it
-	Spread      int                `json:"spread,omitempty"`    // over partitions; 0 or 1: it is not
+	Workspace   string             `json:"workspace,omitempty"` // "" if the catalog does not have the source
+	Spread      int                `json:"spread,omitempty"`    // number of partitions; 0 or 1: not spread
 	Files       int64              `json:"files"`
 	Records     int64              `json:"records"` // in files
 	DeadLetters int64              `json:"dead_letters"`
-	SentAgain   int64              `json:"sent_again"` // that were dead letters
+	SentAgain   int64              `json:"sent_again"` // former dead letters, redriven
 	Reasons     []deadLetterReason `json:"reasons"`
 	LastSeen    time.Time          `json:"last_seen,omitzero"`
-	SeenExactly bool               `json:"last_seen_exact"` // else it was seen then, and perhaps later
+	SeenExactly bool               `json:"last_seen_exact"` // otherwise it may have been seen later, too
 }
 
 // deadLetterReason sums up the dead letters of one reason.
@@ -91,7 +91,7 @@ type deadLetterReason struct {
 	Last    time.Time `json:"last"`
 }
 
-// readSources reads how those of ids do, all for none.
+// readSources reads the status of the sources with these ids, or of all if there are none.
 func readSources(ctx context.Context, s *services, ids []string, w deadletter.Window) (*sourcesStatus, error) {
 	rows := map[string]*sourceRow{}
 	row := func(id string) *sourceRow {
@@ -132,7 +132,7 @@ func readSources(ctx context.Context, s *services, ids []string, w deadletter.Wi
 	return out, nil
 }
 
-// addStored adds what is in files, as the ledger says.
+// addStored adds what is in files, according to the ledger.
 func addStored(ctx context.Context, s *services, since time.Time, row func(string) *sourceRow) error {
 	cfg := verify.Config{Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation, Since: since}
 	stored, err := verify.Complete(ctx, cfg, verify.Deps{Staging: s.staging}, nil)
@@ -156,7 +156,7 @@ func (r *sourceRow) saw(at time.Time) {
 	}
 }
 
-// addLetters adds what is in the dead letters.
+// addLetters adds the dead letters, and those that were redriven.
 func addLetters(ctx context.Context, s *services, w deadletter.Window, row func(string) *sourceRow) error {
 	return deadletter.Read(ctx, s.letters(), s.cfg.Kafka.DeadLettersTopic, w, func(l *deadletter.Letter) error {
 		r := row(l.Source)
@@ -187,10 +187,10 @@ func addLetters(ctx context.Context, s *services, w deadletter.Window, row func(
 	}, func() error { return nil })
 }
 
-const seenTail = 1000 // records of each partition of the events topic
+const seenTail = 1000 // last records of each partition of the events topic
 
-// addLastSeen adds the newest receipts among the last records of the topic, and notes which of the
-// rows that makes exact. Of a source that is not among them nothing tells what it sent before.
+// addLastSeen looks for sources among the last records of the topic, and notes for which rows that
+// makes LastSeen exact. A source that is not among them may have been seen later.
 func addLastSeen(ctx context.Context, s *services, rows map[string]*sourceRow, row func(string) *sourceRow) error {
 	topic := s.cfg.Kafka.EventsTopic
 	router, err := route.New(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom)
@@ -219,7 +219,7 @@ func addLastSeen(ctx context.Context, s *services, rows map[string]*sourceRow, r
 		return nil
 	})
 	for id, r := range rows {
-		r.SeenExactly = whole || exact[id] && r.Spread <= 1 // a spread source has several partitions
+		r.SeenExactly = whole || exact[id] && r.Spread <= 1 // a spread source may be newer in another partition
 	}
 	return err
 }

@@ -25,9 +25,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestADeadLetterIsDeliveredInTheEnd: an event that was answered 200 and not
-// taken is seen, and is in the bucket once when the rule is another, with the
-// others of its batch.
+// TestADeadLetterIsDeliveredInTheEnd: an event that was answered 200 but became a dead letter is
+// reported. When validation is off, redrive brings it into the bucket, once, beside the others of
+// its batch.
 func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 	t.Parallel()
 	p := startDev(t, t.TempDir())
@@ -89,8 +89,8 @@ func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 	require.EqualValues(t, 1, status.Sources[0].SentAgain)
 }
 
-// On a busy partition a source's last event is not among the last records: when it was seen
-// is known from its files, and only as a bound.
+// If a source's last event is not among the last records of a busy partition, its files tell when
+// it was last seen, but only as a bound.
 func TestLastSeenOnABusyPartition(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	s, err := startStack(stackConfig{dir: t.TempDir()}, log)
@@ -142,8 +142,8 @@ func TestLastSeenOnABusyPartition(t *testing.T) {
 	require.WithinDuration(t, time.Now(), row.LastSeen, time.Minute)
 }
 
-// TestARevokedKeyIsRefusedWithinSeconds: from the catalog's file to the answer,
-// by way of the catalog's topic.
+// TestARevokedKeyIsRefusedWithinSeconds: a change of the catalog's file reaches the collector by
+// way of the catalog's topic.
 func TestARevokedKeyIsRefusedWithinSeconds(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "catalog.yaml")
@@ -159,7 +159,7 @@ func TestARevokedKeyIsRefusedWithinSeconds(t *testing.T) {
 	require.True(t, p.track("new", "4"), "at the same moment")
 }
 
-// A write key where an id belongs is told from a typo, and not repeated.
+// A write key given instead of a source's id is recognised, and not repeated in the error.
 func TestAWriteKeyIsNoSource(t *testing.T) {
 	known := map[string]catalog.SourceRef{"web": {Source: catalog.Source{ID: "web", WriteKeyHashes: []string{catalog.HashKey("sEcReT")}}}}
 	require.EqualError(t, noSource("sEcReT", known), `that is a write key of source "web": write the source's id`)

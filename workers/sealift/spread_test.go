@@ -16,7 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// batchOf sends events of a source, known by their numbers, in one request.
+// batchOf sends events of a source, with these numbers in their messageIds, in one request.
 func (p *devProcess) batchOf(t *testing.T, source string, ids ...int) {
 	t.Helper()
 	var events []string
@@ -32,9 +32,8 @@ func (p *devProcess) batchOf(t *testing.T, source string, ids ...int) {
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 }
 
-// A source with four fifths of all events is in all partitions evenly, each
-// message that is sent again meets its copy there, and the catalog switches it
-// on and off while all runs.
+// A source with four fifths of all events is spread evenly over all partitions, messages that are
+// sent again are still recognised, and the catalog can end the spreading while everything runs.
 func TestHotSource(t *testing.T) {
 	t.Parallel()
 	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), porttest.Free(t)
@@ -51,7 +50,7 @@ destinations:
 	client, err := stream.Open(stream.Config{Brokers: []string{p.Kafka}}, silent)
 	require.NoError(t, err)
 	defer client.Close()
-	ends := func() (records []int64) { // of each partition; they outlive what dev trims
+	ends := func() (records []int64) { // ends of the partitions, which include what dev has trimmed
 		bounds, err := client.Bounds(t.Context(), "sealift.events")
 		require.NoError(t, err)
 		for n := range len(bounds) {
@@ -63,7 +62,7 @@ destinations:
 
 	acked := &check.Expected{}
 	const batches, each = 100, 20
-	for range 2 { // all of it is sent again
+	for range 2 { // everything is sent twice
 		for b := range batches {
 			source, ids := "hot", make([]int, each)
 			if b%5 == 4 {

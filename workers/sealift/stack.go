@@ -27,27 +27,28 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// embeddedRegion is where the embedded buckets are.
+// embeddedRegion is the default region of the embedded buckets.
 const embeddedRegion = "us-east-1"
 
 // stackConfig says where the embedded services listen and keep their data.
 type stackConfig struct {
 	dir              string
 	s3, kafka, redis address
-	trim             bool // delete from Kafka what was delivered
+	trim             bool // delete records from Kafka once the groups have committed them
 	groups           []string
 }
 
 // address is where an embedded service listens.
 type address struct {
-	at string // host:port; no host is loopback, port 0 any free one
-	// chosen by the user: if it is taken, that is an error; a default that is
-	// taken gives way to any free port.
+	at string // host:port; no host means loopback, port 0 any free port
+	// chosen says that the user chose the address. If it is taken, that is an error, whereas
+	// another address is replaced by any free port.
 	chosen bool
-	flag   string // for the error
+	flag   string // sets the address; for errors
 }
 
-// stack is Kafka, Redis and S3 with STS in this process, on a directory.
+// stack is Kafka, Redis, and S3 with STS, in this process. Kafka and S3 keep their data in a
+// directory.
 type stack struct {
 	kafka *embedded.Kafka
 	redis *embedded.Redis
@@ -58,7 +59,7 @@ type stack struct {
 	log   *slog.Logger
 }
 
-// startStack starts the services. The directory belongs to one process.
+// startStack starts the services. Only one process at a time can use a directory.
 func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 	s := &stack{log: log}
 	defer func() {
@@ -72,7 +73,7 @@ func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 	if s.key, err = loadKey(filepath.Join(cfg.dir, "s3-key.json")); err != nil {
 		return nil, err
 	}
-	// S3 first: its lock tells that another process has the directory.
+	// S3 comes first: its lock on the directory fails if another process uses it.
 	s.s3, err = s3server.Open(s3server.Config{
 		Dir: filepath.Join(cfg.dir, "s3"), AccessKey: s.key.AccessKeyID, SecretKey: s.key.SecretAccessKey.Reveal(),
 		Region: embeddedRegion, Log: log,
@@ -110,7 +111,8 @@ func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 	})
 }
 
-// listen starts a service at the address.
+// listen calls start with the address and, if that is taken and was not chosen by the user, with
+// any free port.
 func (a address) listen(log *slog.Logger, start func(at string) error) error {
 	host, port, err := a.hostPort()
 	if err != nil {
@@ -133,10 +135,11 @@ func (a address) hostPort() (host, port string, err error) {
 	if host, port, err = net.SplitHostPort(cmp.Or(a.at, ":0")); err != nil {
 		return "", "", fmt.Errorf("%s %q: want host:port, or :0 for any free port", a.flag, a.at)
 	}
-	return cmp.Or(host, "127.0.0.1"), port, nil // nothing here asks who is calling
+	return cmp.Or(host, "127.0.0.1"), port, nil // loopback, because not all services ask for a password
 }
 
-// free returns the address for something that will listen a little later.
+// free returns an address that nobody listens on, for a service that will listen there a little
+// later.
 func (a address) free(log *slog.Logger) (at string, err error) {
 	err = a.listen(log, func(try string) error {
 		l, err := net.Listen("tcp", try)
@@ -149,33 +152,33 @@ func (a address) free(log *slog.Logger) (at string, err error) {
 	return at, err
 }
 
-// credentials are the operator's own, in the embedded S3 and STS.
+// credentials returns the operator's own, for the embedded S3 and STS.
 func (s *stack) credentials(context.Context) (objstore.Credentials, error) { return s.key, nil }
 
 // configure points a configuration at the stack.
 func (s *stack) configure(cfg *config.Config) {
 	cfg.Kafka.Brokers = []string{s.kafka.Addr()}
 	cfg.Kafka.TLS, cfg.Kafka.SASL = config.TLS{}, config.SASL{}
-	cfg.Kafka.CreateTopics, cfg.Kafka.Replication = true, -1 // there is one broker, and it is new
+	cfg.Kafka.CreateTopics, cfg.Kafka.Replication = true, -1 // one broker, which has no topics at first
 	cfg.Redis = config.Redis{URL: secret.New(s.redis.URL())}
 	cfg.Staging.CAFile, cfg.Staging.ExpectedBucketOwner, cfg.STS.CAFile = "", "", ""
 	cfg.Destinations.CAFile = ""
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = s.s3URL, true, embeddedRegion
 	cfg.Destinations.Endpoint, cfg.STS.Endpoint = s.s3URL, s.s3URL
 	// A catalog may name the embedded S3 as a destination's endpoint.
-	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.s3URL, "http://")) // it is listening there
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.s3URL, "http://")) // always valid: a listener's
 	cfg.Destinations.AllowedEndpoints = append(slices.Clone(cfg.Destinations.AllowedEndpoints), strings.TrimPrefix(s.s3URL, "http://"), "localhost:"+port)
 }
 
-// provision creates the buckets that the catalog names, and the roles, each to
-// be assumed with its workspace as ExternalId only. Destinations with another
-// endpoint are somebody else's.
+// provision creates the buckets and the roles that the catalog names. A role can be assumed only
+// with its workspace's id as ExternalId. Destinations at another endpoint are skipped: their
+// buckets are not in the embedded S3.
 func (s *stack) provision(snapshot *catalog.Snapshot) error {
 	type role struct {
 		workspace string
 		buckets   []string
 	}
-	roles := map[string]role{} // by ARN; of two workspaces with one, the first
+	roles := map[string]role{} // by ARN; if two workspaces name it, the first gets it
 	var errs []error
 	for _, w := range snapshot.Workspaces() {
 		for _, d := range w.Destinations {
@@ -188,7 +191,7 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 			if d.RoleARN == "" || known && r.workspace != w.ID {
 				continue
 			}
-			if r.workspace = w.ID; !slices.Contains(r.buckets, bucket) { // a policy has a size; prefixes share a bucket
+			if r.workspace = w.ID; !slices.Contains(r.buckets, bucket) { // prefixes share a bucket, and a policy's size is limited
 				r.buckets = append(r.buckets, bucket)
 			}
 			roles[d.RoleARN] = r
@@ -200,14 +203,14 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 	return errors.Join(errs...)
 }
 
-// is tells whether an endpoint is the embedded S3.
+// is reports whether an endpoint is the embedded S3.
 func (s *stack) is(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	own, oerr := url.Parse(s.s3URL)
 	return err == nil && oerr == nil && u.Scheme == own.Scheme && u.Port() == own.Port() && (u.Host == own.Host || u.Hostname() == "localhost")
 }
 
-// close stops the services, the users of a service before it.
+// close stops the services; the web server stops before S3, which it serves.
 func (s *stack) close() error {
 	var errs []error
 	if s.redis != nil {
@@ -229,7 +232,7 @@ func (s *stack) close() error {
 	return errors.Join(errs...)
 }
 
-// loadKey reads the embedded S3's key, or makes one up for good.
+// loadKey reads the embedded S3's key. If there is no valid one, it generates one and stores it.
 func loadKey(path string) (objstore.Credentials, error) {
 	var key struct{ AccessKey, SecretKey string }
 	b, err := os.ReadFile(path)
@@ -249,7 +252,7 @@ func loadKey(path string) (objstore.Credentials, error) {
 	return objstore.Credentials{AccessKeyID: key.AccessKey, SecretAccessKey: secret.New(key.SecretKey)}, nil
 }
 
-// writeFile replaces a file that only its owner may read, at once.
+// writeFile replaces a file atomically. Only its owner may read it.
 func writeFile(path string, b []byte) error {
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {
@@ -258,5 +261,5 @@ func writeFile(path string, b []byte) error {
 	return os.Rename(tmp, path)
 }
 
-// inUse tells whether an address could not be listened on because it is taken.
+// inUse reports whether listening failed because the address is taken.
 func inUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }

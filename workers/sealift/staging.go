@@ -49,7 +49,7 @@ kms:GenerateDataKey for that key. If staging has a KMS key of your own, name it 
 				return err
 			}
 			if err := bucketNamed(a.cfg, nil); err != nil {
-				return err // its policy would open a stranger's bucket to our files
+				return err // the policy would let our files into a bucket that may be a stranger's
 			}
 			s.Bucket, s.Prefix, s.Region = a.cfg.Staging.Bucket, a.cfg.Staging.Prefix, a.cfg.Staging.Region
 			text, err := s.Render(policy.StagingRole(role), policy.Format(format))

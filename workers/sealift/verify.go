@@ -104,7 +104,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 		o.cfg.Flags = other.set(k.EventsTopic)
 	}
 	o.cfg.Retain = s.cfg.Staging.Retain
-	// Until then a job may rightly go round the retry tiers.
+	// Until then a job may be in the retry tiers with nothing wrong.
 	o.cfg.Overdue = s.cfg.Copier.ParkAfter + 2*s.cfg.Auditor.Every + s.cfg.Auditor.Grace
 	bar := progress.Start(a.stderr, "verify", 0, progress.Count)
 	deps := verify.Deps{Staging: s.staging, Found: bar.Grow, Done: bar.Add}
@@ -115,7 +115,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	bar.Finish()
 	err = errors.Join(err, noteOthers(ctx, a, s, o.cfg.Topic, o.cfg.Incarnation))
 	if err != nil && r.Chains == 0 && r.OK() {
-		return err // and not that nothing is wrong
+		return err // instead of saying that nothing is wrong
 	}
 	if o.asJSON {
 		err = errors.Join(a.printJSON(r), err)
@@ -134,8 +134,8 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	return err
 }
 
-// known is an error if nothing was found of what was asked for and the catalog
-// does not know it either.
+// known returns an error if nothing was found of the source or destination that was asked for, and
+// the catalog does not have it either.
 func (o verifyOptions) known(ctx context.Context, s *services, r *verify.Report) error {
 	if o.cfg.Source != "" && r.Files == 0 {
 		known := knownSources(ctx, s)
@@ -149,7 +149,7 @@ func (o verifyOptions) known(ctx context.Context, s *services, r *verify.Report)
 	return nil
 }
 
-// bucketReader opens destinations to be read.
+// bucketReader opens customers' buckets for reading.
 type bucketReader struct {
 	*services
 	catalog *catalog.Live // nil: it cannot be read
@@ -181,14 +181,14 @@ func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, er
 	errs = append(errs, fmt.Errorf("as Sealift's principal: %w", err))
 	for _, err := range errs {
 		if !errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrNoBucket) {
-			return out, errors.New(errors.Join(errs...).Error()) // another's refusal is not the answer
+			return out, errors.New(errors.Join(errs...).Error()) // only the text: one refusal must not make all of it match ErrDenied
 		}
 	}
 	return out, errors.Join(errs...)
 }
 
-// reader is t's role, which may do no more than read what was delivered to t: it may
-// be another customer's role that t names.
+// reader returns credentials of t's role that only allow reading what was delivered to t, because
+// the role that t names may be another customer's.
 func (b *bucketReader) reader(ctx context.Context, t catalog.Target) (func(context.Context) (objstore.Credentials, error), error) {
 	session, err := policy.ReadSession(t)
 	if err != nil {
@@ -202,8 +202,7 @@ func (b *bucketReader) reader(ctx context.Context, t catalog.Target) (func(conte
 	return creds, b.roles.VerifyTrust(ctx, request)
 }
 
-// lists opens the bucket if what verify looks at can be listed, in whatever
-// region it is.
+// lists opens the bucket, in whatever region it is, and tries to list what verify looks at.
 func (b *bucketReader) lists(ctx context.Context, t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) (objstore.Store, error) {
 	for range 2 {
 		store := b.bucket(t, creds)
@@ -218,7 +217,7 @@ func (b *bucketReader) lists(ctx context.Context, t catalog.Target, creds func(c
 	return nil, fmt.Errorf("bucket %q: its region is not found", t.BucketName)
 }
 
-// printVerify prints the report; whole says that all of it could be verified.
+// printVerify prints the report; whole says that everything could be verified.
 func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	n, size := progress.Count, progress.Bytes
 	fmt.Fprintf(out, "topic %s, incarnation %s: %s, %s, %s of %s, %s\n", r.Topic, r.Incarnation, progress.Things(int64(r.Chains), "partition"),
@@ -272,7 +271,7 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 		}
 	}
 	for _, what := range r.Unread {
-		lines := strings.Split(what, "\n") // of the role, and of Sealift's principal
+		lines := strings.Split(what, "\n") // one for the role, one for Sealift's principal
 		for i := range lines {
 			lines[i] = printable(lines[i])
 		}
@@ -296,8 +295,8 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	return err
 }
 
-// printable is a place as a terminal may show it: a key of a customer's bucket
-// may hold what a terminal would obey.
+// printable quotes a place if it has control characters, which a terminal would obey: customers
+// choose the keys in their buckets.
 func printable(place string) string {
 	if strings.ContainsFunc(place, unicode.IsControl) {
 		return strconv.Quote(place)

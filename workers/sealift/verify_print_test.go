@@ -9,8 +9,8 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// Whoever may write to a customer's bucket names keys as he likes; a terminal
-// would obey some.
+// Keys with control characters, which a terminal would obey, are quoted: whoever may write to a
+// customer's bucket chooses its keys.
 func TestVerifyPrintsKeysThatATerminalWouldObey(t *testing.T) {
 	var out strings.Builder
 	report := &verify.Report{Problems: 2, Unread: []string{"as role\nas operator", "s3://acme-logs/segment-logs/\x1b[3J"}, Examples: []verify.Problem{

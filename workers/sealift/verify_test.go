@@ -29,7 +29,7 @@ const (
 	verifiedRole = "arn:aws:iam::123456789012:role/one"
 )
 
-// verifyRig is a ledger with one file, delivered to acme-logs/raw as a role.
+// verifyRig sets up a ledger with one file, delivered to a destination that has a role.
 func verifyRig(t *testing.T) (s *stack, env []string) {
 	log := slog.New(slog.DiscardHandler)
 	s, err := startStack(stackConfig{dir: t.TempDir()}, log)
@@ -77,14 +77,14 @@ func mustStored(t *testing.T, svc *services) *catalog.Snapshot {
 	return snapshot
 }
 
-// A bucket that nobody lets us read is told, and no failure; one that could not
-// be looked at is.
+// A bucket that we may not read is reported, but is not a failure; one that could not be read for
+// another reason is.
 func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
 	s, env := verifyRig(t)
 	const (
 		list = `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::acme-logs","Condition":{"StringLike":{"s3:prefix":"raw/segment-logs/*"}}}`
 		get  = `{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::acme-logs/raw/segment-logs/*"}`
-		// The role's owner has its own keys; these are the operator's.
+		// Answers of the bucket or of STS.
 		denied, away = "403 AccessDenied", "400 InvalidRequest"
 	)
 	faults := map[string]s3server.Fault{
@@ -93,9 +93,9 @@ func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
 	}
 	for hazard, c := range map[string]struct {
 		policies         []string
-		operator, role   string // what is answered to each, of the bucket
+		operator, role   string // what the bucket answers to each; "" if nothing fails
 		sts              string
-		open             bool // the role, to whoever names it
+		open             bool // the role can be assumed without its external id
 		env              []string
 		code             int
 		says, doesNotSay []string
@@ -144,8 +144,8 @@ func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
 	}
 }
 
-// A role may allow us, or another customer who names it, more than to read what was
-// delivered.
+// verify assumes a role for reading what was delivered, and no more, whatever else the role allows:
+// another customer may name it.
 func TestVerifyReadsAsNoMoreThanAReader(t *testing.T) {
 	var asked url.Values
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

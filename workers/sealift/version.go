@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker (-X main.version=…) where the build does not
-// know it: in an image, which is built without the repository.
+// version is set by the linker (-X main.version=…) for builds that cannot know it, like that of an
+// image, which is built without the repository.
 var version string
 
 func newVersionCommand(a *app) *cobra.Command {
@@ -34,7 +34,7 @@ func newVersionCommand(a *app) *cobra.Command {
 	return c
 }
 
-// versionLine is what people are shown.
+// versionLine returns the version in one line, for people.
 func versionLine() string {
 	v := buildVersion()
 	commit := v["commit"]
@@ -51,8 +51,8 @@ func versionLine() string {
 	return fmt.Sprintf("sealift %s%s %s %s%s", v["version"], commit, v["go"], v["platform"], tags)
 }
 
-// buildVersion is what this binary was built from: version, go and platform,
-// tags if there were any, and commit, date and modified when the build knew them.
+// buildVersion says what this binary was built from: version, go and platform, tags if there were
+// any, and commit, date and modified if the build knew them.
 func buildVersion() map[string]string {
 	v := map[string]string{"version": cmp.Or(version, "devel"), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()

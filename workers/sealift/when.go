@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// parseWhen reads a moment: how long ago, a UTC day or hour, or a time; zero
-// for "".
+// parseWhen reads a moment: how long ago, a UTC day or hour, or a time. "" gives the zero time.
 func parseWhen(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -34,7 +33,8 @@ func window(since, until string) (from, to time.Time, err error) {
 	return from, to, nil
 }
 
-// parseHour is parseWhen of the begin of an hour, or of how many hours ago.
+// parseHour is like parseWhen, but accepts only beginnings of hours. How long ago is counted back
+// from the beginning of the current hour.
 func parseHour(text string, now time.Time) (time.Time, error) {
 	t, err := parseWhen(text, now.Truncate(time.Hour))
 	if hour := t.UTC().Truncate(time.Hour); err == nil && !t.Equal(hour) {
