@@ -194,9 +194,6 @@ const follows = time.Minute
 func (m *mover) confirm(ctx context.Context) error {
 	last := m.log.Last()
 	if last.Step != migration.Switched { // the change was applied with a document
-		if m.o.print {
-			return nil // --print goes no further
-		}
 		note := migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}
 		if err := m.log.Append(ctx, note); err != nil {
 			return err
