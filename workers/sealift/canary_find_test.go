@@ -169,25 +169,24 @@ func TestCanariesAreFound(t *testing.T) {
 	token := "FwoGZXIvYXdzE/token+with=all"
 	f.add("token", token)
 	b64 := base64.StdEncoding.EncodeToString
-	for leak, text := range map[string]string{
-		"plain":          "dial redis://:%s@x: refused",
-		"url_escaped":    "Get " + url.QueryEscape(secret),
-		"in_json":        fmt.Sprintf(`{"err":%q}`, "x "+secret),
-		"basic_auth":     "Authorization: Basic " + b64([]byte(secret+":")),
-		"user_and_key":   b64([]byte("user:" + secret)),
-		"sasl_plain":     b64([]byte("\x00alice\x00" + secret)),
-		"odd_offset_1":   b64([]byte("x" + secret)),
-		"odd_offset_2":   base64.URLEncoding.EncodeToString([]byte("xy" + secret + "z")),
-		"hex":            fmt.Sprintf("%x", secret),
-		"HEX":            fmt.Sprintf("%X", secret),
-		"bytes":          fmt.Sprintf("%v", []byte(secret)),
-		"go_syntax":      fmt.Sprintf("%#v", struct{ p string }{secret}),
-		"without_escape": secret[:24],
+	for leak, text := range map[string]func(secret string) string{
+		"plain":          func(s string) string { return "dial redis://:" + s + "@x: refused" },
+		"url_escaped":    func(s string) string { return "Get " + url.QueryEscape(s) },
+		"in_json":        func(s string) string { return fmt.Sprintf(`{"err":%q}`, "x "+s) },
+		"basic_auth":     func(s string) string { return "Authorization: Basic " + b64([]byte(s+":")) },
+		"user_and_key":   func(s string) string { return b64([]byte("user:" + s)) },
+		"sasl_plain":     func(s string) string { return b64([]byte("\x00alice\x00" + s)) },
+		"odd_offset_1":   func(s string) string { return b64([]byte("x" + s)) },
+		"odd_offset_2":   func(s string) string { return base64.URLEncoding.EncodeToString([]byte("xy" + s + "z")) },
+		"hex":            func(s string) string { return fmt.Sprintf("%x", s) },
+		"HEX":            func(s string) string { return fmt.Sprintf("%X", s) },
+		"bytes":          func(s string) string { return fmt.Sprintf("%v", []byte(s)) },
+		"go_syntax":      func(s string) string { return fmt.Sprintf("%#v", struct{ p string }{s}) },
+		"without_escape": func(s string) string { return s[:24] },
 	} {
-		text = strings.ReplaceAll(text, "%s", secret)
-		require.Len(t, f.leaks(text), 1, leak)
-		require.Empty(t, f.leaks(text, "password"), "%s: where it may stand", leak)
-		require.Empty(t, f.leaks(strings.ReplaceAll(text, text, "***")), leak)
+		require.Len(t, f.leaks(text(secret)), 1, leak)
+		require.Empty(t, f.leaks(text(secret), "password"), "%s: where it may stand", leak)
+		require.Empty(t, f.leaks(text(strings.Repeat("another", 10))), leak)
 	}
 	for _, text := range []string{token, url.QueryEscape(token), b64([]byte("a" + token)), fmt.Sprintf("%q", token)} {
 		require.Equal(t, "token", f.in(text)[0].secret, text)
