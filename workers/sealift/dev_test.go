@@ -36,6 +36,13 @@ type devProcess struct {
 
 func (p *devProcess) logged(text string) bool { return strings.Contains(p.log.String(), text) }
 
+// awaitLog waits until the process has printed the text: it prints after it has
+// written endpoints.json.
+func (p *devProcess) awaitLog(t *testing.T, text string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return p.logged(text) }, 20*time.Second, 50*time.Millisecond, text)
+}
+
 func devArgs(data string, args ...string) []string {
 	return append([]string{
 		"dev", "--data", data, "--http", ":0", "--s3", ":0", "--kafka", ":0", "--redis", ":0", "--admin", ":0", "--roll-every", "1s",
@@ -166,8 +173,8 @@ destinations:
 	write("acme-logs/some/prefix")
 	p := startDev(t, t.TempDir(), "--catalog", file, "--s3", s3)
 	require.True(t, p.logged("role/many"), "it starts without that one")
-	require.True(t, p.logged("WRITE_KEY: one of source web in "+file))
-	require.True(t, p.logged("--bucket named-logs\n"))
+	p.awaitLog(t, "WRITE_KEY: one of source web in "+file)
+	p.awaitLog(t, "--bucket named-logs\n")
 	require.False(t, p.logged("-u key1"), "it may be that of the real source")
 	acked := &check.Expected{}
 	require.False(t, p.track("demo", "x"), "the default write key is not there")
@@ -187,7 +194,7 @@ destinations:
 
 	// A broken file changes nothing; a good one is applied while dev runs.
 	require.NoError(t, os.WriteFile(file, []byte("workspace: ["), 0o600))
-	require.Eventually(t, func() bool { return p.logged("catalog file not applied") }, 20*time.Second, 50*time.Millisecond)
+	p.awaitLog(t, "catalog file not applied")
 	require.True(t, p.track("key1", "broken"))
 	acked.Acknowledge("web", "broken")
 	require.True(t, p.delivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
