@@ -110,24 +110,31 @@ func (b *Book) note(destination string, a Account) {
 // Run writes pages until ctx ends, and then the last one, which takes at most some seconds. Nothing
 // may be noted after that.
 func (b *Book) Run(ctx context.Context) {
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-time.After(PageEvery + jitter.N(PageEvery/10)):
-			b.Write(ctx)
-		case <-b.news:
-			select {
-			case <-ctx.Done():
-			case <-time.After(NewsAfter):
-				select { // what came meanwhile is in this page
-				case <-b.news:
-				default:
-				}
-				b.Write(ctx)
-			}
-		}
+	for b.wait(ctx) {
+		b.Write(ctx)
 	}
 	b.Write(context.WithoutCancel(ctx))
+}
+
+// wait waits until a page is due, and reports whether one is; if not, ctx ended.
+func (b *Book) wait(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(PageEvery + jitter.N(PageEvery/10)):
+		return true
+	case <-b.news:
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(NewsAfter):
+	}
+	select { // what came meanwhile is in this page
+	case <-b.news:
+	default:
+	}
+	return true
 }
 
 // Write writes what was noted since the last page, if anything.
