@@ -57,14 +57,7 @@ func namedDestinations(s *catalog.Snapshot, names []string) ([]catalog.Target, e
 func pickDestinations(all []catalog.Target, names []string) ([]catalog.Target, error) {
 	var out []catalog.Target
 	for _, name := range names {
-		var found []catalog.Target
-		workspace := false
-		for _, t := range all {
-			if t.ID == name || t.Name == name || t.Workspace == name {
-				found = append(found, t)
-				workspace = workspace || t.Workspace == name
-			}
-		}
+		found, workspace := destinationsOf(all, name)
 		switch {
 		case len(found) == 0:
 			return nil, noDestination(all, name)
@@ -80,6 +73,18 @@ func pickDestinations(all []catalog.Target, names []string) ([]catalog.Target, e
 	return out, nil
 }
 
+// destinationsOf returns the destinations that a name may stand for, and whether it is that of a
+// workspace.
+func destinationsOf(all []catalog.Target, name string) (found []catalog.Target, workspace bool) {
+	for _, t := range all {
+		if t.ID == name || t.Name == name || t.Workspace == name {
+			found = append(found, t)
+			workspace = workspace || t.Workspace == name
+		}
+	}
+	return found, workspace
+}
+
 // fullName returns the id of the destination with that name. It returns anything else as it is: an
 // id, a workspace, or a name that the catalog does not have. A name that several workspaces have is
 // an error.
@@ -87,22 +92,23 @@ func fullName(s *catalog.Snapshot, name string) (string, error) {
 	if name == "" || strings.Contains(name, "/") {
 		return name, nil
 	}
-	var ids []string
-	for _, t := range allDestinations(s) {
-		if t.Workspace == name {
-			return name, nil
-		}
-		if t.Name == name {
-			ids = append(ids, t.ID)
-		}
-	}
-	switch len(ids) {
-	case 0:
+	switch found, workspace := destinationsOf(allDestinations(s), name); {
+	case workspace || len(found) == 0:
 		return name, nil
-	case 1:
-		return ids[0], nil
+	case len(found) > 1:
+		return "", usage(fmt.Sprintf("--destination %q: %d workspaces have one of this name; name one, like %s", name, len(found), found[0].ID))
+	default:
+		return found[0].ID, nil
 	}
-	return "", usage(fmt.Sprintf("--destination %q: %d workspaces have one of this name; name one, like %s", name, len(ids), ids[0]))
+}
+
+// destinationID is fullName, but a name that stands for no destination is an error.
+func destinationID(s *catalog.Snapshot, name string) (string, error) {
+	id, err := fullName(s, name)
+	if err == nil && !strings.Contains(id, "/") {
+		err = notFull(name)
+	}
+	return id, err
 }
 
 // storedName is fullName with the applied catalog. If that cannot be read, it returns the name as

@@ -155,11 +155,8 @@ func (v *replayCommand) run(ctx context.Context) error {
 		return err
 	}
 	for i, name := range o.Destinations {
-		if o.Destinations[i], err = fullName(r.Catalog, name); err != nil {
+		if o.Destinations[i], err = destinationID(r.Catalog, name); err != nil {
 			return err
-		}
-		if !strings.Contains(o.Destinations[i], "/") {
-			return notFull(name)
 		}
 	}
 	if err := r.Check(o); err != nil {
@@ -172,11 +169,12 @@ func (v *replayCommand) run(ctx context.Context) error {
 	r.Each = screen.count
 	tally, err := r.Count(ctx, o)
 	screen.clear()
+	if err == nil && tally.Copies == 0 && len(tally.Refused) == 0 {
+		err = v.unknownSource(r)
+	}
 	switch {
 	case err != nil:
 		return err
-	case tally.Copies == 0 && len(tally.Refused) == 0 && v.unknownSource(r) != nil:
-		return v.unknownSource(r)
 	case v.dryRun:
 		return v.printCount(o, tally)
 	case tally.Copies == 0:

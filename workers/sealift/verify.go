@@ -65,15 +65,14 @@ be checked, e.g. a server was down; 3: problems.`,
 				return err
 			}
 			return withServices(a, false, func(s *services) error {
-				named := o.cfg.Destination
-				if o.cfg.Destination, err = storedName(c.Context(), s, named); err != nil {
-					return err
-				}
-				if named != "" && !strings.Contains(o.cfg.Destination, "/") {
-					if catalogOf(c.Context(), s) == nil {
+				if named := o.cfg.Destination; named != "" && !strings.Contains(named, "/") {
+					live := catalogOf(c.Context(), s)
+					if live == nil {
 						return fmt.Errorf("--destination %q: the catalog, which says of which workspace it is, cannot be read; use WORKSPACE/NAME", named)
 					}
-					return notFull(named)
+					if o.cfg.Destination, err = destinationID(live.Snapshot(), named); err != nil {
+						return err
+					}
 				}
 				return o.run(c.Context(), a, s)
 			})
