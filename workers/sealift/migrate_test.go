@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
@@ -39,18 +38,9 @@ type moveRig struct {
 }
 
 func newMoveRig(t *testing.T) *moveRig {
-	log := slog.New(slog.DiscardHandler)
-	s, err := startStack(stackConfig{dir: t.TempDir()}, log)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.close()) })
-	cfg := config.Default()
-	s.configure(&cfg)
-	cfg.Kafka.Compression = "none" // each record is read a hundred times, and lz4 takes 4 MiB of buffers each time
-	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
-	svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, svc.close()) })
-	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
+	// Each record is read a hundred times, and lz4 takes 4 MiB of buffers each time.
+	s, svc := openStack(t, func(cfg *config.Config) { cfg.Kafka.Compression = "none" })
+	cfg := svc.cfg
 	r := &moveRig{t: t, stack: s, svc: svc, env: []string{
 		"SEALIFT_KAFKA_BROKERS=" + cfg.Kafka.Brokers[0], "SEALIFT_KAFKA_COMPRESSION=none", "SEALIFT_STS_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_REGION=" + cfg.Staging.Region,
 		"SEALIFT_STAGING_ENDPOINT=" + s.s3URL, "SEALIFT_STAGING_FORCE_PATH_STYLE=true",

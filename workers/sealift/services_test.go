@@ -222,3 +222,21 @@ func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	*r = append(*r, u.String())
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Etag": {`"e"`}}, Body: http.NoBody, Request: q}, nil
 }
+
+// openStack starts the embedded services, and connects to them with a configuration that change may
+// adapt. The staging bucket and the topics are there.
+func openStack(t *testing.T, change func(*config.Config)) (*stack, *services) {
+	t.Helper()
+	s, err := startStack(stackConfig{dir: t.TempDir()}, silent)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.close()) })
+	cfg := config.Default()
+	s.configure(&cfg)
+	change(&cfg)
+	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
+	svc, err := open(cfg, identity{credentials: s.credentials}, false, silent, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, svc.close()) })
+	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
+	return s, svc
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -92,17 +91,8 @@ func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 // If a source's last event is not among the last records of a busy partition, its files tell when
 // it was last seen, but only as a bound.
 func TestLastSeenOnABusyPartition(t *testing.T) {
-	log := slog.New(slog.DiscardHandler)
-	s, err := startStack(stackConfig{dir: t.TempDir()}, log)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.close()) })
-	cfg := config.Default()
-	s.configure(&cfg)
-	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
-	svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, svc.close()) })
-	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
+	_, svc := openStack(t, func(*config.Config) {})
+	cfg := svc.cfg
 
 	received := time.Now().Truncate(time.Hour).Add(-time.Minute).UTC()
 	file := func(before time.Duration, first int64) ledger.File {

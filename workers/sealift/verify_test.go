@@ -31,25 +31,16 @@ const (
 
 // verifyRig sets up a ledger with one file, delivered to a destination that has a role.
 func verifyRig(t *testing.T) (s *stack, env []string) {
-	log := slog.New(slog.DiscardHandler)
-	s, err := startStack(stackConfig{dir: t.TempDir()}, log)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.close()) })
-	cfg := config.Default()
-	s.configure(&cfg)
-	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
+	s, svc := openStack(t, func(*config.Config) {})
+	cfg := svc.cfg
 	require.NoError(t, s.s3.CreateBucket("acme-logs"))
-	svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, svc.close()) })
-	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
 	workspace, name, _ := strings.Cut(verifiedDest, "/")
 	require.NoError(t, applyStored(t.Context(), svc, []catalog.Workspace{{ID: workspace, Sources: []catalog.Source{{ID: "web"}},
 		Destinations: []catalog.Destination{{Name: name, Sources: []string{"web"}, Bucket: "acme-logs/raw", Region: embeddedRegion, RoleARN: verifiedRole}}}}))
 
 	var body bytes.Buffer
 	z := gzip.NewWriter(&body)
-	_, err = z.Write([]byte("{}\n"))
+	_, err := z.Write([]byte("{}\n"))
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
 	l := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: cfg.Kafka.Incarnation}
