@@ -20,8 +20,8 @@ type refusal struct {
 	after  time.Duration // when a retry will be accepted, if that is known
 }
 
-// refuse means that the same request will never be accepted.
-func refuse(status int, reason, detail string) *refusal {
+// newRefusal means that the same request will never be accepted.
+func newRefusal(status int, reason, detail string) *refusal {
 	return &refusal{status: status, reason: reason, detail: detail}
 }
 
@@ -44,25 +44,25 @@ func clientGone() *refusal {
 	return retryLater(http.StatusServiceUnavailable, goneReason, "the client has gone")
 }
 
-// refuseEvent returns the refusal for an error of package event: 413 for what can be sent in
+// eventRefusal returns the refusal for an error of package event: 413 for what can be sent in
 // smaller requests, 400 for what will never be accepted.
-func refuseEvent(err error) *refusal {
+func eventRefusal(err error) *refusal {
 	var e *event.Error
 	if !errors.As(err, &e) {
-		return refuse(http.StatusBadRequest, string(event.ErrMalformed), err.Error())
+		return newRefusal(http.StatusBadRequest, string(event.ErrMalformed), err.Error())
 	}
 	status := http.StatusBadRequest
 	if e.Reason == event.ErrBatchTooLarge || e.Reason == event.ErrTooManyEvents {
 		status = http.StatusRequestEntityTooLarge
 	}
-	return refuse(status, string(e.Reason), e.Error())
+	return newRefusal(status, string(e.Reason), e.Error())
 }
 
 var success = []byte(`{"success":true}` + "\n")
 
-// accept answers 200. It lists the events that became dead letters, by their indexes in the batch:
-// SDKs do not read that, but people who send a file want to know.
-func accept(w http.ResponseWriter, rejected map[event.Reason][]int) {
+// answerSuccess answers 200. It lists the events that became dead letters, by their indexes in the
+// batch: SDKs do not read that, but people who send a file want to know.
+func answerSuccess(w http.ResponseWriter, rejected map[event.Reason][]int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	if rejected == nil {
@@ -75,26 +75,26 @@ func accept(w http.ResponseWriter, rejected map[event.Reason][]int) {
 	}{true, rejected})
 }
 
-// answer writes a refusal.
-func answer(w http.ResponseWriter, no *refusal) int {
+// answerRefusal writes a refusal.
+func answerRefusal(w http.ResponseWriter, refused *refusal) int {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	switch {
-	case no.after > 0:
-		seconds := strconv.FormatInt(int64((no.after+time.Second-1)/time.Second), 10)
+	case refused.after > 0:
+		seconds := strconv.FormatInt(int64((refused.after+time.Second-1)/time.Second), 10)
 		header.Set("Retry-After", seconds)
 		// In seconds, not as the time of day that other services put there: analytics.js waits for
 		// that many seconds.
 		header.Set("X-RateLimit-Reset", seconds)
-	case no.retry:
+	case refused.retry:
 		// Random, because after an outage all clients come back.
 		header.Set("Retry-After", strconv.Itoa(1+rand.IntN(5)))
 	}
-	w.WriteHeader(no.status)
+	w.WriteHeader(refused.status)
 	_ = json.NewEncoder(w).Encode(struct {
 		Success bool   `json:"success"`
 		Code    string `json:"code"`
 		Message string `json:"message"`
-	}{false, no.reason, no.detail})
-	return no.status
+	}{false, refused.reason, refused.detail})
+	return refused.status
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// nowhere acknowledges everything immediately.
-type nowhere struct{}
+// discardProducer acknowledges everything immediately.
+type discardProducer struct{}
 
-func (nowhere) Produce(context.Context, ...stream.Record) error { return nil }
+func (discardProducer) Produce(context.Context, ...stream.Record) error { return nil }
 
 // BenchmarkCollect compares the collector with a bare handler that reads the body and produces it
 // as it is: the difference is parsing, stamping and bookkeeping. Both run without network and
@@ -24,13 +24,13 @@ func BenchmarkCollect(b *testing.B) {
 	event := `{"timestamp":"2026-11-22T18:14:08.580Z","userId":"user","type":"track","event":"Product Viewed","properties":{"product_id":"507f1f77bcf86cd799439011","sku":"G-32","name":"Monopoly: 3rd Edition","price":18.99,"url":"https://www.example.com/product/path"},"context":{"userAgent":"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/605.1.15","library":{"name":"analytics.js","version":"npm:next-1.84.3"}},"messageId":"ajs-next-1763835248580-8b0f2a8e"}`
 	bare := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if err != nil || (nowhere{}).Produce(r.Context(), stream.Record{Value: body}) != nil {
+		if err != nil || (discardProducer{}).Produce(r.Context(), stream.Record{Value: body}) != nil {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
 		_, _ = w.Write(success)
 	})
-	full := newBench(b, Config{}, func(d *Deps) { d.Producer = nowhere{} }).Handler()
+	full := newFixture(b, Config{}, func(d *Deps) { d.Producer = discardProducer{} }).Handler()
 	for _, n := range []int{1, 100} {
 		body := `{"batch":[` + strings.Repeat(event+",", n-1) + event + `],"sentAt":"2026-11-22T18:14:08.583Z","writeKey":"wk_web"}`
 		for name, handler := range map[string]http.Handler{"bare": bare, "collector": full} {

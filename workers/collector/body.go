@@ -14,28 +14,28 @@ import (
 )
 
 const (
-	firstBuffer = 4 << 10  // 4 KiB
-	keptBuffer  = 64 << 10 // 64 KiB: larger buffers are not kept for reuse
-	keptSizes   = 5        // each twice as large as the one before
-	// lingering is how many bytes of a refused body are still read and discarded: a client that is
-	// still writing would see a reset connection instead of the answer.
-	lingering = 2 << 20 // 2 MiB
-	// progress is how much of a body has to arrive within each Config.BodyTimeout. A phone on a
-	// slow network needs minutes for a full batch, and would otherwise start it again from the
+	firstBuffer     = 4 << 10  // 4 KiB
+	maxPooledBuffer = 64 << 10 // 64 KiB: larger buffers are not kept for reuse
+	pooledSizes     = 5        // each twice as large as the one before
+	// discardBytes is how many bytes of a refused body are still read and discarded: a client that
+	// is still writing would see a reset connection instead of the answer.
+	discardBytes = 2 << 20 // 2 MiB
+	// progressBytes is how much of a body has to arrive within each Config.BodyTimeout. A phone on
+	// a slow network needs minutes for a full batch, and would otherwise start it again from the
 	// beginning.
-	progress = 64 << 10 // 64 KiB
+	progressBytes = 64 << 10 // 64 KiB
 )
 
 // buffers are kept by size, so that a body that has just begun does not hold a large one.
-var buffers [keptSizes]sync.Pool
+var buffers [pooledSizes]sync.Pool
 
-func sizeOf(bytes int) int { return bits.Len(uint(bytes/firstBuffer)) - 1 }
+func sizeClass(bytes int) int { return bits.Len(uint(bytes/firstBuffer)) - 1 }
 
 // newBuffer returns an empty buffer of that capacity, which must be firstBuffer times a power of
 // two if it is not more than keptBuffer.
 func newBuffer(bytes int) []byte {
-	if bytes <= keptBuffer {
-		if b, ok := buffers[sizeOf(bytes)].Get().(*[]byte); ok {
+	if bytes <= maxPooledBuffer {
+		if b, ok := buffers[sizeClass(bytes)].Get().(*[]byte); ok {
 			return *b
 		}
 	}
@@ -44,9 +44,9 @@ func newBuffer(bytes int) []byte {
 
 // freeBody takes back a body's buffer.
 func freeBody(b []byte) {
-	if size := cap(b); size >= firstBuffer && size <= keptBuffer && size&(size-1) == 0 {
+	if size := cap(b); size >= firstBuffer && size <= maxPooledBuffer && size&(size-1) == 0 {
 		b = b[:0]
-		buffers[sizeOf(size)].Put(&b)
+		buffers[sizeClass(size)].Put(&b)
 	}
 }
 
@@ -54,46 +54,46 @@ func freeBody(b []byte) {
 // arrive: a client that announces a lot and sends little holds little.
 func (c *Collector) readBody(w http.ResponseWriter, r *http.Request, g *grant) ([]byte, *refusal) {
 	if r.ContentLength > event.MaxBody {
-		return nil, refuseEvent(event.TooLarge())
+		return nil, eventRefusal(event.TooLarge())
 	}
 	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
 	case "", "identity", "gzip", "x-gzip":
 	default:
-		return nil, refuse(http.StatusUnsupportedMediaType, "content_encoding", "Content-Encoding: send gzip or none")
+		return nil, newRefusal(http.StatusUnsupportedMediaType, "content_encoding", "Content-Encoding: send gzip or none")
 	}
-	body, err := fill(&steady{from: r.Body, left: progress, renew: func() { c.giveTime(w) }}, g)
+	body, err := fill(&progressReader{from: r.Body, left: progressBytes, renew: func() { c.extendDeadlines(w) }}, g)
 	switch {
 	case err == nil:
 		return body, nil
 	case errors.Is(err, errNoRoom):
 		return nil, overloaded()
-	case errors.Is(err, errLarge):
-		return nil, refuseEvent(event.TooLarge())
+	case errors.Is(err, errBodyTooLarge):
+		return nil, eventRefusal(event.TooLarge())
 	}
 	// This is the network's fault, and worth a retry. It is not 408, because most SDKs drop what is
 	// answered with that.
 	return nil, retryLater(http.StatusServiceUnavailable, "body_not_received", "the body did not arrive whole and in time: send it again")
 }
 
-// steady reads a body and calls renew whenever another progress bytes have arrived.
-type steady struct {
+// progressReader reads a body and calls renew whenever another progress bytes have arrived.
+type progressReader struct {
 	from  io.Reader
 	renew func()
 	left  int // bytes until the next renewal
 }
 
 // Read implements io.Reader.
-func (s *steady) Read(p []byte) (int, error) {
+func (s *progressReader) Read(p []byte) (int, error) {
 	n, err := s.from.Read(p)
 	if s.left -= n; s.left <= 0 {
-		s.left = progress
+		s.left = progressBytes
 		s.renew()
 	}
 	return n, err
 }
 
-// giveTime extends the deadlines that the server set when the request began.
-func (c *Collector) giveTime(w http.ResponseWriter) {
+// extendDeadlines extends the deadlines that the server set when the request began.
+func (c *Collector) extendDeadlines(w http.ResponseWriter) {
 	control, now := http.NewResponseController(w), time.Now()
 	// A ResponseWriter without a connection, as in tests, has no deadlines.
 	_ = control.SetReadDeadline(now.Add(c.cfg.BodyTimeout))
@@ -123,37 +123,37 @@ func (p *scratch) inflate(body []byte, g *grant) ([]byte, *refusal) {
 	switch {
 	case errors.Is(err, errNoRoom):
 		return nil, overloaded()
-	case errors.Is(err, errLarge):
-		return nil, refuseEvent(event.TooLarge())
+	case errors.Is(err, errBodyTooLarge):
+		return nil, eventRefusal(event.TooLarge())
 	}
-	return nil, refuse(http.StatusBadRequest, "invalid_gzip", fmt.Sprintf("the body is not valid gzip: %v", err))
+	return nil, newRefusal(http.StatusBadRequest, "invalid_gzip", fmt.Sprintf("the body is not valid gzip: %v", err))
 }
 
 var (
-	errNoRoom = errors.New("no room for more bytes in flight")
-	errLarge  = errors.New("more than a body may hold")
+	errNoRoom       = errors.New("no room for more bytes in flight")
+	errBodyTooLarge = errors.New("more than a body may hold")
 )
 
 // fill reads all of from into a buffer, whose bytes it counts against the grant.
 func fill(from io.Reader, g *grant) ([]byte, error) {
 	b := newBuffer(firstBuffer)
 	if !g.resize(g.bytes + int64(cap(b))) {
-		return fail(b, errNoRoom)
+		return freeAndFail(b, errNoRoom)
 	}
 	for {
 		n, err := from.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		switch {
 		case len(b) > event.MaxBody:
-			return fail(b, errLarge)
+			return freeAndFail(b, errBodyTooLarge)
 		case err == io.EOF:
 			return b, nil
 		case err != nil:
-			return fail(b, err)
+			return freeAndFail(b, err)
 		case len(b) == cap(b):
 			size := min(2*cap(b), event.MaxBody+1)
 			if !g.resize(g.bytes + int64(size-cap(b))) {
-				return fail(b, errNoRoom)
+				return freeAndFail(b, errNoRoom)
 			}
 			larger := append(newBuffer(size), b...)
 			freeBody(b)
@@ -162,9 +162,9 @@ func fill(from io.Reader, g *grant) ([]byte, error) {
 	}
 }
 
-func fail(b []byte, err error) ([]byte, error) {
+func freeAndFail(b []byte, err error) ([]byte, error) {
 	freeBody(b)
 	return nil, err
 }
 
-func linger(body io.Reader) { _, _ = io.CopyN(io.Discard, body, lingering) }
+func discardRest(body io.Reader) { _, _ = io.CopyN(io.Discard, body, discardBytes) }

@@ -19,7 +19,7 @@ import (
 )
 
 func TestPreflight(t *testing.T) {
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	for _, path := range []string{"/v1/t", "/v1/batch", "/v1/projects/wk_web/settings", "/v1/pixel/track"} {
 		r := httptest.NewRequest(http.MethodOptions, path, nil)
 		r.Header.Set("Origin", "https://shop.example")
@@ -41,7 +41,7 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	get := func(b *bench, key string, https bool) (int, string, map[string]any) {
+	get := func(b *fixture, key string, https bool) (int, string, map[string]any) {
 		r := httptest.NewRequest(http.MethodGet, "/v1/projects/"+key+"/settings", nil)
 		r.Host = "asked.example.com"
 		r.Header.Set("X-Forwarded-Host", "evil.example")
@@ -54,18 +54,18 @@ func TestSettings(t *testing.T) {
 		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &body))
 		return w.Code, w.Header().Get("Cache-Control"), body.Integrations["Segment.io"]
 	}
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	status, cached, segment := get(b, "wk_web", false)
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "wk_web", segment["apiKey"])
 	require.NotContains(t, segment, "apiHost", "SDKs would speak https with it")
-	require.Equal(t, "private, max-age=120", cached, "who asks over https would have it from a cache, and send events to Segment")
+	require.Equal(t, "private, max-age=120", cached, "a shared cache would serve this answer to https clients, which would then send to Segment")
 	_, cached, segment = get(b, "wk_web", true)
 	require.Equal(t, "asked.example.com/v1", segment["apiHost"])
-	require.Equal(t, "private, max-age=120", cached, "whoever writes the host of a request has the events of nobody else")
+	require.Equal(t, "private, max-age=120", cached, "a forged Host must not reach other clients through a cache")
 	status, _, _ = get(b, "wk_nobody", true)
 	require.Equal(t, http.StatusNotFound, status)
-	_, cached, segment = get(newBench(t, Config{PublicHost: "events.example.com:8443/in"}), "wk_web", true)
+	_, cached, segment = get(newFixture(t, Config{PublicHost: "events.example.com:8443/in"}), "wk_web", true)
 	require.Equal(t, "events.example.com:8443/in/v1", segment["apiHost"])
 	require.Equal(t, "public, max-age=120", cached)
 }
@@ -73,20 +73,20 @@ func TestSettings(t *testing.T) {
 // TestSettingsBehindAProxy: apiHost is the host that the sender asked for, although nginx by
 // default sends the upstream's name as Host.
 func TestSettingsBehindAProxy(t *testing.T) {
-	b := newBench(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	b := newFixture(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 	for hazard, c := range map[string]struct {
 		remote    string
 		forwarded []string
 		want      string
 	}{
-		"it_passes_the_host_on":   {"10.0.0.1:1", nil, "collector_upstream"},
-		"it_says_what_was_asked":  {"10.0.0.1:1", []string{"events.acme.com"}, "events.acme.com"},
-		"behind_what_was_forged":  {"10.0.0.1:1", []string{"evil.example, events.acme.com:8443"}, "events.acme.com:8443"},
-		"in_a_line_of_its_own":    {"10.0.0.1:1", []string{"evil.example", "events.acme.com"}, "events.acme.com"},
+		"no_forwarded_host":       {"10.0.0.1:1", nil, "collector_upstream"},
+		"forwarded_host":          {"10.0.0.1:1", []string{"events.acme.com"}, "events.acme.com"},
+		"after_a_forged_host":     {"10.0.0.1:1", []string{"evil.example, events.acme.com:8443"}, "events.acme.com:8443"},
+		"in_a_second_header_line": {"10.0.0.1:1", []string{"evil.example", "events.acme.com"}, "events.acme.com"},
 		"empty":                   {"10.0.0.1:1", []string{""}, "collector_upstream"},
 		"ipv4_in_ipv6":            {"[::ffff:10.0.0.1]:1", []string{"events.acme.com"}, "events.acme.com"},
-		"not_a_proxy_of_ours":     {"203.0.113.7:1", []string{"evil.example"}, "collector_upstream"},
-		"nobody_knows_who_it_was": {"@", []string{"evil.example"}, "collector_upstream"},
+		"untrusted_proxy":         {"203.0.113.7:1", []string{"evil.example"}, "collector_upstream"},
+		"unknown_peer":            {"@", []string{"evil.example"}, "collector_upstream"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/v1/projects/wk_web/settings", nil)
@@ -101,7 +101,7 @@ func TestSettingsBehindAProxy(t *testing.T) {
 }
 
 func TestPixelIsAlwaysAnImage(t *testing.T) {
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	// Encoded, it contains both characters in which base64's alphabets differ.
 	event := []byte(`{"writeKey":"wk_web","userId":"u","event":"Email Opened ?~?>>>"}`)
 	data := base64.RawStdEncoding.EncodeToString(event)
@@ -114,22 +114,22 @@ func TestPixelIsAlwaysAnImage(t *testing.T) {
 		user string // the one that is stored; "" if nothing is
 		down bool
 	}{
-		"data":          {"/v1/pixel/track?data=" + data, "u", false},
-		"data_escaped":  {"/v1/pixel/track?data=" + url.QueryEscape(data), "u", false},
-		"data_padded":   {"/v1/pixel/track?data=" + padded, "u", false},
-		"padded_escape": {"/v1/pixel/track?data=" + url.QueryEscape(padded), "u", false},
-		"data_for_urls": {"/v1/pixel/track?data=" + base64.URLEncoding.EncodeToString(event), "u", false},
-		"urls_unpadded": {"/v1/pixel/track?data=" + base64.RawURLEncoding.EncodeToString(event), "u", false},
-		"slash_behind":  {"/v1/pixel/track/?data=" + data, "u", false},
-		"double_slash":  {"//v1//pixel//track?data=" + data, "u", false},
-		"short_form":    {"/v1/pixel/t?data=" + data, "u", false},
-		"parameters":    {"/v1/pixel/page?writeKey=wk_web&userId=u&properties.subject=Hi", "u", false},
-		"semicolon":     {"/v1/pixel/page?userId=u;v&writeKey=wk_web&a;b=c", "u;v", false},
-		"bad_escape":    {"/v1/pixel/page?writeKey=wk_web&userId=u&a=%zz", "u", false},
-		"unknown_key":   {"/v1/pixel/track?writeKey=nobody", "", false},
-		"no_base64":     {"/v1/pixel/track?data=%21%21", "", false},
-		"no_such":       {"/v1/pixel/batch?data=" + data, "", false},
-		"kafka_away":    {"/v1/pixel/track?data=" + data, "", true},
+		"data":              {"/v1/pixel/track?data=" + data, "u", false},
+		"data_escaped":      {"/v1/pixel/track?data=" + url.QueryEscape(data), "u", false},
+		"data_padded":       {"/v1/pixel/track?data=" + padded, "u", false},
+		"padded_escape":     {"/v1/pixel/track?data=" + url.QueryEscape(padded), "u", false},
+		"url_safe_base64":   {"/v1/pixel/track?data=" + base64.URLEncoding.EncodeToString(event), "u", false},
+		"url_safe_unpadded": {"/v1/pixel/track?data=" + base64.RawURLEncoding.EncodeToString(event), "u", false},
+		"trailing_slash":    {"/v1/pixel/track/?data=" + data, "u", false},
+		"double_slash":      {"//v1//pixel//track?data=" + data, "u", false},
+		"short_form":        {"/v1/pixel/t?data=" + data, "u", false},
+		"parameters":        {"/v1/pixel/page?writeKey=wk_web&userId=u&properties.subject=Hi", "u", false},
+		"semicolon":         {"/v1/pixel/page?userId=u;v&writeKey=wk_web&a;b=c", "u;v", false},
+		"bad_escape":        {"/v1/pixel/page?writeKey=wk_web&userId=u&a=%zz", "u", false},
+		"unknown_key":       {"/v1/pixel/track?writeKey=nobody", "", false},
+		"invalid_base64":    {"/v1/pixel/track?data=%21%21", "", false},
+		"unknown_type":      {"/v1/pixel/batch?data=" + data, "", false},
+		"kafka_away":        {"/v1/pixel/track?data=" + data, "", true},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			if c.down {
@@ -162,14 +162,14 @@ func TestPixelIsAlwaysAnImage(t *testing.T) {
 			require.Zero(t, b.inFlight.used.Load())
 		})
 	}
-	require.EqualValues(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "kafka"), "a pixel that was lost is counted")
+	require.EqualValues(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "kafka"), "the lost pixel is not counted")
 }
 
-// TestPixelsWaitToBeTakenApart: a pixel's query waits for a parser, because parsing costs many
+// TestPixelsWaitForAParser: a pixel's query waits for a parser, because parsing costs many
 // times its size before any write key is checked.
-func TestPixelsWaitToBeTakenApart(t *testing.T) {
+func TestPixelsWaitForAParser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, Config{})
+		b := newFixture(t, Config{})
 		var busy []*scratch
 		for range cap(b.parsers) {
 			busy = append(busy, <-b.parsers)
@@ -179,7 +179,7 @@ func TestPixelsWaitToBeTakenApart(t *testing.T) {
 			answered <- b.do(httptest.NewRequest(http.MethodGet, "/v1/pixel/track?writeKey=wk_web&userId=u&event=e", nil)).Code
 		}()
 		synctest.Wait()
-		require.Zero(t, b.inFlight.used.Load(), "it has no body yet")
+		require.Zero(t, b.inFlight.used.Load(), "bytes are counted before the pixel has a body")
 		for _, p := range busy {
 			b.parsers <- p
 		}

@@ -27,8 +27,8 @@ func (g *grant) resize(bytes int64) bool {
 	return true
 }
 
-// pass moves all of it to the returned grant, which its new owner has to release.
-func (g *grant) pass() *grant {
+// transfer moves all of it to the returned grant, which its new owner has to release.
+func (g *grant) transfer() *grant {
 	to := *g
 	g.bytes = 0
 	return &to

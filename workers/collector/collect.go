@@ -19,7 +19,7 @@ const recordOverhead = 416 // bytes
 
 // collect handles a request to one of the POST paths. If it returns no refusal, the whole request
 // is in Kafka or in the spool, its rejected events as dead letters.
-func (c *Collector) collect(w http.ResponseWriter, r *http.Request, kind event.Kind) (rejected map[event.Reason][]int, no *refusal) {
+func (c *Collector) collect(w http.ResponseWriter, r *http.Request, kind event.Kind) (rejected map[event.Reason][]int, refused *refusal) {
 	c.metrics.inFlightRequests.Inc()
 	defer c.metrics.inFlightRequests.Dec()
 	if !c.loaded() {
@@ -30,20 +30,20 @@ func (c *Collector) collect(w http.ResponseWriter, r *http.Request, kind event.K
 	}
 	g := &grant{budget: &c.inFlight}
 	defer g.release()
-	body, no := c.readBody(w, r, g)
-	if no != nil {
-		return nil, no
+	body, refused := c.readBody(w, r, g)
+	if refused != nil {
+		return nil, refused
 	}
-	waits := len(body) + perRequest
-	c.pace.enter(waits)
-	defer func() { c.pace.leave(waits, no == nil) }()
-	t, no := c.records(kind, body, c.stamp(r), authorization(r), true, g)
-	if no != nil {
-		return nil, no
+	waiting := len(body) + requestOverhead
+	c.pace.enter(waiting)
+	defer func() { c.pace.leave(waiting, refused == nil) }()
+	t, refused := c.parse(kind, body, c.stamp(r), authorization(r), true, g)
+	if refused != nil {
+		return nil, refused
 	}
-	c.pace.enter(t.body + perRequest - waits) // its size is known now that it is inflated
-	waits = t.body + perRequest
-	return t.rejected, c.produce(r.Context(), t, g.pass())
+	c.pace.enter(t.body + requestOverhead - waiting) // its size is known now that it is inflated
+	waiting = t.body + requestOverhead
+	return t.rejected, c.produce(r.Context(), t, g.transfer())
 }
 
 // stamp returns what the request itself tells about its events. It is made once, when the body has
@@ -57,8 +57,8 @@ func (c *Collector) stamp(r *http.Request) *event.Stamp {
 	}
 }
 
-// taken is what a request becomes once it is accepted.
-type taken struct {
+// parcel is what a request becomes once it is accepted.
+type parcel struct {
 	records []stream.Record // for the events topic
 	dead    []stream.Record // for the dead letters
 	body    int             // bytes of the body, inflated
@@ -67,10 +67,10 @@ type taken struct {
 	charges  map[charge]int // what it took from rate limits
 }
 
-func (t taken) empty() bool { return len(t.records)+len(t.dead) == 0 }
+func (t parcel) empty() bool { return len(t.records)+len(t.dead) == 0 }
 
 // all yields the records of both lists.
-func (t taken) all() iter.Seq[*stream.Record] {
+func (t parcel) all() iter.Seq[*stream.Record] {
 	return func(yield func(*stream.Record) bool) {
 		for _, records := range [][]stream.Record{t.dead, t.records} {
 			for i := range records {
@@ -82,37 +82,37 @@ func (t taken) all() iter.Seq[*stream.Record] {
 	}
 }
 
-// records turns a body into records and frees it; the grant then stands for the records' bytes
+// parse turns a body into records and frees it; the grant then stands for the records' bytes
 // only. If strict, it refuses a body all of whose events are at fault: its sender reads the answer.
-func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, headerKey string, strict bool, g *grant) (taken, *refusal) {
+func (c *Collector) parse(kind event.Kind, body []byte, stamp *event.Stamp, headerKey string, strict bool, g *grant) (parcel, *refusal) {
 	p := <-c.parsers
 	defer func() { c.parsers <- p }()
-	body, no := p.inflate(body, g)
-	if no != nil {
-		return taken{}, no
+	body, refused := p.inflate(body, g)
+	if refused != nil {
+		return parcel{}, refused
 	}
 	defer func() { freeBody(body) }()
 	c.metrics.receivedBytes.Add(float64(len(body)))
 	request := &p.request
 	if err := request.Parse(kind, body); err != nil {
-		return taken{}, refuseEvent(err)
+		return parcel{}, eventRefusal(err)
 	}
 	if err := request.Refused(); err != nil && strict {
-		return taken{}, refuseEvent(err)
+		return parcel{}, eventRefusal(err)
 	}
-	sources, no := c.sources(request, headerKey)
-	if no != nil {
-		return taken{}, no
+	sources, refused := c.resolveSources(request, headerKey)
+	if refused != nil {
+		return parcel{}, refused
 	}
 	size := request.LineBytes() + request.Len()*(maxSourceID+len(stamp.UserAgent)*6)
 	if !g.resize(g.bytes + int64(size+request.Len()*recordOverhead)) {
-		return taken{}, overloaded()
+		return parcel{}, overloaded()
 	}
-	if no := c.limits.take(sources.charges); no != nil {
-		return taken{}, no
+	if refused := c.limits.take(sources.charges); refused != nil {
+		return parcel{}, refused
 	}
 	lines := make([]byte, 0, size)
-	out := taken{records: make([]stream.Record, 0, request.Len()), body: len(body), charges: sources.charges}
+	out := parcel{records: make([]stream.Record, 0, request.Len()), body: len(body), charges: sources.charges}
 	const each = 4 // headers
 	all := make([]stream.Header, 0, each*request.Len())
 	var headers []stream.Header // shared by consecutive events of one source, except for the last header
@@ -144,7 +144,7 @@ func (c *Collector) records(kind event.Kind, body []byte, stamp *event.Stamp, he
 		own := all[len(all)-each : len(all) : len(all)]
 		own[each-1].Value = line.MessageID
 		out.records = append(out.records, stream.Record{Key: headers[0].Value, Value: lines[start:len(lines):len(lines)], Time: stamp.ReceivedAt, Headers: own})
-		c.metrics.event(line)
+		c.metrics.countEvent(line)
 	}
 	c.metrics.lineBytes.Add(float64(len(lines)))
 	g.resize(int64(cap(lines) + request.Len()*recordOverhead))

@@ -83,16 +83,16 @@ type Config struct {
 }
 
 func (cfg *Config) setDefaults() {
-	set(&cfg.MaxInFlight, 256<<20) // 256 MiB
-	set(&cfg.AnswerWithin, 4500*time.Millisecond)
-	set(&cfg.HeaderTimeout, 10*time.Second)
-	set(&cfg.BodyTimeout, 30*time.Second)
-	set(&cfg.IdleTimeout, 2*time.Minute)
-	set(&cfg.Drain, 20*time.Second)
-	set(&cfg.MaxConnections, 10_000)
+	setDefault(&cfg.MaxInFlight, 256<<20) // 256 MiB
+	setDefault(&cfg.AnswerWithin, 4500*time.Millisecond)
+	setDefault(&cfg.HeaderTimeout, 10*time.Second)
+	setDefault(&cfg.BodyTimeout, 30*time.Second)
+	setDefault(&cfg.IdleTimeout, 2*time.Minute)
+	setDefault(&cfg.Drain, 20*time.Second)
+	setDefault(&cfg.MaxConnections, 10_000)
 }
 
-func set[T comparable](v *T, to T) {
+func setDefault[T comparable](v *T, to T) {
 	var zero T
 	if *v == zero {
 		*v = to
@@ -129,21 +129,21 @@ type Deps struct {
 // Collector is the role. Its methods are safe for concurrent use; Run is
 // called once.
 type Collector struct {
-	cfg      Config
-	deps     Deps
-	metrics  *metrics
-	inFlight budget
-	pace     pace
-	parsers  parsers
-	limits   *limits
-	events   way
-	letters  way
-	gate     gate
-	handover handover
-	behind   behind
-	hung     hung
-	addr     atomic.Pointer[string]
-	draining atomic.Bool
+	cfg           Config
+	deps          Deps
+	metrics       *metrics
+	inFlight      budget
+	pace          pace
+	parsers       parsers
+	limits        *limits
+	eventsHealth  pathHealth
+	lettersHealth pathHealth
+	gate          gate
+	handover      handover
+	spooled       spooledKeys
+	stuckLetters  stuckKeys
+	addr          atomic.Pointer[string]
+	draining      atomic.Bool
 	// base is the context of work that outlives its request; cut cancels it.
 	base context.Context //nolint:containedctx // what cut ends
 	cut  context.CancelFunc
@@ -160,11 +160,11 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	}
 	c := &Collector{cfg: cfg, deps: deps, parsers: newParsers(), limits: newLimits(cfg.Limit)}
 	c.inFlight.max = cfg.MaxInFlight
-	c.nameSteps()
-	c.pace.within = min(longestWait, cfg.AnswerWithin/2) // a broker that fails delays its partitions for some seconds
+	c.initHealth()
+	c.pace.maxWait = min(maxPaceWait, cfg.AnswerWithin/2) // a broker that fails delays its partitions for some seconds
 	if deps.Spool != nil {
-		c.pace.within = cfg.AnswerWithin // here the spool ends the wait
-		c.behind.found = !deps.Spool.Empty()
+		c.pace.maxWait = cfg.AnswerWithin // here the spool ends the wait
+		c.spooled.unread = !deps.Spool.Empty()
 	}
 	var err error
 	if c.metrics, err = newMetrics(deps.Metrics, c.inFlight.used.Load, deps.Spool, deps.Letters); err != nil {

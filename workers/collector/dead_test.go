@@ -12,9 +12,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// TestWhatIsAnswered200AndNotTakenIsADeadLetter: everything that was answered 200 is in the events
-// topic or in the dead letters.
-func TestWhatIsAnswered200AndNotTakenIsADeadLetter(t *testing.T) {
+// TestUndeliverableEventsAnswered200BecomeDeadLetters: everything that was answered 200 is in the
+// events topic or in the dead letters.
+func TestUndeliverableEventsAnswered200BecomeDeadLetters(t *testing.T) {
 	large := `{"userId":"u","event":"large","a":"` + strings.Repeat("x", 32<<10) + `"}`
 	long := strings.Repeat("m", 101)
 	pixel := func(body string) string {
@@ -30,7 +30,7 @@ func TestWhatIsAnswered200AndNotTakenIsADeadLetter(t *testing.T) {
 		"one_of_a_batch_is_too_large":    {"/v1/batch", `{"batch":[` + good + `,` + large + `,` + good + `]}`, false, 2, "event_too_large"},
 		"one_has_a_long_message_id":      {"/v1/batch", `{"batch":[` + good + `,{"userId":"u","messageId":"` + long + `"}]}`, false, 1, "message_id_too_long"},
 		"a_long_id_in_few_characters":    {"/v1/batch", `{"batch":[` + good + `,{"userId":"u","messageId":"` + strings.Repeat("木", 100) + `"}]}`, false, 2, ""},
-		"some_are_no_objects":            {"/v1/batch", `{"batch":[null,` + good + `,"text",[{"writeKey":1}],7]}`, false, 1, "not_a_json_object not_a_json_object not_a_json_object not_a_json_object"},
+		"some_are_not_objects":           {"/v1/batch", `{"batch":[null,` + good + `,"text",[{"writeKey":1}],7]}`, false, 1, "not_a_json_object not_a_json_object not_a_json_object not_a_json_object"},
 		"lenient_about_users_not_limits": {"/v1/batch", `{"batch":[{},` + large + `]}`, true, 1, "event_too_large"},
 		"no_user":                        {"/v1/track", `{"event":"e"}`, false, 0, "no_user"},
 		"null_user":                      {"/v1/track", `{"event":"e","userId":null,"anonymousId":""}`, false, 0, "no_user"},
@@ -47,7 +47,7 @@ func TestWhatIsAnswered200AndNotTakenIsADeadLetter(t *testing.T) {
 		"pixel":                          {"GET /v1/pixel/track?writeKey=wk_web&event=e&anonymousId=a", ``, false, 1, ""},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			b := newBench(t, Config{Validate: !c.lenient})
+			b := newFixture(t, Config{Validate: !c.lenient})
 			path, get := strings.CutPrefix(c.path, "GET ")
 			r := post(path, text(c.body))
 			if get {
@@ -80,15 +80,15 @@ func TestWhatIsAnswered200AndNotTakenIsADeadLetter(t *testing.T) {
 			require.Equal(t, c.dead, strings.Join(reasons, " "))
 			if !get { // the answer lists each of them
 				require.True(t, gjson.GetBytes(w.Body.Bytes(), "success").Bool())
-				told, events := make([]string, 3000), gjson.GetBytes(w.Body.Bytes(), "dead_letters")
+				listed, events := make([]string, 3000), gjson.GetBytes(w.Body.Bytes(), "dead_letters")
 				require.Equal(t, len(reasons) > 0, events.Exists())
 				events.ForEach(func(reason, at gjson.Result) bool {
 					for _, i := range at.Array() {
-						told[i.Int()] = reason.String()
+						listed[i.Int()] = reason.String()
 					}
 					return true
 				})
-				require.Equal(t, reasons, strings.Fields(strings.Join(told, " ")))
+				require.Equal(t, reasons, strings.Fields(strings.Join(listed, " ")))
 			}
 			require.InDelta(t, len(reasons), b.metric(t, "sealift_collector_dead_letters_total"), 0)
 			require.Zero(t, b.inFlight.used.Load())
@@ -103,14 +103,14 @@ func TestDeadLettersAreAcknowledgedLikeEvents(t *testing.T) {
 		"events_away":       {errAway, nil},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			b := newBench(t, Config{Validate: true})
+			b := newFixture(t, Config{Validate: true})
 			b.topic.fail(c.topic)
 			b.dead.fail(c.dead)
 			mixed := func() int {
 				return b.do(post("/v1/batch", text(`{"batch":[{"type":"track","userId":"u","event":"e"},{"type":"track","userId":"u"}]}`))).Code
 			}
 			require.Equal(t, http.StatusServiceUnavailable, mixed())
-			require.Empty(t, b.topic.take(), "no event before the dead letters are safe")
+			require.Empty(t, b.topic.take(), "events were written before their dead letters")
 			b.topic.fail(nil)
 			b.dead.fail(nil)
 			b.dead.take()
@@ -152,19 +152,19 @@ func TestLimits(t *testing.T) {
 		"context_repeated_16_MiB": {"/v1/batch", `{"context":{"a":"` + strings.Repeat("x", 30<<10) + `"},"batch":[` + strings.Repeat(`{"userId":1},`, 999) + `{}]}`, 413, "batch_too_large", 0},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			b := newBench(t, Config{Validate: true})
+			b := newFixture(t, Config{Validate: true})
 			w := b.do(post(c.path, text(c.body)))
 			require.Equal(t, c.status, w.Code, w.Body)
 			require.Equal(t, c.code, gjson.Get(w.Body.String(), "code").String())
 			require.Equal(t, c.taken, len(b.topic.take())) //nolint:testifylint // Len prints all of them
 			require.Empty(t, b.dead.take())
-			require.LessOrEqual(t, b.inFlight.used.Load(), int64(0), fmt.Sprint(hazard, ": nothing is held"))
+			require.LessOrEqual(t, b.inFlight.used.Load(), int64(0), fmt.Sprint(hazard, ": bytes are still held"))
 		})
 	}
 }
 
 func TestManyHeadersAreRefused(t *testing.T) {
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	for n, want := range map[int]int{20: http.StatusOK, 101: http.StatusRequestHeaderFieldsTooLarge} {
 		r := post("/v1/page", text(`{"userId":"u"}`))
 		for i := range n - len(r.Header) {

@@ -17,18 +17,18 @@ import (
 // Requests wait for the detour only at its very end, while Kafka takes its last entries (see
 // handover). Other keys bypass it, because their partition may have a leader.
 
-// isBehind tells whether any events of t have to go behind what is in the spool.
-func (c *Collector) isBehind(t taken) bool {
+// hasSpooledKeys tells whether any events of t have to go behind what is in the spool.
+func (c *Collector) hasSpooledKeys(t parcel) bool {
 	if c.deps.Spool.Empty() {
 		return false
 	}
-	_, later := c.behind.split(t.records)
+	_, later := c.spooled.split(t.records)
 	return len(later) > 0
 }
 
-// store puts t into the spool and returns nil when it is on disk. held, unless nil, is the
+// spoolAndWait puts t into the spool and returns nil when it is on disk. held, unless nil, is the
 // request's grant; it is then released.
-func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
+func (c *Collector) spoolAndWait(t parcel, held *grant, within time.Duration) *refusal {
 	g := &grant{budget: &c.inFlight}
 	if !g.resize(parcelBytes(t)) {
 		if held != nil {
@@ -37,10 +37,10 @@ func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
 		return overloaded()
 	}
 	done := make(chan error, 1)
-	c.gate.again()
+	c.gate.enterAgain()
 	go func() {
 		defer c.gate.leave()
-		err := c.append(t, time.Now())
+		err := c.spoolParcel(t, time.Now())
 		g.release()
 		if held != nil {
 			held.release()
@@ -63,30 +63,30 @@ func (c *Collector) store(t taken, held *grant, within time.Duration) *refusal {
 	}
 }
 
-// append puts t into the spools, letters first: if the events' spool then refuses the events, the
-// sender sends the request again, and a letter that is there twice is dropped when it is redriven.
-// The events' spool must have room before that; otherwise each retry would add the letters again,
-// until their spool is full as well.
-func (c *Collector) append(t taken, at time.Time) error {
+// spoolParcel puts t into the spools, letters first: if the events' spool then refuses the events,
+// the sender sends the request again, and a letter that is there twice is dropped when it is
+// redriven. The events' spool must have room before that; otherwise each retry would add the
+// letters again, until their spool is full as well.
+func (c *Collector) spoolParcel(t parcel, at time.Time) error {
 	if len(t.dead) > 0 {
-		if events := (taken{records: t.records}); len(t.records) > 0 && !c.deps.Spool.Fits(parcelBytes(events)) {
-			c.events.store.observe(spool.ErrFull)
+		if events := (parcel{records: t.records}); len(t.records) > 0 && !c.deps.Spool.Fits(parcelBytes(events)) {
+			c.eventsHealth.store.observe(spool.ErrFull)
 			return spool.ErrFull
 		}
-		err := put(c.deps.Letters, taken{dead: t.dead}, at)
-		c.letters.store.observe(err)
+		err := appendToSpool(c.deps.Letters, parcel{dead: t.dead}, at)
+		c.lettersHealth.store.observe(err)
 		if err != nil || len(t.records) == 0 {
 			return err
 		}
 	}
-	c.behind.enter(t.records)
-	err := put(c.deps.Spool, taken{records: t.records}, at)
-	c.behind.entered(t.records, err == nil)
-	c.events.store.observe(err)
+	c.spooled.beginStore(t.records)
+	err := appendToSpool(c.deps.Spool, parcel{records: t.records}, at)
+	c.spooled.endStore(t.records, err == nil)
+	c.eventsHealth.store.observe(err)
 	return err
 }
 
-func put(into *spool.Spool, t taken, at time.Time) error {
+func appendToSpool(into *spool.Spool, t parcel, at time.Time) error {
 	return into.Append(spool.Entry{
 		Time: at, Records: len(t.records) + len(t.dead),
 		Payload: appendParcel(make([]byte, 0, parcelBytes(t)), t),
@@ -96,7 +96,7 @@ func put(into *spool.Spool, t taken, at time.Time) error {
 // spoolReady tells whether the spool works, or is not needed. A spool that failed is tried with an
 // empty parcel, because nobody sends requests to a collector that is not ready.
 func (c *Collector) spoolReady(ctx context.Context) error {
-	if c.events.store.failing() == nil {
+	if c.eventsHealth.store.lastError() == nil {
 		return nil
 	}
 	soon, cancel := context.WithTimeout(ctx, time.Second) // leaves time for the disk
@@ -106,9 +106,9 @@ func (c *Collector) spoolReady(ctx context.Context) error {
 	}
 	if c.gate.enter() {
 		defer c.gate.leave()
-		c.store(taken{}, nil, time.Second)
+		c.spoolAndWait(parcel{}, nil, time.Second)
 	}
-	return c.events.store.failing()
+	return c.eventsHealth.store.lastError()
 }
 
 const firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
@@ -120,14 +120,14 @@ func (c *Collector) unspoolEvents(stopping, cut context.Context) {
 	for warm := false; ; { // warm: Kafka has accepted events of this detour
 		if c.deps.Spool.Empty() {
 			warm = false
-			c.behind.settle(c.deps.Spool.Empty)
+			c.spooled.resetIfEmpty(c.deps.Spool.Empty)
 			c.handover.end()
 		}
 		entries, err := c.deps.Spool.Read(stopping, chunkBytes)
 		if err != nil && stopping.Err() != nil {
 			return
 		}
-		c.events.load.observe(err)
+		c.eventsHealth.load.observe(err)
 		var bad error
 		if err == nil {
 			bad, err = c.refill(stopping, cut, entries, warm)

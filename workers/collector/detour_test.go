@@ -22,40 +22,42 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// spooling is a bench with a spool in dir; emptying starts to empty it.
-type spooling struct {
-	*bench
-	dir      string
-	spool    *spool.Spool // of events
-	letters  *spool.Spool
-	emptying func() (end func())
+// spoolFixture is a fixture with a spool in dir; unspool starts to empty it.
+type spoolFixture struct {
+	*fixture
+	dir     string
+	spool   *spool.Spool // of events
+	letters *spool.Spool
+	unspool func() (end func())
 }
 
-func newSpooling(t *testing.T, cfg Config, dir string, maxBytes int64) *spooling {
+func newSpoolFixture(t *testing.T, cfg Config, dir string, maxBytes int64) *spoolFixture {
 	t.Helper()
 	logged := &logtest.Buffer{}
-	s := &spooling{dir: dir}
+	s := &spoolFixture{dir: dir}
 	var err error
 	s.spool, s.letters, err = OpenSpools(dir, maxBytes, logTo(logged))
 	require.NoError(t, err)
 	t.Cleanup(s.close)
-	s.bench = newBench(t, cfg, func(d *Deps) {
+	s.fixture = newFixture(t, cfg, func(d *Deps) {
 		d.Spool, d.Letters, d.Refill, d.Log = s.spool, s.letters, d.Producer, logTo(logged)
 	})
 	s.logged = logged
-	s.emptying = func() func() { return s.startEmptying(t.Context()) }
+	s.unspool = func() func() { return s.startUnspooling(t.Context()) }
 	return s
 }
 
 // close has to be called inside the synctest bubble, before its end.
-func (s *spooling) close() {
+func (s *spoolFixture) close() {
 	require.NoError(s.t, errors.Join(s.spool.Close(), s.letters.Close()))
 }
 
-// held returns how many records the two spools hold.
-func (s *spooling) held() int64 { return s.spool.Stats().Records + s.letters.Stats().Records }
+// spooledRecords returns how many records the two spools hold.
+func (s *spoolFixture) spooledRecords() int64 {
+	return s.spool.Stats().Records + s.letters.Stats().Records
+}
 
-func (s *spooling) send(id string) int {
+func (s *spoolFixture) send(id string) int {
 	return s.do(post("/v1/track", text(fmt.Sprintf(`{"userId":"u","event":"e","messageId":%q}`, id)))).Code
 }
 
@@ -68,14 +70,14 @@ func ids(records []stream.Record) (all []string) {
 	return all
 }
 
-// TestALetterThatIsWrittenTakesNoDetour: if Kafka accepts a request's dead letters but not its
+// TestWrittenLettersAreNotSpooled: if Kafka accepts a request's dead letters but not its
 // events, only the events go to the spool.
-func TestALetterThatIsWrittenTakesNoDetour(t *testing.T) {
+func TestWrittenLettersAreNotSpooled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
+		s := newSpoolFixture(t, Config{Validate: true}, t.TempDir(), 64<<20)
 		defer s.close() // in the bubble
 		s.topic.fail(errAway)
-		end := s.emptying()
+		end := s.unspool()
 		require.Equal(t, http.StatusOK, s.do(post("/v1/batch", text(`{"batch":[{"type":"track","userId":"u"},{"type":"page","userId":"u","messageId":"m"}]}`))).Code)
 		s.topic.fail(nil)
 		time.Sleep(time.Hour) // synctest's clock
@@ -85,22 +87,22 @@ func TestALetterThatIsWrittenTakesNoDetour(t *testing.T) {
 	})
 }
 
-func TestEventsTakeTheDetourWhileKafkaIsAway(t *testing.T) {
+func TestEventsAreSpooledWhileKafkaIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
+		s := newSpoolFixture(t, Config{Validate: true}, t.TempDir(), 64<<20)
 		defer s.close() // in the bubble
 		require.Equal(t, http.StatusOK, s.send("direct"))
 		require.Equal(t, []string{"direct"}, ids(s.topic.take()))
 
 		s.topic.fail(errAway)
 		s.dead.fail(errAway)
-		end := s.emptying()
+		end := s.unspool()
 		start := time.Now()
 		for i := range 10 {
 			require.Equal(t, http.StatusOK, s.send(fmt.Sprint("m", i)))
 		}
 		require.Equal(t, http.StatusOK, s.do(post("/v1/track", text(`{"userId":"u"}`))).Code)
-		require.Equal(t, start, time.Now(), "at once")
+		require.Equal(t, start, time.Now(), "the request waited for Kafka")
 		require.Empty(t, s.topic.take())
 		time.Sleep(time.Hour) // synctest's clock
 		require.InDelta(t, 11, s.metric(t, "sealift_collector_spool_records"), 0)
@@ -133,11 +135,11 @@ func TestEventsTakeTheDetourWhileKafkaIsAway(t *testing.T) {
 	})
 }
 
-// TestKafkaIsWaitedForOnce: only the first requests of a source wait for Kafka, further ones go to
-// the spool at once, and nothing is produced twice.
-func TestKafkaIsWaitedForOnce(t *testing.T) {
+// TestOnlyFirstRequestsWaitForKafka: only the first requests of a source wait for Kafka, further
+// ones go to the spool at once, and nothing is produced twice.
+func TestOnlyFirstRequestsWaitForKafka(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		s := newSpoolFixture(t, Config{}, t.TempDir(), 64<<20)
 		defer s.close()
 		release := s.topic.stall()
 		start := time.Now()
@@ -146,16 +148,16 @@ func TestKafkaIsWaitedForOnce(t *testing.T) {
 		require.Equal(t, http.StatusOK, s.send("second"))
 		require.Equal(t, 2*time.Second, time.Since(start))
 		release()
-		end := s.emptying()
+		end := s.unspool()
 		synctest.Wait()
 		end()
 		require.Equal(t, []string{"first", "second"}, ids(s.topic.take()))
 	})
 }
 
-// TestWhatAClientThatGoesHasSentIsStored: what a disconnected client had sent is stored, because a
-// page that was left never sends its beacons again.
-func TestWhatAClientThatGoesHasSentIsStored(t *testing.T) {
+// TestEventsOfADisconnectedClientAreStored: what a disconnected client had sent is stored, because
+// a page that was left never sends its beacons again.
+func TestEventsOfADisconnectedClientAreStored(t *testing.T) {
 	pixel := httptest.NewRequest(http.MethodGet, "/v1/pixel/track?writeKey=wk_web&event=e&messageId=m", nil)
 	for hazard, c := range map[string]struct {
 		r      *http.Request
@@ -168,11 +170,11 @@ func TestWhatAClientThatGoesHasSentIsStored(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+				s := newSpoolFixture(t, Config{}, t.TempDir(), 64<<20)
 				defer s.close() // in the bubble
 				s.topic.fail(errAway)
 				if c.behind {
-					require.Equal(t, http.StatusOK, s.as("wk_server", "first"))
+					require.Equal(t, http.StatusOK, s.sendAs("wk_server", "first"))
 					c.r.Header.Del("Authorization")
 				}
 				release := s.topic.stall()
@@ -185,7 +187,7 @@ func TestWhatAClientThatGoesHasSentIsStored(t *testing.T) {
 				<-s.gate.close()
 				release()
 				s.topic.fail(nil)
-				end := s.emptying()
+				end := s.unspool()
 				synctest.Wait()
 				end()
 				require.ElementsMatch(t, c.want, ids(s.topic.take()))
@@ -223,14 +225,15 @@ func (f *flaky) Produce(ctx context.Context, records ...stream.Record) error {
 	return errAway
 }
 
-// TestAKeysOrderIsKept: clients send one event after another while Kafka comes and goes. Duplicates
-// aside, each client's events are all there, in the order in which they were acknowledged.
-func TestAKeysOrderIsKept(t *testing.T) {
+// TestOrderWithinAKeyIsKept: clients send one event after another while Kafka comes and goes.
+// Duplicates aside, each client's events are all there, in the order in which they were
+// acknowledged.
+func TestOrderWithinAKeyIsKept(t *testing.T) {
 	const clients, each = 8, 200
-	s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+	s := newSpoolFixture(t, Config{}, t.TempDir(), 64<<20)
 	breaks := &flaky{to: s.topic, rng: rand.New(rand.NewPCG(6, 7))}
 	s.deps.Producer, s.deps.Refill = breaks, breaks
-	end := s.emptying()
+	end := s.unspool()
 	var sending sync.WaitGroup
 	for c := range clients {
 		sending.Go(func() {
@@ -262,8 +265,8 @@ func TestAKeysOrderIsKept(t *testing.T) {
 	t.Logf("%d copies of %d", copies, clients*each)
 }
 
-func TestAFullSpoolIs503(t *testing.T) {
-	s := newSpooling(t, Config{}, t.TempDir(), 200<<10)
+func TestFullSpoolAnswers503(t *testing.T) {
+	s := newSpoolFixture(t, Config{}, t.TempDir(), 200<<10)
 	s.deps.Ping = func(context.Context) error { return errAway }
 	s.topic.fail(errAway)
 	require.NoError(t, s.Ready(t.Context()), "without Kafka")
@@ -284,16 +287,16 @@ func TestAFullSpoolIs503(t *testing.T) {
 	require.ErrorContains(t, s.Ready(t.Context()), "collector.spool.max_bytes")
 	require.Zero(t, s.inFlight.used.Load())
 	s.topic.fail(nil)
-	end := s.emptying()
+	end := s.unspool()
 	require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
 	end()
-	require.Len(t, s.topic.take(), taken, "what was refused is not there")
+	require.Len(t, s.topic.take(), taken, "a refused event was stored")
 	require.Equal(t, http.StatusOK, s.send("again"))
 }
 
-func TestADiskThatFailsIs503(t *testing.T) {
+func TestFailingDiskAnswers503(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
-	s := newSpooling(t, Config{}, dir, 64<<20)
+	s := newSpoolFixture(t, Config{}, dir, 64<<20)
 	s.topic.fail(errAway)
 	require.NoError(t, os.RemoveAll(dir))
 	w := s.do(post("/v1/track", text(`{}`)))
@@ -301,25 +304,25 @@ func TestADiskThatFailsIs503(t *testing.T) {
 	require.NotEmpty(t, w.Header().Get("Retry-After"))
 	require.Contains(t, s.logged.String(), "no such file or directory")
 	s.topic.fail(nil)
-	require.Equal(t, http.StatusOK, s.send("direct"), "a spool that is broken is in nobody's way")
+	require.Equal(t, http.StatusOK, s.send("direct"), "a broken spool blocks events that Kafka accepts")
 }
 
-// TestADiskThatFailsIsNotReadyWithoutKafka: without disk and Kafka the collector is not ready,
+// TestFailingDiskIsNotReadyWithoutKafka: without disk and Kafka the collector is not ready,
 // until one of them works again, which it notices although nobody sends to it.
-func TestADiskThatFailsIsNotReadyWithoutKafka(t *testing.T) {
+func TestFailingDiskIsNotReadyWithoutKafka(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
-	s := newSpooling(t, Config{}, dir, 64<<20)
+	s := newSpoolFixture(t, Config{}, dir, 64<<20)
 	away := errAway
 	s.deps.Ping = func(context.Context) error { return away }
 	s.topic.fail(errAway)
 	require.NoError(t, os.RemoveAll(dir))
-	require.NoError(t, s.Ready(t.Context()), "nobody knows yet")
+	require.NoError(t, s.Ready(t.Context()), "the failure is not known yet")
 	require.Equal(t, http.StatusServiceUnavailable, s.send("m"))
 	for range 2 {
 		require.ErrorContains(t, s.Ready(t.Context()), "no such file or directory")
 	}
 	away = nil
-	require.NoError(t, s.Ready(t.Context()), "events go past the spool")
+	require.NoError(t, s.Ready(t.Context()), "events bypass the spool")
 	away = errAway
 	require.Error(t, s.Ready(t.Context()))
 
@@ -328,21 +331,21 @@ func TestADiskThatFailsIsNotReadyWithoutKafka(t *testing.T) {
 	require.Contains(t, s.logged.String(), "the spool works again")
 	require.Equal(t, http.StatusOK, s.send("m"))
 	s.topic.fail(nil)
-	end := s.emptying()
+	end := s.unspool()
 	require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
 	end()
-	require.Equal(t, []string{"m"}, ids(s.topic.take()), "no trace of a parcel of nothing")
+	require.Equal(t, []string{"m"}, ids(s.topic.take()), "the empty parcel of the check left a record")
 	require.Zero(t, s.inFlight.used.Load())
 }
 
-// TestASegmentThatCannotBeRead: what is behind it waits for some tries. That the spool still
+// TestUnreadableSegment: what is behind it waits for some tries. That the spool still
 // accepts events meanwhile does not hide the failure, and is not logged as a recovery.
-func TestASegmentThatCannotBeRead(t *testing.T) {
+func TestUnreadableSegment(t *testing.T) {
 	for hazard, mends := range map[string]bool{"it_is_gone": false, "it_cannot_be_opened_for_a_while": true} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
-				s := newSpooling(t, Config{}, dir, 64<<20)
+				s := newSpoolFixture(t, Config{}, dir, 64<<20)
 				defer s.close()
 				s.deps.Ping = func(context.Context) error { return nil }
 				s.topic.fail(errAway)
@@ -355,10 +358,10 @@ func TestASegmentThatCannotBeRead(t *testing.T) {
 					require.NoError(t, os.Symlink(paths[0], paths[0]))
 				}
 				s.topic.fail(nil)
-				end := s.emptying()
+				end := s.unspool()
 				for i := range 3 {
 					time.Sleep(longestPause) // synctest's clock
-					require.Equal(t, http.StatusOK, s.send(fmt.Sprint("m", i+1)), "it takes events")
+					require.Equal(t, http.StatusOK, s.send(fmt.Sprint("m", i+1)), "the spool still accepts events")
 					require.NoError(t, s.Ready(t.Context()))
 				}
 				require.Empty(t, s.topic.take())
@@ -386,7 +389,7 @@ func TestASegmentThatCannotBeRead(t *testing.T) {
 }
 
 func TestSpooledBytesAreBounded(t *testing.T) {
-	s := newSpooling(t, Config{MaxInFlight: 1 << 20}, t.TempDir(), 64<<20)
+	s := newSpoolFixture(t, Config{MaxInFlight: 1 << 20}, t.TempDir(), 64<<20)
 	s.topic.fail(errAway)
 	statuses := map[int]int{}
 	var mu sync.Mutex
@@ -405,26 +408,26 @@ func TestSpooledBytesAreBounded(t *testing.T) {
 	require.EqualValues(t, statuses[http.StatusOK]*31, s.spool.Stats().Records)
 }
 
-// TestTheSpoolAtAStop: at a stop the spool is emptied if Kafka accepts its events; otherwise it
+// TestSpoolAtShutdown: at a stop the spool is emptied if Kafka accepts its events; otherwise it
 // stays for the next start.
-func TestTheSpoolAtAStop(t *testing.T) {
+func TestSpoolAtShutdown(t *testing.T) {
 	for hazard, away := range map[string]error{"kafka_is_there": nil, "kafka_is_away": errAway} {
 		t.Run(hazard, func(t *testing.T) {
 			dir := t.TempDir()
-			s := newSpooling(t, Config{Listen: "127.0.0.1:0"}, dir, 64<<20)
+			s := newSpoolFixture(t, Config{Listen: "127.0.0.1:0"}, dir, 64<<20)
 			s.topic.fail(errAway)
 			for i := range 3 {
 				require.Equal(t, http.StatusOK, s.send(fmt.Sprint("m", i)))
 			}
-			_, stop := running(t, s.bench)
+			_, stop := startServing(t, s.fixture)
 			s.topic.fail(away)
 			require.NoError(t, stop())
 			require.Equal(t, away == nil, s.spool.Empty())
-			require.Equal(t, http.StatusServiceUnavailable, s.send("late"), "closed for good")
+			require.Equal(t, http.StatusServiceUnavailable, s.send("late"), "a request was accepted after shutdown")
 
-			next := newSpooling(t, Config{}, dir, 64<<20)
+			next := newSpoolFixture(t, Config{}, dir, 64<<20)
 			require.Equal(t, http.StatusOK, next.send("m3"))
-			end := next.emptying()
+			end := next.unspool()
 			require.Eventually(t, next.spool.Empty, 10*time.Second, time.Millisecond)
 			end()
 			require.Equal(t, []string{"m0", "m1", "m2", "m3"}, append(ids(s.topic.take()), ids(next.topic.take())...))
@@ -432,13 +435,13 @@ func TestTheSpoolAtAStop(t *testing.T) {
 	}
 }
 
-// TestAStopWaitsForOneTry: while Kafka is away, a stop takes no longer than one more try.
-func TestAStopWaitsForOneTry(t *testing.T) {
+// TestShutdownWaitsForOneTry: while Kafka is away, a stop takes no longer than one more try.
+func TestShutdownWaitsForOneTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		s := newSpoolFixture(t, Config{}, t.TempDir(), 64<<20)
 		defer s.close() // in the bubble
 		defer s.topic.stall()()
-		end := s.emptying()
+		end := s.unspool()
 		require.Equal(t, http.StatusOK, s.send("m"))
 		synctest.Wait() // the event is being tried again
 		start := time.Now()
@@ -448,12 +451,12 @@ func TestAStopWaitsForOneTry(t *testing.T) {
 	})
 }
 
-func TestAParcelOfALaterReleaseIsPutAside(t *testing.T) {
+func TestParcelOfALaterReleaseIsSetAside(t *testing.T) {
 	dir := t.TempDir()
-	s := newSpooling(t, Config{}, dir, 64<<20)
+	s := newSpoolFixture(t, Config{}, dir, 64<<20)
 	require.NoError(t, s.spool.Append(spool.Entry{Records: 1, Payload: []byte{99}}))
 	require.Equal(t, http.StatusOK, s.send("m"))
-	end := s.emptying()
+	end := s.unspool()
 	require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
 	end()
 	require.Equal(t, []string{"m"}, ids(s.topic.take()))
@@ -464,8 +467,8 @@ func TestAParcelOfALaterReleaseIsPutAside(t *testing.T) {
 	require.InDelta(t, 1, s.metric(t, "sealift_collector_spool_damages_total"), 0)
 }
 
-// TestRefillsAreSmallerThanABatch: a chunk fits into one batch per partition.
-func TestRefillsAreSmallerThanABatch(t *testing.T) {
+// TestRefillChunksFitOneBatch: a chunk fits into one batch per partition.
+func TestRefillChunksFitOneBatch(t *testing.T) {
 	for hazard, records := range map[string][]stream.Record{
 		"many":  make([]stream.Record, 25_000),
 		"large": {{Value: make([]byte, 600_000)}, {Value: make([]byte, 600_000)}, {Value: make([]byte, 2<<20)}, {Value: make([]byte, 1)}},
@@ -473,7 +476,7 @@ func TestRefillsAreSmallerThanABatch(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			calls, total := 0, 0
 			for rest := records; len(rest) > 0; calls++ {
-				n := chunk(rest)
+				n := chunkLen(rest)
 				size := int64(0)
 				for i := range rest[:n] {
 					size += recordBytes(&rest[i])
@@ -490,7 +493,7 @@ func TestRefillsAreSmallerThanABatch(t *testing.T) {
 }
 
 func TestASpoolNeedsItsOwnProducer(t *testing.T) {
-	s := newSpooling(t, Config{}, t.TempDir(), 1<<20)
+	s := newSpoolFixture(t, Config{}, t.TempDir(), 1<<20)
 	deps := s.deps
 	deps.Refill = nil
 	_, err := New(Config{}, deps)

@@ -12,7 +12,7 @@ const documentPath = "/openapi.yaml"
 
 func (c *Collector) document(w http.ResponseWriter, r *http.Request) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return c.refuse(w, wrongMethod(w, http.MethodGet))
+		return c.countAndRefuse(w, wrongMethod(w, http.MethodGet))
 	}
 	header := w.Header()
 	header.Set("Content-Type", "application/yaml")

@@ -171,8 +171,8 @@ func (a *api) valid(pointer string, value any) error {
 	return schema.Validate(value)
 }
 
-// documented says how the answer to r deviates from the document.
-func documented(r *http.Request, w *httptest.ResponseRecorder) error {
+// checkRecorded says how the answer to r deviates from the document.
+func checkRecorded(r *http.Request, w *httptest.ResponseRecorder) error {
 	a, err := readAPI()
 	if err != nil {
 		return err
@@ -180,12 +180,12 @@ func documented(r *http.Request, w *httptest.ResponseRecorder) error {
 	return a.check(r.Method, r.URL.Path, w.Code, w.Header(), w.Body.Bytes())
 }
 
-// TestTheDocumentNamesEveryPathAndMethod: the router serves exactly what is in the document. Every
+// TestOpenAPIListsEveryPathAndMethod: the router serves exactly what is in the document. Every
 // word in the code, and every one of up to two letters, is tried as a path.
-func TestTheDocumentNamesEveryPathAndMethod(t *testing.T) {
+func TestOpenAPIListsEveryPathAndMethod(t *testing.T) {
 	a, err := readAPI()
 	require.NoError(t, err)
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	serves := func(method, path string) bool {
 		at, err := url.ParseRequestURI(path)
 		require.NoError(t, err)
@@ -256,13 +256,13 @@ func words(t *testing.T) map[string]bool {
 			})
 		}
 	}
-	require.True(t, all["identify"] && all["import"] && all["openapi.yaml"], "the code is not read")
+	require.True(t, all["identify"] && all["import"] && all["openapi.yaml"], "the code was not read")
 	return all
 }
 
-// TestTheDocumentNamesEveryReason: every reason in the code is in the document, including those
+// TestOpenAPIListsEveryReason: every reason in the code is in the document, including those
 // that no test sees an answer with.
-func TestTheDocumentNamesEveryReason(t *testing.T) {
+func TestOpenAPIListsEveryReason(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	found := 0
@@ -276,7 +276,7 @@ func TestTheDocumentNamesEveryReason(t *testing.T) {
 			}
 			name, _ := call.Fun.(*ast.Ident)
 			reason, literal := call.Args[1].(*ast.BasicLit)
-			if literal && name != nil && (name.Name == "refuse" || name.Name == "retryLater") {
+			if literal && name != nil && (name.Name == "newRefusal" || name.Name == "retryLater") {
 				require.Regexp(t, `code: \{(enum: \[|const: )([a-z_]+, )*`+strings.Trim(reason.Value, `"`)+`[],}]`, string(schemas.OpenAPI))
 				found++
 			}
@@ -286,8 +286,8 @@ func TestTheDocumentNamesEveryReason(t *testing.T) {
 	require.Greater(t, found, 10)
 }
 
-func TestTheDocumentIsServed(t *testing.T) {
-	b := newBench(t, Config{})
+func TestOpenAPIIsServed(t *testing.T) {
+	b := newFixture(t, Config{})
 	r := httptest.NewRequest(http.MethodGet, documentPath, nil)
 	r.Header.Set("Origin", "https://docs.example")
 	w := b.do(r)
@@ -296,9 +296,9 @@ func TestTheDocumentIsServed(t *testing.T) {
 	require.Equal(t, "https://docs.example", w.Header().Get("Access-Control-Allow-Origin"), "a page that shows it reads it from any host")
 }
 
-// TestTheDocumentIsHeldAgainstAnswers: the check of all tests' answers finds what is not in the
+// TestOpenAPICheckFindsDeviations: the check of all tests' answers finds what is not in the
 // document.
-func TestTheDocumentIsHeldAgainstAnswers(t *testing.T) {
+func TestOpenAPICheckFindsDeviations(t *testing.T) {
 	a, err := readAPI()
 	require.NoError(t, err)
 	const refusal = `{"success":false,"code":"kafka","message":"m"}`
@@ -340,11 +340,11 @@ func TestTheDocumentIsHeldAgainstAnswers(t *testing.T) {
 	}
 }
 
-// TestExamplesOfTheDocumentAreTaken: the collector accepts the document's examples.
-func TestExamplesOfTheDocumentAreTaken(t *testing.T) {
+// TestOpenAPIExamplesAreAccepted: the collector accepts the document's examples.
+func TestOpenAPIExamplesAreAccepted(t *testing.T) {
 	a, err := readAPI()
 	require.NoError(t, err)
-	b := newBench(t, Config{Validate: true})
+	b := newFixture(t, Config{Validate: true})
 	for schema, path := range map[string]string{"Event": "/v1/track", "Batch": "/v1/batch"} {
 		_, properties := a.at("/components/schemas/" + schema + "/properties")
 		body := map[string]any{}

@@ -105,8 +105,8 @@ func (f form) request(t *testing.T, host string) *http.Request {
 	return r
 }
 
-// stored requires that the topic holds the form's event and nothing else.
-func (f form) stored(t *testing.T, b *bench) {
+// requireStored requires that the topic holds the form's event and nothing else.
+func (f form) requireStored(t *testing.T, b *fixture) {
 	t.Helper()
 	records := b.topic.take()
 	require.Len(t, records, 1, "%+v", f)
@@ -123,13 +123,13 @@ func (f form) stored(t *testing.T, b *bench) {
 // TestEveryCombinationOfForms: the path, the place of the key, the encoding and the content type
 // have no effect on each other.
 func TestEveryCombinationOfForms(t *testing.T) {
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	all := forms()
 	for _, f := range all {
 		w := b.do(f.request(t, "http://collector"))
 		require.Equal(t, http.StatusOK, w.Code, "%+v: %s", f, w.Body)
 		require.JSONEq(t, `{"success":true}`, w.Body.String())
-		f.stored(t, b)
+		f.requireStored(t, b)
 	}
 	require.Zero(t, b.inFlight.used.Load())
 	require.Len(t, all, 15*6*9*4*4)
@@ -138,8 +138,8 @@ func TestEveryCombinationOfForms(t *testing.T) {
 // TestFormsOverASocket: what holds for the handler also holds behind net/http, which cleans paths,
 // drops lengths and answers some requests itself.
 func TestFormsOverASocket(t *testing.T) {
-	b := newBench(t, Config{Listen: "127.0.0.1:0"})
-	host, stop := running(t, b)
+	b := newFixture(t, Config{Listen: "127.0.0.1:0"})
+	host, stop := startServing(t, b)
 	client := &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for i, f := range forms() {
 		if i%47 > 0 { // coprime to the number of values of each property, so every value is tried
@@ -149,7 +149,7 @@ func TestFormsOverASocket(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, res.Body.Close())
 		require.Equal(t, http.StatusOK, res.StatusCode, "%+v", f)
-		f.stored(t, b)
+		f.requireStored(t, b)
 	}
 	client.CloseIdleConnections()
 	require.NoError(t, stop())
@@ -158,7 +158,7 @@ func TestFormsOverASocket(t *testing.T) {
 // TestEveryMethodOnEveryPath: what is not part of the API is refused with a message, reads have no
 // effect, and a page may always send a preflight.
 func TestEveryMethodOnEveryPath(t *testing.T) {
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "BREW"}
 	type answers map[string]int                             // "*": all other methods
 	event := answers{"*": 405, "OPTIONS": 204, "POST": 400} // there is no body

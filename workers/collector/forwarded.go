@@ -23,10 +23,10 @@ func lastHop(headers []string) func() (netip.Addr, bool) {
 	}
 }
 
-// askedHost returns the host that the sender asked for. Behind a trusted proxy that is
+// requestedHost returns the host that the sender asked for. Behind a trusted proxy that is
 // X-Forwarded-Host if it is set, the last one if there are several: nginx by default passes on a
 // Host of its own.
-func askedHost(r *http.Request, trusted []netip.Prefix) string {
+func requestedHost(r *http.Request, trusted []netip.Prefix) string {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !contains(trusted, at.Addr().Unmap()) {
 		return r.Host

@@ -29,7 +29,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("GET", "/v1/projects/wk_web/settings", "", "", false, []byte(nil))
 	f.Add("OPTIONS", "/v1/t", "", "", false, []byte(nil))
 	f.Add("GET", "/openapi.yaml", "", "", false, []byte(nil))
-	b := newBench(f, Config{Validate: true})
+	b := newFixture(f, Config{Validate: true})
 	f.Fuzz(func(t *testing.T, method, target, authorization, encoding string, zip bool, body []byte) {
 		at, err := url.ParseRequestURI(target)
 		if err != nil {
@@ -44,23 +44,23 @@ func FuzzRequest(f *testing.F) {
 		r.Header.Set("Content-Encoding", encoding)
 		w := httptest.NewRecorder()
 		b.Handler().ServeHTTP(w, r)
-		if err := documented(r, w); err != nil {
+		if err := checkRecorded(r, w); err != nil {
 			t.Fatal(err)
 		}
-		b.holds(t, []answered{{r, body, nil, w.Code}})
+		b.requireStored(t, []exchange{{r, body, nil, w.Code}})
 	})
 }
 
-// answered is a request, its body or why that could not be read, and the status of its answer.
-type answered struct {
+// exchange is a request, its body or why that could not be read, and the status of its answer.
+type exchange struct {
 	request *http.Request
 	body    []byte
 	err     error
 	status  int
 }
 
-// holds requires that the topics contain what the requests say, and empties them.
-func (b *bench) holds(t *testing.T, all []answered) {
+// requireStored requires that the topics contain what the requests say, and empties them.
+func (b *fixture) requireStored(t *testing.T, all []exchange) {
 	t.Helper()
 	var want []string
 	pixels := 0
@@ -69,7 +69,7 @@ func (b *bench) holds(t *testing.T, all []answered) {
 		case a.status != http.StatusOK:
 		case a.request.Method == http.MethodPost:
 			if a.err != nil {
-				t.Fatalf("%s was answered 200, with a body that breaks off: %v", a.request.URL, a.err)
+				t.Fatalf("%s was answered 200, but its body ends early: %v", a.request.URL, a.err)
 			}
 			events, err := oracle(a.request, a.body)
 			if err != nil {
@@ -90,12 +90,12 @@ func (b *bench) holds(t *testing.T, all []answered) {
 	for _, event := range want {
 		i := slices.Index(have, event)
 		if i < 0 {
-			t.Fatalf("%s is nowhere: %q", event, have)
+			t.Fatalf("event %s is not stored: %q", event, have)
 		}
 		have = slices.Delete(have, i, i+1)
 	}
 	if len(have) > pixels {
-		t.Fatalf("nobody was told that these are taken: %q", have)
+		t.Fatalf("stored without an answer of 200: %q", have)
 	}
 	if used := b.inFlight.used.Load(); used != 0 {
 		t.Fatalf("%d bytes left in flight", used)
@@ -117,7 +117,7 @@ func (p onePipe) Addr() net.Addr { return &net.TCPAddr{} }
 
 // converse sends bytes to the collector's own server over a connection, and returns everything that
 // the server sends until it closes, in synctest's time.
-func converse(b *bench, raw []byte) []byte {
+func converse(b *fixture, raw []byte) []byte {
 	listener := make(onePipe, 1)
 	client, server := net.Pipe()
 	listener <- server
@@ -164,26 +164,26 @@ func FuzzConnection(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, Config{Validate: true})
+			b := newFixture(t, Config{Validate: true})
 			said := bufio.NewReader(bytes.NewReader(converse(b, raw)))
 			if logged := b.logged.String(); strings.Contains(logged, "panic") {
 				t.Fatal(logged)
 			}
-			all := pairs(t, bufio.NewReader(bytes.NewReader(raw)), said)
+			all := readExchanges(t, bufio.NewReader(bytes.NewReader(raw)), said)
 			if rest, _ := io.ReadAll(said); len(rest) > 0 {
-				t.Fatalf("an answer too many: %q", rest)
+				t.Fatalf("one answer too many: %q", rest)
 			}
-			b.holds(t, all)
+			b.requireStored(t, all)
 		})
 	})
 }
 
-// pairs reads the answers on a connection, and returns the requests that were answered.
-func pairs(t *testing.T, requests, answers *bufio.Reader) (all []answered) {
+// readExchanges reads the answers on a connection, and returns the requests that were answered.
+func readExchanges(t *testing.T, requests, answers *bufio.Reader) (all []exchange) {
 	t.Helper()
 	for {
 		request, noHTTP := http.ReadRequest(requests)
-		a := answered{request: request}
+		a := exchange{request: request}
 		if noHTTP == nil {
 			a.body, a.err = io.ReadAll(request.Body)
 		}
@@ -192,12 +192,12 @@ func pairs(t *testing.T, requests, answers *bufio.Reader) (all []answered) {
 			return all // the server closed the connection
 		}
 		a.status = res.StatusCode
-		if err := listed(request, res, body); err != nil {
+		if err := checkAnswer(request, res, body); err != nil {
 			t.Fatal(err)
 		}
 		if noHTTP != nil {
 			if res.StatusCode < 400 {
-				t.Fatalf("%s to what is no HTTP: %v", res.Status, noHTTP)
+				t.Fatalf("%s answers invalid HTTP: %v", res.Status, noHTTP)
 			}
 			return all
 		}
@@ -217,11 +217,11 @@ func readAnswer(t *testing.T, from *bufio.Reader, to *http.Request) (*http.Respo
 		}
 		res, err := http.ReadResponse(from, to)
 		if err != nil {
-			t.Fatalf("what was answered is no HTTP: %v", err)
+			t.Fatalf("the answer is not HTTP: %v", err)
 		}
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
-			t.Fatalf("%s breaks off: %v", res.Status, err)
+			t.Fatalf("the body of answer %s ends early: %v", res.Status, err)
 		}
 		if strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") && len(body) == 0 {
 			// net/http refuses with a text whatever the method, even HEAD, and closes the
@@ -237,9 +237,9 @@ func readAnswer(t *testing.T, from *bufio.Reader, to *http.Request) (*http.Respo
 	}
 }
 
-// listed says how an answer deviates from the document. The answers of net/http to invalid HTTP are
-// listed under every path.
-func listed(request *http.Request, res *http.Response, body []byte) error {
+// checkAnswer says how an answer deviates from the document. The answers of net/http to invalid
+// HTTP are listed under every path.
+func checkAnswer(request *http.Request, res *http.Response, body []byte) error {
 	a, err := readAPI()
 	if err != nil {
 		return err
@@ -248,7 +248,7 @@ func listed(request *http.Request, res *http.Response, body []byte) error {
 	case text, res.StatusCode == http.StatusExpectationFailed:
 		return a.check(http.MethodPost, "/v1/t", res.StatusCode, res.Header, body)
 	case request == nil:
-		return fmt.Errorf("%s to what is no HTTP", res.Status)
+		return fmt.Errorf("%s answers invalid HTTP", res.Status)
 	case request.RequestURI == "*" && request.Method == http.MethodOptions && res.StatusCode == http.StatusOK && len(body) == 0:
 		return nil // an answer of net/http, too
 	}

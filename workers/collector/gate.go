@@ -21,8 +21,8 @@ func (g *gate) enter() bool {
 	return true
 }
 
-// again counts one more in, on behalf of someone who is already inside.
-func (g *gate) again() {
+// enterAgain counts one more in, on behalf of someone who is already inside.
+func (g *gate) enterAgain() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inside++

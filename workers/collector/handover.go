@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// handOverFor is how long requests wait for the end of the spool at most; those that come later go
-// into it. A chunk takes milliseconds.
-const handOverFor = time.Second
+// handoverTimeout is how long requests wait for the end of the spool at most; those that come later
+// go into it. A chunk takes milliseconds.
+const handoverTimeout = time.Second
 
 // handover is the end of a detour: while the last entries of the spool are on their way to Kafka,
 // requests wait for that instead of going behind them. Otherwise a spool would stay in use for as
@@ -27,7 +27,7 @@ func (h *handover) begin() {
 		return
 	}
 	h.over = make(chan struct{})
-	h.timer = time.AfterFunc(handOverFor, h.end)
+	h.timer = time.AfterFunc(handoverTimeout, h.end)
 }
 
 // end ends the handover and releases those who wait for it.

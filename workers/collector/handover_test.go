@@ -16,30 +16,30 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// remote is a topic that takes some milliseconds to answer.
-type remote struct{ to *memoryTopic }
+// delayedTopic is a topic that takes some milliseconds to answer.
+type delayedTopic struct{ to *memoryTopic }
 
-func (r remote) Produce(ctx context.Context, records ...stream.Record) error {
+func (r delayedTopic) Produce(ctx context.Context, records ...stream.Record) error {
 	time.Sleep(20 * time.Millisecond)
 	return r.to.Produce(ctx, records...)
 }
 
-// TestTheDetourEndsWhileClientsSend: although something is always on its way into or out of the
+// TestSpoolIsLeftWhileClientsSend: although something is always on its way into or out of the
 // spool, it is out of use for good soon after Kafka is back. Neither an event that the disk refused
 // nor dead letters that Kafka does not accept prevent that.
-func TestTheDetourEndsWhileClientsSend(t *testing.T) {
+func TestSpoolIsLeftWhileClientsSend(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSpooling(t, Config{}, dir, 64<<20)
+		s := newSpoolFixture(t, Config{}, dir, 64<<20)
 		defer s.close()
-		s.deps.Producer, s.deps.Refill = remote{s.topic}, remote{s.topic}
+		s.deps.Producer, s.deps.Refill = delayedTopic{s.topic}, delayedTopic{s.topic}
 		s.topic.fail(errAway)
-		end := s.emptying()
+		end := s.unspool()
 		require.NoError(t, os.Rename(dir, dir+".away"))
 		require.Equal(t, http.StatusServiceUnavailable, s.send("refused"))
 		require.NoError(t, os.Rename(dir+".away", dir))
 		s.dead.fail(errAway)
-		require.NoError(t, s.append(taken{dead: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
+		require.NoError(t, s.spoolParcel(parcel{dead: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
 		var stopped atomic.Bool
 		var sending sync.WaitGroup
 		for c := range 8 {
@@ -67,22 +67,22 @@ func TestTheDetourEndsWhileClientsSend(t *testing.T) {
 	})
 }
 
-// TestAHandoverThatFailsHoldsUpRequestsOnce: Kafka goes away again while the end of the spool is on
+// TestFailedHandoverDelaysRequestsOnce: Kafka goes away again while the end of the spool is on
 // its way; requests wait for that only once.
-func TestAHandoverThatFailsHoldsUpRequestsOnce(t *testing.T) {
+func TestFailedHandoverDelaysRequestsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		s := newSpoolFixture(t, Config{}, t.TempDir(), 64<<20)
 		defer s.close()
 		s.topic.fail(errAway)
 		require.Equal(t, http.StatusOK, s.send("outage"))
 		s.handover.begin()
 		start := time.Now()
 		require.Equal(t, http.StatusOK, s.send("waits"))
-		require.Equal(t, handOverFor, time.Since(start))
+		require.Equal(t, handoverTimeout, time.Since(start))
 		require.Equal(t, http.StatusOK, s.send("does not"))
-		require.Equal(t, handOverFor, time.Since(start))
+		require.Equal(t, handoverTimeout, time.Since(start))
 		s.topic.fail(nil)
-		end := s.emptying()
+		end := s.unspool()
 		synctest.Wait()
 		end()
 		require.Equal(t, []string{"outage", "waits", "does not"}, ids(s.topic.take()))

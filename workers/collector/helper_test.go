@@ -85,8 +85,8 @@ func (l *memoryTopic) take() []stream.Record {
 	return taken
 }
 
-// bench is a collector under test.
-type bench struct {
+// fixture is a collector under test.
+type fixture struct {
 	*Collector
 	t        testing.TB
 	topic    *memoryTopic
@@ -103,9 +103,9 @@ func workspaces() []catalog.Workspace {
 	}}}
 }
 
-func newBench(t testing.TB, cfg Config, change ...func(*Deps)) *bench {
+func newFixture(t testing.TB, cfg Config, change ...func(*Deps)) *fixture {
 	t.Helper()
-	b := &bench{t: t, topic: newTopic(), dead: newTopic(), live: catalog.NewLive(), registry: prometheus.NewRegistry(), logged: &logtest.Buffer{}}
+	b := &fixture{t: t, topic: newTopic(), dead: newTopic(), live: catalog.NewLive(), registry: prometheus.NewRegistry(), logged: &logtest.Buffer{}}
 	snapshot, err := catalog.NewSnapshot(workspaces())
 	require.NoError(t, err)
 	b.live.Set(snapshot)
@@ -128,10 +128,10 @@ func logTo(w io.Writer) *slog.Logger {
 
 // do serves one request without a network. Whatever the answer is, the API's document has to list
 // it.
-func (b *bench) do(r *http.Request) *httptest.ResponseRecorder {
+func (b *fixture) do(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	b.Handler().ServeHTTP(w, r)
-	if err := documented(r, w); err != nil {
+	if err := checkRecorded(r, w); err != nil {
 		b.t.Error(err)
 	}
 	return w
@@ -148,7 +148,7 @@ func text(s string) io.Reader { return strings.NewReader(s) }
 
 // metric returns the sum of a metric over the series that have all of these labels, given as name,
 // value, name, value.
-func (b *bench) metric(t *testing.T, name string, labels ...string) float64 {
+func (b *fixture) metric(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
 	families, err := b.registry.Gather()
 	require.NoError(t, err)

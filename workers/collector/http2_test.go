@@ -66,7 +66,7 @@ func (p *peer) post(body string, reset bool) error {
 // TestStreamsOfAConnectionAreBounded: streams beyond the bound, which no honest client opens, are
 // refused with a code that says that they were not processed.
 func TestStreamsOfAConnectionAreBounded(t *testing.T) {
-	b, _, addr := secure(t, Config{})
+	b, _, addr := startServingTLS(t, Config{})
 	p := newPeer(t, addr)
 	require.EqualValues(t, maxStreams, p.streams)
 	release := b.topic.stall()
@@ -96,7 +96,7 @@ func TestStreamsOfAConnectionAreBounded(t *testing.T) {
 // (CVE-2023-44487), while Kafka is slow, at most fills the bound of bytes in flight. It may be
 // disconnected; others are answered meanwhile.
 func TestRapidResetIsBounded(t *testing.T) {
-	b, _, addr := secure(t, Config{MaxInFlight: 1 << 20})
+	b, _, addr := startServingTLS(t, Config{MaxInFlight: 1 << 20})
 	release := b.topic.stall()
 	p := newPeer(t, addr)
 	heard := make(chan error, 1)
@@ -120,7 +120,7 @@ func TestRapidResetIsBounded(t *testing.T) {
 		}
 		most = max(most, b.inFlight.used.Load())
 	}
-	require.LessOrEqual(t, most, int64(1<<20)+1<<20, "what one request adds is taken back if it is too much")
+	require.LessOrEqual(t, most, int64(1<<20)+1<<20, "more bytes in flight than the bound and one request")
 
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
@@ -141,13 +141,13 @@ func TestRapidResetIsBounded(t *testing.T) {
 	require.NoError(t, res.Body.Close())
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	var code http2.ConnectionError
-	t.Logf("%d requests called off, %d of them taken all the same, at most %d bytes in flight; its end: %v (told: %t)", sent, taken, most, why, errors.As(why, &code))
+	t.Logf("%d requests cancelled, %d of them stored, at most %d bytes in flight; the connection ended with %v (GOAWAY: %t)", sent, taken, most, why, errors.As(why, &code))
 }
 
-// TestACertificateIsChangedUnderOpenConnections: requests in flight succeed, connections stay open,
+// TestCertificateChangeKeepsOpenConnections: requests in flight succeed, connections stay open,
 // and new ones get the new certificate.
-func TestACertificateIsChangedUnderOpenConnections(t *testing.T) {
-	b, dir, addr := secure(t, Config{})
+func TestCertificateChangeKeepsOpenConnections(t *testing.T) {
+	b, dir, addr := startServingTLS(t, Config{})
 	open := map[string]*http.Client{}
 	for name, h2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: h2, MaxConnsPerHost: 1}

@@ -52,28 +52,28 @@ func (s sourceIDs) fault(i int) *event.Error {
 	return nil
 }
 
-// sources finds each event's source: that of the first key that the catalog knows among the
+// resolveSources finds each event's source: that of the first key that the catalog knows among the
 // header's, the body's and the event's own. Each of these is what some SDK uses. An event of a
 // batch without a known key is at fault, and is filed under the first source of the batch, which is
 // its sender's.
-func (c *Collector) sources(request *event.Request, headerKey string) (sourceIDs, *refusal) {
+func (c *Collector) resolveSources(request *event.Request, headerKey string) (sourceIDs, *refusal) {
 	snapshot := c.deps.Catalog.Snapshot()
 	var ids sourceIDs
-	if !c.limits.off() {
+	if !c.limits.disabled() {
 		ids.charges = map[charge]int{}
 	}
 	tried := false
-	find := func(key string, events int) (source string, of charge) {
+	find := func(key string, events int) (source string, ch charge) {
 		if key == "" {
-			return "", of
+			return "", ch
 		}
 		tried = true
 		found, ok := snapshot.SourceByWriteKey(key)
-		of = charge{key, found.Workspace}
+		ch = charge{key, found.Workspace}
 		if ok && ids.charges != nil {
-			ids.charges[of] += events
+			ids.charges[ch] += events
 		}
-		return found.ID, of
+		return found.ID, ch
 	}
 	if ids.all, _ = find(headerKey, request.Len()); ids.all != "" {
 		return ids, nil
@@ -83,23 +83,23 @@ func (c *Collector) sources(request *event.Request, headerKey string) (sourceIDs
 	}
 	ids.each = make([]string, request.Len())
 	sender := "" // the first source
-	var pays charge
+	var senderCharge charge
 	for i := range ids.each {
 		key := request.EventWriteKey(i)
-		source, of := find(key, 1)
+		source, ch := find(key, 1)
 		switch {
 		case source == "" && ids.faults == nil:
 			ids.faults = make([]*event.Error, request.Len())
 			fallthrough
 		case source == "":
-			ids.faults[i] = keyless(i, key)
+			ids.faults[i] = missingSource(i, key)
 		case sender == "":
-			sender, pays = source, of
+			sender, senderCharge = source, ch
 		}
 		ids.each[i] = source
 	}
 	if sender == "" {
-		return ids, keyRefused(tried)
+		return ids, noKnownKey(tried)
 	}
 	for i, fault := range ids.faults {
 		if fault == nil {
@@ -107,24 +107,24 @@ func (c *Collector) sources(request *event.Request, headerKey string) (sourceIDs
 		}
 		ids.each[i] = sender
 		if ids.charges != nil {
-			ids.charges[pays]++
+			ids.charges[senderCharge]++
 		}
 	}
 	return ids, nil
 }
 
-func keyless(i int, key string) *event.Error {
+func missingSource(i int, key string) *event.Error {
 	if key == "" {
 		return &event.Error{Reason: event.ErrNoKey, Event: i, Detail: `the event has no "writeKey", nor has the batch`}
 	}
 	return &event.Error{Reason: event.ErrUnknownKey, Event: i, Detail: "no source has the event's write key"}
 }
 
-// keyRefused sends no WWW-Authenticate: a browser would ask a page's visitor for a password. Not
+// noKnownKey sends no WWW-Authenticate: a browser would ask a page's visitor for a password. Not
 // every SDK drops what is answered 401: some mobile ones send it again forever.
-func keyRefused(tried bool) *refusal {
+func noKnownKey(tried bool) *refusal {
 	if tried {
-		return refuse(http.StatusUnauthorized, "unknown_write_key", "no source has this write key: compare it with the one that you were given, or ask for a new one")
+		return newRefusal(http.StatusUnauthorized, "unknown_write_key", "no source has this write key: compare it with the one that you were given, or ask for a new one")
 	}
-	return refuse(http.StatusUnauthorized, "no_write_key", `the write key is missing: send it as the user name of Basic authentication, or as "writeKey" in the body`)
+	return newRefusal(http.StatusUnauthorized, "no_write_key", `the write key is missing: send it as the user name of Basic authentication, or as "writeKey" in the body`)
 }

@@ -14,10 +14,11 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// TestNoWriteKeyIsHeld: catalog, limits, metrics and log of a collector hold only hashes of keys,
-// so a memory dump of them reveals none, and lookups by hash reveal nothing by their timing.
-func TestNoWriteKeyIsHeld(t *testing.T) {
-	b := newBench(t, Config{Limit: Limit{PerKey: 1000, PerWorkspace: 1000}})
+// TestOnlyHashesOfWriteKeysAreHeld: catalog, limits, metrics and log of a collector hold only
+// hashes of keys, so a memory dump of them reveals none, and lookups by hash reveal nothing by
+// their timing.
+func TestOnlyHashesOfWriteKeysAreHeld(t *testing.T) {
+	b := newFixture(t, Config{Limit: Limit{PerKey: 1000, PerWorkspace: 1000}})
 	require.Equal(t, http.StatusOK, b.do(post("/v1/track", text(`{}`))).Code)
 	r := post("/v1/batch", text(`{"writeKey":"wk_server","batch":[{"writeKey":"wk_server2"}]}`))
 	r.Header.Del("Authorization")
@@ -27,16 +28,16 @@ func TestNoWriteKeyIsHeld(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, b.do(r).Code)
 
 	var all bytes.Buffer
-	held(&all, reflect.ValueOf(b.Collector), map[uintptr]bool{})
-	held(&all, reflect.ValueOf(b.live.Snapshot()), map[uintptr]bool{}) // behind an unsafe.Pointer
-	require.Contains(t, all.String(), catalog.HashKey("wk_web"), "it is not looked at")
-	require.Contains(t, all.String(), "ws_0123456789abcdefghij", "limits are not looked at")
+	appendStrings(&all, reflect.ValueOf(b.Collector), map[uintptr]bool{})
+	appendStrings(&all, reflect.ValueOf(b.live.Snapshot()), map[uintptr]bool{}) // behind an unsafe.Pointer
+	require.Contains(t, all.String(), catalog.HashKey("wk_web"), "the catalog is not searched")
+	require.Contains(t, all.String(), "ws_0123456789abcdefghij", "the limits are not searched")
 	require.NotContains(t, strings.ReplaceAll(all.String(), "unknown_write_key", ""), "wk_")
 }
 
-// held writes all text that is reachable from v through pointers, maps and interfaces. It leaves
-// out what is in channels: those are parsers, which keep a body until the next one.
-func held(to *bytes.Buffer, v reflect.Value, seen map[uintptr]bool) {
+// appendStrings writes all text that is reachable from v through pointers, maps and interfaces. It
+// leaves out what is in channels: those are parsers, which keep a body until the next one.
+func appendStrings(to *bytes.Buffer, v reflect.Value, seen map[uintptr]bool) {
 	switch v.Kind() {
 	case reflect.String:
 		to.WriteString(v.String() + "\n")
@@ -50,15 +51,15 @@ func held(to *bytes.Buffer, v reflect.Value, seen map[uintptr]bool) {
 			}
 			seen[v.Pointer()] = true
 		}
-		held(to, v.Elem(), seen)
+		appendStrings(to, v.Elem(), seen)
 	case reflect.Struct:
 		for i := range v.NumField() {
-			held(to, v.Field(i), seen)
+			appendStrings(to, v.Field(i), seen)
 		}
 	case reflect.Map:
 		for it := v.MapRange(); it.Next(); {
-			held(to, it.Key(), seen)
-			held(to, it.Value(), seen)
+			appendStrings(to, it.Key(), seen)
+			appendStrings(to, it.Value(), seen)
 		}
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
@@ -69,14 +70,14 @@ func held(to *bytes.Buffer, v reflect.Value, seen map[uintptr]bool) {
 		fallthrough
 	case reflect.Array:
 		for i := range v.Len() {
-			held(to, v.Index(i), seen)
+			appendStrings(to, v.Index(i), seen)
 		}
 	}
 }
 
-// TestAnEventWithoutASource: in a batch whose events have their own keys, an event without a known
-// key does not affect the others. It becomes a dead letter of the first known source.
-func TestAnEventWithoutASource(t *testing.T) {
+// TestBatchEventWithoutASource: in a batch whose events have their own keys, an event without a
+// known key does not affect the others. It becomes a dead letter of the first known source.
+func TestBatchEventWithoutASource(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		batch  string
 		taken  string // sources and messageIds
@@ -94,7 +95,7 @@ func TestAnEventWithoutASource(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, Config{Limit: Limit{PerKey: 100}})
+				b := newFixture(t, Config{Limit: Limit{PerKey: 100}})
 				r := post("/v1/batch", text(`{"batch":[`+c.batch+`]}`))
 				r.Header.Del("Authorization")
 				if c.header != "" {
@@ -122,7 +123,7 @@ func TestAnEventWithoutASource(t *testing.T) {
 				for _, bucket := range b.limits.keys.by {
 					charged += 2500 - bucket.TokensAt(time.Now())
 				}
-				require.InDelta(t, len(taken)+len(dead), charged, 0.001, "they cost what others do")
+				require.InDelta(t, len(taken)+len(dead), charged, 0.001, "rejected events are not charged like others")
 			})
 		})
 	}

@@ -19,34 +19,34 @@ import (
 // never hold up events.
 const lettersShare = 8
 
-// lettersFor bounds one try to produce letters from the spool. It is long because nothing waits for
-// it, and a slow topic would get the same letters again and again.
-const lettersFor = 32 * time.Second
+// lettersTimeout bounds one try to produce letters from the spool. It is long because nothing waits
+// for it, and a slow topic would get the same letters again and again.
+const lettersTimeout = 32 * time.Second
 
 // OpenSpools opens the spool of events, in dir, and the spool of dead letters, below it. Together
 // they hold maxBytes.
 func OpenSpools(dir string, maxBytes int64, log *slog.Logger) (events, letters *spool.Spool, err error) {
-	of := maxBytes / lettersShare
-	if events, err = spool.Open(spool.Config{Dir: dir, MaxBytes: maxBytes - of}, log); err != nil {
+	lettersBytes := maxBytes / lettersShare
+	if events, err = spool.Open(spool.Config{Dir: dir, MaxBytes: maxBytes - lettersBytes}, log); err != nil {
 		return nil, nil, err
 	}
-	if letters, err = spool.Open(spool.Config{Dir: filepath.Join(dir, "letters"), MaxBytes: of}, log); err != nil {
+	if letters, err = spool.Open(spool.Config{Dir: filepath.Join(dir, "letters"), MaxBytes: lettersBytes}, log); err != nil {
 		return nil, nil, errors.Join(err, events.Close())
 	}
 	return events, letters, nil
 }
 
-// hung remembers the keys whose letters Kafka did not accept at the last try: further letters of
-// these keys would wait for Kafka in vain. Every lettersFor, the letters of one request are tried
-// again all the same, because letters in the spool may be stuck behind another key's. The zero
-// value has no keys.
-type hung struct {
+// stuckKeys remembers the keys whose letters Kafka did not accept at the last try: further letters
+// of these keys would wait for Kafka in vain. Every lettersFor, the letters of one request are
+// tried again all the same, because letters in the spool may be stuck behind another key's. The
+// zero value has no keys.
+type stuckKeys struct {
 	mu   sync.Mutex
 	last map[string]time.Time // guarded by mu; by key, when it was tried
 }
 
-// tell records which letters were tried, and which of them Kafka did not accept.
-func (h *hung) tell(tried, left []stream.Record) {
+// recordResult records which letters were tried, and which of them Kafka did not accept.
+func (h *stuckKeys) recordResult(tried, left []stream.Record) {
 	if len(tried) == 0 {
 		return
 	}
@@ -64,21 +64,21 @@ func (h *hung) tell(tried, left []stream.Record) {
 }
 
 // split returns the letters to try now, and the others.
-func (h *hung) split(letters []stream.Record) (now, later []stream.Record) {
+func (h *stuckKeys) split(letters []stream.Record) (now, later []stream.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	still := keys{}
+	still := keyCounts{}
 	for i := range letters {
-		if at, hung := h.last[string(letters[i].Key)]; hung && time.Since(at) < lettersFor {
+		if at, hung := h.last[string(letters[i].Key)]; hung && time.Since(at) < lettersTimeout {
 			still[string(letters[i].Key)] = 1
 		}
 	}
 	return still.split(letters)
 }
 
-// trying records that these letters are being tried, so that further letters of keys that hang do
-// not wait beside this try.
-func (h *hung) trying(letters []stream.Record) {
+// recordTry records that these letters are being tried, so that further letters of keys that hang
+// do not wait beside this try.
+func (h *stuckKeys) recordTry(letters []stream.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range letters {
@@ -88,13 +88,13 @@ func (h *hung) trying(letters []stream.Record) {
 	}
 }
 
-// putAside moves letters that were among events into their own spool; until that has room for them,
-// the events behind them wait. It returns an error only when it has to stop earlier.
-func (c *Collector) putAside(stopping context.Context, letters []stream.Record, at time.Time) error {
+// spoolLetters moves letters that were among events into their own spool; until that has room for
+// them, the events behind them wait. It returns an error only when it has to stop earlier.
+func (c *Collector) spoolLetters(stopping context.Context, letters []stream.Record, at time.Time) error {
 	backoff := jitter.Backoff{Min: firstPause, Max: longestPause}
 	for len(letters) > 0 {
-		n := chunk(letters)
-		switch err := c.append(taken{dead: letters[:n]}, at); {
+		n := chunkLen(letters)
+		switch err := c.spoolParcel(parcel{dead: letters[:n]}, at); {
 		case err == nil:
 			letters = letters[n:]
 			backoff.Reset()
@@ -114,7 +114,7 @@ func (c *Collector) unspoolLetters(stopping, cut context.Context) {
 		if err != nil && stopping.Err() != nil {
 			return
 		}
-		c.letters.load.observe(err)
+		c.lettersHealth.load.observe(err)
 		if err != nil {
 			pause(stopping, longestPause)
 			continue
@@ -125,7 +125,7 @@ func (c *Collector) unspoolLetters(stopping, cut context.Context) {
 		}
 		c.deps.Letters.Delivered(bad)
 		if c.deps.Letters.Empty() {
-			c.letters.produce.observe(nil)
+			c.lettersHealth.produce.observe(nil)
 		}
 	}
 }
@@ -141,15 +141,15 @@ func (c *Collector) refillLetters(stopping, cut context.Context, entries []spool
 	}
 	backoff := jitter.Backoff{Min: firstPause, Max: longestPause}
 	for {
-		ctx, cancel := tryOf(stopping, cut, lettersFor)
-		var never error
-		left, never, err = c.bury(ctx, left)
+		ctx, cancel := tryContext(stopping, cut, lettersTimeout)
+		var tooLarge error
+		left, tooLarge, err = c.produceLetters(ctx, left)
 		cancel()
-		bad = cmp.Or(bad, never)
+		bad = cmp.Or(bad, tooLarge)
 		if err == nil {
 			return bad, nil
 		}
-		c.letters.produce.observe(err)
+		c.lettersHealth.produce.observe(err)
 		if stopping.Err() != nil {
 			return bad, err
 		}

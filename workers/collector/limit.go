@@ -31,7 +31,7 @@ type limits struct {
 }
 
 func newLimits(l Limit) *limits {
-	set(&l.Burst, 10*time.Second)
+	setDefault(&l.Burst, 10*time.Second)
 	size := func(perSecond int) int { return max(int(float64(perSecond)*l.Burst.Seconds()), event.MaxEvents) }
 	return &limits{
 		keys:       newBuckets[[sha256.Size]byte](l.PerKey, size(l.PerKey)),
@@ -39,14 +39,14 @@ func newLimits(l Limit) *limits {
 	}
 }
 
-func (l *limits) off() bool { return l.keys.limit == 0 && l.workspaces.limit == 0 }
+func (l *limits) disabled() bool { return l.keys.limit == 0 && l.workspaces.limit == 0 }
 
 // charge names the buckets that events are taken from.
 type charge struct{ key, workspace string }
 
 // take takes the events of all charges, or none of them and returns how long to wait.
 func (l *limits) take(charges map[charge]int) *refusal {
-	if l.off() {
+	if l.disabled() {
 		return nil
 	}
 	keys, workspaces := map[[sha256.Size]byte]int{}, map[string]int{}
@@ -74,7 +74,7 @@ func (l *limits) take(charges map[charge]int) *refusal {
 
 // give returns what was taken for events that were refused afterwards.
 func (l *limits) give(charges map[charge]int) {
-	if l.off() {
+	if l.disabled() {
 		return
 	}
 	l.mu.Lock()

@@ -36,8 +36,8 @@ func TestRateLimits(t *testing.T) {
 			limit Limit
 			steps []step
 		}{
-			"none": {Limit{}, []step{{0, "wk_web", 2500, "200"}, {0, "wk_web", 2500, "200"}}},
-			"a_key_is_cut_and_comes_back": {Limit{PerKey: 1000, Burst: 5 * time.Second}, []step{
+			"no_limit": {Limit{}, []step{{0, "wk_web", 2500, "200"}, {0, "wk_web", 2500, "200"}}},
+			"key_is_limited_and_refills": {Limit{PerKey: 1000, Burst: 5 * time.Second}, []step{
 				{0, "wk_web", 2500, "200"},
 				{0, "wk_web", 2500, "200"},
 				{0, "wk_web", 1, "429 1s"},
@@ -45,21 +45,21 @@ func TestRateLimits(t *testing.T) {
 				{2500 * time.Millisecond, "wk_web", 2500, "200"},
 				{0, "wk_web", 1, "429 1s"},
 			}},
-			"other_keys_feel_nothing": {Limit{PerKey: 10}, []step{
+			"other_keys_are_unaffected": {Limit{PerKey: 10}, []step{
 				{0, "wk_web", 2500, "200"}, {0, "wk_web", 10, "429 1s"},
 				{0, "wk_server", 2500, "200"}, {0, "wk_server2", 2500, "200"}, {0, "wk_other", 2500, "200"},
 			}},
-			"a_workspace_is_all_of_its_keys": {Limit{PerWorkspace: 100}, []step{
+			"workspace_counts_all_its_keys": {Limit{PerWorkspace: 100}, []step{
 				{0, "wk_web", 2000, "200"}, {0, "wk_server", 500, "200"},
 				{0, "wk_server2", 300, "429 3s"}, {0, "wk_web", 1, "429 1s"}, {0, "wk_other", 2500, "200"},
 			}},
-			"what_is_refused_costs_nothing": {Limit{PerKey: 1000, PerWorkspace: 1}, []step{
+			"refused_requests_cost_nothing": {Limit{PerKey: 1000, PerWorkspace: 1}, []step{
 				{0, "wk_web", 2400, "200"},
 				{0, "wk_web", 2000, "429 1900s"}, {0, "wk_web", 2000, "429 1900s"}, {0, "wk_server", 100, "200"},
 			}},
 			"a_full_batch_fits_any_limit": {Limit{PerKey: 1, Burst: time.Second}, []step{{0, "wk_web", 2500, "200"}, {0, "wk_web", 2500, "429 2500s"}}},
 		} {
-			b := newBench(t, Config{Limit: c.limit})
+			b := newFixture(t, Config{Limit: c.limit})
 			w := append(workspaces(), catalog.Workspace{ID: "ws_otherabcdefghijklmn", Sources: []catalog.Source{{ID: "other", WriteKeys: []string{"wk_other"}}}})
 			snapshot, err := catalog.NewSnapshot(w)
 			require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestRateLimits(t *testing.T) {
 					require.Equal(t, after, r.Header().Get("X-RateLimit-Reset"), "%s: analytics.js waits for so many seconds", hazard)
 				}
 				require.Equal(t, s.want, got, "%s, step %d", hazard, i)
-				require.Equal(t, r.Code == http.StatusOK, len(b.topic.take()) == s.events, "%s: all or nothing", hazard)
+				require.Equal(t, r.Code == http.StatusOK, len(b.topic.take()) == s.events, "%s: the request was accepted in part", hazard)
 			}
 			require.Zero(t, b.inFlight.used.Load())
 		}
@@ -82,7 +82,7 @@ func TestRateLimits(t *testing.T) {
 
 // TestEachEventIsChargedToItsKey: in a batch without a key, each event is charged to its own.
 func TestEachEventIsChargedToItsKey(t *testing.T) {
-	b := newBench(t, Config{Limit: Limit{PerKey: 1}})
+	b := newFixture(t, Config{Limit: Limit{PerKey: 1}})
 	mixed := func(web, server int) *http.Request {
 		events := strings.Repeat(`{"writeKey":"wk_web"},`, web) + strings.Repeat(`{"writeKey":"wk_server"},`, server)
 		r := post("/v1/batch", text(`{"batch":[`+strings.TrimSuffix(events, ",")+`]}`))
@@ -91,15 +91,15 @@ func TestEachEventIsChargedToItsKey(t *testing.T) {
 	}
 	require.Equal(t, http.StatusOK, b.do(mixed(2000, 100)).Code)
 	require.Equal(t, http.StatusTooManyRequests, b.do(mixed(2000, 100)).Code)
-	require.Equal(t, http.StatusOK, b.do(mixed(400, 2000)).Code, "nothing was taken of the refused")
+	require.Equal(t, http.StatusOK, b.do(mixed(400, 2000)).Code, "the refused batch was charged")
 	require.InDelta(t, 1, b.metric(t, "sealift_collector_refused_total", "reason", "rate_limit_key"), 0)
 }
 
-// TestNothingIsLostThroughAPeriodOf429 sends as SDKs do: what is refused is sent again after
+// TestRetriesAfter429LoseNothing sends as SDKs do: what is refused is sent again after
 // Retry-After, and in the end everything is there once.
-func TestNothingIsLostThroughAPeriodOf429(t *testing.T) {
+func TestRetriesAfter429LoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, Config{Limit: Limit{PerKey: 500, Burst: time.Second}})
+		b := newFixture(t, Config{Limit: Limit{PerKey: 500, Burst: time.Second}})
 		var clients sync.WaitGroup
 		for client := range 8 {
 			clients.Go(func() {
@@ -146,7 +146,7 @@ func TestNothingIsLostThroughAPeriodOf429(t *testing.T) {
 // its 2,500 events alternate between two keys of one workspace.
 func TestARefusedBatchOfTwoKeysTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, Config{Limit: Limit{PerWorkspace: 1000, Burst: time.Second}})
+		b := newFixture(t, Config{Limit: Limit{PerWorkspace: 1000, Burst: time.Second}})
 		mixed := func() (status int, after string) {
 			events := strings.Repeat(`{"writeKey":"wk_web"},{"writeKey":"wk_server"},`, 1250)
 			r := post("/v1/batch", text(`{"batch":[`+strings.TrimSuffix(events, ",")+`]}`))
@@ -159,7 +159,7 @@ func TestARefusedBatchOfTwoKeysTakesNothing(t *testing.T) {
 			status, after := mixed()
 			require.Equal(t, "429 1", fmt.Sprint(status, " ", after))
 		}
-		require.Equal(t, http.StatusOK, b.do(batchOf("wk_server2", 2000)).Code, "all that was left")
+		require.Equal(t, http.StatusOK, b.do(batchOf("wk_server2", 2000)).Code, "what is left of the limit")
 		status, after := mixed()
 		require.Equal(t, "429 3", fmt.Sprint(status, " ", after))
 		time.Sleep(3 * time.Second) // synctest's clock
@@ -176,30 +176,30 @@ func TestRequestsRefusedAtOnceTakeNothing(t *testing.T) {
 		for range 8 {
 			clients.Go(func() {
 				for range 1000 {
-					if no := l.take(map[charge]int{{"web", "ws"}: 2001}); no == nil || no.after != time.Second {
-						t.Errorf("%+v", no)
+					if refused := l.take(map[charge]int{{"web", "ws"}: 2001}); refused == nil || refused.after != time.Second {
+						t.Errorf("%+v", refused)
 						return
 					}
 				}
 			})
 		}
 		clients.Wait()
-		require.Nil(t, l.take(map[charge]int{{"web", "ws"}: 2000}), "all that was left")
+		require.Nil(t, l.take(map[charge]int{{"web", "ws"}: 2000}), "what is left of the limit")
 	})
 }
 
-// TestEventsThatWereNotTakenAreNotCounted: a client that is answered 503 sends its events again,
+// TestUnacceptedEventsAreNotCharged: a client that is answered 503 sends its events again,
 // and is within its limit then.
-func TestEventsThatWereNotTakenAreNotCounted(t *testing.T) {
+func TestUnacceptedEventsAreNotCharged(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		cfg   Config
-		spoil func(b *bench) (mend func())
+		spoil func(b *fixture) (mend func())
 	}{
-		"kafka_is_away": {Config{}, func(b *bench) func() {
+		"kafka_is_away": {Config{}, func(b *fixture) func() {
 			b.topic.fail(errAway)
 			return func() { b.topic.fail(nil) }
 		}},
-		"no_room_for_its_lines": {Config{MaxInFlight: 8 << 20}, func(b *bench) func() {
+		"no_room_for_its_lines": {Config{MaxInFlight: 8 << 20}, func(b *fixture) func() {
 			b.inFlight.used.Add(7 << 20)
 			return func() { b.inFlight.used.Add(-7 << 20) }
 		}},
@@ -207,23 +207,24 @@ func TestEventsThatWereNotTakenAreNotCounted(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			c.cfg.Limit = Limit{PerKey: 1, PerWorkspace: 2}
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, c.cfg)
+				b := newFixture(t, c.cfg)
 				mend := c.spoil(b)
 				for range 3 {
 					require.Equal(t, http.StatusServiceUnavailable, b.do(batchOf("wk_web", 2000)).Code)
 				}
 				mend()
 				require.Equal(t, http.StatusOK, b.do(batchOf("wk_web", 2000)).Code)
-				require.Equal(t, http.StatusTooManyRequests, b.do(batchOf("wk_web", 501)).Code, "nor given twice")
+				require.Equal(t, http.StatusTooManyRequests, b.do(batchOf("wk_web", 501)).Code, "the charge was returned twice")
 				require.Equal(t, http.StatusOK, b.do(batchOf("wk_web", 500)).Code)
 			})
 		})
 	}
 }
 
-// TestWhoGoesIsCounted: a client that disconnects is charged, since its events were accepted.
-func TestWhoGoesIsCounted(t *testing.T) {
-	b := newBench(t, Config{Limit: Limit{PerKey: 1}})
+// TestDisconnectedClientIsCharged: a client that disconnects is charged, since its events were
+// accepted.
+func TestDisconnectedClientIsCharged(t *testing.T) {
+	b := newFixture(t, Config{Limit: Limit{PerKey: 1}})
 	release := b.topic.stall()
 	ctx, leave := context.WithCancel(t.Context())
 	done := make(chan int)
@@ -236,7 +237,7 @@ func TestWhoGoesIsCounted(t *testing.T) {
 	<-b.gate.close()
 }
 
-func TestLimitsOfManyKeysAreBounded(t *testing.T) {
+func TestRateLimitMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimits(Limit{PerKey: 1000, PerWorkspace: 1_000_000, Burst: 10 * time.Second})
 		for round := range 20 { // 10,000 keys at a time, different ones each minute
@@ -250,7 +251,7 @@ func TestLimitsOfManyKeysAreBounded(t *testing.T) {
 	})
 }
 
-func TestASweepForgetsNoDebt(t *testing.T) {
+func TestSweepKeepsBucketsInDebt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimits(Limit{PerKey: 1, Burst: time.Second})
 		require.Nil(t, l.take(map[charge]int{{key: "noisy"}: 2500}))
@@ -258,15 +259,15 @@ func TestASweepForgetsNoDebt(t *testing.T) {
 			require.Nil(t, l.take(map[charge]int{{key: fmt.Sprint(i)}: 1}))
 			time.Sleep(10 * time.Millisecond) // synctest's clock
 		}
-		no := l.take(map[charge]int{{key: "noisy"}: 2500})
-		require.NotNil(t, no)
-		require.InDelta(t, 2500-51.2, no.after.Seconds(), 1)
+		refused := l.take(map[charge]int{{key: "noisy"}: 2500})
+		require.NotNil(t, refused)
+		require.InDelta(t, 2500-51.2, refused.after.Seconds(), 1)
 		require.Less(t, len(l.keys.by), 3*firstSweep)
 	})
 }
 
-func TestAPixelOverTheLimitIsCounted(t *testing.T) {
-	b := newBench(t, Config{Limit: Limit{PerKey: 1}})
+func TestPixelOverTheLimitIsCounted(t *testing.T) {
+	b := newFixture(t, Config{Limit: Limit{PerKey: 1}})
 	require.Equal(t, http.StatusOK, b.do(batchOf("wk_web", 2500)).Code)
 	b.topic.take()
 	r := post("/v1/pixel/track?writeKey=wk_web&event=x", nil)

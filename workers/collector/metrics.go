@@ -60,7 +60,7 @@ func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, events, l
 	return m, nil
 }
 
-func (m *metrics) event(line event.Line) {
+func (m *metrics) countEvent(line event.Line) {
 	channel := "server"
 	if line.Client {
 		channel = "client"
@@ -69,9 +69,9 @@ func (m *metrics) event(line event.Line) {
 }
 
 // spoolMetrics returns the metrics of one spool: each has its own limit.
-func spoolMetrics(s *spool.Spool, of string) []prometheus.Collector {
+func spoolMetrics(s *spool.Spool, contents string) []prometheus.Collector {
 	opts := func(name, help string) prometheus.Opts {
-		return prometheus.Opts{Namespace: "sealift", Subsystem: "collector", Name: "spool_" + name, Help: help, ConstLabels: prometheus.Labels{"of": of}}
+		return prometheus.Opts{Namespace: "sealift", Subsystem: "collector", Name: "spool_" + name, Help: help, ConstLabels: prometheus.Labels{"of": contents}}
 	}
 	gauge := func(name, help string, value func(spool.Stats) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), func() float64 { return value(s.Stats()) })

@@ -43,7 +43,7 @@ func oracle(r *http.Request, body []byte) ([]string, error) {
 			return nil, errors.New("no batch")
 		}
 		if err := json.Unmarshal(all["batch"], &events); err != nil || events == nil {
-			return nil, fmt.Errorf("batch is no array: %w", err)
+			return nil, fmt.Errorf("batch is not an array: %w", err)
 		}
 	}
 	known := knownKey(basicKey(r)) || knownKey(text1(all["writeKey"]))

@@ -21,8 +21,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-func TestKafkaAwayIs503NeverAnythingElse(t *testing.T) {
-	b := newBench(t, Config{})
+func TestKafkaAwayAnswersOnly503(t *testing.T) {
+	b := newFixture(t, Config{})
 	b.topic.fail(errAway)
 	for range 20 {
 		w := b.do(post("/v1/track", text(`{}`)))
@@ -39,16 +39,16 @@ func TestKafkaAwayIs503NeverAnythingElse(t *testing.T) {
 	require.Zero(t, b.inFlight.used.Load())
 }
 
-// deaf keeps what it was given until it is done, even if the caller gave up.
-type deaf struct{ Producer }
+// deafProducer keeps what it was given until it is done, even if the caller gave up.
+type deafProducer struct{ Producer }
 
-func (d deaf) Produce(ctx context.Context, records ...stream.Record) error {
+func (d deafProducer) Produce(ctx context.Context, records ...stream.Record) error {
 	return d.Producer.Produce(context.WithoutCancel(ctx), records...)
 }
 
 func TestSlowKafkaIsBoundedInTimeAndMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, Config{MaxInFlight: 1 << 20, AnswerWithin: 10 * time.Second}, func(d *Deps) { d.Producer = deaf{d.Producer} })
+		b := newFixture(t, Config{MaxInFlight: 1 << 20, AnswerWithin: 10 * time.Second}, func(d *Deps) { d.Producer = deafProducer{d.Producer} })
 		release := b.topic.stall()
 		start := time.Now()
 		var answers sync.WaitGroup
@@ -66,7 +66,7 @@ func TestSlowKafkaIsBoundedInTimeAndMemory(t *testing.T) {
 		shed, waited := statuses["503 0s true"], statuses["503 10s true"]
 		require.Equal(t, 500, shed+waited, "%v", statuses)
 		require.Greater(t, waited, 50)
-		require.Greater(t, shed, 350, "what does not fit is refused at once")
+		require.Greater(t, shed, 350, "requests beyond the bound were not refused")
 
 		// All requests have been answered, but Kafka's client still holds their bytes.
 		used := b.inFlight.used.Load()
@@ -80,11 +80,11 @@ func TestSlowKafkaIsBoundedInTimeAndMemory(t *testing.T) {
 	})
 }
 
-// TestWhatWasAnswered503IsNotWrittenLater: what was answered 503 while Kafka was away for longer
+// TestRequestsAnswered503AreNotWrittenLater: what was answered 503 while Kafka was away for longer
 // than a request waits is not produced later, because the sender sends all of it again.
-func TestWhatWasAnswered503IsNotWrittenLater(t *testing.T) {
+func TestRequestsAnswered503AreNotWrittenLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, Config{})
+		b := newFixture(t, Config{})
 		release := b.topic.stall()
 		require.Equal(t, http.StatusServiceUnavailable, b.do(post("/v1/track", text(`{}`))).Code)
 		time.Sleep(time.Second) // synctest's clock
@@ -96,7 +96,7 @@ func TestWhatWasAnswered503IsNotWrittenLater(t *testing.T) {
 }
 
 func TestClientThatLeavesLosesNothing(t *testing.T) {
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	release := b.topic.stall()
 	ctx, leave := context.WithCancel(t.Context())
 	done := make(chan int)
@@ -106,12 +106,12 @@ func TestClientThatLeavesLosesNothing(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, <-done)
 	release()
 	<-b.gate.close()
-	require.Len(t, b.topic.take(), 1, "production went on")
+	require.Len(t, b.topic.take(), 1, "the event was not written")
 	require.Zero(t, b.inFlight.used.Load())
 }
 
-// running serves on a free port until stop is called, which returns Run's error.
-func running(t *testing.T, b *bench) (url string, stop func() error) {
+// startServing serves on a free port until stop is called, which returns Run's error.
+func startServing(t *testing.T, b *fixture) (url string, stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -124,8 +124,8 @@ func running(t *testing.T, b *bench) (url string, stop func() error) {
 }
 
 func TestRunDrains(t *testing.T) {
-	b := newBench(t, Config{Listen: "127.0.0.1:0"})
-	url, stop := running(t, b)
+	b := newFixture(t, Config{Listen: "127.0.0.1:0"})
+	url, stop := startServing(t, b)
 	release := b.topic.stall()
 	answered := make(chan int, 1)
 	go func() {
@@ -151,11 +151,11 @@ func TestRunDrains(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// TestRequestsAreTakenUntilTheBalancerKnows: during DrainDelay requests are still accepted, because
+// TestRequestsAreAcceptedDuringDrainDelay: during DrainDelay requests are still accepted, because
 // the balancer may not have asked yet whether we are ready.
-func TestRequestsAreTakenUntilTheBalancerKnows(t *testing.T) {
-	b := newBench(t, Config{Listen: "127.0.0.1:0", DrainDelay: time.Hour})
-	url, stop := running(t, b)
+func TestRequestsAreAcceptedDuringDrainDelay(t *testing.T) {
+	b := newFixture(t, Config{Listen: "127.0.0.1:0", DrainDelay: time.Hour})
+	url, stop := startServing(t, b)
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	require.Eventually(t, func() bool { return b.Ready(t.Context()) != nil }, 10*time.Second, time.Millisecond)
@@ -173,8 +173,8 @@ func TestRequestsAreTakenUntilTheBalancerKnows(t *testing.T) {
 }
 
 func TestDrainIsBounded(t *testing.T) {
-	b := newBench(t, Config{Listen: "127.0.0.1:0", Drain: 50 * time.Millisecond})
-	url, stop := running(t, b)
+	b := newFixture(t, Config{Listen: "127.0.0.1:0", Drain: 50 * time.Millisecond})
+	url, stop := startServing(t, b)
 	b.topic.stall() // forever
 	failed := make(chan error, 1)
 	go func() {
@@ -188,14 +188,14 @@ func TestDrainIsBounded(t *testing.T) {
 	<-b.topic.entered
 	require.NoError(t, stop())
 	require.Error(t, <-failed)
-	require.Equal(t, http.StatusServiceUnavailable, b.do(post("/v1/track", text(`{}`))).Code, "closed for good")
+	require.Equal(t, http.StatusServiceUnavailable, b.do(post("/v1/track", text(`{}`))).Code, "a request was accepted after shutdown")
 }
 
 func TestListenErrorNamesTheKey(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
-	b := newBench(t, Config{Listen: l.Addr().String()})
+	b := newFixture(t, Config{Listen: l.Addr().String()})
 	err = b.Run(t.Context())
 	require.ErrorContains(t, err, `listen on collector.listen "`+l.Addr().String()+`"`)
 	require.ErrorContains(t, err, "choose another address, like --set collector.listen=:8081")
@@ -221,8 +221,8 @@ func raw(t *testing.T, url string, send string, closeWrite bool) int {
 }
 
 func TestBodiesThatDoNotArriveAreRetried(t *testing.T) {
-	b := newBench(t, Config{Listen: "127.0.0.1:0", BodyTimeout: time.Second, HeaderTimeout: time.Second})
-	url, stop := running(t, b)
+	b := newFixture(t, Config{Listen: "127.0.0.1:0", BodyTimeout: time.Second, HeaderTimeout: time.Second})
+	url, stop := startServing(t, b)
 	const head = "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
 	require.Equal(t, http.StatusServiceUnavailable, raw(t, url, head+`{"writeKey":"wk_web",`, false), "slow body")
 	require.Equal(t, http.StatusServiceUnavailable, raw(t, url, head+`{"writeKey":"wk_web"}`, true), "cut off body")
@@ -233,7 +233,7 @@ func TestBodiesThatDoNotArriveAreRetried(t *testing.T) {
 }
 
 func TestSlowBodiesHoldOnlyWhatTheySent(t *testing.T) {
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	read, write := io.Pipe()
 	done := make(chan int, 1)
 	go func() {
@@ -249,10 +249,10 @@ func TestSlowBodiesHoldOnlyWhatTheySent(t *testing.T) {
 	require.Zero(t, b.inFlight.used.Load())
 }
 
-// TestABodyThatSaysItIsGzipHoldsNoMore: a body that starts like gzip holds no more than any other
-// until all of it has arrived; only then is memory taken for inflating it.
-func TestABodyThatSaysItIsGzipHoldsNoMore(t *testing.T) {
-	b := newBench(t, Config{})
+// TestGzipBodyHoldsNoMoreUntilItIsComplete: a body that starts like gzip holds no more than any
+// other until all of it has arrived; only then is memory taken for inflating it.
+func TestGzipBodyHoldsNoMoreUntilItIsComplete(t *testing.T) {
+	b := newFixture(t, Config{})
 	read, write := io.Pipe()
 	done := make(chan int, 1)
 	go func() { done <- b.do(post("/v1/batch", read)).Code }()
@@ -267,7 +267,7 @@ func TestABodyThatSaysItIsGzipHoldsNoMore(t *testing.T) {
 }
 
 func TestClientReadsTheRefusalOfALargeBody(t *testing.T) {
-	b := newBench(t, Config{})
+	b := newFixture(t, Config{})
 	server := httptest.NewServer(b.Handler())
 	defer server.Close()
 	for _, size := range []int{521 << 10, 1 << 20, 2 << 20} {
@@ -280,7 +280,7 @@ func TestClientReadsTheRefusalOfALargeBody(t *testing.T) {
 
 func TestReadyAsksKafka(t *testing.T) {
 	away := errors.New("connection refused")
-	b := newBench(t, Config{}, func(d *Deps) { d.Ping = func(context.Context) error { return away } })
+	b := newFixture(t, Config{}, func(d *Deps) { d.Ping = func(context.Context) error { return away } })
 	require.ErrorIs(t, b.Ready(t.Context()), away)
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// heap returns the bytes in use after garbage collection.
-func heap() int64 {
+// heapBytes returns the bytes in use after garbage collection.
+func heapBytes() int64 {
 	runtime.GC()
 	runtime.GC() // pools release at the second
 	var m runtime.MemStats
@@ -29,8 +29,8 @@ func heap() int64 {
 // event is missing.
 func TestOverloadIsShedBeforeMemoryGrows(t *testing.T) {
 	const bound, clients, each = 16 << 20, 64, 3
-	b := newBench(t, Config{Listen: "127.0.0.1:0", MaxInFlight: bound, AnswerWithin: 300 * time.Millisecond}, func(d *Deps) { d.Producer = deaf{d.Producer} })
-	url, stop := running(t, b)
+	b := newFixture(t, Config{Listen: "127.0.0.1:0", MaxInFlight: bound, AnswerWithin: 300 * time.Millisecond}, func(d *Deps) { d.Producer = deafProducer{d.Producer} })
+	url, stop := startServing(t, b)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	filler := strings.Repeat("x", 30<<10)
 	// send sends a batch of 15 events, 450 KB in all, with ids of their own.
@@ -72,14 +72,14 @@ func TestOverloadIsShedBeforeMemoryGrows(t *testing.T) {
 		sending.Wait()
 		return statuses
 	}
-	before := heap()
+	before := heapBytes()
 	release := b.topic.stall()
 	statuses := round("away")
 	require.Equal(t, map[int]int{http.StatusServiceUnavailable: clients * each}, statuses)
 	require.Positive(t, b.metric(t, "sealift_collector_refused_total", "reason", "overload"))
-	require.Greater(t, b.inFlight.used.Load(), int64(bound/2), "it was full")
+	require.Greater(t, b.inFlight.used.Load(), int64(bound/2), "the bound was not nearly reached")
 	require.LessOrEqual(t, b.inFlight.used.Load(), int64(bound))
-	grown := heap() - before
+	grown := heapBytes() - before
 	t.Logf("%d requests of 450 KB, bound %d KiB, heap grown by %d KiB", clients*each, bound>>10, grown>>10)
 	require.Less(t, grown, int64(2*bound), "all of it would be 86 MB")
 
@@ -98,18 +98,18 @@ func TestOverloadIsShedBeforeMemoryGrows(t *testing.T) {
 	}
 	for name, ok := range acknowledged {
 		if n := there[name]; ok && n < 15 {
-			t.Errorf("%s was acknowledged, %d of its events are there", name, n)
+			t.Errorf("batch %s was acknowledged, but %d of its events are stored", name, n)
 		}
 	}
 	client.CloseIdleConnections()
 	require.NoError(t, stop())
 }
 
-// TestConnectionsWhileItDrains: a request in progress is finished and its connection closed, an
+// TestConnectionsWhileDraining: a request in progress is finished and its connection closed, an
 // idle connection is closed at once, and new ones are not accepted. None gets half an answer.
-func TestConnectionsWhileItDrains(t *testing.T) {
-	b := newBench(t, Config{Listen: "127.0.0.1:0"})
-	url, stop := running(t, b)
+func TestConnectionsWhileDraining(t *testing.T) {
+	b := newFixture(t, Config{Listen: "127.0.0.1:0"})
+	url, stop := startServing(t, b)
 	addr := strings.TrimPrefix(url, "http://")
 	const request = "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 21\r\n\r\n" + `{"writeKey":"wk_web"}`
 	dial := func() net.Conn {
@@ -133,7 +133,7 @@ func TestConnectionsWhileItDrains(t *testing.T) {
 	go func() { stopped <- stop() }()
 	rest, err := io.ReadAll(idle)
 	require.NoError(t, err)
-	require.Empty(t, rest, "closed without a word")
+	require.Empty(t, rest, "the idle connection was sent something")
 	require.Eventually(t, func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {

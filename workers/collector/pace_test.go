@@ -17,12 +17,12 @@ import (
 func TestPace(t *testing.T) {
 	const mb = 1 << 20
 	synctest.Test(t, func(t *testing.T) {
-		p := pace{within: 2 * time.Second}
-		p.enter(freely - 1)
+		p := pace{maxWait: 2 * time.Second}
+		p.enter(unpacedBytes - 1)
 		require.True(t, p.admits(), "the pace is not known")
 		p.enter(1)
 		require.False(t, p.admits(), "nothing was acknowledged, and much waits")
-		p.leave(freely, false)
+		p.leave(unpacedBytes, false)
 		require.True(t, p.admits())
 		for range 40 { // 20 MB a second
 			p.enter(mb)
@@ -45,16 +45,19 @@ func TestPace(t *testing.T) {
 	})
 }
 
-// stuck never acknowledges.
-type stuck struct{}
+// stuckProducer never acknowledges.
+type stuckProducer struct{}
 
-func (stuck) Produce(ctx context.Context, _ ...stream.Record) error { <-ctx.Done(); return ctx.Err() }
+func (stuckProducer) Produce(ctx context.Context, _ ...stream.Record) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
 
-// What comes faster than Kafka accepts it is refused at once, before it is read and without
-// waiting, and is not produced.
+// TestOverloadIsRefusedAtOnce: what comes faster than Kafka accepts it is refused at once, before
+// it is read and without waiting, and is not produced.
 func TestOverloadIsRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newBench(t, Config{}, func(d *Deps) { d.Producer = stuck{} })
+		c := newFixture(t, Config{}, func(d *Deps) { d.Producer = stuckProducer{} })
 		event := `{"type":"track","event":"e","userId":"u","properties":{"p":"` + strings.Repeat("x", 20_000) + `"}}`
 		body := `{"writeKey":"wk_web","batch":[` + strings.Repeat(event+",", 20) + event + `]}`
 		var within, after int
@@ -79,7 +82,7 @@ func TestOverloadIsRefusedAtOnce(t *testing.T) {
 				after++
 			}
 		}
-		require.Equal(t, freely/(len(body)+perRequest)+1, after)
+		require.Equal(t, unpacedBytes/(len(body)+requestOverhead)+1, after)
 		require.Equal(t, cap(answers)-after, within)
 		time.Sleep(10 * time.Second)
 		require.Zero(t, c.pace.waiting.Load())

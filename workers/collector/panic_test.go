@@ -10,27 +10,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// trap calls itself, to panic, when it is read.
-type trap func()
+// panicReader calls itself, to panic, when it is read.
+type panicReader func()
 
 // Read implements io.Reader.
-func (t trap) Read([]byte) (int, error) {
+func (t panicReader) Read([]byte) (int, error) {
 	t()
 	return 0, io.EOF
 }
 
-// TestAPanicEndsOneRequest: a panic ends only its request and is logged and counted; nothing that
-// the request held leaks, and the log has nothing of its contents.
-func TestAPanicEndsOneRequest(t *testing.T) {
+// TestPanicEndsOnlyItsRequest: a panic ends only its request and is logged and counted; nothing
+// that the request held leaks, and the log has nothing of its contents.
+func TestPanicEndsOnlyItsRequest(t *testing.T) {
 	for hazard, with := range map[string]func(){
 		"an_error": func() { panic(errors.New("secret")) },
 		"a_text":   func() { panic("secret") },
 		"a_bug":    func() { _ = strings.Fields("a b")[seven()] },
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			b := newBench(t, Config{MaxInFlight: 1 << 20})
+			b := newFixture(t, Config{MaxInFlight: 1 << 20})
 			for range 1000 {
-				w := b.do(post("/v1/track", io.MultiReader(text(`{"userId":"secret",`), trap(with))))
+				w := b.do(post("/v1/track", io.MultiReader(text(`{"userId":"secret",`), panicReader(with))))
 				require.Equal(t, http.StatusInternalServerError, w.Code)
 				require.Contains(t, w.Body.String(), `"internal"`)
 				require.NotEmpty(t, w.Header().Get("Retry-After"))

@@ -17,7 +17,7 @@ import (
 const parcelVersion = 1
 
 // parcelBytes returns an upper estimate of a parcel's size.
-func parcelBytes(t taken) int64 {
+func parcelBytes(t parcel) int64 {
 	size := int64(64)
 	for r := range t.all() {
 		size += recordBytes(r)
@@ -35,7 +35,7 @@ func recordBytes(r *stream.Record) int64 {
 	return int64(size)
 }
 
-func appendParcel(b []byte, t taken) []byte {
+func appendParcel(b []byte, t parcel) []byte {
 	b = append(b, parcelVersion)
 	for _, records := range [][]stream.Record{t.dead, t.records} {
 		b = binary.AppendUvarint(b, uint64(len(records)))
@@ -62,15 +62,15 @@ func appendBytes(b, v []byte) []byte {
 var errParcel = errors.New("not a parcel of events")
 
 // parseParcel is the inverse of appendParcel. The result shares memory with b.
-func parseParcel(b []byte) (taken, error) {
+func parseParcel(b []byte) (parcel, error) {
 	if len(b) == 0 || b[0] != parcelVersion {
-		return taken{}, fmt.Errorf("%w that this release knows", errParcel)
+		return parcel{}, fmt.Errorf("%w that this release knows", errParcel)
 	}
 	p := unpacker{b: b[1:]}
-	var t taken
+	var t parcel
 	t.dead, t.records = p.records(), p.records()
 	if p.bad || len(p.b) > 0 {
-		return taken{}, errParcel
+		return parcel{}, errParcel
 	}
 	return t, nil
 }

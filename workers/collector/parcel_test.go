@@ -11,9 +11,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-func parcels() []taken {
+func parcels() []parcel {
 	at := time.UnixMilli(1_795_305_600_123).UTC()
-	return []taken{
+	return []parcel{
 		{},
 		{records: []stream.Record{{Time: at, Key: []byte("web"), Value: []byte(`{"a":1}`), Headers: []stream.Header{{Key: "sealift-line", Value: []byte("1")}, {Key: "sealift-message", Value: []byte{}}, {Key: "x"}}}}},
 		{dead: []stream.Record{{Time: at.Add(-time.Hour)}}, records: []stream.Record{{Time: at, Value: bytes.Repeat([]byte("x"), 70_000)}, {Time: time.UnixMilli(-1).UTC(), Key: []byte{}}}},
@@ -23,18 +23,18 @@ func parcels() []taken {
 func TestParcels(t *testing.T) {
 	for _, in := range parcels() {
 		b := appendParcel(nil, in)
-		require.LessOrEqual(t, int64(len(b)), parcelBytes(in), "what is counted")
+		require.LessOrEqual(t, int64(len(b)), parcelBytes(in), "the estimate is too small")
 		out, err := parseParcel(b)
 		require.NoError(t, err)
 		require.Equal(t, in, out)
 		for n := range b {
 			if n < 200 || n > len(b)-200 {
 				_, err := parseParcel(b[:n])
-				require.ErrorIs(t, err, errParcel, "cut off")
+				require.ErrorIs(t, err, errParcel, "truncated")
 			}
 		}
 		_, err = parseParcel(append(b, 0))
-		require.ErrorIs(t, err, errParcel, "more behind it")
+		require.ErrorIs(t, err, errParcel, "trailing bytes")
 		b[0]++
 		_, err = parseParcel(b)
 		require.ErrorContains(t, err, "that this release knows")

@@ -17,10 +17,10 @@ var pixelImage = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\
 // source is known; otherwise only the metric refused_total counts it.
 func (c *Collector) pixel(w http.ResponseWriter, r *http.Request, name string) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return c.refuse(w, wrongMethod(w, http.MethodGet))
+		return c.countAndRefuse(w, wrongMethod(w, http.MethodGet))
 	}
 	if r.Method == http.MethodGet {
-		c.count(c.takePixel(r, name))
+		c.countRefusal(c.takePixel(r, name))
 	}
 	header := w.Header()
 	header.Set("Content-Type", "image/gif")
@@ -42,7 +42,7 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 	}
 	body, err := c.pixelBody(r.URL.RawQuery)
 	if err != nil {
-		return refuseEvent(err)
+		return eventRefusal(err)
 	}
 	g := &grant{budget: &c.inFlight}
 	defer g.release()
@@ -52,11 +52,11 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 	stamp := c.stamp(r)
 	stamp.Browser = true
 	stamp.UserAgent = r.UserAgent()
-	records, no := c.records(kind, body, stamp, authorization(r), false, g)
-	if no != nil {
-		return no
+	records, refused := c.parse(kind, body, stamp, authorization(r), false, g)
+	if refused != nil {
+		return refused
 	}
-	return c.produce(r.Context(), records, g.pass())
+	return c.produce(r.Context(), records, g.transfer())
 }
 
 // pixelBody uses a parser's slot until it returns: parsing a query takes many times its size in

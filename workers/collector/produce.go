@@ -21,11 +21,11 @@ const spoolAfter = 2 * time.Second
 // for one batch of each partition that is already on its way; the sender sends the whole request
 // again. Bytes count as in flight until Kafka's client has released them, so that an outage fills
 // the bound and no more.
-func (c *Collector) produce(ctx context.Context, t taken, g *grant) (no *refusal) {
+func (c *Collector) produce(ctx context.Context, t parcel, g *grant) (refused *refusal) {
 	defer func() {
 		// A client that disconnects before the answer may have had all events accepted, so it is
 		// still charged: otherwise it could repeat that without limit.
-		if no != nil && no.reason != goneReason {
+		if refused != nil && refused.reason != goneReason {
 			c.limits.give(t.charges)
 		}
 	}()
@@ -34,45 +34,45 @@ func (c *Collector) produce(ctx context.Context, t taken, g *grant) (no *refusal
 		return nil
 	}
 	if c.deps.Spool == nil {
-		return c.direct(ctx, t, g, c.cfg.AnswerWithin, c.cfg.AnswerWithin)
+		return c.produceOrSpool(ctx, t, g, c.cfg.AnswerWithin, c.cfg.AnswerWithin)
 	}
 	until := time.Now().Add(c.cfg.AnswerWithin)
-	if c.isBehind(t) {
+	if c.hasSpooledKeys(t) {
 		c.handover.wait(ctx)
 	}
-	now, later := t, taken{}
+	now, later := t, parcel{}
 	if !c.deps.Spool.Empty() {
-		now.records, later.records = c.behind.split(t.records)
+		now.records, later.records = c.spooled.split(t.records)
 	}
 	if !c.deps.Letters.Empty() {
-		now.dead, later.dead = c.hung.split(t.dead)
+		now.dead, later.dead = c.stuckLetters.split(t.dead)
 	}
 	switch {
 	case later.empty():
 	case now.empty():
-		return c.store(later, g, time.Until(until))
+		return c.spoolAndWait(later, g, time.Until(until))
 	default: // stored first: if that fails, the sender sends the whole request again
-		if no := c.store(later, nil, time.Until(until)); no != nil {
+		if refused := c.spoolAndWait(later, nil, time.Until(until)); refused != nil {
 			g.release()
-			return no
+			return refused
 		}
 	}
-	c.hung.trying(now.dead)
-	return c.direct(ctx, now, g, spoolAfter, time.Until(until))
+	c.stuckLetters.recordTry(now.dead)
+	return c.produceOrSpool(ctx, now, g, spoolAfter, time.Until(until))
 }
 
-// direct produces without the spool, and stores in the spool what Kafka has not accepted after
-// tryFor.
-func (c *Collector) direct(ctx context.Context, t taken, g *grant, tryFor, within time.Duration) *refusal {
+// produceOrSpool produces without the spool, and stores in the spool what Kafka has not accepted
+// after tryFor.
+func (c *Collector) produceOrSpool(ctx context.Context, t parcel, g *grant, tryFor, within time.Duration) *refusal {
 	type outcome struct {
-		left taken
+		left parcel
 		err  error
 	}
 	start, done := time.Now(), make(chan outcome, 1)
-	c.gate.again()
+	c.gate.enterAgain()
 	go func() {
 		defer c.gate.leave()
-		left, err := c.write(t, tryFor)
+		left, err := c.produceNow(t, tryFor)
 		g.release()
 		done <- outcome{left, err}
 	}()
@@ -87,10 +87,10 @@ func (c *Collector) direct(ctx context.Context, t taken, g *grant, tryFor, withi
 		switch {
 		case o.err == nil:
 			return nil
-		case c.deps.Spool == nil || errors.Is(o.err, errNever): // waiting would not help
+		case c.deps.Spool == nil || errors.Is(o.err, errLetterTooLarge): // waiting would not help
 			return kafkaAway()
 		}
-		return c.store(o.left, nil, within-time.Since(start))
+		return c.spoolAndWait(o.left, nil, within-time.Since(start))
 	case <-timer.C:
 		return kafkaAway()
 	case <-gone:
@@ -98,41 +98,42 @@ func (c *Collector) direct(ctx context.Context, t taken, g *grant, tryFor, withi
 	}
 }
 
-// write produces t and returns what is left to do after an error.
-func (c *Collector) write(t taken, within time.Duration) (left taken, err error) {
+// produceNow produces t and returns what is left to do after an error.
+func (c *Collector) produceNow(t parcel, within time.Duration) (left parcel, err error) {
 	ctx, cancel := context.WithTimeout(c.base, within)
 	defer cancel()
 	start := time.Now()
-	left, events, letters := c.try(ctx, t)
+	left, events, letters := c.tryOnce(ctx, t)
 	c.metrics.produceSeconds.Observe(time.Since(start).Seconds())
 	// Success of one partition does not mean that the others have leaders again.
 	waiting, unburied := false, false
 	if c.deps.Spool != nil {
-		waiting, unburied = c.behind.holds(), !c.deps.Letters.Empty()
+		waiting, unburied = c.spooled.mayHoldEvents(), !c.deps.Letters.Empty()
 	}
 	if events != nil || len(t.records) > len(left.records) && !waiting {
-		c.events.produce.observe(events)
+		c.eventsHealth.produce.observe(events)
 	}
 	if letters != nil || len(t.dead) > 0 && !unburied {
-		c.letters.produce.observe(letters)
+		c.lettersHealth.produce.observe(letters)
 	}
 	return left, cmp.Or(letters, events)
 }
 
-// errNever says that an event is too large for its topic and, even cut short, for that of the dead
-// letters.
-var errNever = errors.New("a dead letter is too large for its topic (max.message.bytes)")
+// errLetterTooLarge says that an event is too large for its topic and, even cut short, for that of
+// the dead letters.
+var errLetterTooLarge = errors.New("a dead letter is too large for its topic (max.message.bytes)")
 
-// try produces a request's records once. It returns what Kafka may accept another time, and the
-// errors of events and of dead letters. The latter is errNever if something had to be left out.
-func (c *Collector) try(ctx context.Context, t taken) (left taken, events, letters error) {
-	var never, err error
+// tryOnce produces a request's records once. It returns what Kafka may accept another time, and the
+// errors of events and of dead letters. The latter is errLetterTooLarge if something had to be left
+// out.
+func (c *Collector) tryOnce(ctx context.Context, t parcel) (left parcel, events, letters error) {
+	var tooLarge, err error
 	dead := t.dead
 	if c.deps.Spool == nil {
 		// Letters go first, because the sender tries again, and a letter that is there twice is
 		// dropped when it is redriven.
-		if _, never, err = c.bury(ctx, t.dead); err != nil {
-			return t, nil, cmp.Or(never, err) // the sender sends the whole request again
+		if _, tooLarge, err = c.produceLetters(ctx, t.dead); err != nil {
+			return t, nil, cmp.Or(tooLarge, err) // the sender sends the whole request again
 		}
 		dead = nil
 	}
@@ -140,8 +141,8 @@ func (c *Collector) try(ctx context.Context, t taken) (left taken, events, lette
 	left.records, large, events = c.produceOnce(ctx, c.deps.Producer, t.records)
 	// Letters go last, because one of their partitions without a leader uses up all of the time.
 	var worse error
-	left.dead, worse, err = c.bury(ctx, slices.Concat(dead, large))
-	return left, events, cmp.Or(never, worse, err)
+	left.dead, worse, err = c.produceLetters(ctx, slices.Concat(dead, large))
+	return left, events, cmp.Or(tooLarge, worse, err)
 }
 
 // produceOnce produces events once. An event that is too large for its topic becomes a dead letter,
@@ -161,14 +162,14 @@ func (c *Collector) produceOnce(ctx context.Context, to Producer, records []stre
 	return nil, letters, nil
 }
 
-// bury writes dead letters once, cut short if their topic does not accept them whole.
-func (c *Collector) bury(ctx context.Context, dead []stream.Record) (left []stream.Record, never, err error) {
+// produceLetters writes dead letters once, cut short if their topic does not accept them whole.
+func (c *Collector) produceLetters(ctx context.Context, dead []stream.Record) (left []stream.Record, tooLarge, err error) {
 	left, large, err := deadletter.Bury(ctx, c.deps.DeadLetters, dead)
-	c.hung.tell(dead, left)
+	c.stuckLetters.recordResult(dead, left)
 	if len(large) > 0 {
-		never = errNever
+		tooLarge = errLetterTooLarge
 	}
-	return left, never, err
+	return left, tooLarge, err
 }
 
 // letterOf returns the dead letter of a record that is too large for the events topic.

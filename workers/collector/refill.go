@@ -15,7 +15,7 @@ const (
 	chunkBytes   = 900_000
 	chunkRecords = 9_000
 
-	refillFor = 2 * time.Minute // bounds one try
+	refillTimeout = 2 * time.Minute // bounds one try
 )
 
 // refill produces entries until Kafka has all of them; it returns an error only when it has to stop
@@ -24,39 +24,39 @@ const (
 // just accepted events.
 func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry, warm bool) (bad, err error) {
 	var records, letters []stream.Record
-	parcels := make([]taken, len(entries))
+	parcels := make([]parcel, len(entries))
 	for i, e := range entries {
 		if parcels[i], err = parseParcel(e.Payload); err != nil {
 			bad = err
 		}
 		records, letters = append(records, parcels[i].records...), append(letters, parcels[i].dead...)
 	}
-	if warm && len(records) > 0 && c.behind.last(len(records)) {
+	if warm && len(records) > 0 && c.spooled.holdsAtMost(len(records)) {
 		c.handover.begin()
 	}
 	for rest := records; len(rest) > 0; {
-		n := chunk(rest)
-		large, err := c.insist(stopping, cut, rest[:n])
+		n := chunkLen(rest)
+		large, err := c.produceAll(stopping, cut, rest[:n])
 		if err != nil {
 			return bad, err
 		}
 		letters, rest = append(letters, large...), rest[n:]
 	}
 	for i := range entries {
-		c.behind.leave(parcels[i].records, entries[i].Found)
+		c.spooled.remove(parcels[i].records, entries[i].Found)
 	}
-	if len(records) > 0 && !c.behind.holds() {
-		c.events.produce.observe(nil)
+	if len(records) > 0 && !c.spooled.mayHoldEvents() {
+		c.eventsHealth.produce.observe(nil)
 	}
-	return bad, c.putAside(stopping, letters, entries[0].Time)
+	return bad, c.spoolLetters(stopping, letters, entries[0].Time)
 }
 
-// insist produces events until Kafka has them or stopping ends. It returns the dead letters of
+// produceAll produces events until Kafka has them or stopping ends. It returns the dead letters of
 // those that are too large.
-func (c *Collector) insist(stopping, cut context.Context, left []stream.Record) (letters []stream.Record, err error) {
+func (c *Collector) produceAll(stopping, cut context.Context, left []stream.Record) (letters []stream.Record, err error) {
 	backoff := jitter.Backoff{Min: firstPause, Max: longestPause}
 	for {
-		ctx, cancel := tryOf(stopping, cut, refillFor)
+		ctx, cancel := tryContext(stopping, cut, refillTimeout)
 		var large []stream.Record
 		left, large, err = c.produceOnce(ctx, c.deps.Refill, left)
 		cancel()
@@ -64,7 +64,7 @@ func (c *Collector) insist(stopping, cut context.Context, left []stream.Record) 
 		if err == nil {
 			return letters, nil
 		}
-		c.events.produce.observe(err)
+		c.eventsHealth.produce.observe(err)
 		if stopping.Err() != nil {
 			return letters, err
 		}
@@ -72,9 +72,9 @@ func (c *Collector) insist(stopping, cut context.Context, left []stream.Record) 
 	}
 }
 
-// tryOf returns the context of one try. After stopping ends, the try has spoolAfter left, which is
-// as long as a request gives Kafka.
-func tryOf(stopping, cut context.Context, within time.Duration) (context.Context, context.CancelFunc) {
+// tryContext returns the context of one try. After stopping ends, the try has spoolAfter left,
+// which is as long as a request gives Kafka.
+func tryContext(stopping, cut context.Context, within time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(cut, within)
 	stop := context.AfterFunc(stopping, func() {
 		select {
@@ -86,8 +86,8 @@ func tryOf(stopping, cut context.Context, within time.Duration) (context.Context
 	return ctx, func() { stop(); cancel() }
 }
 
-// chunk returns how many of the records go into one call: at least one, if there are any.
-func chunk(records []stream.Record) int {
+// chunkLen returns how many of the records go into one call: at least one, if there are any.
+func chunkLen(records []stream.Record) int {
 	n := 0
 	for size := int64(0); n < min(len(records), chunkRecords); n++ {
 		if size += recordBytes(&records[n]); size > chunkBytes && n > 0 {

@@ -21,25 +21,25 @@ func (c *Collector) Handler() http.Handler {
 
 func (c *Collector) serve(w http.ResponseWriter, r *http.Request) (name string, status int) {
 	name = "other"
-	if headers(r.Header) > maxHeaders {
-		return name, manyHeaders(w)
+	if countHeaders(r.Header) > maxHeaders {
+		return name, answerTooManyHeaders(w)
 	}
 	if !c.gate.enter() {
-		return name, answer(w, overloaded())
+		return name, answerRefusal(w, overloaded())
 	}
 	defer c.gate.leave()
 	defer func() {
 		if what := recover(); what != nil {
-			status = c.panicked(w, what)
+			status = c.answerPanic(w, what)
 		}
 	}()
 	allowOrigin(w, r)
 	return c.route(w, r)
 }
 
-// panicked answers a request whose handler panicked; net/http would log that where nobody reads it.
-// Only messages of the runtime itself are logged: a panic's value may hold part of a body.
-func (c *Collector) panicked(w http.ResponseWriter, what any) int {
+// answerPanic answers a request whose handler panicked; net/http would log that where nobody reads
+// it. Only messages of the runtime itself are logged: a panic's value may hold part of a body.
+func (c *Collector) answerPanic(w http.ResponseWriter, what any) int {
 	c.metrics.panics.Inc()
 	said := fmt.Sprintf("%T", what)
 	if fault, ok := what.(runtime.Error); ok {
@@ -47,7 +47,7 @@ func (c *Collector) panicked(w http.ResponseWriter, what any) int {
 	}
 	c.deps.Log.Error("a handler panicked; its request is answered 500", "panic", said, "stack", string(debug.Stack()))
 	w.Header().Set("Connection", "close") // nobody knows how much of the body was read
-	return c.refuse(w, retryLater(http.StatusInternalServerError, "internal", "a bug of the collector: try again, and report what its log says"))
+	return c.countAndRefuse(w, retryLater(http.StatusInternalServerError, "internal", "a bug of the collector: try again, and report what its log says"))
 }
 
 // route serves a request and returns the path's name, for metrics, and the status. http.ServeMux is
@@ -60,7 +60,7 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 	}
 	rest, ok := strings.CutPrefix(strings.TrimSuffix(path, "/"), "/v1/")
 	if !ok && path != documentPath {
-		return "other", c.refuse(w, noSuchPath())
+		return "other", c.countAndRefuse(w, noSuchPath())
 	}
 	if r.Method == http.MethodOptions {
 		return "preflight", preflight(w, r)
@@ -78,53 +78,53 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 	}
 	kind, ok := event.KindOf(rest)
 	if !ok {
-		return "other", c.refuse(w, noSuchPath())
+		return "other", c.countAndRefuse(w, noSuchPath())
 	}
 	if r.Method != http.MethodPost {
-		return kind.String(), c.refuse(w, wrongMethod(w, http.MethodPost))
+		return kind.String(), c.countAndRefuse(w, wrongMethod(w, http.MethodPost))
 	}
-	rejected, no := c.collect(w, r, kind)
-	if c.count(no); no != nil {
-		linger(r.Body)
-		return kind.String(), answer(w, no)
+	rejected, refused := c.collect(w, r, kind)
+	if c.countRefusal(refused); refused != nil {
+		discardRest(r.Body)
+		return kind.String(), answerRefusal(w, refused)
 	}
-	accept(w, rejected)
+	answerSuccess(w, rejected)
 	return kind.String(), http.StatusOK
 }
 
-// headers counts header lines as they were sent: one name may have thousands of values.
-func headers(h http.Header) (n int) {
+// countHeaders counts header lines as they were sent: one name may have thousands of values.
+func countHeaders(h http.Header) (n int) {
 	for _, values := range h {
 		n += len(values)
 	}
 	return n
 }
 
-// manyHeaders answers as net/http does when headers are too long.
-func manyHeaders(w http.ResponseWriter) int {
+// answerTooManyHeaders answers as net/http does when headers are too long.
+func answerTooManyHeaders(w http.ResponseWriter) int {
 	w.Header().Set("Connection", "close")
 	http.Error(w, "431 Request Header Fields Too Large", http.StatusRequestHeaderFieldsTooLarge)
 	return http.StatusRequestHeaderFieldsTooLarge
 }
 
 func noSuchPath() *refusal {
-	return refuse(http.StatusNotFound, "path", "no such path: the API is POST /v1/{identify,track,page,screen,group,alias,batch,import}, GET /v1/pixel/{type} and GET /v1/projects/{writeKey}/settings; the script of analytics.js is not served here")
+	return newRefusal(http.StatusNotFound, "path", "no such path: the API is POST /v1/{identify,track,page,screen,group,alias,batch,import}, GET /v1/pixel/{type} and GET /v1/projects/{writeKey}/settings; the script of analytics.js is not served here")
 }
 
 func wrongMethod(w http.ResponseWriter, allowed string) *refusal {
 	w.Header().Set("Allow", allowed+", OPTIONS")
-	return refuse(http.StatusMethodNotAllowed, "method", "wrong method: use "+allowed)
+	return newRefusal(http.StatusMethodNotAllowed, "method", "wrong method: use "+allowed)
 }
 
-// refuse counts the refusal and answers with it.
-func (c *Collector) refuse(w http.ResponseWriter, no *refusal) int {
-	c.count(no)
-	return answer(w, no)
+// countAndRefuse counts the refusal and answers with it.
+func (c *Collector) countAndRefuse(w http.ResponseWriter, refused *refusal) int {
+	c.countRefusal(refused)
+	return answerRefusal(w, refused)
 }
 
-func (c *Collector) count(no *refusal) {
-	if no != nil {
-		c.metrics.refused.WithLabelValues(no.reason).Inc()
+func (c *Collector) countRefusal(refused *refusal) {
+	if refused != nil {
+		c.metrics.refused.WithLabelValues(refused.reason).Inc()
 	}
 }
 

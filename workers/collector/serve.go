@@ -53,8 +53,8 @@ func (c *Collector) Run(ctx context.Context) (err error) {
 	addr := listener.Addr().String()
 	c.addr.Store(&addr)
 	c.deps.Log.Info("collector listens", "addr", addr, "topic", c.cfg.Topic, "tls", c.cfg.CertFile != "")
-	emptied := c.startEmptying(ctx)
-	defer emptied()
+	stopUnspooling := c.startUnspooling(ctx)
+	defer stopUnspooling()
 	served := make(chan error, 1)
 	go func() { served <- serve(netutil.LimitListener(listener, c.cfg.MaxConnections)) }()
 	select {
@@ -63,14 +63,14 @@ func (c *Collector) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("serve collector.listen %q: %w", c.cfg.Listen, err)
 	case <-ctx.Done():
 	}
-	c.drain(ctx, server, emptied)
+	c.drain(ctx, server, stopUnspooling)
 	<-served
 	return nil
 }
 
-// startEmptying starts to empty the spools. The returned function tells that to stop, and waits
+// startUnspooling starts to empty the spools. The returned function tells that to stop, and waits
 // until it has.
-func (c *Collector) startEmptying(ctx context.Context) (end func()) {
+func (c *Collector) startUnspooling(ctx context.Context) (end func()) {
 	if c.deps.Spool == nil {
 		return func() {}
 	}
@@ -104,7 +104,7 @@ func (c *Collector) writeTimeout() time.Duration {
 
 // drain shuts down, in this order: 1. readiness  2. intake  3. requests  4. what Kafka's client
 // still holds of requests already answered  5. the spool, as far as Kafka accepts what is in it.
-func (c *Collector) drain(ctx context.Context, server *http.Server, emptied func()) {
+func (c *Collector) drain(ctx context.Context, server *http.Server, stopUnspooling func()) {
 	start := time.Now()
 	c.draining.Store(true)
 	if c.cfg.DrainDelay > 0 {
@@ -127,6 +127,6 @@ func (c *Collector) drain(ctx context.Context, server *http.Server, emptied func
 		<-idle
 	}
 	defer context.AfterFunc(bounded, c.cut)()
-	emptied()
+	stopUnspooling()
 	c.deps.Log.Info("collector drained", "took", time.Since(start), "in_time", bounded.Err() == nil)
 }

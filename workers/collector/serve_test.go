@@ -42,16 +42,16 @@ func pemPair(t *testing.T, serial int64) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
-// secure serves https with a certificate with serial 1 from files in dir.
-func secure(t *testing.T, cfg Config) (b *bench, dir, addr string) {
+// startServingTLS serves https with a certificate with serial 1 from files in dir.
+func startServingTLS(t *testing.T, cfg Config) (b *fixture, dir, addr string) {
 	t.Helper()
 	dir = t.TempDir()
 	cert, key := pemPair(t, 1)
 	write(t, dir, "cert.pem", cert)
 	write(t, dir, "key.pem", key)
 	cfg.Listen, cfg.CertFile, cfg.KeyFile = "127.0.0.1:0", filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	b = newBench(t, cfg)
-	url, stop := running(t, b)
+	b = newFixture(t, cfg)
+	url, stop := startServing(t, b)
 	t.Cleanup(func() { require.NoError(t, stop()) })
 	return b, dir, strings.TrimPrefix(url, "http://")
 }
@@ -71,7 +71,7 @@ func serial(t *testing.T, addr string) int64 {
 }
 
 func TestCertificateIsReloaded(t *testing.T) {
-	b, dir, addr := secure(t, Config{})
+	b, dir, addr := startServingTLS(t, Config{})
 	require.EqualValues(t, 1, serial(t, addr))
 
 	cert, key := pemPair(t, 2)
@@ -86,7 +86,7 @@ func TestCertificateIsReloaded(t *testing.T) {
 	require.EqualValues(t, 2, serial(t, addr))
 	require.Contains(t, b.logged.String(), "it holds no PEM")
 	require.NoError(t, os.Remove(filepath.Join(dir, "key.pem")))
-	require.EqualValues(t, 2, serial(t, addr), "served on from memory")
+	require.EqualValues(t, 2, serial(t, addr), "the old certificate is still served")
 	require.Contains(t, b.logged.String(), "read collector.tls.key_file")
 
 	// As Kubernetes does it: the files are links into a directory that is switched.
@@ -102,7 +102,7 @@ func TestCertificateIsReloaded(t *testing.T) {
 	require.NotContains(t, b.logged.String(), "PRIVATE")
 }
 
-func TestTLSRefusesWhatIsBroken(t *testing.T) {
+func TestBrokenTLSFilesAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	cert, _ := pemPair(t, 1)
 	_, key := pemPair(t, 2)
@@ -114,24 +114,24 @@ func TestTLSRefusesWhatIsBroken(t *testing.T) {
 		"other's_key": {"cert.pem", "other.pem", "private key does not match public key"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			b := newBench(t, Config{Listen: "127.0.0.1:0", CertFile: filepath.Join(dir, c.cert), KeyFile: filepath.Join(dir, c.key)})
+			b := newFixture(t, Config{Listen: "127.0.0.1:0", CertFile: filepath.Join(dir, c.cert), KeyFile: filepath.Join(dir, c.key)})
 			require.ErrorContains(t, b.Run(t.Context()), c.want)
 		})
 	}
 }
 
 func TestTLSVersionsAndHTTP2(t *testing.T) {
-	b, _, addr := secure(t, Config{})
+	b, _, addr := startServingTLS(t, Config{})
 	for hazard, c := range map[string]struct {
 		version uint16
 		http2   bool
 		want    string
 	}{
-		"http2":                 {0, true, "HTTP/2.0"},
-		"http1_over_tls_1_2":    {tls.VersionTLS12, false, "HTTP/1.1"},
-		"http2_over_tls_1_2":    {tls.VersionTLS12, true, "HTTP/2.0"},
-		"tls_1_1_is_refused":    {tls.VersionTLS11, false, "protocol version not supported"},
-		"plain_http_is_told_so": {1, false, "400 Bad Request"},
+		"http2":               {0, true, "HTTP/2.0"},
+		"http1_over_tls_1_2":  {tls.VersionTLS12, false, "HTTP/1.1"},
+		"http2_over_tls_1_2":  {tls.VersionTLS12, true, "HTTP/2.0"},
+		"tls_1_1_is_refused":  {tls.VersionTLS11, false, "protocol version not supported"},
+		"plain_http_gets_400": {1, false, "400 Bad Request"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			transport := &http.Transport{
@@ -157,7 +157,7 @@ func TestTLSVersionsAndHTTP2(t *testing.T) {
 
 // TestManyStreamsOfOneConnection: HTTP/2 carries many requests concurrently on one connection.
 func TestManyStreamsOfOneConnection(t *testing.T) {
-	b, _, addr := secure(t, Config{})
+	b, _, addr := startServingTLS(t, Config{})
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, MaxConnsPerHost: 1}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
@@ -184,11 +184,12 @@ func TestManyStreamsOfOneConnection(t *testing.T) {
 	require.Len(t, b.topic.take(), 50)
 }
 
-// TestSlowClientsAreCut: a client that sends a byte now and then holds a connection no longer than
-// a header or a request may take, and holds no bytes in flight for what it has not sent.
-func TestSlowClientsAreCut(t *testing.T) {
-	b := newBench(t, Config{Listen: "127.0.0.1:0", HeaderTimeout: 3 * time.Second, BodyTimeout: 600 * time.Millisecond})
-	url, stop := running(t, b)
+// TestSlowClientsAreDisconnected: a client that sends a byte now and then holds a connection no
+// longer than a header or a request may take, and holds no bytes in flight for what it has not
+// sent.
+func TestSlowClientsAreDisconnected(t *testing.T) {
+	b := newFixture(t, Config{Listen: "127.0.0.1:0", HeaderTimeout: 3 * time.Second, BodyTimeout: 600 * time.Millisecond})
+	url, stop := startServing(t, b)
 	for hazard, c := range map[string]struct {
 		head string
 		want string // in the answer
@@ -225,12 +226,13 @@ func TestSlowClientsAreCut(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// TestIdleConnectionsAreCut: idle connections are closed, between requests and before a handshake.
-func TestIdleConnectionsAreCut(t *testing.T) {
+// TestIdleConnectionsAreClosed: idle connections are closed, between requests and before a
+// handshake.
+func TestIdleConnectionsAreClosed(t *testing.T) {
 	cfg := Config{Listen: "127.0.0.1:0", HeaderTimeout: 3 * time.Second, BodyTimeout: 3 * time.Second, IdleTimeout: 300 * time.Millisecond}
-	b := newBench(t, cfg)
-	url, stop := running(t, b)
-	_, _, secured := secure(t, cfg)
+	b := newFixture(t, cfg)
+	url, stop := startServing(t, b)
+	_, _, secured := startServingTLS(t, cfg)
 	const request = "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 21\r\n\r\n" + `{"writeKey":"wk_web"}`
 	for hazard, c := range map[string]struct{ addr, send string }{
 		"silent_from_the_start": {strings.TrimPrefix(url, "http://"), ""},
@@ -254,10 +256,10 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// TestASlowStreamIsCutAndNotItsConnection: over HTTP/2 a body that does not arrive holds its stream
+// TestSlowStreamIsResetAndConnectionStays: over HTTP/2 a body that does not arrive holds its stream
 // no longer than a request may take, and the connection survives.
-func TestASlowStreamIsCutAndNotItsConnection(t *testing.T) {
-	b, _, addr := secure(t, Config{BodyTimeout: 500 * time.Millisecond, HeaderTimeout: 5 * time.Second})
+func TestSlowStreamIsResetAndConnectionStays(t *testing.T) {
+	b, _, addr := startServingTLS(t, Config{BodyTimeout: 500 * time.Millisecond, HeaderTimeout: 5 * time.Second})
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, MaxConnsPerHost: 1}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
@@ -299,21 +301,21 @@ func (p pipes) Close() error {
 // Addr implements net.Listener.
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// slowly is a body that arrives 4 KiB at a time.
-type slowly struct {
+// slowBody is a body that arrives 4 KiB at a time.
+type slowBody struct {
 	body  io.Reader
 	every time.Duration
 }
 
 // Read implements io.Reader.
-func (s slowly) Read(p []byte) (int, error) {
+func (s slowBody) Read(p []byte) (int, error) {
 	time.Sleep(s.every) // synctest's clock
 	return s.body.Read(p[:min(4<<10, len(p))])
 }
 
-// TestASlowBodyThatComesIsTaken: a body that keeps arriving is accepted even after both initial
+// TestSteadySlowBodyIsAccepted: a body that keeps arriving is accepted even after both initial
 // deadlines of its request have passed, since a phone may send only a few kilobytes per second.
-func TestASlowBodyThatComesIsTaken(t *testing.T) {
+func TestSteadySlowBodyIsAccepted(t *testing.T) {
 	const head, tail = `{"writeKey":"wk_web","batch":[{"a":"x"}],"pad":"`, `"}`
 	body := head + strings.Repeat("x", 475<<10-len(head)-len(tail)) + tail
 	dir := t.TempDir()
@@ -332,7 +334,7 @@ func TestASlowBodyThatComesIsTaken(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, Config{})
+				b := newFixture(t, Config{})
 				server, listener, scheme := b.server(), make(pipes), "http"
 				serve := server.Serve
 				if c.http2 {
@@ -351,7 +353,7 @@ func TestASlowBodyThatComesIsTaken(t *testing.T) {
 						return client, nil
 					},
 				}
-				res, err := (&http.Client{Transport: transport}).Post(scheme+"://x/v1/batch", "", slowly{text(body), c.every})
+				res, err := (&http.Client{Transport: transport}).Post(scheme+"://x/v1/batch", "", slowBody{text(body), c.every})
 				if c.want == http.StatusOK {
 					require.NoError(t, err)
 				}
@@ -384,8 +386,8 @@ func drip(conn net.Conn, head string) {
 }
 
 func TestHeadersAreBounded(t *testing.T) {
-	b := newBench(t, Config{Listen: "127.0.0.1:0"})
-	url, stop := running(t, b)
+	b := newFixture(t, Config{Listen: "127.0.0.1:0"})
+	url, stop := startServing(t, b)
 	request := func(bytes int) string {
 		return "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 21\r\nX-Large: " + strings.Repeat("x", bytes) + "\r\n\r\n" + `{"writeKey":"wk_web"}`
 	}
@@ -398,8 +400,8 @@ func TestHeadersAreBounded(t *testing.T) {
 // TestConnectionsAreBounded: connections beyond the bound wait, and are served when others have
 // gone.
 func TestConnectionsAreBounded(t *testing.T) {
-	b := newBench(t, Config{Listen: "127.0.0.1:0", MaxConnections: 2})
-	url, stop := running(t, b)
+	b := newFixture(t, Config{Listen: "127.0.0.1:0", MaxConnections: 2})
+	url, stop := startServing(t, b)
 	const request = "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 21\r\n\r\n" + `{"writeKey":"wk_web"}`
 	open := func() net.Conn {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))

@@ -16,13 +16,13 @@ import (
 // then send to Segment.
 func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string) int {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return c.refuse(w, wrongMethod(w, http.MethodGet))
+		return c.countAndRefuse(w, wrongMethod(w, http.MethodGet))
 	}
 	if !c.loaded() {
-		return c.refuse(w, retryLater(http.StatusServiceUnavailable, "starting", "the collector is starting: try again"))
+		return c.countAndRefuse(w, retryLater(http.StatusServiceUnavailable, "starting", "the collector is starting: try again"))
 	}
 	if _, ok := c.deps.Catalog.Snapshot().SourceByWriteKey(key); !ok {
-		return c.refuse(w, refuse(http.StatusNotFound, "unknown_write_key", "no source has this write key"))
+		return c.countAndRefuse(w, newRefusal(http.StatusNotFound, "unknown_write_key", "no source has this write key"))
 	}
 	segment := map[string]any{
 		"apiKey":                key,
@@ -39,7 +39,7 @@ func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string)
 		segment["apiHost"] = c.cfg.PublicHost + "/v1"
 		keep = "public"
 	case r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"):
-		segment["apiHost"] = askedHost(r, c.cfg.TrustedProxies) + "/v1"
+		segment["apiHost"] = requestedHost(r, c.cfg.TrustedProxies) + "/v1"
 	}
 	allowed := map[string]any{"__default": map[string]any{"enabled": true, "integrations": map[string]any{}}}
 	header := w.Header()

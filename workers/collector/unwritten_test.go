@@ -22,9 +22,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// parted is a topic that has a limit for its records, and some of whose keys are in a partition
-// without a leader.
-type parted struct {
+// partitionedTopic is a topic that has a limit for its records, and some of whose keys are in a
+// partition without a leader.
+type partitionedTopic struct {
 	to   *memoryTopic
 	most int // bytes of a value; 0: any
 
@@ -33,13 +33,13 @@ type parted struct {
 	hangs bool   // guarded by mu; Produce fails for them only when ctx ends
 }
 
-func (p *parted) lose(keys string, hangs bool) {
+func (p *partitionedTopic) loseLeaders(keys string, hangs bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.away, p.hangs = keys, hangs
 }
 
-func (p *parted) Produce(ctx context.Context, records ...stream.Record) error {
+func (p *partitionedTopic) Produce(ctx context.Context, records ...stream.Record) error {
 	p.mu.Lock()
 	away, hangs := p.away, p.hangs
 	p.mu.Unlock()
@@ -68,54 +68,54 @@ func (p *parted) Produce(ctx context.Context, records ...stream.Record) error {
 	return fmt.Errorf("produce: %w", u)
 }
 
-func newParted(t *testing.T, cfg Config, most int) (*spooling, *parted) {
+func newPartitionedFixture(t *testing.T, cfg Config, most int) (*spoolFixture, *partitionedTopic) {
 	t.Helper()
-	s := newSpooling(t, cfg, t.TempDir(), 64<<20)
-	p := &parted{to: s.topic, most: most}
+	s := newSpoolFixture(t, cfg, t.TempDir(), 64<<20)
+	p := &partitionedTopic{to: s.topic, most: most}
 	s.deps.Producer, s.deps.Refill = p, p
 	return s, p
 }
 
-// as sends one event with a write key.
-func (s *spooling) as(key, id string) int {
+// sendAs sends one event with a write key.
+func (s *spoolFixture) sendAs(key, id string) int {
 	r := post("/v1/track", text(fmt.Sprintf(`{"userId":"u","event":"e","messageId":%q}`, id)))
 	r.SetBasicAuth(key, "")
 	return s.do(r).Code
 }
 
-// TestAPartitionWithoutALeader: events of other partitions still reach Kafka, once, and do not go
-// to the spool.
-func TestAPartitionWithoutALeader(t *testing.T) {
+// TestEventsPartitionWithoutALeader: events of other partitions still reach Kafka, once, and do not
+// go to the spool.
+func TestEventsPartitionWithoutALeader(t *testing.T) {
 	for hazard, hangs := range map[string]bool{"it_says_so": false, "it_hangs": true} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, p := newParted(t, Config{}, 0)
+				s, p := newPartitionedFixture(t, Config{}, 0)
 				defer s.close() // in the bubble
-				end := s.emptying()
-				p.lose("server", hangs)
+				end := s.unspool()
+				p.loseLeaders("server", hangs)
 				both := post("/v1/batch", text(`{"batch":[{"writeKey":"wk_server","messageId":"s0"},{"writeKey":"wk_web","messageId":"w0"},{"writeKey":"wk_server","messageId":"s1"}]}`))
 				both.Header.Del("Authorization")
 				require.Equal(t, http.StatusOK, s.do(both).Code)
 				require.Equal(t, []string{"w0"}, ids(s.topic.take()))
-				require.EqualValues(t, 2, s.held(), "what Kafka has not")
+				require.EqualValues(t, 2, s.spooledRecords(), "records that Kafka did not accept")
 				time.Sleep(time.Hour) // synctest's clock; the events are tried again many times
 				for i := range 5 {
-					require.Equal(t, http.StatusOK, s.as("wk_server", fmt.Sprint("s", i+2)))
+					require.Equal(t, http.StatusOK, s.sendAs("wk_server", fmt.Sprint("s", i+2)))
 					start := time.Now()
-					require.Equal(t, http.StatusOK, s.as("wk_web", fmt.Sprint("w", i+1)))
+					require.Equal(t, http.StatusOK, s.sendAs("wk_web", fmt.Sprint("w", i+1)))
 					require.Equal(t, start, time.Now())
-					require.Equal(t, []string{fmt.Sprint("w", i+1)}, ids(s.topic.take()), "past the spool")
+					require.Equal(t, []string{fmt.Sprint("w", i+1)}, ids(s.topic.take()), "not written directly")
 				}
-				require.EqualValues(t, 7, s.held())
-				require.Equal(t, 1, strings.Count(s.logged.String(), "events cannot be produced; they go to the spool"), "once, whatever the others do")
-				require.NotContains(t, s.logged.String(), "events can be produced again", "it is not true of all")
-				p.lose("", false)
+				require.EqualValues(t, 7, s.spooledRecords())
+				require.Equal(t, 1, strings.Count(s.logged.String(), "events cannot be produced; they go to the spool"), "logged more than once")
+				require.NotContains(t, s.logged.String(), "events can be produced again", "one partition still fails")
+				p.loseLeaders("", false)
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				require.Equal(t, strings.Fields("s0 s1 s2 s3 s4 s5 s6"), ids(s.topic.take()), "in order, once")
 				require.True(t, s.spool.Empty())
 				require.Equal(t, 1, strings.Count(s.logged.String(), "events can be produced again"))
-				require.Equal(t, http.StatusOK, s.as("wk_server", "direct"))
+				require.Equal(t, http.StatusOK, s.sendAs("wk_server", "direct"))
 				require.Equal(t, []string{"direct"}, ids(s.topic.take()))
 				require.Zero(t, s.inFlight.used.Load())
 				end()
@@ -124,17 +124,17 @@ func TestAPartitionWithoutALeader(t *testing.T) {
 	}
 }
 
-// TestADeadLettersPartitionWithoutALeader: dead letters that Kafka does not accept keep no event
+// TestDeadLettersPartitionWithoutALeader: dead letters that Kafka does not accept keep no event
 // from it, neither of the same requests nor behind them in the spool.
-func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
+func TestDeadLettersPartitionWithoutALeader(t *testing.T) {
 	for hazard, hangs := range map[string]bool{"it_says_so": false, "it_hangs": true} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, p := newParted(t, Config{Validate: true}, 0)
+				s, p := newPartitionedFixture(t, Config{Validate: true}, 0)
 				defer s.close() // in the bubble
-				letters := &parted{to: s.dead}
+				letters := &partitionedTopic{to: s.dead}
 				s.deps.DeadLetters = letters
-				end := s.emptying()
+				end := s.unspool()
 				mixed := func(id string) { // an event and a letter of each source
 					r := post("/v1/batch", text(strings.ReplaceAll(`{"batch":[
 						{"writeKey":"wk_server","type":"page","userId":"u","messageId":"sID"},{"writeKey":"wk_server","type":"page","messageId":"dead sID"},
@@ -142,36 +142,36 @@ func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 					r.Header.Del("Authorization")
 					require.Equal(t, http.StatusOK, s.do(r).Code)
 				}
-				letters.lose("server", hangs)
+				letters.loseLeaders("server", hangs)
 				mixed("0")
 				for i := range 5 {
 					start := time.Now()
 					mixed(fmt.Sprint(i + 1))
-					require.Equal(t, start, time.Now(), "it is known by now")
+					require.Equal(t, start, time.Now(), "waited again for a partition known to fail")
 				}
-				require.Equal(t, strings.Fields("s0 w0 s1 w1 s2 w2 s3 w3 s4 w4 s5 w5"), ids(s.topic.take()), "past the spool")
+				require.Equal(t, strings.Fields("s0 w0 s1 w1 s2 w2 s3 w3 s4 w4 s5 w5"), ids(s.topic.take()), "not written directly")
 				require.Len(t, s.dead.take(), 6, "those of the other source")
-				require.EqualValues(t, 6, s.held())
+				require.EqualValues(t, 6, s.spooledRecords())
 
-				p.lose("server", hangs)
-				require.Equal(t, http.StatusOK, s.as("wk_server", "late"))
+				p.loseLeaders("server", hangs)
+				require.Equal(t, http.StatusOK, s.sendAs("wk_server", "late"))
 				mixed("6")
 				require.Equal(t, []string{"w6"}, ids(s.topic.take()))
-				p.lose("", false)
+				p.loseLeaders("", false)
 				time.Sleep(5 * time.Minute) // synctest's clock
-				require.Equal(t, []string{"late", "s6"}, ids(s.topic.take()), "from behind letters")
-				require.EqualValues(t, 7, s.held())
+				require.Equal(t, []string{"late", "s6"}, ids(s.topic.take()), "events behind letters")
+				require.EqualValues(t, 7, s.spooledRecords())
 				start := time.Now()
-				require.Equal(t, http.StatusOK, s.as("wk_server", "direct"))
+				require.Equal(t, http.StatusOK, s.sendAs("wk_server", "direct"))
 				require.Equal(t, start, time.Now())
 				require.Equal(t, []string{"direct"}, ids(s.topic.take()))
 
 				require.Len(t, s.dead.take(), 1)
-				letters.lose("", false)
+				letters.loseLeaders("", false)
 				time.Sleep(5 * time.Minute)
 				require.ElementsMatch(t, strings.Split("dead s0,dead s1,dead s2,dead s3,dead s4,dead s5,dead s6", ","), ids(s.dead.take()))
-				require.Empty(t, s.topic.take(), "no event for a letter's sake again")
-				require.Zero(t, s.held())
+				require.Empty(t, s.topic.take(), "events were produced again")
+				require.Zero(t, s.spooledRecords())
 				require.Zero(t, s.inFlight.used.Load())
 				end()
 			})
@@ -179,16 +179,16 @@ func TestADeadLettersPartitionWithoutALeader(t *testing.T) {
 	}
 }
 
-// TestLettersOfAnotherPartitionAreTriedAgain: when a partition of the dead letters has a leader
+// TestLettersOfAnotherPartitionAreRetried: when a partition of the dead letters has a leader
 // again, its new letters are written directly, although letters in the spool are stuck behind those
 // of a partition that still has none.
-func TestLettersOfAnotherPartitionAreTriedAgain(t *testing.T) {
+func TestLettersOfAnotherPartitionAreRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSpooling(t, Config{Validate: true}, t.TempDir(), 64<<20)
+		s := newSpoolFixture(t, Config{Validate: true}, t.TempDir(), 64<<20)
 		defer s.close() // in the bubble
-		letters := &parted{to: s.dead}
+		letters := &partitionedTopic{to: s.dead}
 		s.deps.DeadLetters = letters
-		end := s.emptying()
+		end := s.unspool()
 		send := func(key, id string) (took time.Duration) {
 			start := time.Now()
 			r := post("/v1/page", text(fmt.Sprintf(`{"messageId":%q}`, id)))
@@ -196,39 +196,39 @@ func TestLettersOfAnotherPartitionAreTriedAgain(t *testing.T) {
 			require.Equal(t, http.StatusOK, s.do(r).Code)
 			return time.Since(start)
 		}
-		letters.lose("server web", true)
+		letters.loseLeaders("server web", true)
 		require.Equal(t, spoolAfter, send("wk_server", "s"))
 		time.Sleep(time.Second) // synctest's clock; the letter is being tried
 		require.Equal(t, spoolAfter, send("wk_web", "w0"))
-		require.Zero(t, send("wk_web", "w1"), "it is known by now")
-		time.Sleep(lettersFor)
+		require.Zero(t, send("wk_web", "w1"), "waited again for a partition known to fail")
+		time.Sleep(lettersTimeout)
 		require.Equal(t, spoolAfter, send("wk_web", "w2"))
 		require.Zero(t, send("wk_web", "w3"))
 
-		letters.lose("server", true)
-		time.Sleep(lettersFor)
+		letters.loseLeaders("server", true)
+		time.Sleep(lettersTimeout)
 		for _, id := range []string{"w4", "w5"} {
 			require.Zero(t, send("wk_web", id))
-			require.Equal(t, []string{id}, ids(s.dead.take()), "past the spool")
+			require.Equal(t, []string{id}, ids(s.dead.take()), "not written directly")
 		}
 		require.EqualValues(t, 5, s.letters.Stats().Records)
-		letters.lose("", false)
+		letters.loseLeaders("", false)
 		time.Sleep(time.Minute)
 		require.ElementsMatch(t, strings.Fields("s w0 w1 w2 w3"), ids(s.dead.take()))
-		require.Zero(t, s.held())
+		require.Zero(t, s.spooledRecords())
 		end()
 	})
 }
 
-// TestSourcesOfOneRequestGoTheirWays: if Kafka does not accept one source of a request, the others
-// are not held up.
-func TestSourcesOfOneRequestGoTheirWays(t *testing.T) {
+// TestSourcesOfOneRequestAreIndependent: if Kafka does not accept one source of a request, the
+// others are not held up.
+func TestSourcesOfOneRequestAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := newParted(t, Config{}, 0)
+		s, p := newPartitionedFixture(t, Config{}, 0)
 		defer s.close() // in the bubble
-		end := s.emptying()
-		p.lose("server", true)
-		require.Equal(t, http.StatusOK, s.as("wk_server", "s0"))
+		end := s.unspool()
+		p.loseLeaders("server", true)
+		require.Equal(t, http.StatusOK, s.sendAs("wk_server", "s0"))
 		for i := range 3 {
 			start := time.Now()
 			both := post("/v1/batch", text(strings.ReplaceAll(`{"batch":[{"writeKey":"wk_server","messageId":"sID"},{"writeKey":"wk_web","messageId":"wID"}]}`, "ID", fmt.Sprint(i+1))))
@@ -236,9 +236,9 @@ func TestSourcesOfOneRequestGoTheirWays(t *testing.T) {
 			require.Equal(t, http.StatusOK, s.do(both).Code)
 			require.Equal(t, start, time.Now())
 			require.Equal(t, []string{fmt.Sprint("w", i+1)}, ids(s.topic.take()))
-			require.EqualValues(t, i+2, s.held())
+			require.EqualValues(t, i+2, s.spooledRecords())
 		}
-		p.lose("", false)
+		p.loseLeaders("", false)
 		time.Sleep(5 * time.Minute) // synctest's clock
 		require.Equal(t, strings.Fields("s0 s1 s2 s3"), ids(s.topic.take()))
 		require.Zero(t, s.inFlight.used.Load())
@@ -246,23 +246,23 @@ func TestSourcesOfOneRequestGoTheirWays(t *testing.T) {
 	})
 }
 
-// TestOthersOfAChunkAreInKafkaOnce: events of many sources are in the spool, and when Kafka is
+// TestPartialRefillWritesEventsOnce: events of many sources are in the spool, and when Kafka is
 // back, one partition has no leader yet. The events of the others are written once.
-func TestOthersOfAChunkAreInKafkaOnce(t *testing.T) {
+func TestPartialRefillWritesEventsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := newParted(t, Config{}, 0)
+		s, p := newPartitionedFixture(t, Config{}, 0)
 		defer s.close() // in the bubble
 		s.topic.fail(errAway)
 		for i := range 3 {
-			require.Equal(t, http.StatusOK, s.as("wk_server", fmt.Sprint("s", i)))
-			require.Equal(t, http.StatusOK, s.as("wk_web", fmt.Sprint("w", i)))
+			require.Equal(t, http.StatusOK, s.sendAs("wk_server", fmt.Sprint("s", i)))
+			require.Equal(t, http.StatusOK, s.sendAs("wk_web", fmt.Sprint("w", i)))
 		}
-		p.lose("server", false)
+		p.loseLeaders("server", false)
 		s.topic.fail(nil)
-		end := s.emptying()
+		end := s.unspool()
 		time.Sleep(time.Hour) // synctest's clock
-		require.Equal(t, strings.Fields("w0 w1 w2"), ids(s.topic.take()), "once, however often the others are tried")
-		p.lose("", false)
+		require.Equal(t, strings.Fields("w0 w1 w2"), ids(s.topic.take()), "once, although the other partition is retried")
+		p.loseLeaders("", false)
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		require.Equal(t, strings.Fields("s0 s1 s2"), ids(s.topic.take()))
@@ -270,19 +270,19 @@ func TestOthersOfAChunkAreInKafkaOnce(t *testing.T) {
 	})
 }
 
-// TestWhatIsInTheSpoolAtAStartIsOfAnyKey: until the entries found at the start are read, events of
+// TestUnreadSpoolHoldsBackEveryKey: until the entries found at the start are read, events of
 // every key go behind them.
-func TestWhatIsInTheSpoolAtAStartIsOfAnyKey(t *testing.T) {
+func TestUnreadSpoolHoldsBackEveryKey(t *testing.T) {
 	dir := t.TempDir()
-	s := newSpooling(t, Config{}, dir, 64<<20)
+	s := newSpoolFixture(t, Config{}, dir, 64<<20)
 	s.topic.fail(errAway)
 	require.Equal(t, http.StatusOK, s.send("old"))
 	s.close()
 
-	next := newSpooling(t, Config{}, dir, 64<<20)
+	next := newSpoolFixture(t, Config{}, dir, 64<<20)
 	require.Equal(t, http.StatusOK, next.send("m0"))
 	require.Empty(t, next.topic.take())
-	end := next.emptying()
+	end := next.unspool()
 	require.Eventually(t, next.spool.Empty, 10*time.Second, time.Millisecond)
 	end()
 	require.Equal(t, []string{"old", "m0"}, ids(next.topic.take()))
@@ -290,12 +290,12 @@ func TestWhatIsInTheSpoolAtAStartIsOfAnyKey(t *testing.T) {
 	require.Equal(t, []string{"m1"}, ids(next.topic.take()))
 }
 
-// TestAnEventThatTheTopicDoesNotTake: an event that is too large becomes a dead letter. Otherwise
+// TestEventTooLargeForItsTopic: an event that is too large becomes a dead letter. Otherwise
 // an SDK would send it forever after a 503, and what is behind it in the spool would wait forever.
-func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
+func TestEventTooLargeForItsTopic(t *testing.T) {
 	const large = 32_700 // with as much again of the batch's context it is longer than a cut letter
 	body := `{"context":{"c":"` + strings.Repeat("c", large) + `"},"batch":[{"messageId":"m0","context":{"c":0}},{"messageId":"huge","p":"` + strings.Repeat("x", large) + `"},{"messageId":"m1","context":{"c":0}}]}`
-	for hazard, of := range map[string]struct {
+	for hazard, c := range map[string]struct {
 		letters int // the most bytes of a value that the dead letters' topic accepts
 		spooled bool
 		status  int
@@ -308,25 +308,25 @@ func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
 		"even_cut_out_of_the_spool": {1000, true, http.StatusOK},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			s, _ := newParted(t, Config{}, 2000)
-			s.deps.DeadLetters = &parted{to: s.dead, most: of.letters}
-			if of.spooled {
+			s, _ := newPartitionedFixture(t, Config{}, 2000)
+			s.deps.DeadLetters = &partitionedTopic{to: s.dead, most: c.letters}
+			if c.spooled {
 				s.topic.fail(errAway)
 			}
-			require.Equal(t, of.status, s.do(post("/v1/batch", text(body))).Code)
-			end := s.emptying()
+			require.Equal(t, c.status, s.do(post("/v1/batch", text(body))).Code)
+			end := s.unspool()
 			s.topic.fail(nil)
-			require.Eventually(t, func() bool { return s.held() == 0 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return s.spooledRecords() == 0 }, 10*time.Second, time.Millisecond)
 			end()
 			require.Equal(t, []string{"m0", "m1"}, ids(s.topic.take()))
 			require.Zero(t, s.inFlight.used.Load())
 			require.InDelta(t, 1, s.metric(t, "sealift_collector_dead_letters_total", "reason", deadletter.LeftTooLarge), 0)
 			dead := s.dead.take()
-			if of.letters == 1000 {
+			if c.letters == 1000 {
 				require.Empty(t, dead)
 				kept, err := filepath.Glob(filepath.Join(s.dir, "letters", "damaged", "*.spool"))
 				require.NoError(t, err)
-				require.Equal(t, of.spooled, len(kept) == 1, "the disk keeps what no topic takes")
+				require.Equal(t, c.spooled, len(kept) == 1, "the letter is not among the damaged ones")
 				return
 			}
 			require.Equal(t, []string{"huge"}, ids(dead))
@@ -336,7 +336,7 @@ func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
 			require.Equal(t, strconv.FormatInt(dead[0].Time.UnixMilli(), 10), string(received))
 			require.Equal(t, "web", string(dead[0].Key))
 			cut, isCut := dead[0].Header(deadletter.HeaderCut)
-			require.Equal(t, of.letters == 64<<10, isCut)
+			require.Equal(t, c.letters == 64<<10, isCut)
 			if isCut {
 				size, err := strconv.Atoi(string(cut))
 				require.NoError(t, err)
@@ -349,10 +349,10 @@ func TestAnEventThatTheTopicDoesNotTake(t *testing.T) {
 	}
 }
 
-// TestLettersThatWaitHoldUpNothing: dead letters that Kafka does not accept, eight chunks of them,
+// TestWaitingLettersDelayNoEvents: dead letters that Kafka does not accept, eight chunks of them,
 // hold up no event, even if they are found at the start, before an event, in a spool of an earlier
 // release, which kept both in one.
-func TestLettersThatWaitHoldUpNothing(t *testing.T) {
+func TestWaitingLettersDelayNoEvents(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		hangs bool
 		after time.Duration // until the process is stopped
@@ -365,67 +365,67 @@ func TestLettersThatWaitHoldUpNothing(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				s := newSpooling(t, Config{}, dir, 64<<20)
+				s := newSpoolFixture(t, Config{}, dir, 64<<20)
 				for range 4 {
 					letters := make([]stream.Record, 30)
 					for i := range letters {
 						letters[i] = stream.Record{Key: []byte("server"), Value: make([]byte, 30_000)}
 					}
-					require.NoError(t, s.append(taken{dead: letters}, time.Now()))
-					require.NoError(t, put(s.spool, taken{dead: letters}, time.Now()))
+					require.NoError(t, s.spoolParcel(parcel{dead: letters}, time.Now()))
+					require.NoError(t, appendToSpool(s.spool, parcel{dead: letters}, time.Now()))
 				}
-				require.NoError(t, put(s.spool, taken{records: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
+				require.NoError(t, appendToSpool(s.spool, parcel{records: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
 				s.close()
 
-				s = newSpooling(t, Config{}, dir, 64<<20)
+				s = newSpoolFixture(t, Config{}, dir, 64<<20)
 				defer s.close() // in the bubble
-				letters := &counted{parted: parted{to: s.dead}}
-				letters.lose("server", c.hangs)
+				letters := &countingTopic{partitionedTopic: partitionedTopic{to: s.dead}}
+				letters.loseLeaders("server", c.hangs)
 				s.deps.DeadLetters = letters
-				end := s.emptying()
+				end := s.unspool()
 				time.Sleep(min(c.after, 10*time.Second)) // synctest's clock
 				if c.after == 0 {
 					end()
 				}
-				require.Len(t, s.topic.take(), 1, "the event does not wait for them")
+				require.Len(t, s.topic.take(), 1, "the event waited for the letters")
 				require.True(t, s.spool.Empty())
 				require.EqualValues(t, 240, s.letters.Stats().Records)
 				if c.after == 0 {
 					return
 				}
 				require.Equal(t, http.StatusOK, s.send("direct"))
-				require.Len(t, s.topic.take(), 1, "past the spool")
+				require.Len(t, s.topic.take(), 1, "not written directly")
 				files, err := filepath.Glob(filepath.Join(dir, "letters", "*.spool"))
 				require.NoError(t, err)
 				bytes := s.letters.Stats().Bytes
 				time.Sleep(c.after)
-				require.Less(t, letters.calls.Load(), int64(1000), "nor are they tried without a pause")
+				require.Less(t, letters.calls.Load(), int64(1000), "letters are retried without a pause")
 				still, err := filepath.Glob(filepath.Join(dir, "letters", "*.spool"))
 				require.NoError(t, err)
-				require.Equal(t, files, still, "nor written again")
+				require.Equal(t, files, still, "letters were written to disk again")
 				require.Equal(t, bytes, s.letters.Stats().Bytes)
-				letters.lose("", false)
+				letters.loseLeaders("", false)
 				time.Sleep(5 * time.Minute)
 				require.Len(t, s.dead.take(), 240)
-				require.Zero(t, s.held())
+				require.Zero(t, s.spooledRecords())
 				end()
 			})
 		})
 	}
 }
 
-// TestLettersThatHaveNoRoom: when the dead letters' spool is full, requests with any are answered
+// TestFullLettersSpool: when the dead letters' spool is full, requests with any are answered
 // 503 and events are accepted. An event from the spool that turns out too large waits for room, and
 // so does what is behind it.
-func TestLettersThatHaveNoRoom(t *testing.T) {
+func TestFullLettersSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := newParted(t, Config{}, 50_000)
+		s, p := newPartitionedFixture(t, Config{}, 50_000)
 		defer s.close() // in the bubble
 		s.deps.Ping = func(context.Context) error { return nil }
 		s.dead.fail(errAway)
 		letters := 0
 		for _, size := range []int{100_000, 1000} {
-			for ; s.append(taken{dead: []stream.Record{{Key: []byte("web"), Value: make([]byte, size)}}}, time.Now()) == nil; letters++ {
+			for ; s.spoolParcel(parcel{dead: []stream.Record{{Key: []byte("web"), Value: make([]byte, size)}}}, time.Now()) == nil; letters++ {
 				require.Less(t, letters, 1000)
 			}
 		}
@@ -435,38 +435,38 @@ func TestLettersThatHaveNoRoom(t *testing.T) {
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 		require.Contains(t, w.Body.String(), "spool_full")
 		require.Equal(t, http.StatusOK, s.send("event"))
-		require.NoError(t, s.Ready(t.Context()), "events are taken")
+		require.NoError(t, s.Ready(t.Context()), "events are still accepted")
 		s.topic.take()
 
-		p.lose("web", false)
+		p.loseLeaders("web", false)
 		require.Equal(t, http.StatusOK, s.send("first"))
 		large := stream.Record{Key: []byte("web"), Value: make([]byte, 60_000), Time: time.Now()}
-		require.NoError(t, s.append(taken{records: []stream.Record{large}}, time.Now()))
-		p.lose("", false)
-		end := s.emptying()
+		require.NoError(t, s.spoolParcel(parcel{records: []stream.Record{large}}, time.Now()))
+		p.loseLeaders("", false)
+		end := s.unspool()
 		time.Sleep(time.Hour) // synctest's clock
 		require.Equal(t, []string{"first"}, ids(s.topic.take()))
 		require.False(t, s.spool.Empty())
 		s.dead.fail(nil)
 		time.Sleep(time.Minute)
-		require.Zero(t, s.held())
+		require.Zero(t, s.spooledRecords())
 		require.Len(t, s.dead.take(), letters+1)
 		require.Zero(t, s.inFlight.used.Load())
 		end()
 	})
 }
 
-// TestLettersOfEventsThatHaveNoRoom: if the events' spool is full, retries of a request do not
+// TestFullEventsSpoolStoresLettersOnce: if the events' spool is full, retries of a request do not
 // store its dead letters again and again.
-func TestLettersOfEventsThatHaveNoRoom(t *testing.T) {
-	s := newSpooling(t, Config{Validate: true}, t.TempDir(), 200<<10)
+func TestFullEventsSpoolStoresLettersOnce(t *testing.T) {
+	s := newSpoolFixture(t, Config{Validate: true}, t.TempDir(), 200<<10)
 	s.topic.fail(errAway)
 	s.dead.fail(errAway)
 	batch := func(event, dead string, size int) int { // of one event and one letter, each left out if ""
 		var parts []string
-		for _, of := range []string{event, dead} {
-			if of != "" {
-				parts = append(parts, `{"type":"page",`+of+`"p":"`+strings.Repeat("x", size)+`"}`)
+		for _, members := range []string{event, dead} {
+			if members != "" {
+				parts = append(parts, `{"type":"page",`+members+`"p":"`+strings.Repeat("x", size)+`"}`)
 			}
 		}
 		return s.do(post("/v1/batch", text(`{"batch":[`+strings.Join(parts, ",")+`]}`))).Code
@@ -487,15 +487,15 @@ func TestLettersOfEventsThatHaveNoRoom(t *testing.T) {
 	require.Zero(t, s.inFlight.used.Load())
 }
 
-// TestASlowDeadLettersTopicTakesThemNotForEver: although a try that is given up may still be
+// TestSlowDeadLettersTopicEmptiesTheSpool: although a try that is given up may still be
 // written, letters get out of the spool, each written once.
-func TestASlowDeadLettersTopicTakesThemNotForEver(t *testing.T) {
+func TestSlowDeadLettersTopicEmptiesTheSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSpooling(t, Config{}, t.TempDir(), 64<<20)
+		s := newSpoolFixture(t, Config{}, t.TempDir(), 64<<20)
 		defer s.close() // in the bubble
-		s.deps.DeadLetters = slow{s.dead, 7 * time.Second}
-		require.NoError(t, s.append(taken{dead: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
-		end := s.emptying()
+		s.deps.DeadLetters = slowTopic{s.dead, 7 * time.Second}
+		require.NoError(t, s.spoolParcel(parcel{dead: []stream.Record{{Key: []byte("web"), Value: []byte("{}")}}}, time.Now()))
+		end := s.unspool()
 		time.Sleep(time.Hour) // synctest's clock
 		require.True(t, s.letters.Empty())
 		require.Len(t, s.dead.take(), 1)
@@ -503,24 +503,24 @@ func TestASlowDeadLettersTopicTakesThemNotForEver(t *testing.T) {
 	})
 }
 
-// counted counts the calls of a topic.
-type counted struct {
-	parted
+// countingTopic counts the calls of a topic.
+type countingTopic struct {
+	partitionedTopic
 	calls atomic.Int64
 }
 
-func (c *counted) Produce(ctx context.Context, records ...stream.Record) error {
+func (c *countingTopic) Produce(ctx context.Context, records ...stream.Record) error {
 	c.calls.Add(1)
-	return c.parted.Produce(ctx, records...)
+	return c.partitionedTopic.Produce(ctx, records...)
 }
 
-// slow is a topic that writes what it was given, even if the caller has given up.
-type slow struct {
+// slowTopic is a topic that writes what it was given, even if the caller has given up.
+type slowTopic struct {
 	to   *memoryTopic
 	time time.Duration
 }
 
-func (s slow) Produce(ctx context.Context, records ...stream.Record) error {
+func (s slowTopic) Produce(ctx context.Context, records ...stream.Record) error {
 	done := make(chan error, 1)
 	go func() {
 		time.Sleep(s.time)
@@ -534,21 +534,22 @@ func (s slow) Produce(ctx context.Context, records ...stream.Record) error {
 	}
 }
 
-// A request that ends before its letters are tried does not use up the next try.
-func TestALetterThatIsNotTriedUsesUpNoTry(t *testing.T) {
+// TestCancelledRequestUsesNoLetterTry: a request that ends before its letters are tried does not
+// use up the next try.
+func TestCancelledRequestUsesNoLetterTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var h hung
+		var h stuckKeys
 		letters := []stream.Record{{Key: []byte("web")}}
-		h.tell(letters, letters)
+		h.recordResult(letters, letters)
 		_, later := h.split(letters)
 		require.Len(t, later, 1)
-		time.Sleep(lettersFor)
+		time.Sleep(lettersTimeout)
 		for range 2 {
 			now, _ := h.split(letters)
 			require.Len(t, now, 1)
 		}
-		h.trying(letters)
+		h.recordTry(letters)
 		_, later = h.split(letters)
-		require.Len(t, later, 1, "one waits, the others do not")
+		require.Len(t, later, 1, "a second request waits as well")
 	})
 }
