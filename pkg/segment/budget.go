@@ -18,8 +18,8 @@ func (b *Budget) Used() int64 { return b.used.Load() }
 
 // over reports whether a spool that holds own bytes has to make room: all spools together are over
 // the limit, and this one is over its even share. If the total is over, at least one spool is over
-// its share. So some spool always makes room, in Append or Relieve, and it is never one that holds
-// little.
+// its share. So some spool always makes room, in Append or EnforceBudget, and it is never one that
+// holds little.
 func (b *Budget) over(own int64) bool {
 	return b.used.Load() > b.limit && own > b.share()
 }

@@ -8,18 +8,18 @@ import (
 // checkpoint is the payload of a checkpoint frame. The whole state of a spool is this, the blocks
 // of the listed chunks up to the listed sizes, and the lines before it in its journal.
 type checkpoint struct {
-	State  []byte         `json:"state"` // the owner's
-	Chunks []chunkListed  `json:"chunks"`
-	Sealed []sealedListed `json:"sealed"`
+	State  []byte            `json:"state"` // the owner's
+	Chunks []checkpointChunk `json:"chunks"`
+	Sealed []checkpointFile  `json:"sealed"`
 }
 
-type chunkListed struct {
+type checkpointChunk struct {
 	N    int   `json:"n"`
 	Size int64 `json:"size"`
 }
 
-// sealedListed is a sealed file that was not released.
-type sealedListed struct {
+// checkpointFile is a sealed file that was not released.
+type checkpointFile struct {
 	Meta
 	Reason Reason
 }
@@ -40,23 +40,23 @@ func (s *Spool) Checkpoint(state []byte) (int64, error) {
 		return 0, s.broken
 	}
 	// 1. the blocks
-	if err := s.write(); err != nil {
+	if err := s.writeChunk(); err != nil {
 		return 0, err
 	}
 	// 2. the lines; all of them, in a new journal, if the old one consists mostly of lines that are
 	// in blocks by now
 	if s.journal == nil || s.journal.size > 2*s.held+journalSlack {
-		if err := s.nextJournal(); err != nil {
+		if err := s.beginJournal(); err != nil {
 			return 0, s.fail(err)
 		}
 	}
 	begin := s.journal.size
 	for _, a := range s.open {
-		if a.journaled == len(a.lines) {
+		if a.journaledBytes == len(a.lines) {
 			continue
 		}
-		s.buf = appendFrame(s.buf, frame{Meta: a.Meta, kind: kindLines, inFrame: a.Records - a.saved, payload: a.lines[a.journaled:]})
-		a.journaled, a.saved = len(a.lines), a.Records
+		s.buf = appendFrame(s.buf, frame{Meta: a.Meta, kind: kindLines, inFrame: a.Records - a.savedRecords, payload: a.lines[a.journaledBytes:]})
+		a.journaledBytes, a.savedRecords = len(a.lines), a.Records
 		if len(s.buf) >= 256<<10 {
 			if err := s.writeJournal(); err != nil {
 				return 0, err
@@ -66,11 +66,11 @@ func (s *Spool) Checkpoint(state []byte) (int64, error) {
 	// 3. what makes these a state
 	c := checkpoint{State: state}
 	for c2 := range s.chunks {
-		c2.listed = true
-		c.Chunks = append(c.Chunks, chunkListed{N: c2.n, Size: c2.size})
+		c2.inCheckpoint = true
+		c.Chunks = append(c.Chunks, checkpointChunk{N: c2.n, Size: c2.size})
 	}
 	for f := range s.sealed {
-		c.Sealed = append(c.Sealed, sealedListed{Meta: f.Meta, Reason: f.Reason})
+		c.Sealed = append(c.Sealed, checkpointFile{Meta: f.Meta, Reason: f.Reason})
 	}
 	payload, err := json.Marshal(c)
 	if err != nil {
@@ -96,9 +96,9 @@ func (s *Spool) writeJournal() error {
 	return nil
 }
 
-// nextJournal begins a journal, to which all lines in memory will be written. The previous one is
+// beginJournal begins a journal, to which all lines in memory will be written. The previous one is
 // needed until the first checkpoint in the new one.
-func (s *Spool) nextJournal() error {
+func (s *Spool) beginJournal() error {
 	j, err := s.createChunk(journalExt)
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (s *Spool) nextJournal() error {
 	}
 	s.journal = j
 	for _, a := range s.open {
-		a.journaled, a.saved = 0, a.flushed
+		a.journaledBytes, a.savedRecords = 0, a.flushedRecords
 	}
 	return nil
 }

@@ -22,12 +22,12 @@ type extent struct {
 // chunk is one file of a spool. Its frames are appended by the spool's owner;
 // payloads may be read by others as long as they hold a reference.
 type chunk struct {
-	n      int // a number is used only once within a spool
-	file   *os.File
-	path   string
-	size   int64
-	refs   int  // extents that are still needed, counted by the spool's owner
-	listed bool // in the last checkpoint
+	n            int // a number is used only once within a spool
+	file         *os.File
+	path         string
+	size         int64
+	refs         int  // extents that are still needed, counted by the spool's owner
+	inCheckpoint bool // in the last checkpoint
 }
 
 func chunkPath(dir string, n int, ext string) string {

@@ -41,33 +41,33 @@ func getCompressor(level int) compressor {
 	}
 	switch {
 	case level == 1:
-		return &own{encoder: new(encoder)}
-	case level <= maxLazy:
-		return &own{encoder: &deflate.Encoder{Lazy: true}}
+		return &deflateCompressor{encoder: new(encoder)}
+	case level <= maxDeflateLevel:
+		return &deflateCompressor{encoder: &deflate.Encoder{Lazy: true}}
 	}
 	w, err := flate.NewWriter(nil, level)
 	if err != nil { // the level was validated
 		panic(err)
 	}
-	return &leveled{w: w}
+	return &flateCompressor{w: w}
 }
 
 func putCompressor(level int, c compressor) { compressors[level].Put(c) }
 
-// maxLazy is the highest level that pkg/deflate serves. Its lazy search produces less output than
-// klauspost's levels 2 to 5 in no more time, and as little as level 6 in little more than half of
-// the time.
-const maxLazy = 6
+// maxDeflateLevel is the highest level that pkg/deflate serves. Its lazy search produces less
+// output than klauspost's levels 2 to 5 in no more time, and as little as level 6 in little more
+// than half of the time.
+const maxDeflateLevel = 6
 
-// own serves levels 1 to maxLazy.
-type own struct {
+// deflateCompressor serves levels 1 to maxDeflateLevel.
+type deflateCompressor struct {
 	encoder interface {
 		Append(dst, b []byte, window int) []byte
 	}
 	in, out []byte
 }
 
-func (c *own) compress(lines, window []byte) ([]byte, error) {
+func (c *deflateCompressor) compress(lines, window []byte) ([]byte, error) {
 	if len(window) > 0 {
 		c.in = append(append(c.in[:0], window...), lines...)
 		lines = c.in
@@ -76,13 +76,14 @@ func (c *own) compress(lines, window []byte) ([]byte, error) {
 	return c.out, nil
 }
 
-// leveled serves higher levels, for objects that are 1 to 9 % smaller at two to five times the CPU.
-type leveled struct {
+// flateCompressor serves higher levels, for objects that are 1 to 9 % smaller at two to five times
+// the CPU.
+type flateCompressor struct {
 	w   *flate.Writer
 	out bytes.Buffer
 }
 
-func (c *leveled) compress(lines, window []byte) ([]byte, error) {
+func (c *flateCompressor) compress(lines, window []byte) ([]byte, error) {
 	c.out.Reset()
 	c.w.ResetDict(&c.out, window) // Reset would prime it with the previous window
 	if _, err := c.w.Write(lines); err != nil {

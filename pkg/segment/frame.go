@@ -31,8 +31,8 @@ import (
 //	88  4  CRC-32 of the file's lines (blocks only)
 //	92  n  source, SHA-256 state, payload
 const (
-	frameMagic = 0x32424c53 // "SLB2"
-	frameFixed = 92
+	frameMagic       = 0x32424c53 // "SLB2"
+	frameHeaderBytes = 92
 )
 
 // Kinds of frames.
@@ -79,16 +79,16 @@ func appendFrame(dst []byte, f frame) []byte {
 }
 
 // frameBytes returns the size of the frame at the start of b, according to its header. b has at
-// least frameFixed bytes.
+// least frameHeaderBytes bytes.
 func frameBytes(b []byte) int64 {
-	return frameFixed + int64(b[13]) + int64(b[14]) + int64(binary.LittleEndian.Uint32(b[8:]))
+	return frameHeaderBytes + int64(b[13]) + int64(b[14]) + int64(binary.LittleEndian.Uint32(b[8:]))
 }
 
 // readFrame decodes the first frame of b and returns its size. The error
 // wraps errTorn if b does not begin with a whole, intact frame.
 func readFrame(b []byte) (frame, int64, error) {
 	le := binary.LittleEndian
-	if len(b) < frameFixed || le.Uint32(b) != frameMagic {
+	if len(b) < frameHeaderBytes || le.Uint32(b) != frameMagic {
 		return frame{}, 0, fmt.Errorf("%w: no header", errTorn)
 	}
 	size := frameBytes(b)
@@ -107,9 +107,9 @@ func readFrame(b []byte) (frame, int64, error) {
 	f.Stream.Hour, f.First, f.Received, f.Note = number(), number(), number(), number()
 	f.Last, f.Records, f.RawBytes, f.inFrame = number(), number(), number(), number()
 	f.crc64, f.crc = le.Uint64(b[80:]), le.Uint32(b[88:])
-	source := frameFixed + int64(b[13])
+	source := frameHeaderBytes + int64(b[13])
 	state := source + int64(b[14])
-	f.Stream.Source, f.sha, f.payload = string(b[frameFixed:source]), b[source:state], b[state:size]
+	f.Stream.Source, f.sha, f.payload = string(b[frameHeaderBytes:source]), b[source:state], b[state:size]
 	switch {
 	case b[15] != 0:
 	case f.kind == kindCheckpoint && f.Meta == (Meta{}):

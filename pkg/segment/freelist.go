@@ -11,7 +11,7 @@ type freeList struct {
 
 const (
 	smallestClass = 9       // log2 of the smallest buffer: 512 bytes
-	keepBytes     = 1 << 20 // most bytes that are kept; the rest is left to the garbage collector
+	maxFreeBytes  = 1 << 20 // most bytes that are kept; the rest is left to the garbage collector
 )
 
 // get returns an empty buffer of at least n bytes.
@@ -28,7 +28,7 @@ func (l *freeList) get(n int) []byte {
 
 // put returns a buffer that came from get.
 func (l *freeList) put(b []byte) {
-	if cap(b) == 0 || l.bytes+cap(b) > keepBytes {
+	if cap(b) == 0 || l.bytes+cap(b) > maxFreeBytes {
 		return
 	}
 	k := class(cap(b))

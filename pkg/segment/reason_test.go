@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReasonsAreInTheFormat: every reason is documented in the ledger's format, for readers of the
+// TestReasonsAreDocumented: every reason is documented in the ledger's format, for readers of the
 // ledger and as a label of the metric.
-func TestReasonsAreInTheFormat(t *testing.T) {
+func TestReasonsAreDocumented(t *testing.T) {
 	source, err := os.ReadFile("sealed.go")
 	require.NoError(t, err)
 	reasons := regexp.MustCompile(`Reason = "(\w+)"`).FindAllSubmatch(source, -1)

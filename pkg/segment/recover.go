@@ -36,7 +36,7 @@ type Recovery struct {
 	cfg     Config
 	chunks  map[int]*chunk
 	journal *chunk
-	sealed  []sealedListed
+	sealed  []checkpointFile
 	files   map[fileID]*recovered
 	next    int
 }
@@ -50,8 +50,8 @@ type fileID struct {
 // recovered is a file as its frames describe it.
 type recovered struct {
 	active
-	torn    bool     // earlier frames are missing, because the file was released
-	journal []extent // its lines that are not in any block
+	incomplete bool     // earlier frames are missing, because the file was released
+	journal    []extent // its lines that are not in any block
 }
 
 // Recover reads what the last process left in the directory. It changes nothing on disk. It returns
@@ -74,7 +74,7 @@ func Recover(ctx context.Context, cfg Config) (*Recovery, error) {
 func State(ctx context.Context, dir string) ([]byte, error) {
 	r := &Recovery{cfg: Config{Dir: dir}}
 	defer r.Close()
-	c, _, err := r.newest(ctx)
+	c, _, err := r.lastCheckpoint(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("recover state of spool %q: %w", dir, err)
 	}
@@ -82,12 +82,12 @@ func State(ctx context.Context, dir string) ([]byte, error) {
 }
 
 func (r *Recovery) read(ctx context.Context) error {
-	c, lines, err := r.newest(ctx)
+	c, lines, err := r.lastCheckpoint(ctx)
 	if err != nil {
 		return err
 	}
 	r.State, r.sealed = c.State, c.Sealed
-	slices.SortFunc(c.Chunks, func(a, b chunkListed) int { return cmp.Compare(a.N, b.N) })
+	slices.SortFunc(c.Chunks, func(a, b checkpointChunk) int { return cmp.Compare(a.N, b.N) })
 	for _, l := range c.Chunks {
 		if err := r.readChunk(ctx, l); err != nil {
 			return err
@@ -99,9 +99,9 @@ func (r *Recovery) read(ctx context.Context) error {
 	return nil
 }
 
-// newest returns the last whole checkpoint, and the lines before it.
-func (r *Recovery) newest(ctx context.Context) (*checkpoint, []placed, error) {
-	numbers, err := r.numbers(journalExt)
+// lastCheckpoint returns the last whole checkpoint, and the lines before it.
+func (r *Recovery) lastCheckpoint(ctx context.Context) (*checkpoint, []journalFrame, error) {
+	numbers, err := r.listNumbers(journalExt)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -114,8 +114,8 @@ func (r *Recovery) newest(ctx context.Context) (*checkpoint, []placed, error) {
 	return nil, nil, ErrNoCheckpoint
 }
 
-// numbers returns the sorted numbers of the directory's files with that extension.
-func (r *Recovery) numbers(ext string) ([]int, error) {
+// listNumbers returns the sorted numbers of the directory's files with that extension.
+func (r *Recovery) listNumbers(ext string) ([]int, error) {
 	names, err := os.ReadDir(r.cfg.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -146,36 +146,36 @@ func openChunk(dir string, n int, ext string) (*chunk, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	return &chunk{n: n, file: f, path: path, size: st.Size(), listed: true}, nil
+	return &chunk{n: n, file: f, path: path, size: st.Size(), inCheckpoint: true}, nil
 }
 
-// placed is a frame of lines with the place of its payload.
-type placed struct {
+// journalFrame is a frame of lines with the place of its payload.
+type journalFrame struct {
 	frame
 	extent
 }
 
 // readJournal returns the last checkpoint of a journal whose chunks are all there, with the lines
 // before it; nil if there is none.
-func (r *Recovery) readJournal(ctx context.Context, n int) (*checkpoint, []placed, error) {
+func (r *Recovery) readJournal(ctx context.Context, n int) (*checkpoint, []journalFrame, error) {
 	j, err := openChunk(r.cfg.Dir, n, journalExt)
 	if err != nil {
 		return nil, nil, err
 	}
-	var all, lines []placed
+	var all, lines []journalFrame
 	var last *checkpoint
 	_, err = scan(ctx, j.file, j.size, func(f frame, at int64) error {
 		switch f.kind {
 		case kindLines:
 			end := int64(len(f.payload))
 			f.payload = nil
-			all = append(all, placed{frame: f, extent: extent{chunk: j, off: at, len: end}})
+			all = append(all, journalFrame{frame: f, extent: extent{chunk: j, off: at, len: end}})
 		case kindCheckpoint:
 			c := new(checkpoint)
 			if err := json.Unmarshal(f.payload, c); err != nil {
 				return fmt.Errorf("%w: checkpoint: %w", errTorn, err)
 			}
-			there, err := r.there(c)
+			there, err := r.chunksComplete(c)
 			if err != nil {
 				return err
 			}
@@ -198,10 +198,10 @@ func (r *Recovery) readJournal(ctx context.Context, n int) (*checkpoint, []place
 	return last, lines, nil
 }
 
-// there reports whether the chunks of a checkpoint are at least as long as it says. An error means
-// that this is unknown. It must not be taken for "no whole checkpoint", because the caller then
-// deletes the chunks.
-func (r *Recovery) there(c *checkpoint) (bool, error) {
+// chunksComplete reports whether the chunks of a checkpoint are at least as long as it says. An
+// error means that this is unknown. It must not be taken for "no whole checkpoint", because the
+// caller then deletes the chunks.
+func (r *Recovery) chunksComplete(c *checkpoint) (bool, error) {
 	for _, l := range c.Chunks {
 		st, err := os.Stat(chunkPath(r.cfg.Dir, l.N, chunkExt))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -218,7 +218,7 @@ func (r *Recovery) there(c *checkpoint) (bool, error) {
 }
 
 // readChunk adds the blocks of a chunk to their files.
-func (r *Recovery) readChunk(ctx context.Context, l chunkListed) error {
+func (r *Recovery) readChunk(ctx context.Context, l checkpointChunk) error {
 	c, err := openChunk(r.cfg.Dir, l.N, chunkExt)
 	if err != nil {
 		return err
@@ -249,14 +249,14 @@ func (r *Recovery) extend(f *frame) *recovered {
 		r.files[id] = a
 	}
 	// The blocks of a released file disappear chunk by chunk, not all at once.
-	a.torn = a.torn || f.Records-f.inFrame != a.Records || (a.Records > 0 && f.Last <= a.Last)
+	a.incomplete = a.incomplete || f.Records-f.inFrame != a.Records || (a.Records > 0 && f.Last <= a.Last)
 	a.Meta = f.Meta
 	return a
 }
 
 func (r *Recovery) addBlock(f frame, x extent) error {
 	a := r.extend(&f)
-	a.flushed, a.crc, a.crc64 = f.Records, f.crc, f.crc64
+	a.flushedRecords, a.crc, a.crc64 = f.Records, f.crc, f.crc64
 	a.gzBytes += x.len
 	a.extents = append(a.extents, x)
 	if a.sha == nil {
@@ -268,7 +268,7 @@ func (r *Recovery) addBlock(f frame, x extent) error {
 	return nil
 }
 
-func (r *Recovery) addLines(l placed) {
+func (r *Recovery) addLines(l journalFrame) {
 	if a := r.files[fileID{l.Stream, l.First}]; a != nil && l.Last <= a.Last {
 		return // they were put into a block later
 	}
@@ -327,10 +327,10 @@ func (r *Recovery) resume(s *Spool, done func(m Meta) (bool, error)) ([]*Sealed,
 		if a != nil {
 			a.Note = l.Note // the note may have changed since the file's last frame
 		}
-		if a == nil || a.torn || a.Meta != l.Meta || len(a.journal) > 0 || a.gzBytes+trailerBytes > r.cfg.mostBytes() {
+		if a == nil || a.incomplete || a.Meta != l.Meta || len(a.journal) > 0 || a.gzBytes+trailerBytes > r.cfg.maxObjectBytes() {
 			return nil, fmt.Errorf("%w: sealed file of %v at offset %d", ErrDamaged, l.Stream, l.First)
 		}
-		a.refer()
+		a.addRefs()
 		sealed = append(sealed, s.finish(&a.active, l.Reason))
 	}
 	for _, a := range r.files {
@@ -339,33 +339,33 @@ func (r *Recovery) resume(s *Spool, done func(m Meta) (bool, error)) ([]*Sealed,
 		} else if ok {
 			continue
 		}
-		if a.torn || s.open[a.Stream] != nil {
+		if a.incomplete || s.open[a.Stream] != nil {
 			return nil, fmt.Errorf("%w: open file of %v at offset %d", ErrDamaged, a.Stream, a.First)
 		}
-		if err := r.load(s, a); err != nil {
+		if err := r.loadLines(s, a); err != nil {
 			return nil, err
 		}
-		a.refer()
+		a.addRefs()
 		s.open[a.Stream] = &a.active
 	}
 	return sealed, r.sweep(s)
 }
 
-// refer counts the references of the file's blocks to their chunks.
-func (a *recovered) refer() {
+// addRefs counts the references of the file's blocks to their chunks.
+func (a *recovered) addRefs() {
 	for _, x := range a.extents {
 		x.chunk.refs++
 	}
 }
 
-// load brings the lines that are not in any block back into memory.
-func (r *Recovery) load(s *Spool, a *recovered) error {
+// loadLines brings the lines that are not in any block back into memory.
+func (r *Recovery) loadLines(s *Spool, a *recovered) error {
 	total := 0
 	for _, x := range a.journal {
 		total += int(x.len)
 	}
-	if a.gzBytes+blockBound(total)+trailerBytes > r.cfg.mostBytes() {
-		return fmt.Errorf("%w: open file of %v would exceed %d bytes", ErrDamaged, a.Stream, r.cfg.mostBytes())
+	if a.gzBytes+blockBound(total)+trailerBytes > r.cfg.maxObjectBytes() {
+		return fmt.Errorf("%w: open file of %v would exceed %d bytes", ErrDamaged, a.Stream, r.cfg.maxObjectBytes())
 	}
 	if total == 0 {
 		return nil
@@ -378,7 +378,7 @@ func (r *Recovery) load(s *Spool, a *recovered) error {
 			return fmt.Errorf("read journal: %w", err)
 		}
 	}
-	a.saved = a.flushed
+	a.savedRecords = a.flushedRecords
 	return nil
 }
 

@@ -21,21 +21,21 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// life drives a spool and keeps track of what it must hold.
-type life struct {
+// spoolDriver drives a spool and keeps track of what it must hold.
+type spoolDriver struct {
 	t       *testing.T
 	r       *rand.Rand
 	cfg     Config
 	s       *Spool
 	next    int64
 	through map[ledger.Stream]int64 // released files; they are in the ledger
-	open    map[ledger.Stream]*heldFile
-	sealed  []*heldFile
-	saved   [][]heldFile // at each checkpoint
+	open    map[ledger.Stream]*wantFile
+	sealed  []*wantFile
+	saved   [][]wantFile // at each checkpoint
 }
 
-// heldFile is what a file is expected to hold.
-type heldFile struct {
+// wantFile is what a file is expected to hold.
+type wantFile struct {
 	stream      ledger.Stream
 	first, last int64
 	lines       string
@@ -43,16 +43,16 @@ type heldFile struct {
 	file        *Sealed
 }
 
-func newLife(t *testing.T, seed uint64, cfg Config) *life {
+func newSpoolDriver(t *testing.T, seed uint64, cfg Config) *spoolDriver {
 	cfg.Dir = filepath.Join(t.TempDir(), "spool")
 	s, err := New(cfg)
 	require.NoError(t, err)
-	l := &life{t: t, r: rand.New(rand.NewPCG(seed, 9)), cfg: cfg, s: s, through: map[ledger.Stream]int64{}, open: map[ledger.Stream]*heldFile{}}
+	l := &spoolDriver{t: t, r: rand.New(rand.NewPCG(seed, 9)), cfg: cfg, s: s, through: map[ledger.Stream]int64{}, open: map[ledger.Stream]*wantFile{}}
 	t.Cleanup(func() { l.s.Discard() })
 	return l
 }
 
-func (l *life) append() {
+func (l *spoolDriver) append() {
 	st, line := stream(l.r.IntN(6)), line(int(l.next), 20+l.r.IntN(600))
 	l.next += 1 + l.r.Int64N(3)
 	err := l.s.Append(st, l.next, 5, line)
@@ -63,7 +63,7 @@ func (l *life) append() {
 	require.NoError(l.t, err)
 	f := l.open[st]
 	if f == nil {
-		f = &heldFile{stream: st, first: l.next}
+		f = &wantFile{stream: st, first: l.next}
 		l.open[st] = f
 		l.s.Note(st, -l.next)
 	}
@@ -71,7 +71,7 @@ func (l *life) append() {
 	f.lines += string(line) + "\n"
 }
 
-func (l *life) seal(st ledger.Stream, reason Reason) {
+func (l *spoolDriver) seal(st ledger.Stream, reason Reason) {
 	f := l.open[st]
 	if f == nil {
 		return
@@ -86,7 +86,7 @@ func (l *life) seal(st ledger.Stream, reason Reason) {
 
 // release does what happens after a ledger entry is won: it releases files in the order in which
 // they were sealed.
-func (l *life) release() {
+func (l *spoolDriver) release() {
 	for n := l.r.IntN(len(l.sealed) + 1); n > 0; n-- {
 		f := l.sealed[0]
 		l.sealed = l.sealed[1:]
@@ -95,8 +95,8 @@ func (l *life) release() {
 	}
 }
 
-func (l *life) checkpoint() {
-	var save []heldFile
+func (l *spoolDriver) checkpoint() {
+	var save []wantFile
 	for _, f := range l.open {
 		save = append(save, *f)
 	}
@@ -109,7 +109,7 @@ func (l *life) checkpoint() {
 	require.Positive(l.t, n)
 }
 
-func (l *life) step() {
+func (l *spoolDriver) step() {
 	switch n := l.r.IntN(100); {
 	case n < 85:
 		l.append()
@@ -123,20 +123,20 @@ func (l *life) step() {
 }
 
 // done reports whether the ledger has a file.
-func (l *life) done(m Meta) (bool, error) {
+func (l *spoolDriver) done(m Meta) (bool, error) {
 	through, ok := l.through[m.Stream]
 	switch {
 	case ok && m.Last <= through:
 		return true, nil
 	case ok && m.First <= through:
-		return false, errors.New("straddles the ledger's file")
+		return false, errors.New("file is in the ledger in part")
 	}
 	return false, nil
 }
 
-// recovered recovers a directory and compares it with the checkpoint that it claims to be, whose
-// number it returns.
-func (l *life) recovered(dir string) (checkpoint int, s *Spool, sealed []*Sealed, err error) {
+// recoverAndCompare recovers a directory and compares it with the checkpoint that it claims to be,
+// whose number it returns.
+func (l *spoolDriver) recoverAndCompare(dir string) (checkpoint int, s *Spool, sealed []*Sealed, err error) {
 	cfg := l.cfg
 	cfg.Dir = dir
 	r, err := Recover(l.t.Context(), cfg)
@@ -166,8 +166,8 @@ func (l *life) recovered(dir string) (checkpoint int, s *Spool, sealed []*Sealed
 	return checkpoint, s, sealed, nil
 }
 
-// whole compares a recovered spool's bytes with the checkpoint's.
-func (l *life) whole(checkpoint int, s *Spool, sealed []*Sealed) {
+// requireContent compares a recovered spool's bytes with the checkpoint's.
+func (l *spoolDriver) requireContent(checkpoint int, s *Spool, sealed []*Sealed) {
 	var streams []ledger.Stream
 	s.Files(func(m Meta) { streams = append(streams, m.Stream) })
 	for _, st := range streams {
@@ -176,12 +176,12 @@ func (l *life) whole(checkpoint int, s *Spool, sealed []*Sealed) {
 		sealed = append(sealed, f)
 	}
 	for _, f := range sealed {
-		i := slices.IndexFunc(l.saved[checkpoint], func(h heldFile) bool { return h.stream == f.Stream && h.first == f.First })
-		l.intact(f, l.saved[checkpoint][i].lines)
+		i := slices.IndexFunc(l.saved[checkpoint], func(h wantFile) bool { return h.stream == f.Stream && h.first == f.First })
+		l.requireIntact(f, l.saved[checkpoint][i].lines)
 	}
 }
 
-func (l *life) intact(f *Sealed, lines string) {
+func (l *spoolDriver) requireIntact(f *Sealed, lines string) {
 	object := read(l.t, f)
 	require.Equal(l.t, lines, string(members(l.t, bytes.NewReader(object))))
 	require.Equal(l.t, sha256.Sum256(object), f.SHA256)
@@ -192,9 +192,9 @@ func (l *life) intact(f *Sealed, lines string) {
 	require.LessOrEqual(l.t, f.GzipBytes, cmp.Or(l.cfg.MaxBytes, 100_000_000))
 }
 
-// TestAnyLifeIsRecovered: after append, seal, release, checkpoint and kill in any order, a recovery
-// restores the last checkpoint and continues from there.
-func TestAnyLifeIsRecovered(t *testing.T) {
+// TestRecoverRandomHistories: after append, seal, release, checkpoint and kill in any order, a
+// recovery restores the last checkpoint and continues from there.
+func TestRecoverRandomHistories(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"large_blocks":  {},
 		"small_blocks":  {blockBytes: 1 << 10, chunkBytes: 8 << 10},
@@ -203,16 +203,16 @@ func TestAnyLifeIsRecovered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(8) {
-				l := newLife(t, seed, cfg)
+				l := newSpoolDriver(t, seed, cfg)
 				for range 6 {
 					for range l.r.IntN(400) {
 						l.step()
 					}
 					l.s.Close() // writes nothing, so it is as good as a kill
-					checkpoint, s, sealed, err := l.recovered(l.cfg.Dir)
+					checkpoint, s, sealed, err := l.recoverAndCompare(l.cfg.Dir)
 					if len(l.saved) == 0 {
 						require.ErrorIs(t, err, ErrNoCheckpoint)
-						l = newLife(t, seed, cfg)
+						l = newSpoolDriver(t, seed, cfg)
 						continue
 					}
 					require.NoError(t, err)
@@ -222,7 +222,7 @@ func TestAnyLifeIsRecovered(t *testing.T) {
 				}
 				l.checkpoint()
 				for _, f := range l.sealed {
-					l.intact(f.file, f.lines)
+					l.requireIntact(f.file, f.lines)
 				}
 				var streams []ledger.Stream
 				l.s.Files(func(m Meta) { streams = append(streams, m.Stream) })
@@ -230,13 +230,13 @@ func TestAnyLifeIsRecovered(t *testing.T) {
 				for _, st := range streams {
 					lines := l.open[st].lines
 					l.seal(st, ReasonTime)
-					l.intact(l.sealed[len(l.sealed)-1].file, lines)
+					l.requireIntact(l.sealed[len(l.sealed)-1].file, lines)
 				}
 				for len(l.sealed) > 0 {
 					l.release()
 				}
 				l.checkpoint()
-				require.LessOrEqual(t, chunkFiles(t, l.s), 2, "the chunk and the journal being written")
+				require.LessOrEqual(t, chunkFiles(t, l.s), 2, "files other than the current chunk and journal remain")
 				l.s.Discard()
 				require.Zero(t, l.s.cfg.Budget.Used())
 			}
@@ -245,8 +245,8 @@ func TestAnyLifeIsRecovered(t *testing.T) {
 }
 
 // resume makes the checkpoint the current state; reading continues after it.
-func (l *life) resume(checkpoint int, sealed []*Sealed) {
-	l.open, l.sealed = map[ledger.Stream]*heldFile{}, nil
+func (l *spoolDriver) resume(checkpoint int, sealed []*Sealed) {
+	l.open, l.sealed = map[ledger.Stream]*wantFile{}, nil
 	for _, f := range l.saved[checkpoint] {
 		switch {
 		case l.through[f.stream] >= f.last:
@@ -258,13 +258,13 @@ func (l *life) resume(checkpoint int, sealed []*Sealed) {
 			l.sealed = append(l.sealed, &f)
 		}
 	}
-	slices.SortFunc(l.sealed, func(a, b *heldFile) int { return cmp.Compare(a.first, b.first) })
+	slices.SortFunc(l.sealed, func(a, b *wantFile) int { return cmp.Compare(a.first, b.first) })
 }
 
-// TestDamageIsNeverTakenForData: whatever was cut off, flipped or lost, a recovery returns one of
+// TestRecoverRejectsDamage: whatever was cut off, flipped or lost, a recovery returns one of
 // the checkpoints or nothing.
-func TestDamageIsNeverTakenForData(t *testing.T) {
-	l := newLife(t, 3, Config{blockBytes: 1 << 10, chunkBytes: 8 << 10})
+func TestRecoverRejectsDamage(t *testing.T) {
+	l := newSpoolDriver(t, 3, Config{blockBytes: 1 << 10, chunkBytes: 8 << 10})
 	for range 250 {
 		l.step()
 	}
@@ -276,7 +276,7 @@ func TestDamageIsNeverTakenForData(t *testing.T) {
 	for range 30 {
 		l.append()
 	}
-	require.NoError(t, l.s.write())
+	require.NoError(t, l.s.writeChunk())
 	l.s.Close()
 	names, err := os.ReadDir(l.cfg.Dir)
 	require.NoError(t, err)
@@ -297,13 +297,13 @@ func TestDamageIsNeverTakenForData(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, other), whole, 0o600))
 			}
 		}
-		checkpoint, s, sealed, err := l.recovered(dir)
+		checkpoint, s, sealed, err := l.recoverAndCompare(dir)
 		if err != nil {
 			outcomes[-1]++
 			return
 		}
 		outcomes[checkpoint]++
-		l.whole(checkpoint, s, sealed)
+		l.requireContent(checkpoint, s, sealed)
 		s.Discard()
 	}
 	newest := len(l.saved) - 1
@@ -322,19 +322,19 @@ func TestDamageIsNeverTakenForData(t *testing.T) {
 		try(lost, name, nil)
 		t.Logf("%s, %d bytes: cut %v, flipped %v, lost %v", name, len(b), cut, flipped, lost)
 		if filepath.Ext(name) == journalExt {
-			require.Positive(t, cut[newest-1], "the checkpoint before")
+			require.Positive(t, cut[newest-1], "the previous checkpoint was never recovered")
 			require.Equal(t, map[int]int{-1: 1}, lost)
-			require.Zero(t, flipped[newest], "a journal ends with its checkpoint")
+			require.Zero(t, flipped[newest], "a damaged journal passed for the newest checkpoint")
 		}
 	}
 	none := map[int]int{}
 	try(none, "", nil)
-	require.Equal(t, map[int]int{newest: 1}, none, "whole")
+	require.Equal(t, map[int]int{newest: 1}, none, "undamaged files")
 }
 
-// TestLimitsThatWereLowered: a file that was gathered under a larger limit stays valid but accepts
-// no more.
-func TestLimitsThatWereLowered(t *testing.T) {
+// TestRecoverWithLowerMaxBytes: a file that was gathered under a larger limit stays valid but
+// accepts no more.
+func TestRecoverWithLowerMaxBytes(t *testing.T) {
 	for name, sealed := range map[string]bool{"open_file": false, "sealed_file": true} {
 		t.Run(name, func(t *testing.T) {
 			cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), MaxBytes: 1 << 20}
@@ -358,7 +358,7 @@ func TestLimitsThatWereLowered(t *testing.T) {
 				r, err := Recover(t.Context(), cfg)
 				require.NoError(t, err)
 				s, files, err := r.Resume(nothing)
-				require.NoError(t, err, "another level is none of a file's business")
+				require.NoError(t, err, "recovery at another gzip level")
 				if !sealed {
 					if err := s.Append(stream(1), 2, 5, []byte("{}")); limit < 300<<10 {
 						require.ErrorIs(t, err, ErrFull)
@@ -377,10 +377,10 @@ func TestLimitsThatWereLowered(t *testing.T) {
 	}
 }
 
-// TestACheckpointOutlivesItsChunks: a chunk that is released after a checkpoint is kept until the
-// next one.
-func TestACheckpointOutlivesItsChunks(t *testing.T) {
-	l := newLife(t, 1, Config{blockBytes: 1 << 10, chunkBytes: 4 << 10})
+// TestReleasedChunksStayUntilNextCheckpoint: a chunk that is released after a checkpoint is kept
+// until the next one.
+func TestReleasedChunksStayUntilNextCheckpoint(t *testing.T) {
+	l := newSpoolDriver(t, 1, Config{blockBytes: 1 << 10, chunkBytes: 4 << 10})
 	for range 100 {
 		l.append()
 	}
@@ -396,18 +396,18 @@ func TestACheckpointOutlivesItsChunks(t *testing.T) {
 	through := l.through
 	l.through = map[ledger.Stream]int64{} // for this test, the entry was lost after all
 	l.s.Close()
-	checkpoint, s, sealed, err := l.recovered(l.cfg.Dir)
+	checkpoint, s, sealed, err := l.recoverAndCompare(l.cfg.Dir)
 	require.NoError(t, err)
-	l.whole(checkpoint, s, sealed)
+	l.requireContent(checkpoint, s, sealed)
 	s.Close()
 
 	l.through = through
-	_, l.s, _, err = l.recovered(l.cfg.Dir)
+	_, l.s, _, err = l.recoverAndCompare(l.cfg.Dir)
 	require.NoError(t, err)
 	require.Zero(t, l.s.Len())
 	l.saved[0] = nil
 	l.checkpoint()
-	require.Equal(t, 1, chunkFiles(t, l.s), "the journal")
+	require.Equal(t, 1, chunkFiles(t, l.s), "files other than the journal remain")
 }
 
 // brokenDisk is a file that cannot be read.
@@ -415,9 +415,9 @@ type brokenDisk struct{ err error }
 
 func (d brokenDisk) ReadAt([]byte, int64) (int, error) { return 0, d.err }
 
-// TestAJournalThatCannotBeRead: a read error is not taken for the end of the journal. A later try
+// TestJournalReadErrorIsReturned: a read error is not taken for the end of the journal. A later try
 // may succeed, and continuing from an earlier checkpoint would delete what this one names.
-func TestAJournalThatCannotBeRead(t *testing.T) {
+func TestJournalReadErrorIsReturned(t *testing.T) {
 	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool")}
 	s, err := New(cfg)
 	require.NoError(t, err)
@@ -449,7 +449,7 @@ func oneChunk(t *testing.T) (cfg Config, chunk string) {
 	s, err := New(cfg)
 	require.NoError(t, err)
 	require.NoError(t, s.Append(stream(1), 1, 5, line(1, 600)))
-	require.NoError(t, s.Relieve())
+	require.NoError(t, s.EnforceBudget())
 	_, err = s.Checkpoint([]byte("state"))
 	require.NoError(t, err)
 	s.Close()
@@ -459,9 +459,9 @@ func oneChunk(t *testing.T) (cfg Config, chunk string) {
 	return cfg, chunks[0]
 }
 
-// TestAChunkThatCannotBeLookedAt: a chunk that cannot be examined is not taken for a missing one,
+// TestChunkStatErrorIsReturned: a chunk that cannot be examined is not taken for a missing one,
 // because the caller deletes everything if there is no whole checkpoint.
-func TestAChunkThatCannotBeLookedAt(t *testing.T) {
+func TestChunkStatErrorIsReturned(t *testing.T) {
 	cfg, chunk := oneChunk(t)
 	away := filepath.Join(t.TempDir(), "away")
 	both := func(check func(err error)) {
@@ -476,7 +476,7 @@ func TestAChunkThatCannotBeLookedAt(t *testing.T) {
 	}
 
 	require.NoError(t, os.Rename(chunk, away))
-	both(func(err error) { require.ErrorIs(t, err, ErrNoCheckpoint, "it is gone") })
+	both(func(err error) { require.ErrorIs(t, err, ErrNoCheckpoint, "missing chunk") })
 	require.NoError(t, os.Symlink(chunk, chunk))
 	both(func(err error) {
 		require.ErrorIs(t, err, syscall.ELOOP)
@@ -486,11 +486,11 @@ func TestAChunkThatCannotBeLookedAt(t *testing.T) {
 	require.NoError(t, os.Rename(away, chunk))
 	both(func(err error) { require.NoError(t, err) })
 	require.NoError(t, os.Truncate(chunk, 1))
-	both(func(err error) { require.ErrorIs(t, err, ErrNoCheckpoint, "it is short") })
+	both(func(err error) { require.ErrorIs(t, err, ErrNoCheckpoint, "truncated chunk") })
 }
 
-// TestTheJournalStaysSmall: lines that are in blocks by now do not pile up in the journal.
-func TestTheJournalStaysSmall(t *testing.T) {
+// TestJournalSizeIsBounded: lines that are in blocks by now do not pile up in the journal.
+func TestJournalSizeIsBounded(t *testing.T) {
 	s := newSpool(t, Config{blockBytes: 64 << 10})
 	l := line(1, 200)
 	for i := range int64(500) { // through two journals
@@ -504,8 +504,8 @@ func TestTheJournalStaysSmall(t *testing.T) {
 	require.LessOrEqual(t, chunkFiles(t, s), 3)
 }
 
-// TestANoteOfASealedFileMayBeNewerThanItsFrames: this is not taken for damage.
-func TestANoteOfASealedFileMayBeNewerThanItsFrames(t *testing.T) {
+// TestRecoverSealedFileWithNewerNote: this is not taken for damage.
+func TestRecoverSealedFileWithNewerNote(t *testing.T) {
 	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), Budget: NewBudget(1)}
 	s, err := New(cfg)
 	require.NoError(t, err)
@@ -546,22 +546,22 @@ func TestStateReadsNoChunks(t *testing.T) {
 	require.Equal(t, "state", string(state))
 }
 
-// endsAfter is a context that is cancelled after Err was called a given number of times.
-type endsAfter struct {
+// cancelledAfter is a context that is cancelled after Err was called a given number of times.
+type cancelledAfter struct {
 	context.Context
 	asks int
 }
 
-func (c *endsAfter) Err() error {
+func (c *cancelledAfter) Err() error {
 	if c.asks--; c.asks < 0 {
 		return context.Canceled
 	}
 	return nil
 }
 
-// TestARecoveryThatIsCancelled: a cancelled recovery is never reported as damage, for which the
-// caller would delete the files.
-func TestARecoveryThatIsCancelled(t *testing.T) {
+// TestCancelledRecoveryReportsNoDamage: a cancelled recovery is never reported as damage, for which
+// the caller would delete the files.
+func TestCancelledRecoveryReportsNoDamage(t *testing.T) {
 	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool"), blockBytes: 1 << 10, chunkBytes: 4 << 10}
 	s, err := New(cfg)
 	require.NoError(t, err)
@@ -574,18 +574,18 @@ func TestARecoveryThatIsCancelled(t *testing.T) {
 	}
 	s.Close()
 	for asks := 0; ; asks++ {
-		ctx := &endsAfter{t.Context(), asks}
+		ctx := &cancelledAfter{t.Context(), asks}
 		r, err := Recover(ctx, cfg)
 		if err == nil {
 			r.Close()
-			require.Greater(t, asks, 20, "frames")
+			require.Greater(t, asks, 20, "ctx is not checked for each frame")
 			require.Zero(t, ctx.asks)
 			return
 		}
 		require.ErrorIs(t, err, context.Canceled)
 		require.NotErrorIs(t, err, ErrDamaged)
 		require.NotErrorIs(t, err, ErrNoCheckpoint)
-		_, err = State(&endsAfter{t.Context(), min(asks, 3)}, cfg.Dir)
+		_, err = State(&cancelledAfter{t.Context(), min(asks, 3)}, cfg.Dir)
 		require.ErrorIs(t, err, context.Canceled)
 		require.NotErrorIs(t, err, ErrNoCheckpoint)
 	}

@@ -39,7 +39,7 @@ func scan(ctx context.Context, file io.ReaderAt, size int64, fn func(f frame, pa
 		if err := ctx.Err(); err != nil {
 			return at, err
 		}
-		if err := need(frameFixed); err != nil {
+		if err := need(frameHeaderBytes); err != nil {
 			return at, err
 		}
 		if err := need(frameBytes(buf)); err != nil {

@@ -66,10 +66,10 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// mostBytes bounds any object. It is independent of a lower MaxBytes, so that whether a record can
-// be a line depends on the record, not on the configuration: the verdict stays the same when the
-// record is read again.
-func (c Config) mostBytes() int64 { return max(c.MaxBytes, 100_000_000) }
+// maxObjectBytes bounds any object. It is independent of a lower MaxBytes, so that whether a record
+// can be a line depends on the record, not on the configuration: the verdict stays the same when
+// the record is read again.
+func (c Config) maxObjectBytes() int64 { return max(c.MaxBytes, 100_000_000) }
 
 // MinMaxBytes is the smallest sensible Config.MaxBytes. A smaller value probably lacks its unit,
 // and would make an object of every few lines.

@@ -42,16 +42,16 @@ type Spool struct {
 // active is an open file.
 type active struct {
 	Meta
-	lines     []byte // not yet compressed
-	flushed   int64  // records that are in blocks
-	journaled int    // bytes of lines that are in the journal
-	saved     int64  // records that are in blocks or in the journal
-	crc       uint32 // CRC-32 of the compressed lines
-	crc64     uint64
-	sha       hash.Hash // of the object's bytes so far; nil before the first block
-	gzBytes   int64     // size of the object so far
-	window    []byte    // last bytes of the compressed lines
-	extents   []extent
+	lines          []byte // not yet compressed
+	flushedRecords int64  // records that are in blocks
+	journaledBytes int    // bytes of lines that are in the journal
+	savedRecords   int64  // records that are in blocks or in the journal
+	crc            uint32 // CRC-32 of the compressed lines
+	crc64          uint64
+	sha            hash.Hash // of the object's bytes so far; nil before the first block
+	gzBytes        int64     // size of the object so far
+	window         []byte    // last bytes of the compressed lines
+	extents        []extent
 }
 
 // windowBytes is how much of a stream's previous block primes the compressor for the next one. With
@@ -78,11 +78,11 @@ func emptySpool(cfg Config) *Spool {
 
 // Fits reports whether the line can be in a file. For a line that does not fit, Append returns
 // ErrLine.
-func (s *Spool) Fits(line []byte) bool { return s.fits(line) && bytes.IndexByte(line, '\n') < 0 }
+func (s *Spool) Fits(line []byte) bool { return s.lengthFits(line) && bytes.IndexByte(line, '\n') < 0 }
 
-// fits checks only the length.
-func (s *Spool) fits(line []byte) bool {
-	return len(line) > 0 && int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes <= s.cfg.mostBytes()
+// lengthFits checks only the length.
+func (s *Spool) lengthFits(line []byte) bool {
+	return len(line) > 0 && int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes <= s.cfg.maxObjectBytes()
 }
 
 // Append adds a record as one line, which is copied and must not contain a newline. It returns
@@ -91,7 +91,7 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	if s.broken != nil {
 		return s.broken
 	}
-	if !s.fits(line) {
+	if !s.lengthFits(line) {
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
 	}
 	// Make room first: if the new file were flushed before its owner calls Note, its first block
@@ -175,7 +175,7 @@ func (s *Spool) flush(a *active, keep bool) error {
 		return nil
 	}
 	if s.chunk == nil || s.chunk.size+int64(len(s.buf)) >= s.cfg.chunkBytes {
-		if err := s.nextChunk(); err != nil {
+		if err := s.beginChunk(); err != nil {
 			return s.fail(err)
 		}
 	}
@@ -196,12 +196,12 @@ func (s *Spool) flush(a *active, keep bool) error {
 		return s.fail(fmt.Errorf("keep checksum of block: %w", err))
 	}
 	s.buf = appendFrame(s.buf, frame{
-		Meta: a.Meta, kind: kindBlock, inFrame: a.Records - a.flushed, crc: a.crc, crc64: a.crc64, sha: s.state, payload: payload,
+		Meta: a.Meta, kind: kindBlock, inFrame: a.Records - a.flushedRecords, crc: a.crc, crc64: a.crc64, sha: s.state, payload: payload,
 	})
 	end := s.chunk.size + int64(len(s.buf))
 	a.extents = append(a.extents, extent{chunk: s.chunk, off: end - int64(len(payload)), len: int64(len(payload))})
 	s.chunk.refs++
-	a.flushed, a.saved = a.Records, a.Records
+	a.flushedRecords, a.savedRecords = a.Records, a.Records
 	putCompressor(s.cfg.Level, c)
 
 	if a.window == nil && s.windows+windowBytes <= s.cfg.Budget.share()/4 {
@@ -214,14 +214,14 @@ func (s *Spool) flush(a *active, keep bool) error {
 	}
 	s.release(a, keep)
 	if len(s.buf) >= 256<<10 {
-		return s.write()
+		return s.writeChunk()
 	}
 	return nil
 }
 
 // release empties the file's buffer, and returns it to the free list unless keep is set.
 func (s *Spool) release(a *active, keep bool) {
-	a.journaled = 0
+	a.journaledBytes = 0
 	if keep {
 		a.lines = a.lines[:0]
 		return
@@ -238,8 +238,8 @@ func (s *Spool) dropWindow(a *active) {
 	a.window = nil
 }
 
-// write appends the gathered frames to the chunk.
-func (s *Spool) write() error {
+// writeChunk appends the gathered frames to the chunk.
+func (s *Spool) writeChunk() error {
 	if len(s.buf) == 0 {
 		return nil
 	}
@@ -250,9 +250,9 @@ func (s *Spool) write() error {
 	return nil
 }
 
-func (s *Spool) nextChunk() error {
+func (s *Spool) beginChunk() error {
 	if s.chunk != nil {
-		if err := s.write(); err != nil {
+		if err := s.writeChunk(); err != nil {
 			return err
 		}
 	}
@@ -278,7 +278,7 @@ func (s *Spool) createChunk(ext string) (*chunk, error) {
 // names the chunk.
 func (s *Spool) drop(c *chunk) {
 	delete(s.chunks, c)
-	if c.listed {
+	if c.inCheckpoint {
 		s.doomed = append(s.doomed, c)
 		return
 	}
@@ -293,9 +293,9 @@ func (s *Spool) fail(err error) error {
 	return s.broken
 }
 
-// Relieve makes room if other spools need it. Call it now and then: an idle spool would otherwise
-// keep the memory that it took while the others needed little.
-func (s *Spool) Relieve() error {
+// EnforceBudget makes room if other spools need it. Call it now and then: an idle spool would
+// otherwise keep the memory that it took while the others needed little.
+func (s *Spool) EnforceBudget() error {
 	if s.broken != nil || !s.cfg.Budget.over(s.held) {
 		return s.broken
 	}
@@ -359,7 +359,7 @@ func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
 	if err := s.flush(a, false); err != nil {
 		return nil, err
 	}
-	if err := s.write(); err != nil { // readers of the sealed file will read the chunk
+	if err := s.writeChunk(); err != nil { // readers of the sealed file will read the chunk
 		return nil, err
 	}
 	sealed := s.finish(a, reason)

@@ -47,7 +47,7 @@ func members(t *testing.T, r io.Reader) []byte {
 	z.Multistream(false)
 	lines, err := io.ReadAll(z)
 	require.NoError(t, err)
-	require.Zero(t, in.Len(), "bytes after the only member")
+	require.Zero(t, in.Len(), "bytes after the first gzip member")
 	return lines
 }
 
@@ -140,7 +140,7 @@ func TestObjectNeverExceedsItsLimit(t *testing.T) {
 					f, err := s.Seal(stream(1), ReasonSize)
 					require.NoError(t, err)
 					require.LessOrEqual(t, f.GzipBytes, int64(limit))
-					require.Greater(t, f.GzipBytes, int64(limit*8/10), "files are cut well before their limit")
+					require.Greater(t, f.GzipBytes, int64(limit*8/10), "file was sealed well below its limit")
 					members(t, f.Reader())
 					sealed++
 					require.NoError(t, s.Append(stream(1), int64(i), 5, l))
@@ -151,7 +151,7 @@ func TestObjectNeverExceedsItsLimit(t *testing.T) {
 	}
 }
 
-func TestAppendRefuses(t *testing.T) {
+func TestAppendRejects(t *testing.T) {
 	s := newSpool(t, Config{MaxBytes: 4 << 10})
 	require.NoError(t, s.Append(stream(1), 7, 5, []byte("{}")))
 	for name, c := range map[string]struct {
@@ -175,9 +175,9 @@ func TestAppendRefuses(t *testing.T) {
 	require.Equal(t, "{}\n", string(members(t, f.Reader())))
 }
 
-// TestALineAboveTheLimit: such a line becomes a file of its own, because what can be a line does
+// TestLineAboveMaxBytes: such a line becomes a file of its own, because what can be a line does
 // not depend on the configuration.
-func TestALineAboveTheLimit(t *testing.T) {
+func TestLineAboveMaxBytes(t *testing.T) {
 	s := newSpool(t, Config{MaxBytes: 4 << 10})
 	noise := make([]byte, 9<<10)
 	for i := range noise {
@@ -208,9 +208,9 @@ func TestBudgetIsKept(t *testing.T) {
 	require.Zero(t, budget.Used())
 }
 
-// TestBudgetIsKeptByOnesThatAreIdle: an idle spool gives back what it took while the others held
+// TestIdleSpoolReleasesMemory: an idle spool gives back what it took while the others held
 // nothing.
-func TestBudgetIsKeptByOnesThatAreIdle(t *testing.T) {
+func TestIdleSpoolReleasesMemory(t *testing.T) {
 	budget := NewBudget(1 << 20)
 	idle, busy := newSpool(t, Config{Budget: budget}), newSpool(t, Config{Budget: budget})
 	for i := 0; idle.Held() < budget.limit*3/4; i++ {
@@ -218,16 +218,16 @@ func TestBudgetIsKeptByOnesThatAreIdle(t *testing.T) {
 	}
 	for i := range 5_000 {
 		require.NoError(t, busy.Append(stream(i%500), int64(i), 5, line(i, 600)))
-		require.NoError(t, idle.Relieve())
+		require.NoError(t, idle.EnforceBudget())
 		require.LessOrEqual(t, budget.Used(), budget.limit+64<<10)
 	}
 	require.LessOrEqual(t, idle.Held(), budget.limit/2)
 }
 
-// TestWindowsOfALargerShareAreGivenUp: when more spools come, windows that were a quarter of a
+// TestWindowsAreDroppedWhenTheShareShrinks: when more spools come, windows that were a quarter of a
 // share may be more than the share. Emptying buffers would then never make enough room, and each
 // line would be a block of its own until its file is sealed.
-func TestWindowsOfALargerShareAreGivenUp(t *testing.T) {
+func TestWindowsAreDroppedWhenTheShareShrinks(t *testing.T) {
 	const streams = 256
 	budget := NewBudget(8 << 20)
 	s := newSpool(t, Config{Budget: budget, blockBytes: 1 << 10})
@@ -256,7 +256,7 @@ func TestWindowsOfALargerShareAreGivenUp(t *testing.T) {
 	for range 4 * streams {
 		add(100)
 	}
-	require.Less(t, blocks()-before, 2*streams, "of four lines each")
+	require.Less(t, blocks()-before, 2*streams, "blocks hold fewer than two lines")
 	require.LessOrEqual(t, s.windows, budget.share()/4)
 	require.LessOrEqual(t, s.held, budget.share())
 	for i := range streams {
@@ -267,7 +267,7 @@ func TestWindowsOfALargerShareAreGivenUp(t *testing.T) {
 	require.Zero(t, s.held)
 }
 
-func TestReleaseGivesDiskBack(t *testing.T) {
+func TestReleaseFreesDisk(t *testing.T) {
 	s := newSpool(t, Config{blockBytes: 1 << 10, chunkBytes: 16 << 10})
 	var sealed []*Sealed
 	for i := range 4_000 {
@@ -289,7 +289,7 @@ func TestReleaseGivesDiskBack(t *testing.T) {
 	for _, f := range sealed {
 		f.Release()
 	}
-	require.Equal(t, 1, chunkFiles(t, s), "only the chunk being written is left")
+	require.Equal(t, 1, chunkFiles(t, s), "chunks other than the current one remain")
 	s.Discard()
 	require.Zero(t, chunkFiles(t, s))
 }
@@ -397,9 +397,9 @@ func FuzzCompress(f *testing.F) {
 	})
 }
 
-// TestRefusedLinesHoldNothing: a flood of refused lines does not use up the budget, which would put
-// every later line into a block of its own.
-func TestRefusedLinesHoldNothing(t *testing.T) {
+// TestRejectedLinesUseNoBudget: a flood of refused lines does not use up the budget, which would
+// put every later line into a block of its own.
+func TestRejectedLinesUseNoBudget(t *testing.T) {
 	budget := NewBudget(64 << 10)
 	s := newSpool(t, Config{Budget: budget})
 	for o := range int64(1000) {

@@ -14,10 +14,10 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestARecordCostsNoAllocation: nothing is allocated on the way from the fetched record to the line
+// TestAppendDoesNotAllocate: nothing is allocated on the way from the fetched record to the line
 // in its file, including remembering messages and compressing blocks. Only the lists of blocks grow
 // now and then.
-func TestARecordCostsNoAllocation(t *testing.T) {
+func TestAppendDoesNotAllocate(t *testing.T) {
 	for _, recalls := range []bool{false, true} {
 		t.Run(fmt.Sprintf("dedup=%t", recalls), func(t *testing.T) {
 			router, err := route.New("header", "header")

@@ -109,7 +109,7 @@ func (l *loop) tick(ctx context.Context) error {
 	l.c.clock(time.Now().UnixMilli())
 	l.paused = l.p.a.pressure.paused(l.paused, l.count())
 	l.p.view.noteState(l.c, l.paused)
-	if err := l.c.spool.Relieve(); err != nil {
+	if err := l.c.spool.EnforceBudget(); err != nil {
 		return err
 	}
 	if l.recall != nil {

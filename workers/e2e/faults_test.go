@@ -29,7 +29,7 @@ var faultMatrix = []hazard{
 	{"A1", "after fetch, before append", "read again", []string{
 		"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/appender TestAKilledWorkerReadsOnFromItsCheckpoint/killed", "workers/e2e TestPartitionsMoveBetweenAppenders"}},
 	{"A2", "in the middle of append; no space, I/O error on write, close, fsync", "files dropped, partition taken over again", []string{
-		"pkg/segment TestDiskErrorBreaksTheSpool", "pkg/segment TestDamageIsNeverTakenForData", "workers/e2e TestUnwritableDataDirectoryIsWaitedOut", "workers/appender TestShortDiskSealsEarlyAndPauses"}},
+		"pkg/segment TestDiskErrorBreaksTheSpool", "pkg/segment TestRecoverRejectsDamage", "workers/e2e TestUnwritableDataDirectoryIsWaitedOut", "workers/appender TestShortDiskSealsEarlyAndPauses"}},
 	{"A3", "after seal, before the file's PUT", "read again; no trace", []string{
 		"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/appender TestStopFinishesTheEntryInFlight/drop_what_is_open"}},
 	{"A4", "the file's PUT: not applied, applied with its reply lost, applied late", "the same again, or an orphan", []string{
@@ -60,7 +60,7 @@ var faultMatrix = []hazard{
 		"workers/e2e TestStagingThatIsNotTheLedgersStack"}},
 	{"A13", "cuts, routing rule or release change; old and new together", "every record in one file", []string{
 		"workers/rotator TestARouterRuleChangesOnlyOverAnEmptyFilter", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain/other_routing_rule",
-		"workers/e2e TestRebalanceStorm", "pkg/segment TestLimitsThatWereLowered", "pkg/ledger TestEntryGolden"}},
+		"workers/e2e TestRebalanceStorm", "pkg/segment TestRecoverWithLowerMaxBytes", "pkg/ledger TestEntryGolden"}},
 
 	{"C1", "after the lock, before the GET; staged object missing or damaged", "retried, then parked; never a partial PUT", []string{
 		"workers/copier TestStagedHazards/staged_missing", "workers/copier TestStagedHazards/staged_damaged", "workers/copier TestStagedHazards/truncated", "workers/copier TestStagingDown"}},
@@ -109,7 +109,7 @@ var faultMatrix = []hazard{
 		"workers/rotator TestOffsetsSetByOtherToolsChangeNothing/to_latest", "workers/rotator TestOffsetsSetByOtherToolsChangeNothing/to_earliest",
 		"workers/e2e TestOffsetsSetByToolsEmbedded", "workers/e2e TestOffsetsSetByToolsStack", "pkg/embedded TestTrim/offsets_set_by_other_tools_delete_nothing"}},
 	{"P5b", "files on disk survive a restart; whole blocks, of this worker, on this head", "bytes read again are those since the last checkpoint", []string{
-		"pkg/segment TestAnyLifeIsRecovered", "pkg/segment TestDamageIsNeverTakenForData", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain", "workers/appender TestResumedStateIsTheOneThatWas"}},
+		"pkg/segment TestRecoverRandomHistories", "pkg/segment TestRecoverRejectsDamage", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain", "workers/appender TestResumedStateIsTheOneThatWas"}},
 	{"P5c", "partitions are added", "read from their first record; none without an owner", []string{
 		"workers/e2e TestMorePartitionsEmbedded", "workers/e2e TestMorePartitionsStack", "pkg/stream testMorePartitions", "pkg/stream TestOnlyTheLeaderKnowsTheDivision",
 		"workers/auditor TestPartitionsWithoutAnOwnerAreSeen"}},
