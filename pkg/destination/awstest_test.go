@@ -18,8 +18,8 @@ func checkWorld(t *testing.T, w *awstest.World, o destination.Options) destinati
 	return c.Check(t.Context(), w.Target(), o)
 }
 
-// says is what a fix contains if it is about what has to be mended.
-var says = map[awstest.Mend]string{
+// fixText is what a fix contains if it is about what has to be mended.
+var fixText = map[awstest.Mend]string{
 	awstest.TrustPolicy: "trust policy of role " + awstest.RoleARN, awstest.RolePolicy: "role", awstest.BucketPolicy: `bucket "` + awstest.BucketName + `"`,
 	awstest.BucketSetting: "default encryption", awstest.KeyPolicy: "key", awstest.KeyState: "default encryption", awstest.CatalogEntry: "",
 	awstest.OperatorPolicy: "Sealift's principal", awstest.OperatorKey: "credentials", awstest.STSSetting: "activate STS in us-east-1",
@@ -64,7 +64,7 @@ func TestEveryHazardIsExplained(t *testing.T) {
 				}
 			}
 			require.NotEmpty(t, v.Cause)
-			require.Contains(t, v.Fix.String(), says[d.Mend], "%+v", v)
+			require.Contains(t, v.Fix.String(), fixText[d.Mend], "%+v", v)
 			if want := reasons[d.Name]; want != "" {
 				require.Equal(t, want, v.Reason, "%+v", v)
 			}

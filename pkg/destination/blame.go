@@ -45,57 +45,57 @@ func blameOwner(t catalog.Target, _ string) Verdict {
 		fmt.Sprintf("is it the right bucket? It should belong to %s, %s: correct bucket in the catalog, or set expected_bucket_owner to the account that owns it", t.Owner, from))
 }
 
-func blameACL(t catalog.Target, own string) Verdict {
+func blameACL(t catalog.Target, ownARN string) Verdict {
 	return permanent("acl_denied",
 		fmt.Sprintf("the ACL %s is not allowed: without it the PUT is accepted", t.ACL),
-		fmt.Sprintf("remove acl from the destination, or let %s allow s3:PutObjectAcl on %s to %s", grantor(t), policy.ObjectARN(t, "*"), principal(t))).byGrant(t, own)
+		fmt.Sprintf("remove acl from the destination, or let %s allow s3:PutObjectAcl on %s to %s", grantor(t), policy.ObjectARN(t, "*"), principal(t))).withGrant(t, ownARN)
 }
 
-func blameNoACL(t catalog.Target, own string) Verdict {
+func blameNoACL(t catalog.Target, ownARN string) Verdict {
 	t.ACL = fullControl
 	v := permanent("acl_demanded",
 		fmt.Sprintf("a policy of bucket %q demands the ACL %s, and acl is not set", t.BucketName, fullControl),
 		fmt.Sprintf("set acl: %s, and let %s allow s3:PutObjectAcl on %s to %s; or remove the Deny on s3:x-amz-acl", fullControl, grantor(t), policy.ObjectARN(t, "*"), principal(t)))
-	for _, s := range grant(t, own) {
+	for _, s := range grantStatements(t, ownARN) {
 		s.allows = false // it is needed all the same
 		v = v.with(s)
 	}
 	return v
 }
 
-func blamePrefix(t catalog.Target, own string) Verdict {
+func blamePrefix(t catalog.Target, ownARN string) Verdict {
 	root := t
 	root.Prefix = ""
 	return permanent("prefix_denied",
 		fmt.Sprintf("the policies allow %s, and the destination's prefix makes it %s: without the prefix the PUT is accepted", policy.ObjectARN(root, "*"), policy.ObjectARN(t, "*")),
-		fmt.Sprintf("let %s allow s3:PutObject on %s; or remove the prefix from bucket in the catalog", grantor(t), policy.ObjectARN(t, "*"))).byGrant(t, own)
+		fmt.Sprintf("let %s allow s3:PutObject on %s; or remove the prefix from bucket in the catalog", grantor(t), policy.ObjectARN(t, "*"))).withGrant(t, ownARN)
 }
 
 // blameFolders: the folders of some sources are allowed, and those of others are not.
-func blameFolders(t catalog.Target, own string, into, not []string) Verdict {
+func blameFolders(t catalog.Target, ownARN string, allowed, refused []string) Verdict {
 	return permanent("folder_denied",
-		fmt.Sprintf("the policies allow the folders of sources %s, and not those of %s", strings.Join(into, ", "), strings.Join(not, ", ")),
-		fmt.Sprintf("let %s allow s3:PutObject on %s, which is all sources' folders", grantor(t), policy.ObjectARN(t, "*"))).byGrant(t, own)
+		fmt.Sprintf("the policies allow the folders of sources %s, and not those of %s", strings.Join(allowed, ", "), strings.Join(refused, ", ")),
+		fmt.Sprintf("let %s allow s3:PutObject on %s, which is all sources' folders", grantor(t), policy.ObjectARN(t, "*"))).withGrant(t, ownARN)
 }
 
 // grantor names the policy that has to allow the PUTs of a destination.
 func grantor(t catalog.Target) string {
-	if granting(t) == ofIdentity {
+	if grantingKind(t) == kindIdentity {
 		return identityPolicy(t)
 	}
 	return fmt.Sprintf("the policy of bucket %q", t.BucketName)
 }
 
-// byGrant returns the verdict with the statements that its fix asks for.
-func (v Verdict) byGrant(t catalog.Target, own string) Verdict {
-	v.grants = true
-	return v.with(grant(t, own)...)
+// withGrant returns the verdict with the statements that its fix asks for.
+func (v Verdict) withGrant(t catalog.Target, ownARN string) Verdict {
+	v.needsGrant = true
+	return v.with(grantStatements(t, ownARN)...)
 }
 
-// grant returns the statements that allow the PUTs of a destination.
-func grant(t catalog.Target, own string) []Statement {
-	if granting(t) == ofIdentity {
-		return identityStatements(t, own)
+// grantStatements returns the statements that allow the PUTs of a destination.
+func grantStatements(t catalog.Target, ownARN string) []Statement {
+	if grantingKind(t) == kindIdentity {
+		return identityStatements(t, ownARN)
 	}
-	return bucketStatements(t, own)
+	return bucketStatements(t, ownARN)
 }

@@ -25,8 +25,8 @@ type STS interface {
 type Checker struct {
 	STS    STS
 	Putter *Putter
-	// AnyTrust says that this STS does not support external ids.
-	AnyTrust bool
+	// NoExternalID says that this STS does not support external ids.
+	NoExternalID bool
 	// Principal is the ARN by which policies name Sealift; "" means the identity that STS reports.
 	Principal string
 	// Guard returns an error if an endpoint is not allowed; nil allows all.
@@ -39,23 +39,23 @@ type Options struct {
 	Sources []string
 	// Write stores an object of TrialSource. Otherwise nothing is stored.
 	Write bool
-	// Each is called for every step when it is over; it may be nil.
-	Each func(Step)
+	// OnStep is called for every step when it is over; it may be nil.
+	OnStep func(Step)
 }
 
 // run is a check in progress.
 type run struct {
 	*Checker
 	Options
-	t       catalog.Target
-	mu      sync.Mutex // guards report while PUTs are under way
-	report  Report
-	own     string // ARN of Sealift's principal; "" if not known
-	blocked string // the step that failed
-	said    string // the store's answer to the PUT that was denied
-	denial  denial // that answer, parsed
-	wrote   bool   // an object was stored
-	unsafe  bool   // the store does not verify checksums
+	t                catalog.Target
+	mu               sync.Mutex // guards report while PUTs are under way
+	report           Report
+	ownARN           string // ARN of Sealift's principal; "" if not known
+	failedStep       string // the step that failed
+	denialText       string // the store's answer to the PUT that was denied
+	denial           denial // that answer, parsed
+	wroteObject      bool   // an object was stored
+	ignoresChecksums bool   // the store does not verify checksums
 }
 
 // Check checks t. The context limits the whole check.
@@ -72,28 +72,28 @@ func (c *Checker) Check(ctx context.Context, t catalog.Target, o Options) Report
 		r.report.OK = r.report.OK && s.Status != Failed
 	}
 	if r.report.OK {
-		r.conclude(r.checksOwner(ctx))
+		r.conclude(r.refusesWrongOwner(ctx))
 	}
 	return r.report
 }
 
-// checksOwner reports whether the server refuses a wrong bucket owner. AWS does, but other servers
-// may accept any; then being accepted with the right owner proves nothing.
-func (r *run) checksOwner(ctx context.Context) bool {
-	if r.t.Owner == "" || r.unsafe {
+// refusesWrongOwner reports whether the server refuses a wrong bucket owner. AWS does, but other
+// servers may accept any; then being accepted with the right owner proves nothing.
+func (r *run) refusesWrongOwner(ctx context.Context) bool {
+	if r.t.Owner == "" || r.ignoresChecksums {
 		return false
 	}
 	wrong := r.t
 	if wrong.Owner = "000000000000"; r.t.Owner == wrong.Owner {
 		wrong.Owner = "111111111111"
 	}
-	return errors.Is(r.try(ctx, wrong, r.Sources[0], nil).err, objstore.ErrDenied)
+	return errors.Is(r.tryPut(ctx, wrong, r.Sources[0], nil).err, objstore.ErrDenied)
 }
 
 func (r *run) catalog() (string, error) {
 	switch {
 	case r.t.Refused != "":
-		return "", &judged{permanent("catalog_refused", "the catalog is wrong: "+r.t.Refused,
+		return "", &verdictError{permanent("catalog_refused", "the catalog is wrong: "+r.t.Refused,
 			"correct the catalog (`sealift catalog validate`) and apply it")}
 	case !r.t.IsEnabled:
 		return "disabled: no files are owed to it until it is enabled", nil
@@ -103,7 +103,7 @@ func (r *run) catalog() (string, error) {
 
 func (r *run) endpoint() (string, error) {
 	if r.t.Endpoint == "" {
-		return "", skip("the catalog names none")
+		return "", skipReason("the catalog names none")
 	}
 	if r.Guard != nil {
 		if err := r.Guard(r.t.Endpoint); err != nil {
@@ -117,11 +117,11 @@ func (r *run) endpoint() (string, error) {
 func (r *run) credentials(ctx context.Context) (string, error) {
 	id, err := r.STS.Identity(ctx)
 	if err != nil && r.t.RoleARN == "" && r.t.Endpoint != "" && !errors.Is(err, assumerole.ErrOwnCredentials) {
-		return "", skip("STS is not needed here, and does not say who Sealift is") // a server that is not AWS
+		return "", skipReason("STS is not needed here, and does not say who Sealift is") // a server that is not AWS
 	}
-	if r.own = r.Principal; r.own == "" && err == nil {
+	if r.ownARN = r.Principal; r.ownARN == "" && err == nil {
 		if p, perr := policy.ParsePrincipal(id.ARN); perr == nil { // otherwise it is an identity that no policy can name
-			r.own = p.ARN
+			r.ownARN = p.ARN
 		}
 	}
 	return id.ARN, err
@@ -130,10 +130,10 @@ func (r *run) credentials(ctx context.Context) (string, error) {
 func (r *run) role(ctx context.Context) (string, error) {
 	request, err := sessionRequest(r.t)
 	if err != nil {
-		return "", &judged{permanent("policy_malformed", err.Error(), "correct bucket in the catalog")}
+		return "", &verdictError{permanent("policy_malformed", err.Error(), "correct bucket in the catalog")}
 	}
 	if request == nil {
-		return "", skip("no role: Sealift's principal puts, and the bucket's policy allows it")
+		return "", skipReason("no role: Sealift's principal puts, and the bucket's policy allows it")
 	}
 	creds, err := r.STS.Credentials(ctx, *request)
 	if err != nil {
@@ -145,10 +145,10 @@ func (r *run) role(ctx context.Context) (string, error) {
 func (r *run) externalID(ctx context.Context) (string, error) {
 	request, err := sessionRequest(r.t)
 	if err != nil || request == nil {
-		return "", skip("no role")
+		return "", skipReason("no role")
 	}
-	if r.AnyTrust {
-		return "", skip("sts.verify_trust is false")
+	if r.NoExternalID {
+		return "", skipReason("sts.verify_trust is false")
 	}
 	if err := r.STS.VerifyTrust(ctx, *request); err != nil {
 		return "", err
@@ -162,15 +162,15 @@ const maxParallel = 8
 // puts tries a PUT into the folder of each source. The first goes alone: it shows whether the store
 // is reachable and where the bucket is.
 func (r *run) puts(ctx context.Context) {
-	if r.blocked != "" {
+	if r.failedStep != "" {
 		for _, name := range []string{"reach", "region", "put"} {
 			r.step(name, nil)
 		}
 		return
 	}
-	var seen sight
+	var conn connTrace
 	begun := time.Now()
-	tries := []try{r.try(seen.trace(ctx), r.t, r.Sources[0], nil)}
+	tries := []attempt{r.tryPut(conn.trace(ctx), r.t, r.Sources[0], nil)}
 	first := tries[0].err
 	var e *objstore.Error
 	answered := !errors.As(first, &e) || e.Status != 0 || errors.Is(first, objstore.ErrWrongRegion)
@@ -178,7 +178,7 @@ func (r *run) puts(ctx context.Context) {
 		if !answered {
 			return "", first
 		}
-		return seen.String(), nil
+		return conn.String(), nil
 	})
 	r.step("region", func() (string, error) {
 		if errors.Is(first, objstore.ErrWrongRegion) {
@@ -186,8 +186,8 @@ func (r *run) puts(ctx context.Context) {
 		}
 		return r.region(), nil
 	})
-	if r.blocked == "" && !r.unsafe {
-		tries = append(tries, r.others(ctx)...)
+	if r.failedStep == "" && !r.ignoresChecksums {
+		tries = append(tries, r.tryOtherFolders(ctx)...)
 	}
 	r.step("put", func() (string, error) { return r.judgePuts(ctx, tries) })
 	last := &r.report.Steps[len(r.report.Steps)-1]
@@ -199,34 +199,34 @@ func (r *run) puts(ctx context.Context) {
 	}
 }
 
-// try is the outcome of one PUT.
-type try struct {
+// attempt is the outcome of one PUT.
+type attempt struct {
 	source string
 	err    error // nil: accepted
 }
 
-func (r *run) try(ctx context.Context, t catalog.Target, source string, alter func(*objstore.PutOptions)) try {
+func (r *run) tryPut(ctx context.Context, t catalog.Target, source string, alter func(*objstore.PutOptions)) attempt {
 	obj, result, err := r.Putter.probe(ctx, t, source, alter)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.report.Puts += result.Sends
 	if errors.Is(err, errStored) {
-		err, r.unsafe = nil, true
+		err, r.ignoresChecksums = nil, true
 		r.report.Stored = append(r.report.Stored, Stored{t.BucketName, obj.Key})
 	}
-	return try{source, err}
+	return attempt{source, err}
 }
 
-// others tries the folders of all sources but the first.
-func (r *run) others(ctx context.Context) []try {
-	tries := make([]try, len(r.Sources)-1)
+// tryOtherFolders tries the folders of all sources but the first.
+func (r *run) tryOtherFolders(ctx context.Context) []attempt {
+	tries := make([]attempt, len(r.Sources)-1)
 	var all sync.WaitGroup
-	places := make(chan struct{}, maxParallel)
+	slots := make(chan struct{}, maxParallel)
 	for i := range tries {
-		places <- struct{}{}
+		slots <- struct{}{}
 		all.Go(func() {
-			tries[i] = r.try(ctx, r.t, r.Sources[i+1], nil)
-			<-places
+			tries[i] = r.tryPut(ctx, r.t, r.Sources[i+1], nil)
+			<-slots
 		})
 	}
 	all.Wait()
@@ -247,24 +247,24 @@ func (r *run) region() string {
 }
 
 // judgePuts summarizes the outcome of all PUTs.
-func (r *run) judgePuts(ctx context.Context, tries []try) (string, error) {
-	var into, not []string
-	var failed *try
+func (r *run) judgePuts(ctx context.Context, tries []attempt) (string, error) {
+	var allowed, refused []string
+	var failed *attempt
 	for i, s := range tries {
 		switch {
 		case s.err == nil:
-			into = append(into, s.source)
+			allowed = append(allowed, s.source)
 		case failed == nil:
 			failed = &tries[i]
 			fallthrough
 		default:
-			not = append(not, s.source)
+			refused = append(refused, s.source)
 		}
 	}
 	if failed != nil {
-		return "", &judged{r.explain(ctx, failed, into, not)}
+		return "", &verdictError{r.explain(ctx, failed, allowed, refused)}
 	}
-	return fmt.Sprintf("%s into %s: accepted, but for its made-up checksum", strings.Join(putActions(r.t), " and "), folders(r.t, into)), nil
+	return fmt.Sprintf("%s into %s: accepted, but for its made-up checksum", strings.Join(putActions(r.t), " and "), folders(r.t, allowed)), nil
 }
 
 func folders(t catalog.Target, sources []string) string {
@@ -284,16 +284,16 @@ func (r *run) write(ctx context.Context) (string, error) {
 	result, err := r.Putter.Put(ctx, r.t, obj)
 	r.report.Puts += result.Sends
 	if err == nil {
-		r.wrote = true
+		r.wroteObject = true
 		r.report.Stored = append(r.report.Stored, Stored{r.t.BucketName, obj.Key})
 		return "s3://" + r.t.BucketName + "/" + obj.Key, nil
 	}
 	if !errors.Is(err, objstore.ErrDenied) {
 		return "", err
 	}
-	if out := r.try(ctx, r.t, TrialSource, nil); out.err != nil {
+	if out := r.tryPut(ctx, r.t, TrialSource, nil); out.err != nil {
 		// So only the folder is denied, and no delivery needs that one
-		return "", skip("the policies allow the folders of sources, and not " + folders(r.t, []string{TrialSource}))
+		return "", skipReason("the policies allow the folders of sources, and not " + folders(r.t, []string{TrialSource}))
 	}
-	return "", &judged{r.explainWrite(err)}
+	return "", &verdictError{r.explainWrite(err)}
 }

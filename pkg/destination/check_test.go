@@ -62,7 +62,7 @@ func problem(r Report) (step string, v Verdict) {
 	return "", Verdict{}
 }
 
-func TestCheckOfWhatWorksStoresNothing(t *testing.T) {
+func TestCheckOfWorkingDestinationStoresNothing(t *testing.T) {
 	for name, change := range map[string]func(*catalog.Destination){
 		"role":    nil,
 		"classic": func(d *catalog.Destination) { d.RoleARN = "" },
@@ -72,10 +72,10 @@ func TestCheckOfWhatWorksStoresNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWire(t)
 			puts := w.requests("PutObject")
-			var told []string
-			r := w.check(w.target(change), Options{Each: func(s Step) { told = append(told, s.Name) }})
+			var steps []string
+			r := w.check(w.target(change), Options{OnStep: func(s Step) { steps = append(steps, s.Name) }})
 			require.True(t, r.OK, "%+v", r)
-			require.Equal(t, []string{"catalog", "endpoint", "credentials", "role", "external id", "reach", "region", "put"}, told)
+			require.Equal(t, []string{"catalog", "endpoint", "credentials", "role", "external id", "reach", "region", "put"}, steps)
 			require.NotEmpty(t, r.Proven)
 			require.Contains(t, strings.Join(r.Unproven, " "), "--write")
 			require.Empty(t, r.Stored)
@@ -85,13 +85,13 @@ func TestCheckOfWhatWorksStoresNothing(t *testing.T) {
 				want++ // one more, with a wrong owner
 			}
 			require.Equal(t, name != "classic", want == 2)
-			require.EqualValues(t, want, puts(), "and not one more without If-None-Match")
+			require.EqualValues(t, want, puts(), "a PUT was sent again without If-None-Match")
 			require.Equal(t, want, r.Puts)
 		})
 	}
 }
 
-func TestCheckThatWrites(t *testing.T) {
+func TestCheckWithWrite(t *testing.T) {
 	w := newWire(t)
 	r := w.check(w.target(nil), Options{Write: true})
 	require.True(t, r.OK, "%+v", r)
@@ -108,7 +108,7 @@ func TestCheckThatWrites(t *testing.T) {
 }
 
 // If a server accepts every owner, being accepted with the right one proves nothing.
-func TestCheckOfAServerThatTakesEveryOwner(t *testing.T) {
+func TestCheckOfServerThatIgnoresOwner(t *testing.T) {
 	w := newWire(t)
 	require.NoError(t, w.s3.PutBucket(s3server.Bucket{Name: "one-logs"}))
 	r := w.check(w.target(nil), Options{})
@@ -118,19 +118,19 @@ func TestCheckOfAServerThatTakesEveryOwner(t *testing.T) {
 	require.Empty(t, r.Stored)
 }
 
-// careless is a store that does not verify checksums.
-type careless struct{ *objstore.Memory }
+// uncheckedStore is a store that does not verify checksums.
+type uncheckedStore struct{ *objstore.Memory }
 
-func (c careless) Put(ctx context.Context, key string, body io.ReadSeeker, o objstore.PutOptions) (objstore.Info, error) {
+func (c uncheckedStore) Put(ctx context.Context, key string, body io.ReadSeeker, o objstore.PutOptions) (objstore.Info, error) {
 	o.SHA256 = [32]byte{}
 	return c.Memory.Put(ctx, key, body, o)
 }
 
 // A store that does not verify checksums stores the trial object. The object is well-formed, and
 // the report says where it is.
-func TestCheckOfAStoreThatChecksNothing(t *testing.T) {
+func TestCheckOfStoreThatIgnoresChecksums(t *testing.T) {
 	w := newWire(t)
-	store := careless{objstore.NewMemory("one-logs")}
+	store := uncheckedStore{objstore.NewMemory("one-logs")}
 	w.Putter = NewPutter(Config{Roles: w.roles, Open: func(catalog.Target, func(context.Context) (objstore.Credentials, error)) objstore.Store { return store }})
 	r := w.check(w.target(nil), Options{})
 	require.True(t, r.OK, "%+v", r)
@@ -149,7 +149,7 @@ func TestCheckTriesEveryFolder(t *testing.T) {
 	}
 	r := w.check(w.target(nil), Options{Sources: sources})
 	require.True(t, r.OK, "%+v", r)
-	require.Equal(t, 31, r.Puts, "and one by a wrong owner")
+	require.Equal(t, 31, r.Puts, "30 folders and one wrong owner")
 
 	w.s3.SetFault(func(q *http.Request) s3server.Fault {
 		if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/s29/") {
@@ -167,7 +167,7 @@ func TestCheckTriesEveryFolder(t *testing.T) {
 
 // Problems that only storing an object shows: the key of the default encryption, and a folder that
 // deliveries do not need.
-func TestCheckThatMayNotWrite(t *testing.T) {
+func TestCheckWithoutWritePermission(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		denied func(*http.Request) bool
 		status Status
@@ -207,7 +207,8 @@ func TestCheckThatMayNotWrite(t *testing.T) {
 	}
 }
 
-// refuse makes the server deny PUTs with the message that f returns; "" means that it does not deny.
+// refuse makes the server deny PUTs with the message that f returns; "" means that it does not
+// deny.
 func (w *wire) refuse(f func(*http.Request) string) {
 	w.s3.SetFault(func(q *http.Request) s3server.Fault {
 		if q.Method == http.MethodPut {
@@ -261,11 +262,11 @@ func TestDenialsAreIsolated(t *testing.T) {
 			"encryption_contradiction", "and the ACL", "remove acl", `"s3:PutObjectAcl"`, 9},
 		"all_three": {withACL, when(func(q *http.Request) bool { return len(q.Header.Get(acl)+q.Header.Get(sse)+q.Header.Get(owner)) > 0 }),
 			"encryption_contradiction", "and bucket", "remove acl", `"s3:PutObjectAcl"`, 10},
-		"nothing_of_it_with_role": {withACL, func(*http.Request) string { return plain },
+		"no_header_matters_with_role": {withACL, func(*http.Request) string { return plain },
 			"put_denied", "it is the same without the headers", "let the role's policy allow s3:PutObject and s3:PutObjectAcl", `"Action":["s3:PutObject","s3:PutObjectAcl"]`, 8},
-		"nothing_of_it_classic": {func(d *catalog.Destination) { d.RoleARN = "" }, func(*http.Request) string { return plain },
+		"no_header_matters_classic": {func(d *catalog.Destination) { d.RoleARN = "" }, func(*http.Request) string { return plain },
 			"put_denied", "it is the same without the headers", "(2) let the IAM policy of Sealift's principal", `"Principal":{"AWS":"arn:aws:iam::000000000000:root"}`, 4},
-		"nothing_of_it_two_accounts": {func(d *catalog.Destination) { d.ExpectedBucketOwner = "210987654321" }, func(*http.Request) string { return plain },
+		"no_header_matters_two_accounts": {func(d *catalog.Destination) { d.ExpectedBucketOwner = "210987654321" }, func(*http.Request) string { return plain },
 			"put_denied", "it is the same without the headers", "of another account than the role", `"Principal":{"AWS":"` + roleARN + `"}`, 7},
 		"deny_by_network": {nil, func(*http.Request) string {
 			return `User: arn:aws:sts::123456789012:assumed-role/logs/sealift is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::one-logs/x" with an explicit deny in a resource-based policy`

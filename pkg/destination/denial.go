@@ -40,13 +40,13 @@ func readDenial(message string) denial {
 	} else if m := noneAllows.FindStringSubmatch(message); m != nil {
 		d.policy = m[1]
 	} else if strings.Contains(message, "no resource-based policies allow access") { // how KMS answers callers from other accounts
-		d.policy = ofResource
+		d.policy = kindResource
 	}
 	return d
 }
 
-// denied explains a 403 of the PUT as far as the answer allows.
-func denied(e *objstore.Error, t catalog.Target, own string) Verdict {
+// judgeDenied explains a 403 of the PUT as far as the answer allows.
+func judgeDenied(e *objstore.Error, t catalog.Target, ownARN string) Verdict {
 	d := readDenial(e.Message)
 	v := permanent("put_denied", fmt.Sprintf("s3:PutObject into bucket %q is denied (%d %s: %s)", t.BucketName, e.Status, e.Code, e.Message), "")
 	if d.explicit {
@@ -54,43 +54,43 @@ func denied(e *objstore.Error, t catalog.Target, own string) Verdict {
 	}
 	switch {
 	case d.explicit:
-		v.Fix.Do = deniedBy(d, t)
+		v.Fix.Do = denyFix(d, t)
 		return v
 	case d.policy != "":
-		v.Fix.Do, v.Statements = lacking(d, t, own)
+		v.Fix.Do, v.Statements = allowFix(d, t, ownARN)
 		return v
 	}
 	// The answer says nothing: name the most likely fix, and what finds out more.
-	v.Fix.Do, v.Statements = lacking(denial{action: d.action, policy: granting(t)}, t, own)
+	v.Fix.Do, v.Statements = allowFix(denial{action: d.action, policy: grantingKind(t)}, t, ownARN)
 	if t.Owner != "" {
 		v.Fix.Do += fmt.Sprintf("; check that the bucket belongs to account %s (expected_bucket_owner)", t.Owner)
 	}
-	v.Fix.Do += fmt.Sprintf("; should the bucket's policy deny other encryption: %s; `sealift destinations check %s` finds out which", encryption(t), t.ID)
+	v.Fix.Do += fmt.Sprintf("; should the bucket's policy deny other encryption: %s; `sealift destinations check %s` finds out which", encryptionHint(t), t.ID)
 	return v
 }
 
 // Kinds of policies, as AWS names them.
 const (
-	ofIdentity = "identity-based policy"
-	ofResource = "resource-based policy"
-	ofSession  = "session policy"
-	ofEndpoint = "VPC endpoint policy"
+	kindIdentity = "identity-based policy"
+	kindResource = "resource-based policy"
+	kindSession  = "session policy"
+	kindEndpoint = "VPC endpoint policy"
 )
 
-// granting returns the kind of policy that has to allow the PUTs of a destination.
-func granting(t catalog.Target) string {
+// grantingKind returns the kind of policy that has to allow the PUTs of a destination.
+func grantingKind(t catalog.Target) string {
 	if t.RoleARN != "" {
-		return ofIdentity
+		return kindIdentity
 	}
-	return ofResource
+	return kindResource
 }
 
-// denyOf says where a Deny is.
-func denyOf(d denial, t catalog.Target) string {
+// denyLocation says where a Deny is.
+func denyLocation(d denial, t catalog.Target) string {
 	switch d.policy {
-	case ofResource:
+	case kindResource:
 		return fmt.Sprintf("the Deny in the policy of bucket %q", t.BucketName)
-	case ofIdentity:
+	case kindIdentity:
 		return "the Deny in a policy of " + principal(t)
 	case "":
 		return "the Deny in some policy"
@@ -98,23 +98,23 @@ func denyOf(d denial, t catalog.Target) string {
 	return "the Deny in a " + d.policy
 }
 
-// deniedBy is the fix for an explicit Deny.
-func deniedBy(d denial, t catalog.Target) string {
-	where := "find " + denyOf(d, t) + " that applies: "
+// denyFix is the fix for an explicit Deny.
+func denyFix(d denial, t catalog.Target) string {
+	where := "find " + denyLocation(d, t) + " that applies: "
 	switch d.policy {
-	case ofSession:
+	case kindSession:
 		return "Sealift's own session policy denies it, which it never should: report it"
-	case "", ofResource, ofIdentity:
-		return fmt.Sprintf("%s%s; else except %s from it; `sealift destinations check %s` finds out which", where, encryption(t), principal(t), t.ID)
-	case ofEndpoint:
+	case "", kindResource, kindIdentity:
+		return fmt.Sprintf("%s%s; else except %s from it; `sealift destinations check %s` finds out which", where, encryptionHint(t), principal(t), t.ID)
+	case kindEndpoint:
 		return where + "let the endpoint's policy permit s3:PutObject on " + policy.ObjectARN(t, "*")
 	}
 	return where + "whoever administers it must except " + principal(t) + " and " + policy.ObjectARN(t, "*")
 }
 
-// encryption says what the destination's setting asks for, and the fix if a Deny demands something
-// else.
-func encryption(t catalog.Target) string {
+// encryptionHint says what the destination's setting asks for, and the fix if a Deny demands
+// something else.
+func encryptionHint(t catalog.Target) string {
 	if t.SSE {
 		return "files ask for AES256 (server_side_encryption: true), so if it demands aws:kms, set server_side_encryption: false"
 	}
@@ -122,21 +122,21 @@ func encryption(t catalog.Target) string {
 		"and if it demands the header aws:kms, let it pass what names none"
 }
 
-// lacking is the fix if no policy allows the request.
-func lacking(d denial, t catalog.Target, own string) (string, []Statement) {
+// allowFix is the fix if no policy allows the request.
+func allowFix(d denial, t catalog.Target, ownARN string) (string, []Statement) {
 	actions := putActions(t)
 	if d.action != "" && d.action != "s3:PutObject" {
 		actions = []string{d.action}
 	}
 	allow := strings.Join(actions, " and ") + " on " + policy.ObjectARN(t, "*")
 	switch d.policy {
-	case ofResource:
+	case kindResource:
 		return fmt.Sprintf("let the policy of bucket %q allow %s to %s", t.BucketName, allow, principal(t)),
-			bucketStatements(t, own)
-	case ofIdentity:
+			bucketStatements(t, ownARN)
+	case kindIdentity:
 		return fmt.Sprintf("let %s allow %s to %s", identityPolicy(t), allow, principal(t)),
-			identityStatements(t, own)
-	case ofSession:
+			identityStatements(t, ownARN)
+	case kindSession:
 		if strings.HasPrefix(d.action, "kms:") {
 			return "the object is to be encrypted with a KMS key although AES256 is asked for: set server_side_encryption: false", nil
 		}

@@ -105,13 +105,13 @@ func (a *account) open(t *testing.T) (*s3server.Server, *Checker) {
 	if a.noSTS {
 		s3.DisableSTS("us-east-1")
 	}
-	own := func(context.Context) (objstore.Credentials, error) {
+	ownARN := func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "AKIAOWN", SecretAccessKey: secret.New(a.secret)}, nil
 	}
-	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
+	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: ownARN, HTTPClient: web.Client()})
 	open := func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
 		if creds == nil {
-			creds = own
+			creds = ownARN
 		}
 		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true,
 			Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web.Client()})
@@ -132,7 +132,7 @@ func (a *account) check(t *testing.T, o Options) (*s3server.Server, Report) {
 func (a *account) add(t *testing.T, v Verdict) {
 	require.NotEmpty(t, v.Statements, "%+v", v)
 	for _, s := range v.Statements {
-		p, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, strings.ReplaceAll(string(s.JSON), OwnKey, a.keyID)))
+		p, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, strings.ReplaceAll(string(s.JSON), PlaceholderKey, a.keyID)))
 		require.NoError(t, err)
 		add := p.Statement[0]
 		switch {

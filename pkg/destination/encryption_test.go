@@ -88,7 +88,7 @@ func TestEncryptionByTheBucketsDefault(t *testing.T) {
 	_, err = w.put(with(&off), "3.gz")
 	v := Judge(err, with(&off))
 	require.Equal(t, "kms", v.Reason)
-	require.Contains(t, v.Cause, key, "AWS names it")
+	require.Contains(t, v.Cause, key, "the denial does not name the key")
 	require.Len(t, v.Statements, 1)
 	require.Contains(t, string(v.Statements[0].JSON), `"Action":"kms:GenerateDataKey"`)
 }

@@ -8,14 +8,14 @@ import (
 )
 
 // Nothing tries a parked job again automatically, so its text must not say so.
-func TestTextsOfAFix(t *testing.T) {
+func TestFixTexts(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		fix          Fix
 		said, parked string
 	}{
-		"to_do":               {Fix{Do: "create the bucket"}, "create the bucket", "create the bucket"},
-		"nothing_but_waiting": {Fix{Waits: "it is tried again"}, "none: it is tried again", "remove the cause, then: sealift redrive"},
-		"if_it_lasts": {Fix{Do: "check the clock", Waits: "it is tried again"},
+		"to_do":        {Fix{Do: "create the bucket"}, "create the bucket", "create the bucket"},
+		"only_waiting": {Fix{Retry: "it is tried again"}, "none: it is tried again", "remove the cause, then: sealift redrive"},
+		"if_it_lasts": {Fix{Do: "check the clock", Retry: "it is tried again"},
 			"none: it is tried again; if it lasts, check the clock", "check the clock, then: sealift redrive"},
 	} {
 		t.Run(hazard, func(t *testing.T) {

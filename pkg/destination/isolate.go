@@ -21,78 +21,78 @@ type Trial struct {
 
 // knob is one thing that can be changed in a PUT.
 type knob struct {
-	what  string
-	turn  func(*catalog.Target)
-	alter func(*objstore.PutOptions)
+	what         string
+	change       func(*catalog.Target)
+	alterOptions func(*objstore.PutOptions)
 	// blame returns the verdict if the PUT is accepted with the change.
 	blame func(t catalog.Target, own string) Verdict
 	alone bool // it is not tried together with others
 }
 
-// headers returns the knobs for t's headers, the most likely culprits first. Those of one list
+// headerKnobs returns the knobs for t's headers, the most likely culprits first. Those of one list
 // exclude each other.
-func headers(t catalog.Target) [][]knob {
+func headerKnobs(t catalog.Target) [][]knob {
 	var out [][]knob
 	kms := knob{what: "with x-amz-server-side-encryption: aws:kms", blame: blameNotKMS,
-		turn: func(t *catalog.Target) { t.SSE = false }, alter: func(o *objstore.PutOptions) { o.ServerSideEncryption = "aws:kms" }}
+		change: func(t *catalog.Target) { t.SSE = false }, alterOptions: func(o *objstore.PutOptions) { o.ServerSideEncryption = "aws:kms" }}
 	if t.SSE {
-		out = append(out, []knob{{what: "without x-amz-server-side-encryption", turn: func(t *catalog.Target) { t.SSE = false }, blame: blameAES256}, kms})
+		out = append(out, []knob{{what: "without x-amz-server-side-encryption", change: func(t *catalog.Target) { t.SSE = false }, blame: blameAES256}, kms})
 	} else {
-		out = append(out, []knob{{what: "with x-amz-server-side-encryption: AES256", turn: func(t *catalog.Target) { t.SSE = true }, blame: blameNotAES256}, kms})
+		out = append(out, []knob{{what: "with x-amz-server-side-encryption: AES256", change: func(t *catalog.Target) { t.SSE = true }, blame: blameNotAES256}, kms})
 	}
 	if t.Owner != "" {
-		out = append(out, []knob{{what: "without x-amz-expected-bucket-owner", turn: func(t *catalog.Target) { t.Owner = "" }, blame: blameOwner}})
+		out = append(out, []knob{{what: "without x-amz-expected-bucket-owner", change: func(t *catalog.Target) { t.Owner = "" }, blame: blameOwner}})
 	}
 	if t.ACL != "" {
-		return append(out, []knob{{what: "without x-amz-acl", turn: func(t *catalog.Target) { t.ACL = "" }, blame: blameACL}})
+		return append(out, []knob{{what: "without x-amz-acl", change: func(t *catalog.Target) { t.ACL = "" }, blame: blameACL}})
 	}
-	return append(out, []knob{{what: "with x-amz-acl: " + fullControl, turn: func(t *catalog.Target) { t.ACL = fullControl }, blame: blameNoACL, alone: true}})
+	return append(out, []knob{{what: "with x-amz-acl: " + fullControl, change: func(t *catalog.Target) { t.ACL = fullControl }, blame: blameNoACL, alone: true}})
 }
 
 const fullControl = "bucket-owner-full-control"
 
-// bare returns the knob for the path prefix.
-func bare(t catalog.Target) knob {
-	return knob{what: "below the bucket's root, without the prefix " + t.Prefix, turn: func(t *catalog.Target) { t.Prefix = "" }, blame: blamePrefix}
+// prefixKnob returns the knob for the path prefix.
+func prefixKnob(t catalog.Target) knob {
+	return knob{what: "below the bucket's root, without the prefix " + t.Prefix, change: func(t *catalog.Target) { t.Prefix = "" }, blame: blamePrefix}
 }
 
 // explain finds out why PUTs are denied, by sending the first denied one again with one thing
 // changed at a time: at most a dozen requests.
-func (r *run) explain(ctx context.Context, failed *try, into, not []string) Verdict {
-	base := judge(failed.err, r.t, r.own)
+func (r *run) explain(ctx context.Context, failed *attempt, allowed, refused []string) Verdict {
+	base := judge(failed.err, r.t, r.ownARN)
 	var e *objstore.Error
-	if !errors.As(failed.err, &e) || !mayDepend(e) {
+	if !errors.As(failed.err, &e) || !mayDependOnRequest(e) {
 		return base
 	}
 	r.denial = readDenial(e.Message)
-	r.said = fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message)
-	if len(into) > 0 {
-		return r.asFound(base, blameFolders(r.t, r.own, into, not))
+	r.denialText = fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message)
+	if len(allowed) > 0 {
+		return r.withDenial(base, blameFolders(r.t, r.ownARN, allowed, refused))
 	}
-	options := headers(r.t)
+	options := headerKnobs(r.t)
 	for _, alternatives := range options {
 		for _, k := range alternatives {
-			if r.accepts(ctx, failed.source, k) {
-				return r.asFound(base, k.blame(r.t, r.own))
+			if r.acceptsWith(ctx, failed.source, k) {
+				return r.withDenial(base, k.blame(r.t, r.ownARN))
 			}
 		}
 	}
-	if r.t.Prefix != "" && r.accepts(ctx, failed.source, bare(r.t)) {
-		return r.asFound(base, blamePrefix(r.t, r.own))
+	if r.t.Prefix != "" && r.acceptsWith(ctx, failed.source, prefixKnob(r.t)) {
+		return r.withDenial(base, blamePrefix(r.t, r.ownARN))
 	}
-	if v, ok := r.several(ctx, failed.source, options); ok {
-		return r.asFound(base, v)
+	if v, ok := r.explainSeveral(ctx, failed.source, options); ok {
+		return r.withDenial(base, v)
 	}
-	return unmoved(base, r.denial, r.t, r.own)
+	return explainOtherDenial(base, r.denial, r.t, r.ownARN)
 }
 
-// unmoved explains a denial on which no header has an effect.
-func unmoved(v Verdict, d denial, t catalog.Target, own string) Verdict {
+// explainOtherDenial explains a denial on which no header has an effect.
+func explainOtherDenial(v Verdict, d denial, t catalog.Target, ownARN string) Verdict {
 	v.Cause += "; it is the same without the headers for encryption, ACL and owner, and with others"
 	switch {
-	case d.explicit && (d.policy == "" || d.policy == ofResource || d.policy == ofIdentity):
+	case d.explicit && (d.policy == "" || d.policy == kindResource || d.policy == kindIdentity):
 		where := fmt.Sprintf("the policy of bucket %q", t.BucketName)
-		if d.policy == ofIdentity {
+		if d.policy == kindIdentity {
 			where = "the policies of " + principal(t)
 		}
 		v.Fix.Do = fmt.Sprintf("find the Deny in %s that applies to s3:PutObject on %s, such as one on aws:SourceIp, aws:SourceVpce, aws:SecureTransport, aws:PrincipalArn or a certain KMS key, and except %s from it",
@@ -101,58 +101,58 @@ func unmoved(v Verdict, d denial, t catalog.Target, own string) Verdict {
 	case t.RoleARN == "":
 		// Two accounts are involved, and both must allow the request.
 		v.Fix.Do = fmt.Sprintf("likeliest first: (1) %s; (2) %s; (3) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
-			fixOf(ofResource, t, own), fixOf(ofIdentity, t, own), principal(t))
-		v.Statements = append(bucketStatements(t, own), identityStatements(t, own)...)
+			fixOf(kindResource, t, ownARN), fixOf(kindIdentity, t, ownARN), principal(t))
+		v.Statements = append(bucketStatements(t, ownARN), identityStatements(t, ownARN)...)
 	case t.Owner != "" && t.Owner != catalog.RoleAccount(t.RoleARN):
 		v.Fix.Do = fmt.Sprintf("likeliest first: (1) the bucket is of another account than the role, so both must allow it: %s; (2) and %s; (3) a Deny applies: except %s from it",
-			fixOf(ofResource, t, own), fixOf(ofIdentity, t, own), principal(t))
-		v.Statements = append(bucketStatements(t, own), identityStatements(t, own)...)
+			fixOf(kindResource, t, ownARN), fixOf(kindIdentity, t, ownARN), principal(t))
+		v.Statements = append(bucketStatements(t, ownARN), identityStatements(t, ownARN)...)
 	default:
 		v.Fix.Do = fmt.Sprintf("likeliest first: (1) %s; (2) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
-			fixOf(ofIdentity, t, own), principal(t))
-		v.Statements = identityStatements(t, own)
+			fixOf(kindIdentity, t, ownARN), principal(t))
+		v.Statements = identityStatements(t, ownARN)
 	}
 	return v
 }
 
-func fixOf(policy string, t catalog.Target, own string) string {
-	fix, _ := lacking(denial{policy: policy}, t, own)
+func fixOf(policy string, t catalog.Target, ownARN string) string {
+	fix, _ := allowFix(denial{policy: policy}, t, ownARN)
 	return fix
 }
 
-// mayDepend reports whether the answer may depend on the request's headers or key.
-func mayDepend(e *objstore.Error) bool {
+// mayDependOnRequest reports whether the answer may depend on the request's headers or key.
+func mayDependOnRequest(e *objstore.Error) bool {
 	d := readDenial(e.Message)
 	return e.Code == "AccessDenied" && !strings.HasPrefix(d.action, "kms:")
 }
 
-// several finds two or more headers that are each denied. It changes all of them, and then undoes
-// the changes that make no difference.
-func (r *run) several(ctx context.Context, source string, options [][]knob) (Verdict, bool) {
+// explainSeveral finds two or more headers that are each denied. It changes all of them, and then
+// undoes the changes that make no difference.
+func (r *run) explainSeveral(ctx context.Context, source string, options [][]knob) (Verdict, bool) {
 	for _, encryption := range append([]knob{{}}, options[0]...) {
-		turned := []knob{encryption}
+		changed := []knob{encryption}
 		for _, alternatives := range options[1:] {
 			if !alternatives[0].alone {
-				turned = append(turned, alternatives[0])
+				changed = append(changed, alternatives[0])
 			}
 		}
-		if encryption.turn == nil {
-			turned = turned[1:]
+		if encryption.change == nil {
+			changed = changed[1:]
 		}
-		if len(turned) < 2 || !r.accepts(ctx, source, turned...) {
+		if len(changed) < 2 || !r.acceptsWith(ctx, source, changed...) {
 			continue
 		}
-		for i := 0; i < len(turned) && len(turned) > 2; {
-			rest := append(append([]knob{}, turned[:i]...), turned[i+1:]...)
-			if r.accepts(ctx, source, rest...) {
-				turned = rest
+		for i := 0; i < len(changed) && len(changed) > 2; {
+			rest := append(append([]knob{}, changed[:i]...), changed[i+1:]...)
+			if r.acceptsWith(ctx, source, rest...) {
+				changed = rest
 			} else {
 				i++
 			}
 		}
-		v := turned[0].blame(r.t, r.own)
-		for _, k := range turned[1:] {
-			more := k.blame(r.t, r.own)
+		v := changed[0].blame(r.t, r.ownARN)
+		for _, k := range changed[1:] {
+			more := k.blame(r.t, r.ownARN)
 			v.Cause, v.Fix.Do = v.Cause+"; and "+more.Cause, v.Fix.Do+"; and "+more.Fix.Do
 			v = v.with(more.Statements...)
 		}
@@ -161,30 +161,30 @@ func (r *run) several(ctx context.Context, source string, options [][]knob) (Ver
 	return Verdict{}, false
 }
 
-// accepts reports whether the PUT with these changes is accepted.
-func (r *run) accepts(ctx context.Context, source string, knobs ...knob) bool {
+// acceptsWith reports whether the PUT with these changes is accepted.
+func (r *run) acceptsWith(ctx context.Context, source string, knobs ...knob) bool {
 	t := r.t
-	var whats []string
+	var changes []string
 	for _, k := range knobs {
-		k.turn(&t)
-		whats = append(whats, k.what)
+		k.change(&t)
+		changes = append(changes, k.what)
 	}
-	out := r.try(ctx, t, source, func(o *objstore.PutOptions) {
+	out := r.tryPut(ctx, t, source, func(o *objstore.PutOptions) {
 		for _, k := range knobs {
-			if k.alter != nil {
-				k.alter(o)
+			if k.alterOptions != nil {
+				k.alterOptions(o)
 			}
 		}
 	})
-	trial := Trial{What: strings.Join(whats, ", "), Outcome: "accepted"}
+	trial := Trial{What: strings.Join(changes, ", "), Outcome: "accepted"}
 	accepted := out.err == nil
 	var e *objstore.Error
 	if errors.As(out.err, &e) {
 		trial.Outcome = "denied as well"
-		if said := fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message); said != r.said {
+		if said := fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message); said != r.denialText {
 			trial.Outcome = said
 		}
-		accepted = r.furtherOn(e)
+		accepted = r.gotFurther(e)
 	} else if out.err != nil {
 		trial.Outcome = out.err.Error()
 	}
@@ -192,22 +192,22 @@ func (r *run) accepts(ctx context.Context, source string, knobs ...knob) bool {
 	return accepted
 }
 
-// furtherOn reports whether a trial got further than the denied PUT and failed for another reason:
+// gotFurther reports whether a trial got further than the denied PUT and failed for another reason:
 // at the KMS key, or at the right to set an ACL where the PUT met a Deny.
-func (r *run) furtherOn(e *objstore.Error) bool {
+func (r *run) gotFurther(e *objstore.Error) bool {
 	d := readDenial(e.Message)
 	return strings.HasPrefix(e.Code, "KMS.") || strings.HasPrefix(d.action, "kms:") ||
 		r.denial.explicit && !d.explicit && d.action == "s3:PutObjectAcl" && r.denial.action != d.action
 }
 
-// asFound returns the verdict found, with what the store said about the real PUT. If that was a
+// withDenial returns the verdict found, with what the store said about the real PUT. If that was a
 // Deny, statements that allow are removed, since they do not help.
-func (r *run) asFound(base, found Verdict) Verdict {
+func (r *run) withDenial(base, found Verdict) Verdict {
 	found.Cause += " (" + base.Cause + ")"
 	if r.denial.explicit {
 		found.Statements = slices.DeleteFunc(found.Statements, func(s Statement) bool { return s.allows })
-		if found.grants {
-			found.Fix.Do += "; and except that from " + denyOf(r.denial, r.t)
+		if found.needsGrant {
+			found.Fix.Do += "; and except that from " + denyLocation(r.denial, r.t)
 		}
 	}
 	return found
@@ -215,12 +215,12 @@ func (r *run) asFound(base, found Verdict) Verdict {
 
 // explainWrite explains why an object cannot be stored although its PUT is allowed.
 func (r *run) explainWrite(err error) Verdict {
-	base := judge(err, r.t, r.own)
+	base := judge(err, r.t, r.ownARN)
 	var e *objstore.Error
-	if errors.As(err, &e) && ofKey(e) || r.t.SSE {
+	if errors.As(err, &e) && isKMS(e) || r.t.SSE {
 		return base
 	}
 	v := permanent("kms", fmt.Sprintf("the PUT is allowed, but when the object is to be stored it is denied: %s may not use the KMS key of the bucket's default encryption", principal(r.t)), "")
 	v.Cause += " (" + base.Cause + ")"
-	return keyDenied(v, denial{}, r.t, r.own)
+	return kmsDenied(v, denial{}, r.t, r.ownARN)
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// ofKey reports whether the answer is about a KMS key.
-func ofKey(e *objstore.Error) bool {
+// isKMS reports whether the answer is about a KMS key.
+func isKMS(e *objstore.Error) bool {
 	return strings.HasPrefix(e.Code, "KMS.") || strings.Contains(e.Message, "kms:")
 }
 
-// keyRefused judges what S3 says about the KMS key to encrypt with, which is that of the bucket's
+// judgeKMS judges what S3 says about the KMS key to encrypt with, which is that of the bucket's
 // default encryption, since Sealift names none.
-func keyRefused(e *objstore.Error, t catalog.Target, own string) Verdict {
+func judgeKMS(e *objstore.Error, t catalog.Target, ownARN string) Verdict {
 	d := readDenial(e.Message)
 	v := permanent("kms", fmt.Sprintf("the bucket's KMS key cannot be used: %s: %s", e.Code, e.Message), "")
 	key := "the key"
@@ -24,7 +24,7 @@ func keyRefused(e *objstore.Error, t catalog.Target, own string) Verdict {
 	}
 	switch {
 	case strings.HasSuffix(e.Code, "ThrottlingException"):
-		return Passing(OfDestination, v.Reason, v.Cause, "have the account's KMS quota raised, or turn S3 Bucket Keys on for the bucket")
+		return TransientVerdict(ScopeDestination, v.Reason, v.Cause, "have the account's KMS quota raised, or turn S3 Bucket Keys on for the bucket")
 	case strings.HasSuffix(e.Code, "DisabledException"):
 		v.Fix.Do = "enable " + key + ", or choose another for the bucket's default encryption"
 	case strings.HasSuffix(e.Code, "InvalidStateException"):
@@ -34,25 +34,25 @@ func keyRefused(e *objstore.Error, t catalog.Target, own string) Verdict {
 	case strings.HasSuffix(e.Code, "InvalidKeyUsageException"):
 		v.Fix.Do = "choose a symmetric key for encryption and decryption for the bucket's default encryption"
 	default:
-		return keyDenied(v, d, t, own)
+		return kmsDenied(v, d, t, ownARN)
 	}
 	return v
 }
 
-// keyDenied completes the verdict that the putter may not use a key.
-func keyDenied(v Verdict, d denial, t catalog.Target, own string) Verdict {
-	identity, resource := keyStatements(t, own, d.key, d.policy == ofResource && d.key == "")
+// kmsDenied completes the verdict that the putter may not use a key.
+func kmsDenied(v Verdict, d denial, t catalog.Target, ownARN string) Verdict {
+	identity, resource := keyStatements(t, ownARN, d.key, d.policy == kindResource && d.key == "")
 	const actions = "kms:GenerateDataKey"
 	switch {
-	case d.policy == ofSession:
+	case d.policy == kindSession:
 		// Sealift's session policies allow this action only where KMS may be used.
 		v.Fix.Do = "the bucket encrypts with a KMS key although AES256 is asked for: set server_side_encryption: false"
 	case d.explicit:
 		v.Fix.Do = fmt.Sprintf("a Deny applies to %s: find it in the key's policy and in those of %s, and except Sealift's use", actions, principal(t))
-	case d.policy == ofIdentity:
+	case d.policy == kindIdentity:
 		v.Fix.Do = fmt.Sprintf("let %s allow %s on the key", identityPolicy(t), actions)
 		v = v.with(identity...)
-	case d.policy == ofResource:
+	case d.policy == kindResource:
 		v.Fix.Do = fmt.Sprintf("let the key's policy allow %s to %s", actions, principal(t))
 		v = v.with(resource...)
 	default:

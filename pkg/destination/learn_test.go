@@ -14,20 +14,20 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// answers is a bucket with prepared answers to PUTs.
-type answers struct {
+// answeringStore is a bucket with prepared answers to PUTs.
+type answeringStore struct {
 	objstore.Store
 	region string
 	put    func(region string, ifAbsent bool) error
 }
 
-func (a answers) Put(_ context.Context, _ string, _ io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+func (a answeringStore) Put(_ context.Context, _ string, _ io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
 	return objstore.Info{}, a.put(a.region, opts.IfAbsent)
 }
 
-func newAnswering(put func(region string, ifAbsent bool) error) *Putter {
+func newAnsweringPutter(put func(region string, ifAbsent bool) error) *Putter {
 	return NewPutter(Config{Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
-		return answers{region: t.Region, put: put}
+		return answeringStore{region: t.Region, put: put}
 	}})
 }
 
@@ -44,13 +44,14 @@ func (p *Putter) mustPut(t *testing.T) Result {
 	return r
 }
 
-// TestAConditionIsTriedAgain: one answer that refuses If-None-Match does not count for the life of
-// the process. It may have come from a proxy that is gone, or from a store that has been upgraded.
-func TestAConditionIsTriedAgain(t *testing.T) {
+// TestConditionalPutIsRetriedLater: one answer that refuses If-None-Match does not count for the
+// life of the process. It may have come from a proxy that is gone, or from a store that has been
+// upgraded.
+func TestConditionalPutIsRetriedLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		knows := false
 		var conditions []bool
-		p := newAnswering(func(_ string, ifAbsent bool) error {
+		p := newAnsweringPutter(func(_ string, ifAbsent bool) error {
 			conditions = append(conditions, ifAbsent)
 			if ifAbsent && !knows {
 				return notImplemented
@@ -67,7 +68,7 @@ func TestAConditionIsTriedAgain(t *testing.T) {
 		time.Sleep(59 * time.Minute)
 		unconditional, sent = put()
 		require.True(t, unconditional)
-		require.Equal(t, []bool{false}, sent, "not tried for every file")
+		require.Equal(t, []bool{false}, sent, "the condition was tried again too soon")
 		time.Sleep(2 * time.Minute)
 		_, sent = put()
 		require.Equal(t, []bool{true, false}, sent)
@@ -79,12 +80,12 @@ func TestAConditionIsTriedAgain(t *testing.T) {
 	})
 }
 
-// TestWhatOnePutLearnsAnotherKeeps: PUTs run concurrently, and what one learns must not overwrite
-// what another has learned.
-func TestWhatOnePutLearnsAnotherKeeps(t *testing.T) {
+// TestConcurrentPutsKeepWhatOthersLearned: PUTs run concurrently, and what one learns must not
+// overwrite what another has learned.
+func TestConcurrentPutsKeepWhatOthersLearned(t *testing.T) {
 	var p *Putter
 	first := true
-	p = newAnswering(func(region string, ifAbsent bool) error {
+	p = newAnsweringPutter(func(region string, ifAbsent bool) error {
 		switch {
 		case first: // meanwhile another PUT learns where the bucket is
 			first = false

@@ -74,7 +74,7 @@ func (p *Putter) probe(ctx context.Context, t catalog.Target, source string, alt
 	switch {
 	case err == nil:
 		return obj, r, errStored
-	case errors.As(err, &e) && mismatched(e):
+	case errors.As(err, &e) && isChecksumMismatch(e):
 		return obj, r, nil
 	}
 	return obj, r, err

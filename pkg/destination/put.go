@@ -56,20 +56,20 @@ type Config struct {
 type Putter struct {
 	cfg Config
 
-	mu     sync.Mutex       // guards places
-	places map[string]place // what is known about buckets
+	mu      sync.Mutex            // guards places
+	buckets map[string]bucketInfo // what is known about buckets
 }
 
 // NewPutter returns a Putter that knows nothing about any bucket.
 func NewPutter(cfg Config) *Putter {
 	cfg.Pause = cmp.Or(cfg.Pause, 200*time.Millisecond)
-	return &Putter{cfg: cfg, places: map[string]place{}}
+	return &Putter{cfg: cfg, buckets: map[string]bucketInfo{}}
 }
 
-// place is what was learned from a bucket's answers.
-type place struct {
-	region        string    // where the bucket is; "" if not known
-	unconditional time.Time // until then the store is assumed not to know If-None-Match
+// bucketInfo is what was learned from a bucket's answers.
+type bucketInfo struct {
+	region             string    // where the bucket is; "" if not known
+	unconditionalUntil time.Time // until then the store is assumed not to know If-None-Match
 }
 
 // unconditionalFor is how long a store is assumed not to know If-None-Match. It may have been a
@@ -115,15 +115,15 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 		return r, err
 	}
 	opts := putOptions(t, obj)
-	at := p.place(t)
-	opts.IfAbsent = time.Now().After(at.unconditional) && !obj.Overwrite
-	asked := []string{regionOf(t, at)}
+	bucket := p.known(t)
+	opts.IfAbsent = time.Now().After(bucket.unconditionalUntil) && !obj.Overwrite
+	triedRegions := []string{regionOf(t, bucket)}
 	var renewed, redated, probing bool
-	for waits, pause := 1, p.cfg.Pause; ; {
-		store, err := p.store(ctx, t, at, request)
+	for unclearSends, pause := 1, p.cfg.Pause; ; {
+		store, err := p.store(ctx, t, bucket, request)
 		if err != nil {
 			if errors.Is(err, errNoFIPS) { // forget the region, because the fix is a bucket of that name in another region
-				p.learn(t, func(known *place) { known.region = "" })
+				p.learn(t, func(known *bucketInfo) { known.region = "" })
 			}
 			return r, err
 		}
@@ -139,29 +139,29 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 		switch {
 		case err == nil:
 			if probing { // it succeeded without the header, so the header was the reason
-				p.learn(t, func(known *place) { known.unconditional = time.Now().Add(unconditionalFor) })
+				p.learn(t, func(known *bucketInfo) { known.unconditionalUntil = time.Now().Add(unconditionalFor) })
 			}
 			r.ETag, r.Unconditional, r.DataKey = info.ETag, !opts.IfAbsent && !obj.Overwrite, info.DataKey
 			return r, nil
 		case errors.Is(err, objstore.ErrExists):
 			r.Existed = true
 			return r, nil
-		case errors.Is(err, objstore.ErrWrongRegion) && answer != nil && follows(answer.Region, asked):
-			at.region = answer.Region
-			asked = append(asked, at.region)
-			r.Region = at.region
-			p.learn(t, func(known *place) { known.region = at.region })
+		case errors.Is(err, objstore.ErrWrongRegion) && answer != nil && shouldFollow(answer.Region, triedRegions):
+			bucket.region = answer.Region
+			triedRegions = append(triedRegions, bucket.region)
+			r.Region = bucket.region
+			p.learn(t, func(known *bucketInfo) { known.region = bucket.region })
 		case opts.IfAbsent && refusesCondition(answer):
 			probing, opts.IfAbsent = true, false
-		case expired(answer) && request != nil && !renewed:
+		case credentialsExpired(answer) && request != nil && !renewed:
 			renewed = true
 			p.cfg.Roles.Forget(*request)
-		case answer.Outlived() && !renewed: // the operator's own credentials: pkg/objstore renews them
+		case answer.CredentialsExpired() && !renewed: // the operator's own credentials: pkg/objstore renews them
 			renewed = true
-		case answer.Skewed() && !redated: // from now on, pkg/objstore dates requests by the store's clock
+		case answer.ClockSkewed() && !redated: // from now on, pkg/objstore dates requests by the store's clock
 			redated = true
-		case (errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable)) && waits < MaxSends && ctx.Err() == nil:
-			waits++
+		case (errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable)) && unclearSends < MaxSends && ctx.Err() == nil:
+			unclearSends++
 			select {
 			case <-time.After(pause/2 + jitter.N(pause)):
 			case <-ctx.Done():
@@ -192,7 +192,7 @@ func putOptions(t catalog.Target, obj Object) objstore.PutOptions {
 
 // Region returns where t's bucket was found, or "" if nothing was learned; the catalog's region
 // then applies.
-func (p *Putter) Region(t catalog.Target) string { return p.place(t).region }
+func (p *Putter) Region(t catalog.Target) string { return p.known(t).region }
 
 // sessionRequest returns the request for credentials of t's role, narrowed to what is put into t.
 // It returns nil for a classic destination, which uses the operator's own credentials.
@@ -209,8 +209,8 @@ func sessionRequest(t catalog.Target) (*assumerole.Request, error) {
 	return &assumerole.Request{RoleARN: t.RoleARN, ExternalID: t.Workspace, SessionPolicy: session, FIPS: t.FIPS}, nil
 }
 
-func (p *Putter) store(ctx context.Context, t catalog.Target, at place, r *assumerole.Request) (objstore.Store, error) {
-	t.Region = regionOf(t, at)
+func (p *Putter) store(ctx context.Context, t catalog.Target, info bucketInfo, r *assumerole.Request) (objstore.Store, error) {
+	t.Region = regionOf(t, info)
 	if t.FIPS && !catalog.HasFIPS(t.Region) { // the host name of the endpoint would not even resolve
 		return nil, &objstore.Error{Op: "put", Bucket: t.BucketName, Kind: objstore.ErrWrongRegion, Region: t.Region, Err: errNoFIPS}
 	}
@@ -228,27 +228,27 @@ func (p *Putter) store(ctx context.Context, t catalog.Target, at place, r *assum
 	return p.cfg.Open(t, creds), nil
 }
 
-// placeKey identifies a bucket. Each partition of AWS has its own bucket names, and where one
+// bucketKey identifies a bucket. Each partition of AWS has its own bucket names, and where one
 // customer's bucket is must not lead another customer's files there.
-func placeKey(t catalog.Target) string {
+func bucketKey(t catalog.Target) string {
 	return t.Endpoint + " " + policy.Partition(t) + " " + t.BucketName
 }
 
-func (p *Putter) place(t catalog.Target) place {
+func (p *Putter) known(t catalog.Target) bucketInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.places[placeKey(t)]
+	return p.buckets[bucketKey(t)]
 }
 
 // learn applies a change to what is known about t's bucket. It changes one thing only, since
 // another PUT may have learned something else in the meantime.
-func (p *Putter) learn(t catalog.Target, change func(*place)) {
+func (p *Putter) learn(t catalog.Target, change func(*bucketInfo)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := placeKey(t)
-	at := p.places[key]
-	change(&at)
-	p.places[key] = at
+	key := bucketKey(t)
+	info := p.buckets[key]
+	change(&info)
+	p.buckets[key] = info
 }
 
 // refusesCondition reports whether the answer may mean that the store does not implement
@@ -261,7 +261,7 @@ func refusesCondition(e *objstore.Error) bool {
 	if e.Status == http.StatusNotImplemented {
 		return true
 	}
-	if e.Status != http.StatusBadRequest || mismatched(e) {
+	if e.Status != http.StatusBadRequest || isChecksumMismatch(e) {
 		return false
 	}
 	switch e.Code {
@@ -272,16 +272,16 @@ func refusesCondition(e *objstore.Error) bool {
 	return strings.Contains(said, "if-none-match") || strings.Contains(said, "precondition") || strings.Contains(said, "header")
 }
 
-// mismatched reports whether the store says that the body does not match its checksum. It finds
-// that out last, after everything else was in order.
-func mismatched(e *objstore.Error) bool {
+// isChecksumMismatch reports whether the store says that the body does not match its checksum. It
+// finds that out last, after everything else was in order.
+func isChecksumMismatch(e *objstore.Error) bool {
 	return e != nil && (e.Code == "BadDigest" || e.Code == "XAmzContentSHA256Mismatch" || e.Code == "XAmzContentChecksumMismatch")
 }
 
-// expired reports whether new credentials may help. If a role was deleted and created again, its
-// old keys are unknown.
-func expired(e *objstore.Error) bool {
-	return e.Outlived() || e != nil && (e.Code == "InvalidToken" || e.Code == "InvalidAccessKeyId")
+// credentialsExpired reports whether new credentials may help. If a role was deleted and created
+// again, its old keys are unknown.
+func credentialsExpired(e *objstore.Error) bool {
+	return e.CredentialsExpired() || e != nil && (e.Code == "InvalidToken" || e.Code == "InvalidAccessKeyId")
 }
 
 // maxRegions is in how many regions a PUT looks for the bucket. Normally two suffice: one where the
@@ -289,8 +289,8 @@ func expired(e *objstore.Error) bool {
 // again elsewhere, answers may name a wrong region.
 const maxRegions = 3
 
-// follows reports whether a PUT is sent again to the region that an answer names.
-func follows(region string, asked []string) bool {
+// shouldFollow reports whether a PUT is sent again to the region that an answer names.
+func shouldFollow(region string, asked []string) bool {
 	return region != "" && len(asked) < maxRegions && !slices.Contains(asked, region)
 }
 
@@ -299,8 +299,8 @@ var errNoFIPS = errors.New("S3 has no FIPS endpoint there")
 
 // regionOf returns the region for the next request: where the bucket was found, else the catalog's,
 // else the first region of the partition.
-func regionOf(t catalog.Target, at place) string {
-	return cmp.Or(at.region, t.Region, firstRegion(t))
+func regionOf(t catalog.Target, info bucketInfo) string {
+	return cmp.Or(info.region, t.Region, firstRegion(t))
 }
 
 // firstRegion is where a bucket is looked for when its region is not known.

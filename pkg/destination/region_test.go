@@ -17,9 +17,9 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// world is S3 with one bucket. A request that is signed for another region than the bucket's is
-// answered by says.
-type world struct {
+// regionServer is S3 with one bucket. A request that is signed for another region than the bucket's
+// is answered by says.
+type regionServer struct {
 	*Putter
 	t     *testing.T
 	lives string                                    // the bucket's region
@@ -27,8 +27,8 @@ type world struct {
 	asked []string                                  // regions asked, in order
 }
 
-func newWorld(t *testing.T, lives string) *world {
-	w := &world{t: t, lives: lives, says: permanentRedirect}
+func newRegionServer(t *testing.T, lives string) *regionServer {
+	w := &regionServer{t: t, lives: lives, says: permanentRedirect}
 	scope := regexp.MustCompile(`Credential=\w+/\d+/([a-z0-9-]+)/s3/`)
 	web := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -50,13 +50,13 @@ func newWorld(t *testing.T, lives string) *world {
 }
 
 // put returns the regions that were asked.
-func (w *world) put(t catalog.Target) ([]string, Result, error) {
+func (w *regionServer) put(t catalog.Target) ([]string, Result, error) {
 	w.asked = nil
 	r, err := w.Put(w.t.Context(), t, Object{Key: "segment-logs/web/1.gz", Body: strings.NewReader("x")})
 	return w.asked, r, err
 }
 
-func (w *world) must(t catalog.Target) ([]string, Result) {
+func (w *regionServer) mustPut(t catalog.Target) ([]string, Result) {
 	asked, r, err := w.put(t)
 	require.NoError(w.t, err)
 	return asked, r
@@ -87,68 +87,68 @@ func TestRegionIsInferred(t *testing.T) {
 		"400_other_account": refusal(400, nil, "IllegalLocationConstraintException", "The LIVES location constraint is incompatible for the region specific endpoint this request was sent to."),
 	} {
 		t.Run(form, func(t *testing.T) {
-			w := newWorld(t, "ap-south-1")
+			w := newRegionServer(t, "ap-south-1")
 			w.says = says
 			target := catalog.Target{BucketName: "one-logs"}
-			asked, r := w.must(target)
+			asked, r := w.mustPut(target)
 			require.Equal(t, []string{"us-east-1", "ap-south-1"}, asked)
 			require.Equal(t, "ap-south-1", r.Region)
 			require.Equal(t, 2, r.Sends)
-			asked, r = w.must(target)
+			asked, r = w.mustPut(target)
 			require.Equal(t, []string{"ap-south-1"}, asked, "cached")
-			require.Empty(t, r.Region, "no news")
+			require.Empty(t, r.Region, "a known region was reported again")
 		})
 	}
 }
 
-func TestRegionBeginsWithThePartitions(t *testing.T) {
+func TestFirstRegionIsOfThePartition(t *testing.T) {
 	for role, want := range map[string]string{
 		"arn:aws:iam::1:role/r": "us-east-1", "arn:aws-cn:iam::1:role/r": "cn-north-1", "arn:aws-us-gov:iam::1:role/r": "us-gov-west-1",
 		"arn:aws-eusc:iam::1:role/r": "eusc-de-east-1",
 	} {
-		require.Equal(t, want, regionOf(catalog.Target{Destination: catalog.Destination{RoleARN: role}}, place{}))
+		require.Equal(t, want, regionOf(catalog.Target{Destination: catalog.Destination{RoleARN: role}}, bucketInfo{}))
 	}
 }
 
 // The bucket is first looked for in the catalog's region. If that is wrong, the file is delivered
 // where the bucket is, and the Result tells it.
-func TestWrongRegionInTheCatalogIsDelivered(t *testing.T) {
-	w := newWorld(t, "eu-west-1")
+func TestWrongCatalogRegionIsCorrected(t *testing.T) {
+	w := newRegionServer(t, "eu-west-1")
 	target := catalog.Target{Destination: catalog.Destination{Region: "us-west-2"}, BucketName: "one-logs"}
-	asked, r := w.must(target)
+	asked, r := w.mustPut(target)
 	require.Equal(t, []string{"us-west-2", "eu-west-1"}, asked)
 	require.Equal(t, "eu-west-1", r.Region)
 	require.Equal(t, "eu-west-1", w.Region(target))
-	asked, _ = w.must(target)
+	asked, _ = w.mustPut(target)
 	require.Equal(t, []string{"eu-west-1"}, asked)
 }
 
 // Two buckets with the same name may belong to two customers: what was learned of one must not lead
 // files into the other.
-func TestARegionIsOfOnePartition(t *testing.T) {
-	w := newWorld(t, "eu-west-1")
-	w.must(catalog.Target{BucketName: "one-logs"})
-	asked, _ := w.must(catalog.Target{Destination: catalog.Destination{Region: "cn-north-1"}, BucketName: "one-logs"})
+func TestLearnedRegionIsPerPartition(t *testing.T) {
+	w := newRegionServer(t, "eu-west-1")
+	w.mustPut(catalog.Target{BucketName: "one-logs"})
+	asked, _ := w.mustPut(catalog.Target{Destination: catalog.Destination{Region: "cn-north-1"}, BucketName: "one-logs"})
 	require.Equal(t, "cn-north-1", asked[0])
 }
 
 func TestMovedBucketIsFollowed(t *testing.T) {
-	w := newWorld(t, "eu-west-1")
+	w := newRegionServer(t, "eu-west-1")
 	target := catalog.Target{Destination: catalog.Destination{Region: "eu-west-1"}, BucketName: "one-logs"}
-	w.must(target)
+	w.mustPut(target)
 	w.lives = "sa-east-1"
-	asked, r := w.must(target)
+	asked, r := w.mustPut(target)
 	require.Equal(t, []string{"eu-west-1", "sa-east-1"}, asked)
 	require.Equal(t, "sa-east-1", r.Region)
 	w.lives = "eu-west-1" // moved back
-	asked, r = w.must(target)
+	asked, r = w.mustPut(target)
 	require.Equal(t, []string{"sa-east-1", "eu-west-1"}, asked)
 	require.Equal(t, "eu-west-1", r.Region)
 }
 
 // While a bucket's move propagates, one region may refer to another that knows better.
 func TestStaleRedirectIsFollowedOnce(t *testing.T) {
-	w := newWorld(t, "eu-central-1")
+	w := newRegionServer(t, "eu-central-1")
 	w.says = func(out http.ResponseWriter, asked, lives string) {
 		if asked == "us-east-1" {
 			lives = "eu-west-1" // the bucket's former region
@@ -156,7 +156,7 @@ func TestStaleRedirectIsFollowedOnce(t *testing.T) {
 		permanentRedirect(out, asked, lives)
 	}
 	target := catalog.Target{BucketName: "one-logs"}
-	asked, _ := w.must(target)
+	asked, _ := w.mustPut(target)
 	require.Equal(t, []string{"us-east-1", "eu-west-1", "eu-central-1"}, asked)
 }
 
@@ -169,7 +169,7 @@ func TestRedirectsEnd(t *testing.T) {
 		"nowhere":  refusal(301, nil, "PermanentRedirect", ""),
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			w := newWorld(t, "nowhere-1")
+			w := newRegionServer(t, "nowhere-1")
 			w.says = says
 			target := catalog.Target{BucketName: "one-logs"}
 			asked, _, err := w.put(target)
@@ -184,13 +184,13 @@ func TestRedirectsEnd(t *testing.T) {
 
 // FIPS endpoints exist only in the US and Canada: buckets elsewhere cannot be reached by one,
 // whoever says where they are.
-func TestFIPSIsNotLeftForARegion(t *testing.T) {
+func TestFIPSFollowsNoRedirectToARegionWithoutFIPS(t *testing.T) {
 	fips := catalog.Target{Destination: catalog.Destination{FIPS: true}, BucketName: "one-logs"}
-	w := newWorld(t, "us-west-2")
-	asked, _ := w.must(fips)
+	w := newRegionServer(t, "us-west-2")
+	asked, _ := w.mustPut(fips)
 	require.Equal(t, []string{"us-east-1", "us-west-2"}, asked)
 
-	w = newWorld(t, "eu-west-1")
+	w = newRegionServer(t, "eu-west-1")
 	for range 2 { // first without knowing the region, then knowing it
 		asked, _, err := w.put(fips)
 		require.NotContains(t, asked, "eu-west-1")
@@ -204,7 +204,7 @@ func TestFIPSIsNotLeftForARegion(t *testing.T) {
 
 // The fix for such a bucket is one of the same name in another region: what was learned of the
 // former bucket must not keep anybody from finding it, whoever learned it.
-func TestFIPSFindsABucketThatWasMadeAnew(t *testing.T) {
+func TestFIPSFindsRecreatedBucket(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		before bool   // whether FIPS was on when the bucket was in Europe
 		region string // in the catalog, now
@@ -216,7 +216,7 @@ func TestFIPSFindsABucketThatWasMadeAnew(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			target := catalog.Target{Destination: catalog.Destination{FIPS: c.before}, BucketName: "one-logs"}
-			w := newWorld(t, "eu-west-1")
+			w := newRegionServer(t, "eu-west-1")
 			_, _, err := w.put(target)
 			require.Equal(t, c.before, err != nil)
 			w.lives, target.FIPS, target.Region = "us-west-2", true, c.region
@@ -224,7 +224,7 @@ func TestFIPSFindsABucketThatWasMadeAnew(t *testing.T) {
 				_, _, err = w.put(target)
 				require.Equal(t, "no_fips", Judge(err, target).Reason)
 			}
-			asked, _ := w.must(target)
+			asked, _ := w.mustPut(target)
 			require.Equal(t, "us-west-2", asked[len(asked)-1])
 		})
 	}

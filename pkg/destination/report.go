@@ -46,26 +46,26 @@ type Stored struct {
 	Key    string `json:"key"`
 }
 
-// skip is the reason why a step has nothing to try.
-type skip string
+// skipReason is the reason why a step has nothing to try.
+type skipReason string
 
-func (s skip) Error() string { return string(s) }
+func (s skipReason) Error() string { return string(s) }
 
-// judged is an error whose verdict is known.
-type judged struct{ Verdict }
+// verdictError is an error whose verdict is known.
+type verdictError struct{ Verdict }
 
-func (j *judged) Error() string { return j.Cause }
+func (j *verdictError) Error() string { return j.Cause }
 
 // step runs one step. After a failed step, later ones are skipped.
 func (r *run) step(name string, try func() (string, error)) {
-	s := Step{Name: name, Status: Skipped, Detail: "needs: " + r.blocked}
-	if r.blocked == "" {
+	s := Step{Name: name, Status: Skipped, Detail: "needs: " + r.failedStep}
+	if r.failedStep == "" {
 		begun := time.Now()
 		detail, err := try()
 		s = Step{Name: name, Status: Passed, Detail: detail, Milliseconds: time.Since(begun).Milliseconds()}
-		s.fail(err, r.t, r.own)
+		s.fail(err, r.t, r.ownARN)
 		if s.Status == Failed {
-			r.blocked = name
+			r.failedStep = name
 		}
 	}
 	r.add(s)
@@ -73,16 +73,16 @@ func (r *run) step(name string, try func() (string, error)) {
 
 func (r *run) add(s Step) {
 	r.report.Steps = append(r.report.Steps, s)
-	if r.Each != nil {
-		r.Each(s)
+	if r.OnStep != nil {
+		r.OnStep(s)
 	}
 }
 
 // fail fills the step in with what err means; nil leaves it passed.
-func (s *Step) fail(err error, t catalog.Target, own string) {
+func (s *Step) fail(err error, t catalog.Target, ownARN string) {
 	var (
-		nothing skip
-		known   *judged
+		nothing skipReason
+		known   *verdictError
 	)
 	switch {
 	case err == nil:
@@ -91,7 +91,7 @@ func (s *Step) fail(err error, t catalog.Target, own string) {
 	case errors.As(err, &known):
 		s.Status, s.Problem = Failed, &known.Verdict
 	default:
-		v := judge(err, t, own)
+		v := judge(err, t, ownARN)
 		s.Status, s.Problem = Failed, &v
 	}
 }
@@ -123,11 +123,11 @@ func (r *run) conclude(checksOwner bool) {
 			proven("nobody assumes the role by Sealift without that ExternalId")
 		}
 	}
-	if r.unsafe {
+	if r.ignoresChecksums {
 		unproven("that files arrive undamaged: the store took one whose checksum is not that of its body")
 	}
 	switch {
-	case r.Write && r.wrote:
+	case r.Write && r.wroteObject:
 		proven("an object can be stored and encrypted")
 	case r.t.SSE:
 		unproven("that an object is stored: --write stores one")
@@ -137,7 +137,7 @@ func (r *run) conclude(checksOwner bool) {
 	if r.t.RoleARN == "" && r.t.ACL == "" {
 		unproven("that the bucket's owner may read what Sealift's account puts: so it is with the bucket's Object Ownership at BucketOwnerEnforced, the default since 2023; else set acl: " + fullControl)
 	}
-	if r.own != "" {
-		unproven("that the copiers run as %s, as this command does", r.own)
+	if r.ownARN != "" {
+		unproven("that the copiers run as %s, as this command does", r.ownARN)
 	}
 }

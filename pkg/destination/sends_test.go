@@ -16,7 +16,7 @@ import (
 
 // If the time runs out between two tries, the second was not sent, so it is not counted as a
 // request.
-func TestWhatIsNotSentIsNotCounted(t *testing.T) {
+func TestUnsentRequestIsNotCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := objstore.NewMemory("one-logs")
 		store.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrUnavailable} })
@@ -30,10 +30,10 @@ func TestWhatIsNotSentIsNotCounted(t *testing.T) {
 	})
 }
 
-// TestOurOwnTroubleIsMendedAtOnce: pkg/objstore renews our credentials and corrects for the store's
-// clock in time for the second request. If the problem lasts, it does not count against the
-// destination.
-func TestOurOwnTroubleIsMendedAtOnce(t *testing.T) {
+// TestOwnCredentialsAndClockAreCorrectedAtOnce: pkg/objstore renews our credentials and corrects
+// for the store's clock in time for the second request. If the problem lasts, it does not count
+// against the destination.
+func TestOwnCredentialsAndClockAreCorrectedAtOnce(t *testing.T) {
 	for code, status := range map[string]int{"ExpiredToken": 400, "TokenRefreshRequired": 400, "RequestTimeTooSkewed": 403} {
 		for _, lasts := range []int{1, 9} { // number of such answers
 			t.Run(fmt.Sprint(code, " ", lasts), func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestOurOwnTroubleIsMendedAtOnce(t *testing.T) {
 				}
 				require.ErrorIs(t, err, objstore.ErrDenied)
 				v := Judge(err, target)
-				require.Equal(t, OfFile, v.Scope)
+				require.Equal(t, ScopeFile, v.Scope)
 				require.Equal(t, Transient, v.Class)
 				require.Contains(t, v.Fix.String(), "this host's clock")
 			})

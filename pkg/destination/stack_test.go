@@ -78,7 +78,7 @@ func TestProbeStoresNothingOnTheStack(t *testing.T) {
 			var e *objstore.Error
 			require.ErrorAs(t, err, &e)
 			require.Equal(t, c.denied, e.Status == http.StatusForbidden, "%v", err)
-			require.Equal(t, !c.denied, mismatched(e), "%v", err)
+			require.Equal(t, !c.denied, isChecksumMismatch(e), "%v", err)
 			require.Equal(t, 1, r.Sends)
 		})
 	}

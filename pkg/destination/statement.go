@@ -22,8 +22,8 @@ type Statement struct {
 // Placeholders in statements for ARNs that are not known: that of Sealift's own principal, and that
 // of the bucket's KMS key.
 const (
-	OwnPrincipal = "SEALIFT_PRINCIPAL_ARN"
-	OwnKey       = "KMS_KEY_ARN"
+	PlaceholderPrincipal = "SEALIFT_PRINCIPAL_ARN"
+	PlaceholderKey       = "KMS_KEY_ARN"
 )
 
 func newStatement(where string, s iam.Statement) Statement {
@@ -34,23 +34,23 @@ func newStatement(where string, s iam.Statement) Statement {
 	return Statement{where, b, s.Effect == iam.Allow}
 }
 
-// written returns the statements of the documents that `sealift destinations policy` prints, so
-// that names and rights are the same. It returns none if no documents would make t work. If own is
-// "", or key begins with OwnKey (followed by the key's account if that is known), placeholders are
-// written for them.
-func written(t catalog.Target, own, key string, kind policy.Kind, where string) []Statement {
+// documentStatements returns the statements of the documents that `sealift destinations policy`
+// prints, so that names and rights are the same. It returns none if no documents would make t work.
+// If ownARN is "", or key begins with PlaceholderKey (followed by the key's account if that is
+// known), placeholders are written for them.
+func documentStatements(t catalog.Target, ownARN, key string, kind policy.Kind, where string) []Statement {
 	// An unknown ARN is given a form that policy.Write accepts.
 	in := policy.Partition(t)
-	stand := map[string]string{}
-	if own == "" {
-		own = "arn:" + in + ":iam::000000000000:role/SEALIFT"
-		stand[own] = OwnPrincipal
+	placeholders := map[string]string{}
+	if ownARN == "" {
+		ownARN = "arn:" + in + ":iam::000000000000:role/SEALIFT"
+		placeholders[ownARN] = PlaceholderPrincipal
 	}
-	if account, unknown := strings.CutPrefix(key, OwnKey); unknown {
+	if account, unknown := strings.CutPrefix(key, PlaceholderKey); unknown {
 		key = "arn:" + in + ":kms:region:" + cmp.Or(account, "000000000000") + ":key/KEY"
-		stand[key] = OwnKey
+		placeholders[key] = PlaceholderKey
 	}
-	set, err := policy.Write(t, policy.Options{Principal: own, KMSKey: key})
+	set, err := policy.Write(t, policy.Options{Principal: ownARN, KMSKey: key})
 	if err != nil {
 		return nil
 	}
@@ -58,7 +58,7 @@ func written(t catalog.Target, own, key string, kind policy.Kind, where string) 
 	for _, d := range set.Only(kind).Documents {
 		for _, s := range d.Policy.Statement {
 			made := newStatement(where, s)
-			for known, unknown := range stand {
+			for known, unknown := range placeholders {
 				made.JSON = bytes.ReplaceAll(made.JSON, []byte(known), []byte(unknown))
 			}
 			out = append(out, made)
@@ -70,9 +70,9 @@ func written(t catalog.Target, own, key string, kind policy.Kind, where string) 
 const ownPolicy = "the IAM policy of Sealift's principal"
 
 // identityStatements are for the policy of the principal that puts.
-func identityStatements(t catalog.Target, own string) []Statement {
+func identityStatements(t catalog.Target, ownARN string) []Statement {
 	if t.RoleARN != "" {
-		return written(t, own, "", policy.Role, "an IAM policy of role "+t.RoleARN)
+		return documentStatements(t, ownARN, "", policy.Role, "an IAM policy of role "+t.RoleARN)
 	}
 	return []Statement{newStatement(ownPolicy, iam.Statement{
 		Sid: "SealiftPutsFiles", Effect: iam.Allow, Action: putActions(t), Resource: iam.Strings{policy.ObjectARN(t, "*")},
@@ -80,38 +80,38 @@ func identityStatements(t catalog.Target, own string) []Statement {
 }
 
 // bucketStatements are for the bucket's policy.
-func bucketStatements(t catalog.Target, own string) []Statement {
+func bucketStatements(t catalog.Target, ownARN string) []Statement {
 	t.Owner = "" // the statement is needed, whichever account owns the bucket
-	return written(t, own, "", policy.Bucket, "the policy of bucket "+t.BucketName)
+	return documentStatements(t, ownARN, "", policy.Bucket, "the policy of bucket "+t.BucketName)
 }
 
 // keyStatements let the putter use a KMS key: identity for its own policy, resource for the key's
 // policy. key is "" if it is not known; foreign then says that the key belongs to another account
 // than the putter.
-func keyStatements(t catalog.Target, own, key string, foreign bool) (identity, resource []Statement) {
+func keyStatements(t catalog.Target, ownARN, key string, foreign bool) (identity, resource []Statement) {
 	if key == "" {
-		key = OwnKey
+		key = PlaceholderKey
 	}
 	t.SSE = false // with AES256 the key would not be used
 	named := key
-	if key == OwnKey && !foreign {
+	if key == PlaceholderKey && !foreign {
 		key += catalog.RoleAccount(t.RoleARN)
 	}
-	resource = written(t, own, key, policy.KMS, "the policy of KMS key "+named)
+	resource = documentStatements(t, ownARN, key, policy.KMS, "the policy of KMS key "+named)
 	if t.RoleARN == "" {
 		return []Statement{newStatement(ownPolicy, iam.Statement{
 			Sid: "SealiftEncrypts", Effect: iam.Allow, Action: iam.Strings{"kms:GenerateDataKey"}, Resource: iam.Strings{named},
 		})}, resource
 	}
-	if identity = written(t, own, key, policy.Role, "an IAM policy of role "+t.RoleARN); len(identity) > 0 {
+	if identity = documentStatements(t, ownARN, key, policy.Role, "an IAM policy of role "+t.RoleARN); len(identity) > 0 {
 		identity = identity[1:] // the first statement is about objects
 	}
 	return identity, resource
 }
 
 // trustStatements are for the role's trust policy.
-func trustStatements(t catalog.Target, own string) []Statement {
-	return written(t, own, "", policy.Trust, "the trust policy of role "+t.RoleARN)
+func trustStatements(t catalog.Target, ownARN string) []Statement {
+	return documentStatements(t, ownARN, "", policy.Trust, "the trust policy of role "+t.RoleARN)
 }
 
 // assumeStatement is for the policy of Sealift's own principal.

@@ -12,10 +12,10 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// unreached judges that there was no answer at all. address is the fix for a wrong address.
-func unreached(err error, address string) Verdict {
+// judgeUnreached judges that there was no answer at all. address is the fix for a wrong address.
+func judgeUnreached(err error, address string) Verdict {
 	v := func(reason, cause, hint string) Verdict {
-		return Passing(OfDestination, reason, fmt.Sprintf("%s: %v", cause, err), hint)
+		return TransientVerdict(ScopeDestination, reason, fmt.Sprintf("%s: %v", cause, err), hint)
 	}
 	var (
 		lookup    *net.DNSError

@@ -25,8 +25,8 @@ type Scope int
 
 // Scopes.
 const (
-	OfDestination Scope = iota
-	OfFile              // only this file
+	ScopeDestination Scope = iota
+	ScopeFile              // only this file
 )
 
 // Verdict is what a failed try means, for people and for a scheduler.
@@ -38,7 +38,7 @@ type Verdict struct {
 	Fix        Fix         `json:"fix"`
 	Statements []Statement `json:"statements,omitempty"`
 
-	grants bool // the fix is to allow something, which does not help against a Deny
+	needsGrant bool // the fix is to allow something, which does not help against a Deny
 }
 
 // NewVerdict returns a verdict with all required fields; do is its Fix.
@@ -46,19 +46,19 @@ func NewVerdict(class Class, scope Scope, reason, cause, do string) Verdict {
 	return Verdict{Class: class, Scope: scope, Reason: reason, Cause: cause, Fix: Fix{Do: do}}
 }
 
-// Passing returns the verdict of a failure that may pass by itself. ifItLasts is what to do
-// otherwise, and may be "".
-func Passing(scope Scope, reason, cause, ifItLasts string) Verdict {
-	return NewVerdict(Transient, scope, reason, cause, ifItLasts).Waiting("it is tried again")
+// TransientVerdict returns the verdict of a failure that may pass by itself. ifItLasts is what to
+// do otherwise, and may be "".
+func TransientVerdict(scope Scope, reason, cause, ifItLasts string) Verdict {
+	return NewVerdict(Transient, scope, reason, cause, ifItLasts).WithRetry("it is tried again")
 }
 
 func permanent(reason, cause, do string) Verdict {
-	return NewVerdict(Permanent, OfDestination, reason, cause, do)
+	return NewVerdict(Permanent, ScopeDestination, reason, cause, do)
 }
 
-// Waiting returns the verdict with the Waits of its Fix set.
-func (v Verdict) Waiting(why string) Verdict {
-	v.Fix.Waits = why
+// WithRetry returns the verdict with the Retry of its Fix set.
+func (v Verdict) WithRetry(why string) Verdict {
+	v.Fix.Retry = why
 	return v
 }
 
@@ -70,25 +70,25 @@ func (v Verdict) with(s ...Statement) Verdict {
 // Judge returns what the error of a Put into t means. It is pure.
 func Judge(err error, t catalog.Target) Verdict { return judge(err, t, "") }
 
-// judge is like Judge; own is the ARN of Sealift's own principal, or "" if it is not known.
-func judge(err error, t catalog.Target, own string) Verdict {
+// judge is like Judge; ownARN is the ARN of Sealift's own principal, or "" if it is not known.
+func judge(err error, t catalog.Target, ownARN string) Verdict {
 	var refused interface{ RefusedEndpoint() bool } // pkg/netguard
 	if errors.As(err, &refused) && refused.RefusedEndpoint() {
 		return permanent("endpoint_refused", err.Error(),
 			fmt.Sprintf("add the endpoint %q to destinations.allowed_endpoints, if it is meant to be reached", t.Endpoint))
 	}
 	if errors.Is(err, objstore.ErrBody) {
-		return Passing(OfFile, "spool", err.Error(), "check the copier's disk (copier.spool_dir)")
+		return TransientVerdict(ScopeFile, "spool", err.Error(), "check the copier's disk (copier.spool_dir)")
 	}
 	var role *assumerole.Error
 	if errors.As(err, &role) {
-		return judgeRole(role, t, own)
+		return judgeRole(role, t, ownARN)
 	}
 	var e *objstore.Error
 	if !errors.As(err, &e) {
-		return Passing(OfDestination, "unknown", err.Error(), "the copier's log says more")
+		return TransientVerdict(ScopeDestination, "unknown", err.Error(), "the copier's log says more")
 	}
-	if v, ok := byCode(e, t, own); ok {
+	if v, ok := judgeCode(e, t, ownARN); ok {
 		return v
 	}
 	switch {
@@ -100,38 +100,38 @@ func judge(err error, t catalog.Target, own string) Verdict {
 	case errors.Is(err, objstore.ErrWrongRegion):
 		return permanent("wrong_region", fmt.Sprintf("bucket %q is not in region %q: %v", t.BucketName, t.Region, err), "set region in the catalog to the bucket's own")
 	case errors.Is(err, objstore.ErrDenied):
-		return denied(e, t, own)
+		return judgeDenied(e, t, ownARN)
 	case errors.Is(err, objstore.ErrInvalid) && e.Status == 0:
 		return permanent("refused", fmt.Sprintf("the request cannot be made: %v", err), "correct the destination in the catalog: bucket, region and endpoint")
 	case errors.Is(err, objstore.ErrInvalid):
 		return permanent("refused", fmt.Sprintf("the store refuses the request: %v", err),
 			"see what the store says, and correct the destination in the catalog or the bucket's settings")
 	case errors.Is(err, objstore.ErrConflict):
-		return Passing(OfFile, "conflict", err.Error(), "")
+		return TransientVerdict(ScopeFile, "conflict", err.Error(), "")
 	case e.Status == 0:
-		return unreached(err, addressOf(t))
+		return judgeUnreached(err, addressOf(t))
 	}
-	return Passing(OfDestination, "unavailable", err.Error(), "ask whoever runs the store")
+	return TransientVerdict(ScopeDestination, "unavailable", err.Error(), "ask whoever runs the store")
 }
 
 // judgeRole judges an error of STS.
-func judgeRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
+func judgeRole(e *assumerole.Error, t catalog.Target, ownARN string) Verdict {
 	said := e.Error()
 	switch {
 	case errors.Is(e, assumerole.ErrOwnCredentials):
-		return NewVerdict(Transient, OfFile, "own_credentials", said, "give this process valid AWS credentials, and its host the right time; `aws sts get-caller-identity` must work")
+		return NewVerdict(Transient, ScopeFile, "own_credentials", said, "give this process valid AWS credentials, and its host the right time; `aws sts get-caller-identity` must work")
 	case errors.Is(e, assumerole.ErrTrustsAnyone):
 		return permanent("role_open", said, fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
-			"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)).with(trustStatements(t, own)...)
+			"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)).with(trustStatements(t, ownARN)...)
 	case errors.Is(e, assumerole.ErrDenied):
-		return deniedRole(e, t, own)
+		return judgeDeniedRole(e, t, ownARN)
 	case errors.Is(e, assumerole.ErrUnavailable) && e.Status == 0:
-		v := unreached(e, "check this host's DNS")
+		v := judgeUnreached(e, "check this host's DNS")
 		v.Reason, v.Cause = "sts_unavailable", "STS: "+v.Cause
 		v.Fix.Do += "; STS is looked for at sts.endpoint, by default at AWS"
 		return v
 	case errors.Is(e, assumerole.ErrUnavailable):
-		return Passing(OfDestination, "sts_unavailable", said, "check that this host reaches STS (sts.endpoint)")
+		return TransientVerdict(ScopeDestination, "sts_unavailable", said, "check that this host reaches STS (sts.endpoint)")
 	}
 	switch e.Code {
 	case "RegionDisabledException":
@@ -144,58 +144,58 @@ func judgeRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
 	return permanent("role_invalid", said, "correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs")
 }
 
-// deniedRole judges that the role may not be assumed. STS says the same about a role that does not
-// exist.
-func deniedRole(e *assumerole.Error, t catalog.Target, own string) Verdict {
+// judgeDeniedRole judges that the role may not be assumed. STS says the same about a role that does
+// not exist.
+func judgeDeniedRole(e *assumerole.Error, t catalog.Target, ownARN string) Verdict {
 	v := permanent("role_denied", e.Error(), "")
-	trust := fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to %s with the condition sts:ExternalId = %q", t.RoleARN, ownName(own), t.Workspace)
-	mine := fmt.Sprintf("let the policy of %s allow sts:AssumeRole on %s", ownName(own), t.RoleARN)
+	trust := fmt.Sprintf("let the trust policy of role %s allow sts:AssumeRole to %s with the condition sts:ExternalId = %q", t.RoleARN, principalName(ownARN), t.Workspace)
+	assume := fmt.Sprintf("let the policy of %s allow sts:AssumeRole on %s", principalName(ownARN), t.RoleARN)
 	switch d := readDenial(e.Message); {
 	case strings.Contains(e.Message, "root account"):
 		v.Fix.Do = "run Sealift as a user or a role: an account's root can assume none"
 	case d.explicit:
-		v.Fix.Do = "a Deny applies to sts:AssumeRole: find it in the trust policy of role " + t.RoleARN + ", in the policies of " + ownName(own) + " and in those of both organizations"
-		if d.policy == ofIdentity {
-			v.Fix.Do = fmt.Sprintf("a Deny applies to sts:AssumeRole on %s: find it in the %s of %s", t.RoleARN, d.policy, ownName(own))
+		v.Fix.Do = "a Deny applies to sts:AssumeRole: find it in the trust policy of role " + t.RoleARN + ", in the policies of " + principalName(ownARN) + " and in those of both organizations"
+		if d.policy == kindIdentity {
+			v.Fix.Do = fmt.Sprintf("a Deny applies to sts:AssumeRole on %s: find it in the %s of %s", t.RoleARN, d.policy, principalName(ownARN))
 		}
-	case d.policy == ofIdentity:
-		v.Fix.Do = mine
+	case d.policy == kindIdentity:
+		v.Fix.Do = assume
 		v = v.with(assumeStatement(t))
-	case d.policy == ofResource:
+	case d.policy == kindResource:
 		v.Fix.Do = trust
-		v = v.with(trustStatements(t, own)...)
+		v = v.with(trustStatements(t, ownARN)...)
 	case d.policy != "":
-		v.Fix.Do = fmt.Sprintf("let the %s of %s allow sts:AssumeRole on %s", d.policy, ownName(own), t.RoleARN)
+		v.Fix.Do = fmt.Sprintf("let the %s of %s allow sts:AssumeRole on %s", d.policy, principalName(ownARN), t.RoleARN)
 	default:
-		v.Fix.Do = fmt.Sprintf("%s; check that the role exists (role_arn); %s", trust, mine)
-		v = v.with(append(trustStatements(t, own), assumeStatement(t))...)
+		v.Fix.Do = fmt.Sprintf("%s; check that the role exists (role_arn); %s", trust, assume)
+		v = v.with(append(trustStatements(t, ownARN), assumeStatement(t))...)
 	}
 	return v
 }
 
-func ownName(arn string) string {
+func principalName(arn string) string {
 	if arn == "" {
 		return "Sealift's principal"
 	}
 	return "Sealift's principal " + arn
 }
 
-// byCode judges the codes that say more than their class. They are listed at
+// judgeCode judges the codes that say more than their class. They are listed at
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
-func byCode(e *objstore.Error, t catalog.Target, own string) (Verdict, bool) {
+func judgeCode(e *objstore.Error, t catalog.Target, ownARN string) (Verdict, bool) {
 	said := fmt.Sprintf("%s: %s", e.Code, e.Message)
 	switch {
-	case ofKey(e):
-		return keyRefused(e, t, own), true
+	case isKMS(e):
+		return judgeKMS(e, t, ownARN), true
 	case e.Code == "AccessControlListNotSupported":
 		return permanent("acl_unsupported", fmt.Sprintf("bucket %q does not allow ACLs", t.BucketName),
 			"remove acl from the destination (the bucket owner owns every object anyway)"), true
-	case e.Skewed(): // our clock or, if the server is not AWS, its own: it concerns no file in particular
-		return NewVerdict(Transient, OfFile, "clock_skew", "this host's clock is wrong: "+said, "let NTP set this host's clock"), true
-	case e.Outlived() && t.RoleARN == "":
-		return Passing(OfFile, "token_expired", "Sealift's own credentials: "+said, "renew them, and check this host's clock").Waiting("it is tried again with new ones"), true
-	case e.Outlived():
-		return Passing(OfDestination, "token_expired", said, "check this host's clock").Waiting("it is tried again with new credentials"), true
+	case e.ClockSkewed(): // our clock or, if the server is not AWS, its own: it concerns no file in particular
+		return NewVerdict(Transient, ScopeFile, "clock_skew", "this host's clock is wrong: "+said, "let NTP set this host's clock"), true
+	case e.CredentialsExpired() && t.RoleARN == "":
+		return TransientVerdict(ScopeFile, "token_expired", "Sealift's own credentials: "+said, "renew them, and check this host's clock").WithRetry("it is tried again with new ones"), true
+	case e.CredentialsExpired():
+		return TransientVerdict(ScopeDestination, "token_expired", said, "check this host's clock").WithRetry("it is tried again with new credentials"), true
 	case t.RoleARN != "" && (e.Code == "InvalidAccessKeyId" || e.Code == "InvalidToken"):
 		return permanent("credentials_refused", fmt.Sprintf("the store does not know what STS gave for role %s: %s", t.RoleARN, said),
 			"none for a role that was just made; for a custom endpoint, check that it trusts sts.endpoint"), true
@@ -204,14 +204,14 @@ func byCode(e *objstore.Error, t catalog.Target, own string) (Verdict, bool) {
 			"check Sealift's own AWS credentials and, for a custom endpoint, that it trusts them"), true
 	case e.Code == "AllAccessDisabled", e.Code == "AccountProblem", e.Code == "NotSignedUp":
 		return permanent("account", "the bucket's account is not in order: "+said, "the bucket's owner must take it up with AWS"), true
-	case mismatched(e):
-		return Passing(OfFile, "damaged_on_the_way", said, "check this host's memory and disk"), true
+	case isChecksumMismatch(e):
+		return TransientVerdict(ScopeFile, "damaged_on_the_way", said, "check this host's memory and disk"), true
 	case e.Code == "KeyTooLongError":
-		return NewVerdict(Permanent, OfFile, "key_too_long", said, "shorten the path prefix in bucket"), true
+		return NewVerdict(Permanent, ScopeFile, "key_too_long", said, "shorten the path prefix in bucket"), true
 	case e.Code == "EntityTooLarge":
-		return NewVerdict(Permanent, OfFile, "too_large", said, "lower appender.max_bytes to what the store takes"), true
+		return NewVerdict(Permanent, ScopeFile, "too_large", said, "lower appender.max_bytes to what the store takes"), true
 	case e.Code == "SlowDown", strings.HasPrefix(e.Code, "Throttling"), e.Code == "RequestLimitExceeded":
-		return Passing(OfDestination, "throttled", said, "lower copier.per_destination").Waiting("it is tried again, and less at a time"), true
+		return TransientVerdict(ScopeDestination, "throttled", said, "lower copier.per_destination").WithRetry("it is tried again, and less at a time"), true
 	case e.Code == "InvalidBucketName":
 		return permanent("bucket_name", said, "correct bucket in the catalog: the bucket's name, with a path prefix if wanted"), true
 	case e.Code == "InvalidRequest" && strings.Contains(strings.ToLower(e.Message), "requester pays"):

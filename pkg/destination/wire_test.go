@@ -42,13 +42,13 @@ func newWire(t *testing.T) *wire {
 	t.Cleanup(web.Close)
 	require.NoError(t, s3.PutBucket(s3server.Bucket{Name: "one-logs", Owner: "123456789012"}))
 	require.NoError(t, s3.PutRole(s3server.PutOnly(roleARN, s3.Operator(), workspace, "one-logs")))
-	own := func(context.Context) (objstore.Credentials, error) {
+	ownARN := func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: secret.New("operatorsecret")}, nil
 	}
-	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: own, HTTPClient: web.Client()})
+	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: ownARN, HTTPClient: web.Client()})
 	open := func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
 		if creds == nil {
-			creds = own
+			creds = ownARN
 		}
 		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true,
 			Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web.Client()})
@@ -87,11 +87,11 @@ func TestRequestsToSTSAreCounted(t *testing.T) {
 	w := newWire(t)
 	r, err := w.put(w.target(nil), "1.gz")
 	require.NoError(t, err)
-	require.Equal(t, 3, r.STS, "the role, and twice whether others could have it")
+	require.Equal(t, 3, r.STS, "one for the role, two for its trust")
 	require.Equal(t, 1, r.Sends)
 	r, err = w.put(w.target(nil), "2.gz")
 	require.NoError(t, err)
-	require.Zero(t, r.STS, "for an hour, and for a day")
+	require.Zero(t, r.STS, "credentials or trust were not cached")
 }
 
 func TestOpenRoleIsRefused(t *testing.T) {
@@ -105,7 +105,7 @@ func TestOpenRoleIsRefused(t *testing.T) {
 	v := Judge(err, target)
 	require.Equal(t, "role_open", v.Reason)
 	require.Equal(t, Permanent, v.Class)
-	require.Equal(t, OfDestination, v.Scope)
+	require.Equal(t, ScopeDestination, v.Scope)
 	require.Contains(t, v.Fix.String(), `"Condition": {"StringEquals": {"sts:ExternalId": "`+workspace+`"}}`)
 	require.Contains(t, v.Fix.String(), roleARN)
 
@@ -119,14 +119,14 @@ func TestOpenRoleIsRefused(t *testing.T) {
 	require.Equal(t, "role_open", Judge(err, target).Reason, "refused without asking again")
 }
 
-// TestABodyThatCannotBeReadIsNoCustomersFault: if the copier's disk fails, that does not count
+// TestUnreadableBodyIsNotTheDestinationsFault: if the copier's disk fails, that does not count
 // against the destination.
-func TestABodyThatCannotBeReadIsNoCustomersFault(t *testing.T) {
+func TestUnreadableBodyIsNotTheDestinationsFault(t *testing.T) {
 	broken := errors.New("input/output error")
 	for name, body := range map[string]io.ReadSeeker{
-		"while_small":    &disk{strings.NewReader("x"), nil, broken},
-		"while_large":    &disk{strings.NewReader(strings.Repeat("x", 1<<20)), nil, broken},
-		"when_rewinding": &disk{strings.NewReader("x"), broken, nil},
+		"while_small":    &failingDisk{strings.NewReader("x"), nil, broken},
+		"while_large":    &failingDisk{strings.NewReader(strings.Repeat("x", 1<<20)), nil, broken},
+		"when_rewinding": &failingDisk{strings.NewReader("x"), broken, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWire(t)
@@ -134,7 +134,7 @@ func TestABodyThatCannotBeReadIsNoCustomersFault(t *testing.T) {
 			_, err := w.Put(t.Context(), target, Object{Key: "path/segment-logs/web/1.gz", Body: body, SHA256: sha256.Sum256([]byte("x"))})
 			require.ErrorIs(t, err, broken)
 			v := Judge(err, target)
-			require.Equal(t, OfFile, v.Scope)
+			require.Equal(t, ScopeFile, v.Scope)
 			require.Equal(t, Transient, v.Class)
 			require.Equal(t, "spool", v.Reason)
 			require.Contains(t, v.Cause, broken.Error())
@@ -143,19 +143,19 @@ func TestABodyThatCannotBeReadIsNoCustomersFault(t *testing.T) {
 	}
 }
 
-type disk struct {
+type failingDisk struct {
 	*strings.Reader
 	seek, read error
 }
 
-func (d *disk) Seek(offset int64, whence int) (int64, error) {
+func (d *failingDisk) Seek(offset int64, whence int) (int64, error) {
 	if d.seek != nil {
 		return 0, d.seek
 	}
 	return d.Reader.Seek(offset, whence)
 }
 
-func (d *disk) Read(p []byte) (int, error) {
+func (d *failingDisk) Read(p []byte) (int, error) {
 	if d.read != nil {
 		return 0, d.read
 	}

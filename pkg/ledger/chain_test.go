@@ -491,7 +491,7 @@ func TestAnEntryIsReadWithPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := objstore.NewMemory("staging")
 		require.NoError(t, NewChain(m, testLog).Append(t.Context(), at(0, "a")))
-		got, err := NewChain(objstore.Patient(&slow{Store: m, broken: 2}), testLog).Entry(t.Context(), 0)
+		got, err := NewChain(objstore.WithReadRetries(&slow{Store: m, broken: 2}), testLog).Entry(t.Context(), 0)
 		require.NoError(t, err)
 		require.Equal(t, at(0, "a"), got)
 	})

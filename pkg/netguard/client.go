@@ -56,7 +56,7 @@ func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Clie
 		}
 		return strict.DialContext(ctx, network, address)
 	}
-	return &http.Client{Transport: &guarded{allowed: a, next: t}, CheckRedirect: transport.Stay}
+	return &http.Client{Transport: &guarded{allowed: a, next: t}, CheckRedirect: transport.NoRedirects}
 }
 
 // guarded judges the URL of every request before connecting.

@@ -33,41 +33,41 @@ func ProfileCredentials(profile string) func(context.Context) (Credentials, erro
 }
 
 const (
-	// readAgain is how long keys from shared files, which have no expiry, are used before the files
-	// are checked again.
-	readAgain = 5 * time.Minute
+	// rereadAfter is how long keys from shared files, which have no expiry, are used before the
+	// files are checked again.
+	rereadAfter = 5 * time.Minute
 	// renewBefore is how long before they expire credentials are renewed: clocks differ, and a
 	// request takes time.
 	renewBefore = 5 * time.Minute
-	// lastResort is the time that they must still be valid to be used when renewing fails.
-	lastResort = time.Minute
-	// patience is how long renewing may take while the old ones are still usable.
-	patience = 800 * time.Millisecond
-	// renewAgain is how long to wait before renewing again after it failed or did not satisfy a
-	// store.
-	renewAgain = 20 * time.Second
+	// minUsable is the time that they must still be valid to be used when renewing fails.
+	minUsable = time.Minute
+	// earlyRenewTimeout is how long renewing may take while the old ones are still usable.
+	earlyRenewTimeout = 800 * time.Millisecond
+	// renewRetryAfter is how long to wait before renewing again after it failed or did not satisfy
+	// a store.
+	renewRetryAfter = 20 * time.Second
 )
 
 // chain is the SDK's chain of credential sources, with its last result.
 type chain struct {
 	profile string
 
-	mu       sync.Mutex // guards everything below
-	provider aws.CredentialsProvider
-	read     time.Time   // when the shared files were read
-	last     Credentials // zero: none yet, or a store says that they have expired
-	found    bool        // credentials were found at least once
-	tried    time.Time   // when renewing early was last tried
-	refused  time.Time   // when a store last said that they have expired
+	mu           sync.Mutex // guards everything below
+	provider     aws.CredentialsProvider
+	readAt       time.Time   // when the shared files were read
+	current      Credentials // zero: none yet, or a store says that they have expired
+	everFound    bool        // credentials were found at least once
+	earlyTriedAt time.Time   // when renewing early was last tried
+	expiredAt    time.Time   // when a store last said that they have expired
 }
 
-// areKeys reports whether a chain found static keys, which it will never renew.
-func areKeys(p aws.CredentialsProvider) bool {
+// hasStaticKeys reports whether a chain found static keys, which it will never renew.
+func hasStaticKeys(p aws.CredentialsProvider) bool {
 	return aws.IsCredentialsProvider(p, credentials.StaticCredentialsProvider{})
 }
 
-// assumes reports whether a chain assumes the role of a profile.
-func assumes(p aws.CredentialsProvider) bool {
+// assumesRole reports whether a chain assumes the role of a profile.
+func assumesRole(p aws.CredentialsProvider) bool {
 	return aws.IsCredentialsProvider(p, &stscreds.AssumeRoleProvider{})
 }
 
@@ -77,14 +77,14 @@ func assumes(p aws.CredentialsProvider) bool {
 func (c *chain) load(ctx context.Context, failed aws.CredentialsProvider) (aws.CredentialsProvider, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.provider != nil && c.provider != failed && (time.Since(c.read) < readAgain || !areKeys(c.provider)) {
+	if c.provider != nil && c.provider != failed && (time.Since(c.readAt) < rereadAfter || !hasStaticKeys(c.provider)) {
 		return c.provider, nil
 	}
 	// The SDK's own log lines have another format and say nothing that the error does not.
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(c.profile), config.WithLogger(logging.Nop{}))
-	c.read = time.Now()
+	c.readAt = time.Now()
 	switch {
-	case err == nil && (c.provider == nil || areKeys(cfg.Credentials) || assumes(c.provider) && assumes(cfg.Credentials)):
+	case err == nil && (c.provider == nil || hasStaticKeys(cfg.Credentials) || assumesRole(c.provider) && assumesRole(cfg.Credentials)):
 		c.provider = cfg.Credentials
 	case c.provider == nil:
 		return nil, fmt.Errorf("load the AWS SDK's default configuration: %w", err)
@@ -100,7 +100,7 @@ func (c *chain) credentials(ctx context.Context) (Credentials, error) {
 	}
 	asking, cancel := ctx, func() {}
 	if old.AccessKeyID != "" {
-		asking, cancel = context.WithTimeout(ctx, patience)
+		asking, cancel = context.WithTimeout(ctx, earlyRenewTimeout)
 	}
 	defer cancel()
 	found, err := c.retrieve(asking)
@@ -108,11 +108,11 @@ func (c *chain) credentials(ctx context.Context) (Credentials, error) {
 	defer c.mu.Unlock()
 	switch {
 	case err == nil:
-		c.last, c.found = found, true
+		c.current, c.everFound = found, true
 	case old.AccessKeyID != "" && ctx.Err() == nil:
-		c.tried = time.Now()
+		c.earlyTriedAt = time.Now()
 		return old, nil
-	case !c.found && ctx.Err() == nil:
+	case !c.everFound && ctx.Err() == nil:
 		err = fmt.Errorf("%w: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or run with an instance role (%w)", ErrNoCredentials, err)
 	default:
 		err = fmt.Errorf("renew AWS credentials: %w", err)
@@ -125,10 +125,10 @@ func (c *chain) credentials(ctx context.Context) (Credentials, error) {
 func (c *chain) usable() (old Credentials, tried bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if left := time.Until(c.last.Expires); left < lastResort || left > renewBefore {
+	if left := time.Until(c.current.Expires); left < minUsable || left > renewBefore {
 		return Credentials{}, false
 	}
-	return c.last, time.Since(c.tried) < renewAgain
+	return c.current, time.Since(c.earlyTriedAt) < renewRetryAfter
 }
 
 func (c *chain) retrieve(ctx context.Context) (Credentials, error) {
@@ -142,7 +142,7 @@ func (c *chain) retrieve(ctx context.Context) (Credentials, error) {
 			found, err = again.Retrieve(ctx)
 		}
 	}
-	if cached, ok := provider.(*aws.CredentialsCache); ok && err == nil && found.CanExpire && time.Until(found.Expires) <= renewBefore && c.early() {
+	if cached, ok := provider.(*aws.CredentialsCache); ok && err == nil && found.CanExpire && time.Until(found.Expires) <= renewBefore && c.startEarlyRenewal() {
 		cached.Invalidate() // otherwise it would keep them to the last moment
 		if newer, err := cached.Retrieve(ctx); err == nil {
 			found = newer
@@ -151,35 +151,35 @@ func (c *chain) retrieve(ctx context.Context) (Credentials, error) {
 	if err != nil {
 		return Credentials{}, err
 	}
-	out := Credentials{AccessKeyID: found.AccessKeyID, SecretAccessKey: secret.New(found.SecretAccessKey), SessionToken: secret.New(found.SessionToken), from: c}
+	out := Credentials{AccessKeyID: found.AccessKeyID, SecretAccessKey: secret.New(found.SecretAccessKey), SessionToken: secret.New(found.SessionToken), chain: c}
 	if found.CanExpire {
 		out.Expires = found.Expires
 	}
 	return out, nil
 }
 
-// early reports whether to renew credentials before they expire. A source without newer ones, as
-// many a credential_process is, is asked only every renewAgain, not for each request.
-func (c *chain) early() bool {
+// startEarlyRenewal reports whether to renew credentials before they expire. A source without newer
+// ones, as many a credential_process is, is asked only every renewRetryAfter, not for each request.
+func (c *chain) startEarlyRenewal() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.tried) < renewAgain {
+	if time.Since(c.earlyTriedAt) < renewRetryAfter {
 		return false
 	}
-	c.tried = time.Now()
+	c.earlyTriedAt = time.Now()
 	return true
 }
 
-// expired records that a store says, by its clock, that these credentials have expired. The next
-// call gets new ones.
-func (c *chain) expired(accessKeyID string) {
+// markExpired records that a store says, by its clock, that these credentials have expired. The
+// next call gets new ones.
+func (c *chain) markExpired(accessKeyID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cached, ok := c.provider.(*aws.CredentialsCache)
-	if !ok || c.last.AccessKeyID != accessKeyID || time.Since(c.refused) < renewAgain {
+	if !ok || c.current.AccessKeyID != accessKeyID || time.Since(c.expiredAt) < renewRetryAfter {
 		return // others are already in use, or there are no others
 	}
-	c.refused, c.last, c.read = time.Now(), Credentials{}, time.Time{}
+	c.expiredAt, c.current, c.readAt = time.Now(), Credentials{}, time.Time{}
 	cached.Invalidate()
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 // Keys that are replaced in a shared file are read again by running processes.
-func TestKeysOfTheSharedFileAreReadAgain(t *testing.T) {
+func TestSharedFileKeysAreReread(t *testing.T) {
 	profile := func(key string) string {
 		return "[default]\naws_access_key_id = " + key + "\naws_secret_access_key = s\n"
 	}
@@ -69,7 +69,7 @@ func TestKeysOfTheSharedFileAreReadAgain(t *testing.T) {
 }
 
 // The same holds for the keys with which a profile's role is assumed.
-func TestKeysBehindAProfilesRoleAreReadAgain(t *testing.T) {
+func TestProfileRoleKeysAreReread(t *testing.T) {
 	var known atomic.Value
 	known.Store("OLD")
 	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +109,7 @@ func TestKeysBehindAProfilesRoleAreReadAgain(t *testing.T) {
 	require.NoError(t, os.Remove(file))
 	known.Store("none")
 	_, err = credentials(t.Context())
-	require.Error(t, err, "and not as somebody else")
+	require.Error(t, err, "another identity was used")
 }
 
 // processCredentials sets up a profile whose credentials come from a file. put writes them there,
@@ -157,9 +157,9 @@ func TestCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
 		at(54 * time.Minute)
 		require.Equal(t, "OLD", key())
 		at(55*time.Minute + time.Second)
-		require.Equal(t, "OLD", key(), "it cannot be renewed, and will do")
+		require.Equal(t, "OLD", key(), "the old key is not used while renewal fails")
 		put(t, "NEW", time.Hour)
-		require.Equal(t, "OLD", key(), "not tried for each request")
+		require.Equal(t, "OLD", key(), "renewal was tried again too soon")
 		time.Sleep(20 * time.Second)
 		require.Equal(t, "NEW", key())
 		put(t, "", 0)
@@ -175,7 +175,7 @@ func TestCredentialsAreRenewedBeforeTheyExpire(t *testing.T) {
 
 // A process that returns the same credentials until shortly before they expire is not run for each
 // request.
-func TestCredentialsThatAreNotRenewedYetAreNotAskedForByEachRequest(t *testing.T) {
+func TestUnrenewedCredentialsAreNotFetchedPerRequest(t *testing.T) {
 	put, runs := processCredentials(t)
 	synctest.Test(t, func(t *testing.T) {
 		put(t, "SAME", 4*time.Minute)
@@ -191,7 +191,7 @@ func TestCredentialsThatAreNotRenewedYetAreNotAskedForByEachRequest(t *testing.T
 			}
 		}
 		use()
-		require.Equal(t, 2, runs(), "and once for newer ones")
+		require.Equal(t, 2, runs(), "one run for the first credentials, one for newer ones")
 		time.Sleep(20 * time.Second)
 		use()
 		require.Equal(t, 3, runs())
@@ -202,7 +202,7 @@ func TestCredentialsThatAreNotRenewedYetAreNotAskedForByEachRequest(t *testing.T
 }
 
 // Credentials that have expired by the store's clock are renewed, whatever our clock says.
-func TestCredentialsThatAStoreRefusesAreRenewed(t *testing.T) {
+func TestCredentialsRefusedByAStoreAreRenewed(t *testing.T) {
 	put, _ := processCredentials(t)
 	synctest.Test(t, func(t *testing.T) {
 		put(t, "OLD", time.Hour)
@@ -225,7 +225,7 @@ func TestCredentialsThatAStoreRefusesAreRenewed(t *testing.T) {
 		require.ErrorContains(t, try(), "ExpiredToken")
 		require.ErrorContains(t, try(), "ExpiredToken", "there are no others yet")
 		put(t, "NEW", time.Hour)
-		require.ErrorContains(t, try(), "ExpiredToken", "nobody is asked for others with each request")
+		require.ErrorContains(t, try(), "ExpiredToken", "renewed again too soon")
 		time.Sleep(20 * time.Second)
 		require.Error(t, try())
 		require.NoError(t, try())
@@ -240,7 +240,7 @@ func answerOf(r *http.Request, status int, body string) *http.Response {
 }
 
 // Somebody who has set none reads so, and is not told of a store that was never asked.
-func TestNoCredentialsAreNamed(t *testing.T) {
+func TestMissingCredentialsError(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	for name, value := range map[string]string{
 		"AWS_SHARED_CREDENTIALS_FILE": none, "AWS_CONFIG_FILE": none, "AWS_PROFILE": "",
@@ -252,7 +252,7 @@ func TestNoCredentialsAreNamed(t *testing.T) {
 	store := objstore.NewS3(objstore.S3Config{Bucket: "acme-logs", Region: "us-east-1"})
 	_, err := store.List(t.Context(), "a/", "", 1)
 	require.ErrorIs(t, err, objstore.ErrNoCredentials)
-	require.ErrorIs(t, err, objstore.ErrUnavailable, "roles wait for them")
+	require.ErrorIs(t, err, objstore.ErrUnavailable, "not retryable, although roles wait for credentials")
 	require.ErrorContains(t, err, `list object "a/" in bucket "acme-logs": no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or run with an instance role (`)
 	require.NotContains(t, err.Error(), "store unavailable")
 }

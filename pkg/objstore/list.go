@@ -5,8 +5,8 @@ import (
 	"iter"
 )
 
-// page is how many objects All requests at a time.
-const page = 1000
+// pageSize is how many objects All requests at a time.
+const pageSize = 1000
 
 // lister is what All needs: a Store or a Reader.
 type lister interface {
@@ -24,7 +24,7 @@ func All(ctx context.Context, store lister, prefix string) iter.Seq2[Info, error
 func AllAfter(ctx context.Context, store lister, prefix, after string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		for after := after; ; {
-			infos, err := store.List(ctx, prefix, after, page)
+			infos, err := store.List(ctx, prefix, after, pageSize)
 			if err != nil {
 				yield(Info{}, err)
 				return
@@ -35,7 +35,7 @@ func AllAfter(ctx context.Context, store lister, prefix, after string) iter.Seq2
 				}
 				after = info.Key
 			}
-			if len(infos) < page {
+			if len(infos) < pageSize {
 				return
 			}
 		}

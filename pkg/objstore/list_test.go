@@ -25,13 +25,13 @@ func TestAllListsEveryPage(t *testing.T) {
 		for info, err := range objstore.All(t.Context(), m, "a/") {
 			require.NoError(t, err)
 			got = append(got, info.Key)
-			require.NoError(t, m.Delete(t.Context(), info.Key), "what was seen may go")
+			require.NoError(t, m.Delete(t.Context(), info.Key), "delete during the listing")
 		}
 		require.Equal(t, want, got)
 	}
 }
 
-func TestAllEnds(t *testing.T) {
+func TestAllStopsWithItsConsumer(t *testing.T) {
 	m := objstore.NewMemory("b")
 	for i := range 1500 {
 		_, err := m.Put(t.Context(), fmt.Sprintf("%05d", i), strings.NewReader("x"), objstore.PutOptions{})
@@ -49,7 +49,7 @@ func TestAllEnds(t *testing.T) {
 			break
 		}
 	}
-	require.Equal(t, 1, lists, "nothing is listed that nobody wants")
+	require.Equal(t, 1, lists, "listed further than ranged over")
 
 	lists, seen = 0, 0
 	for _, err := range objstore.All(t.Context(), m, "") {

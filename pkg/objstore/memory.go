@@ -65,17 +65,17 @@ func (m *Memory) Put(ctx context.Context, key string, body io.ReadSeeker, opts P
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := m.next(Op{Name: "put", Key: key, Put: &opts})
+	f := m.nextFault(Op{Name: "put", Key: key, Put: &opts})
 	if f.Ghost {
 		m.ghosts = append(m.ghosts, ghost{key: key, data: data, opts: opts})
 	}
 	if f.Before != nil {
 		m.puts = append(m.puts, PutRecord{Key: key, SHA256: sum, IfAbsent: opts.IfAbsent})
-		return Info{}, m.faulty("put", key, f.Before)
+		return Info{}, m.injectedError("put", key, f.Before)
 	}
 	info, err := m.apply(key, data, opts)
 	if f.After != nil {
-		return Info{}, m.faulty("put", key, f.After)
+		return Info{}, m.injectedError("put", key, f.After)
 	}
 	return info, err
 }
@@ -146,8 +146,8 @@ func (m *Memory) read(ctx context.Context, op, key string) (memoryObject, error)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if f := m.next(Op{Name: op, Key: key}); f.failed() != nil {
-		return memoryObject{}, m.faulty(op, key, f.failed())
+	if f := m.nextFault(Op{Name: op, Key: key}); f.err() != nil {
+		return memoryObject{}, m.injectedError(op, key, f.err())
 	}
 	o, ok := m.objects.Get(key)
 	if !ok {
@@ -158,14 +158,14 @@ func (m *Memory) read(ctx context.Context, op, key string) (memoryObject, error)
 
 // List implements Store.
 func (m *Memory) List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error) {
-	if err := m.cancelled(ctx, "list", prefix); err != nil {
+	if err := m.checkContext(ctx, "list", prefix); err != nil {
 		return nil, err
 	}
 	limit = clampList(limit)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if f := m.next(Op{Name: "list", Key: prefix}); f.failed() != nil {
-		return nil, m.faulty("list", prefix, f.failed())
+	if f := m.nextFault(Op{Name: "list", Key: prefix}); f.err() != nil {
+		return nil, m.injectedError("list", prefix, f.err())
 	}
 	var infos []Info
 	m.objects.Ascend(max(prefix, startAfter), func(key string, o memoryObject) bool {
@@ -183,13 +183,13 @@ func (m *Memory) List(ctx context.Context, prefix, startAfter string, limit int)
 
 // Folders implements Reader.
 func (m *Memory) Folders(ctx context.Context, prefix string) ([]string, error) {
-	if err := m.cancelled(ctx, "list", prefix); err != nil {
+	if err := m.checkContext(ctx, "list", prefix); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if f := m.next(Op{Name: "list", Key: prefix}); f.failed() != nil {
-		return nil, m.faulty("list", prefix, f.failed())
+	if f := m.nextFault(Op{Name: "list", Key: prefix}); f.err() != nil {
+		return nil, m.injectedError("list", prefix, f.err())
 	}
 	var names []string
 	m.objects.Ascend(prefix, func(key string, _ memoryObject) bool {
@@ -209,20 +209,20 @@ func (m *Memory) Delete(ctx context.Context, key string) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := m.next(Op{Name: "delete", Key: key})
+	f := m.nextFault(Op{Name: "delete", Key: key})
 	if f.Before != nil {
-		return m.faulty("delete", key, f.Before)
+		return m.injectedError("delete", key, f.Before)
 	}
 	m.objects.Delete(key)
 	if f.After != nil {
-		return m.faulty("delete", key, f.After)
+		return m.injectedError("delete", key, f.After)
 	}
 	return nil
 }
 
 // check refuses what S3 refuses regardless of the bucket's content.
 func (m *Memory) check(ctx context.Context, op, key string) error {
-	if err := m.cancelled(ctx, op, key); err != nil {
+	if err := m.checkContext(ctx, op, key); err != nil {
 		return err
 	}
 	switch {
@@ -237,7 +237,7 @@ func (m *Memory) check(ctx context.Context, op, key string) error {
 	return nil
 }
 
-func (m *Memory) cancelled(ctx context.Context, op, key string) error {
+func (m *Memory) checkContext(ctx context.Context, op, key string) error {
 	if err := context.Cause(ctx); err != nil {
 		return &Error{Op: op, Bucket: m.bucket, Key: key, Kind: ErrUnavailable, Err: err}
 	}

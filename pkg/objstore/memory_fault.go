@@ -33,7 +33,7 @@ type Fault struct {
 	Ghost bool
 }
 
-func (f Fault) failed() error {
+func (f Fault) err() error {
 	if f.Before != nil {
 		return f.Before
 	}
@@ -117,8 +117,8 @@ func (m *Memory) Contents(prefix string) map[string]int {
 	return out
 }
 
-// next counts the request and returns its fault. The caller holds mu.
-func (m *Memory) next(op Op) Fault {
+// nextFault counts the request and returns its fault. The caller holds mu.
+func (m *Memory) nextFault(op Op) Fault {
 	k := opKey{op.Name, op.Key}
 	m.counts[k]++
 	op.N = m.counts[k]
@@ -128,8 +128,8 @@ func (m *Memory) next(op Op) Fault {
 	return m.fault(op)
 }
 
-// faulty turns an injected error into the one to return.
-func (m *Memory) faulty(op, key string, err error) error {
+// injectedError turns an injected error into the one to return.
+func (m *Memory) injectedError(op, key string, err error) error {
 	e := &Error{Op: op, Bucket: m.bucket, Key: key, Kind: ErrUnavailable, Err: err}
 	var ready *Error
 	if errors.As(err, &ready) {

@@ -51,7 +51,7 @@ func TestMemoryFaults(t *testing.T) {
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, 409, e.Status)
 		require.Equal(t, "ConditionalRequestConflict", e.Code)
-		require.NoError(t, put(m, "one"), "it had no effect")
+		require.NoError(t, put(m, "one"), "the failed put took effect")
 	})
 	t.Run("after_the_effect", func(t *testing.T) {
 		m := objstore.NewMemory("b")
@@ -59,7 +59,7 @@ func TestMemoryFaults(t *testing.T) {
 		err := put(m, "one")
 		require.ErrorIs(t, err, objstore.ErrUnavailable)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		require.ErrorIs(t, put(m, "one"), objstore.ErrExists, "one's own success")
+		require.ErrorIs(t, put(m, "one"), objstore.ErrExists, "the put whose answer was lost took no effect")
 		require.Equal(t, "one", stored(t, m))
 	})
 	t.Run("delayed_ghost_wins", func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestProbeRefuses(t *testing.T) {
 			})
 			require.NoError(t, objstore.Probe(t.Context(), m))
 			conflicts = 1000
-			require.ErrorIs(t, objstore.Probe(t.Context(), m), objstore.ErrConflict, "not for ever")
+			require.ErrorIs(t, objstore.Probe(t.Context(), m), objstore.ErrConflict, "conflicts are retried forever")
 		})
 	})
 }

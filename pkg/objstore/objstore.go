@@ -3,11 +3,11 @@
 //
 // It is for the operator's staging bucket as well as for the buckets of customers. It promises
 // exactly what S3 promises: atomic PUTs of whole objects, create-if-absent, read-after-write.
-// Except for the reads of a Patient store, it does not retry: an operation is one request (List and
-// Head may be more), and the caller, who knows what a repeated request means, decides. (If a
-// create-if-absent PUT succeeds but its answer is lost, the repeated PUT is answered 412. net/http
-// itself repeats requests that were not answered on a connection that was used before: GET and
-// HEAD, and others only if nothing of them was sent.)
+// Except for the reads of a store of WithReadRetries, it does not retry: an operation is one
+// request (List and Head may be more), and the caller, who knows what a repeated request means,
+// decides. (If a create-if-absent PUT succeeds but its answer is lost, the repeated PUT is answered
+// 412. net/http itself repeats requests that were not answered on a connection that was used
+// before: GET and HEAD, and others only if nothing of them was sent.)
 package objstore
 
 import (
@@ -71,14 +71,14 @@ type Error struct {
 func (e *Error) Error() string {
 	s := fmt.Sprintf("%s object %q in bucket %q: ", e.Op, e.Key, e.Bucket)
 	if errors.Is(e.Err, ErrNoCredentials) { // no store was asked
-		return s + clip(Redact(e.Err.Error()), mostOfAMessage)
+		return s + clip(Redact(e.Err.Error()), maxMessageBytes)
 	}
 	s += e.Kind.Error()
 	if e.Code != "" {
 		s += fmt.Sprintf(" (%d %s: %s)", e.Status, e.Code, e.Message)
 	} else if e.Err != nil {
 		// The cause may quote an answer that is not HTTP.
-		s += fmt.Sprintf(" (%s)", clip(Redact(e.Err.Error()), mostOfAMessage))
+		s += fmt.Sprintf(" (%s)", clip(Redact(e.Err.Error()), maxMessageBytes))
 	}
 	if e.Hint != "" {
 		s += "; " + e.Hint
@@ -94,17 +94,17 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// Outlived reports whether the store refused credentials that have expired by its clock. Later
-// requests use newer ones, if there are any. It is false for a nil e.
-func (e *Error) Outlived() bool { return e != nil && outlived(e.Code) }
+// CredentialsExpired reports whether the store refused credentials that have expired by its clock.
+// Later requests use newer ones, if there are any. It is false for a nil e.
+func (e *Error) CredentialsExpired() bool { return e != nil && isExpiredCode(e.Code) }
 
-// Skewed reports whether the store refused a request because its clock and ours differ. Later
+// ClockSkewed reports whether the store refused a request because its clock and ours differ. Later
 // requests use the store's clock. It is false for a nil e.
-func (e *Error) Skewed() bool { return e != nil && skewed(e.Code) }
+func (e *Error) ClockSkewed() bool { return e != nil && isSkewCode(e.Code) }
 
-func outlived(code string) bool { return code == "ExpiredToken" || code == "TokenRefreshRequired" }
+func isExpiredCode(code string) bool { return code == "ExpiredToken" || code == "TokenRefreshRequired" }
 
-func skewed(code string) bool { return code == "RequestTimeTooSkewed" }
+func isSkewCode(code string) bool { return code == "RequestTimeTooSkewed" }
 
 // Info describes a stored object.
 type Info struct {
@@ -170,5 +170,5 @@ type Credentials struct {
 	SessionToken    secret.Text
 	Expires         time.Time // zero: they do not expire
 
-	from *chain // set by DefaultCredentials; nil: they came from elsewhere
+	chain *chain // set by DefaultCredentials; nil: they came from elsewhere
 }

@@ -15,36 +15,36 @@ func WithPrefix(store Store, prefix string) Store {
 	if prefix == "" {
 		return store
 	}
-	return &prefixed{store: store, prefix: prefix + "/"}
+	return &prefixStore{store: store, prefix: prefix + "/"}
 }
 
-type prefixed struct {
+type prefixStore struct {
 	store  Store
 	prefix string
 }
 
-func (p *prefixed) String() string { return fmt.Sprintf("%v below %q", p.store, p.prefix) }
+func (p *prefixStore) String() string { return fmt.Sprintf("%v below %q", p.store, p.prefix) }
 
-func (p *prefixed) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error) {
+func (p *prefixStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error) {
 	info, err := p.store.Put(ctx, p.prefix+key, body, opts)
 	return p.strip(info), err
 }
 
-func (p *prefixed) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
+func (p *prefixStore) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
 	body, info, err := p.store.Get(ctx, p.prefix+key)
 	return body, p.strip(info), err
 }
 
-func (p *prefixed) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+func (p *prefixStore) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
 	return p.store.GetRange(ctx, p.prefix+key, from, length)
 }
 
-func (p *prefixed) Head(ctx context.Context, key string) (Info, error) {
+func (p *prefixStore) Head(ctx context.Context, key string) (Info, error) {
 	info, err := p.store.Head(ctx, p.prefix+key)
 	return p.strip(info), err
 }
 
-func (p *prefixed) List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error) {
+func (p *prefixStore) List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error) {
 	if startAfter != "" {
 		startAfter = p.prefix + startAfter
 	}
@@ -55,11 +55,11 @@ func (p *prefixed) List(ctx context.Context, prefix, startAfter string, limit in
 	return infos, err
 }
 
-func (p *prefixed) Delete(ctx context.Context, key string) error {
+func (p *prefixStore) Delete(ctx context.Context, key string) error {
 	return p.store.Delete(ctx, p.prefix+key)
 }
 
-func (p *prefixed) strip(info Info) Info {
+func (p *prefixStore) strip(info Info) Info {
 	info.Key = strings.TrimPrefix(info.Key, p.prefix)
 	return info
 }

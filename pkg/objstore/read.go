@@ -29,8 +29,8 @@ func Exists(ctx context.Context, store Store, key string) (bool, error) {
 }
 
 // Read returns the bytes of a small object. It returns ErrTooLarge if there are more than most, and
-// ErrUnavailable if the store is silent for half a minute. With a Patient store the whole read is
-// retried, not only the request for it.
+// ErrUnavailable if the store is silent for half a minute. With a store of WithReadRetries the
+// whole read is retried, not only the request for it.
 func Read(ctx context.Context, store Store, key string, most int64) ([]byte, error) {
 	b, _, err := ReadInfo(ctx, store, key, most)
 	return b, err
@@ -38,11 +38,11 @@ func Read(ctx context.Context, store Store, key string, most int64) ([]byte, err
 
 // ReadInfo is like Read, and also returns what Get says about the object.
 func ReadInfo(ctx context.Context, store Store, key string, most int64) (b []byte, info Info, err error) {
-	p, is := store.(patient)
+	p, is := store.(readRetrier)
 	if !is {
 		return read(ctx, store, key, most)
 	}
-	err = Again(ctx, func() error { b, info, err = read(ctx, p.Store, key, most); return err })
+	err = RetryRead(ctx, func() error { b, info, err = read(ctx, p.Store, key, most); return err })
 	return b, info, err
 }
 

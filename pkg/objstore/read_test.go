@@ -15,15 +15,15 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// stalling is a store whose first bodies return some bytes, slowly, and then nothing until their
-// requests end.
-type stalling struct {
+// stallingStore is a store whose first bodies return some bytes, slowly, and then nothing until
+// their requests end.
+type stallingStore struct {
 	Store
 	stalls int // how many bodies stall
 	gets   int
 }
 
-func (s *stalling) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
+func (s *stallingStore) Get(ctx context.Context, key string) (io.ReadCloser, Info, error) {
 	r, info, err := s.Store.Get(ctx, key)
 	if s.gets++; err != nil {
 		return nil, info, err
@@ -50,28 +50,28 @@ func (b *stallingBody) Read(p []byte) (int, error) {
 	return 0, &Error{Op: "get", Kind: ErrUnavailable, Err: context.Cause(b.ctx)}
 }
 
-func TestReadGivesUpWhatFallsSilent(t *testing.T) {
+func TestReadGivesUpOnSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory("b")
 		_, err := m.Put(t.Context(), "k", strings.NewReader("12345"), PutOptions{})
 		require.NoError(t, err)
 
-		_, err = Read(t.Context(), &stalling{Store: m, stalls: 1}, "k", 10)
+		_, err = Read(t.Context(), &stallingStore{Store: m, stalls: 1}, "k", 10)
 		require.ErrorIs(t, err, ErrUnavailable)
 		require.ErrorContains(t, err, "the store fell silent for 30s")
-		b, err := Read(t.Context(), &stalling{Store: m}, "k", 10)
+		b, err := Read(t.Context(), &stallingStore{Store: m}, "k", 10)
 		require.NoError(t, err)
 		require.Equal(t, "12345", string(b), "slow is not silent")
 
-		s := &stalling{Store: m, stalls: 2}
-		b, err = Read(t.Context(), Patient(s), "k", 10)
+		s := &stallingStore{Store: m, stalls: 2}
+		b, err = Read(t.Context(), WithReadRetries(s), "k", 10)
 		require.NoError(t, err)
 		require.Equal(t, "12345", string(b))
 		require.Equal(t, 3, s.gets)
 	})
 }
 
-func TestASilentStoreIsNotCalledCanceled(t *testing.T) {
+func TestSilentStoreIsNotCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 			ours, theirs := net.Pipe()

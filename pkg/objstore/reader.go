@@ -24,7 +24,7 @@ type Reader interface {
 
 // OpenReader opens a bucket in whatever region it is: after an answer that names another region,
 // that request and all later ones go there. Listings and Head are tried again for some seconds
-// while the store is unreachable, as with Patient.
+// while the store is unreachable, as with WithReadRetries.
 func OpenReader(cfg S3Config) Reader {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = NewHTTPClient(nil) // also for the region that is found
@@ -32,26 +32,26 @@ func OpenReader(cfg S3Config) Reader {
 	if cfg.Credentials == nil {
 		cfg.Credentials = DefaultCredentials()
 	}
-	return &wherever{cfg: cfg, bucket: NewS3(cfg)}
+	return &regionReader{cfg: cfg, bucket: NewS3(cfg)}
 }
 
-// wherever is a bucket that may turn out to be in another region.
-type wherever struct {
+// regionReader is a bucket that may turn out to be in another region.
+type regionReader struct {
 	cfg S3Config
 
 	mu     sync.Mutex // guards bucket
 	bucket *S3
 }
 
-func (l *wherever) at() *S3 {
+func (l *regionReader) current() *S3 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.bucket
 }
 
-// follow makes a request, and repeats it in the bucket's region if that is another one.
-func (l *wherever) follow(request func(*S3) error) error {
-	asked := l.at()
+// inRegion makes a request, and repeats it in the bucket's region if that is another one.
+func (l *regionReader) inRegion(request func(*S3) error) error {
+	asked := l.current()
 	err := request(asked)
 	var answer *Error
 	if !errors.Is(err, ErrWrongRegion) || !errors.As(err, &answer) || answer.Region == "" {
@@ -64,20 +64,20 @@ func (l *wherever) follow(request func(*S3) error) error {
 		l.bucket = NewS3(moved)
 	}
 	l.mu.Unlock()
-	return request(l.at())
+	return request(l.current())
 }
 
-func (l *wherever) patiently(ctx context.Context, request func(context.Context, *S3) error) error {
-	return Again(ctx, func() error {
-		ctx, cancel := context.WithTimeout(ctx, patientTimeout)
+func (l *regionReader) inRegionWithRetries(ctx context.Context, request func(context.Context, *S3) error) error {
+	return RetryRead(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, readTryTimeout)
 		defer cancel()
-		return l.follow(func(s *S3) error { return request(ctx, s) })
+		return l.inRegion(func(s *S3) error { return request(ctx, s) })
 	})
 }
 
 // List implements Reader.
-func (l *wherever) List(ctx context.Context, prefix, startAfter string, limit int) (infos []Info, err error) {
-	err = l.patiently(ctx, func(ctx context.Context, s *S3) error {
+func (l *regionReader) List(ctx context.Context, prefix, startAfter string, limit int) (infos []Info, err error) {
+	err = l.inRegionWithRetries(ctx, func(ctx context.Context, s *S3) error {
 		infos, err = s.List(ctx, prefix, startAfter, limit)
 		return err
 	})
@@ -85,9 +85,9 @@ func (l *wherever) List(ctx context.Context, prefix, startAfter string, limit in
 }
 
 // Folders implements Reader.
-func (l *wherever) Folders(ctx context.Context, prefix string) (names []string, err error) {
-	err = Again(ctx, func() error { // no time limit, because this may take many requests
-		return l.follow(func(s *S3) error {
+func (l *regionReader) Folders(ctx context.Context, prefix string) (names []string, err error) {
+	err = RetryRead(ctx, func() error { // no time limit, because this may take many requests
+		return l.inRegion(func(s *S3) error {
 			names, err = s.Folders(ctx, prefix)
 			return err
 		})
@@ -96,8 +96,8 @@ func (l *wherever) Folders(ctx context.Context, prefix string) (names []string, 
 }
 
 // Head implements Reader.
-func (l *wherever) Head(ctx context.Context, key string) (info Info, err error) {
-	err = l.patiently(ctx, func(ctx context.Context, s *S3) error {
+func (l *regionReader) Head(ctx context.Context, key string) (info Info, err error) {
+	err = l.inRegionWithRetries(ctx, func(ctx context.Context, s *S3) error {
 		info, err = s.Head(ctx, key)
 		return err
 	})
@@ -106,8 +106,8 @@ func (l *wherever) Head(ctx context.Context, key string) (info Info, err error) 
 
 // GetFrom implements Reader. It makes one request, or two if the region changes: whoever reads the
 // body has to handle failures anyway.
-func (l *wherever) GetFrom(ctx context.Context, key, etag string, from int64) (r io.ReadCloser, info Info, err error) {
-	err = l.follow(func(s *S3) error {
+func (l *regionReader) GetFrom(ctx context.Context, key, etag string, from int64) (r io.ReadCloser, info Info, err error) {
+	err = l.inRegion(func(s *S3) error {
 		r, info, err = s.GetFrom(ctx, key, etag, from)
 		return err
 	})

@@ -22,9 +22,9 @@ func TestReaderFindsTheRegion(t *testing.T) {
 	server, endpoint := serve(t)
 	require.NoError(t, server.PutBucket(s3server.Bucket{Name: "far", Region: "ap-south-1"}))
 	reader := func() objstore.Reader {
-		return objstore.OpenReader(objstore.S3Config{Bucket: "far", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static})
+		return objstore.OpenReader(objstore.S3Config{Bucket: "far", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: staticCredentials})
 	}
-	there := objstore.NewS3(objstore.S3Config{Bucket: "far", Region: "ap-south-1", Endpoint: endpoint, PathStyle: true, Credentials: static})
+	there := objstore.NewS3(objstore.S3Config{Bucket: "far", Region: "ap-south-1", Endpoint: endpoint, PathStyle: true, Credentials: staticCredentials})
 	_, err := there.Put(t.Context(), "a/k", strings.NewReader("text"), objstore.PutOptions{})
 	require.NoError(t, err)
 
@@ -68,20 +68,20 @@ func TestReaderFindsTheRegion(t *testing.T) {
 	t.Run("region_not_told", func(t *testing.T) {
 		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMovedPermanently) }))
 		defer h.Close()
-		r := objstore.OpenReader(objstore.S3Config{Bucket: "b", Region: "us-east-1", Endpoint: h.URL, PathStyle: true, Credentials: static})
+		r := objstore.OpenReader(objstore.S3Config{Bucket: "b", Region: "us-east-1", Endpoint: h.URL, PathStyle: true, Credentials: staticCredentials})
 		_, err := r.List(t.Context(), "", "", 0)
 		require.ErrorIs(t, err, objstore.ErrWrongRegion)
 	})
 }
 
-func TestReaderIsPatient(t *testing.T) {
+func TestReaderRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var requests atomic.Int64
 		away := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
 			requests.Add(1)
 			return nil, io.ErrUnexpectedEOF
 		})}
-		r := objstore.OpenReader(objstore.S3Config{Bucket: "b", Region: "us-east-1", Credentials: static, HTTPClient: away})
+		r := objstore.OpenReader(objstore.S3Config{Bucket: "b", Region: "us-east-1", Credentials: staticCredentials, HTTPClient: away})
 		began := time.Now()
 		_, err := r.List(t.Context(), "", "", 0)
 		require.ErrorIs(t, err, objstore.ErrUnavailable)
@@ -89,7 +89,7 @@ func TestReaderIsPatient(t *testing.T) {
 		require.Greater(t, time.Since(began), time.Second)
 		_, _, err = r.GetFrom(t.Context(), "k", "", 0)
 		require.ErrorIs(t, err, objstore.ErrUnavailable)
-		require.EqualValues(t, 6, requests.Load(), "who reads the body has to go on by himself")
+		require.EqualValues(t, 6, requests.Load(), "GetFrom was retried")
 	})
 }
 
@@ -119,7 +119,7 @@ func TestStoresWithoutRanges(t *testing.T) {
 }
 
 // GetRange asks for the end of the range too, so nothing after it is transferred.
-func TestGetRangeAsksForNoMore(t *testing.T) {
+func TestGetRangeRequestsOnlyTheRange(t *testing.T) {
 	var asked []string
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.Header.Get("Range"))

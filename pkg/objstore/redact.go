@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// proof matches what proves a caller's identity in an Authorization header, a presigned URL or a
-// session, as printed in headers, queries, Go or JSON.
-var proof = regexp.MustCompile(`(?i)((?:signature|security-token)["']?\s*[:=]\s*[\["']*)[^\s"',&<>\]]+`)
+// proofPattern matches what proves a caller's identity in an Authorization header, a presigned URL
+// or a session, as printed in headers, queries, Go or JSON.
+var proofPattern = regexp.MustCompile(`(?i)((?:signature|security-token)["']?\s*[:=]\s*[\["']*)[^\s"',&<>\]]+`)
 
 // Redact returns a server's message without the signatures and session tokens of requests. Some
 // servers, helpful or malicious, echo what they were sent, and messages go into logs, receipts and
 // reports.
-func Redact(message string) string { return proof.ReplaceAllString(message, "${1}***") }
+func Redact(message string) string { return proofPattern.ReplaceAllString(message, "${1}***") }
 
-// proofs returns the secrets of a signed request that prove the caller's identity.
-func proofs(h http.Header) (all []string) {
+// requestSecrets returns the secrets of a signed request that prove the caller's identity.
+func requestSecrets(h http.Header) (all []string) {
 	if token := h.Get("X-Amz-Security-Token"); token != "" {
 		all = append(all, token)
 	}
@@ -26,11 +26,11 @@ func proofs(h http.Header) (all []string) {
 	return all
 }
 
-// conceal removes the request's proofs from what a server said, wherever they are. Redact
+// redact removes the request's secrets from what a server said, wherever they are. Redact
 // recognizes them only by the text in front of them.
-func (r *request) conceal(said string) string {
-	for _, proof := range r.proofs {
-		said = strings.ReplaceAll(said, proof, "***")
+func (r *request) redact(text string) string {
+	for _, secret := range r.secrets {
+		text = strings.ReplaceAll(text, secret, "***")
 	}
-	return said
+	return text
 }

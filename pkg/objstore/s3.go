@@ -68,13 +68,13 @@ func NewS3(cfg S3Config) *S3 {
 	if cfg.Credentials == nil {
 		cfg.Credentials = DefaultCredentials()
 	}
-	place := s3.EndpointParameters{Region: &cfg.Region, ForcePathStyle: &cfg.PathStyle}
+	params := s3.EndpointParameters{Region: &cfg.Region, ForcePathStyle: &cfg.PathStyle}
 	if cfg.Endpoint != "" {
-		place.Endpoint = &cfg.Endpoint
+		params.Endpoint = &cfg.Endpoint
 	} else {
-		place.UseFIPS, place.UseDualStack = &cfg.UseFIPS, &cfg.DualStack
+		params.UseFIPS, params.UseDualStack = &cfg.UseFIPS, &cfg.DualStack
 	}
-	s := &S3{region: cfg.Region, endpoint: cfg.Endpoint, pathStyle: cfg.PathStyle, section: cfg.Section, wire: newWire(cfg.HTTPClient, place)}
+	s := &S3{region: cfg.Region, endpoint: cfg.Endpoint, pathStyle: cfg.PathStyle, section: cfg.Section, wire: newWire(cfg.HTTPClient, params)}
 	return s.At(cfg.Bucket, cfg.ExpectedOwner, cfg.Credentials)
 }
 
@@ -100,15 +100,15 @@ func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOp
 	if err != nil {
 		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrBody, Err: err}
 	}
-	sent, release, err := sending(body, size)
+	sent, release, err := sendableBody(body, size)
 	if err != nil {
 		return Info{}, &Error{Op: "put", Bucket: s.bucket, Key: key, Kind: ErrBody, Err: err}
 	}
 	r := &request{op: "put", method: http.MethodPut, key: key, header: putHeader(sum, opts), body: sent, size: size, sha256: hex.EncodeToString(sum[:])}
-	answer, err := s.done(ctx, r)
+	answer, err := s.sendWithoutBody(ctx, r)
 	// If the body could not be read, the store is not at fault, and cannot have stored the object.
 	if broken := release(); broken != nil && errors.Is(err, ErrUnavailable) {
-		return Info{}, s.failed(ctx, r, ErrBody, broken)
+		return Info{}, s.requestError(ctx, r, ErrBody, broken)
 	}
 	if err != nil {
 		return Info{}, err
@@ -168,23 +168,23 @@ func (s *S3) Head(ctx context.Context, key string) (Info, error) {
 	}
 	_ = answer.Body.Close()
 	if answer.ContentLength < 0 {
-		return Info{}, s.senseless(ctx, r, answer, errors.New("the answer does not state the object's size"))
+		return Info{}, s.badAnswerError(ctx, r, answer, errors.New("the answer does not state the object's size"))
 	}
 	return describe(key, answer), nil
 }
 
 // Delete implements Store.
 func (s *S3) Delete(ctx context.Context, key string) error {
-	_, err := s.done(ctx, &request{op: "delete", method: http.MethodDelete, key: key, header: http.Header{}})
+	_, err := s.sendWithoutBody(ctx, &request{op: "delete", method: http.MethodDelete, key: key, header: http.Header{}})
 	if errors.Is(err, ErrNotFound) { // some stores say so; S3 does not
 		return nil
 	}
 	return err
 }
 
-// done makes a request and returns the header of its answer, which is accepted only if it looks
-// like S3's.
-func (s *S3) done(ctx context.Context, r *request) (http.Header, error) {
+// sendWithoutBody makes a request and returns the header of its answer, which is accepted only if
+// it looks like S3's.
+func (s *S3) sendWithoutBody(ctx context.Context, r *request) (http.Header, error) {
 	answer, err := s.send(ctx, r)
 	if err != nil {
 		return nil, err
@@ -193,22 +193,22 @@ func (s *S3) done(ctx context.Context, r *request) (http.Header, error) {
 	if answer.ContentLength != 0 {
 		document, size, err := parseError(answer)
 		if err == nil { // S3 sends the 200 of some answers before it knows the outcome
-			return nil, s.refused(ctx, r, answer, http.StatusInternalServerError, document)
+			return nil, s.answerError(ctx, r, answer, http.StatusInternalServerError, document)
 		}
 		if size > 0 || !errors.Is(err, io.EOF) {
-			return nil, s.senseless(ctx, r, answer, fmt.Errorf("the answer is neither empty nor an error of S3: %s", clip(err.Error(), mostOfAMessage)))
+			return nil, s.badAnswerError(ctx, r, answer, fmt.Errorf("the answer is neither empty nor an error of S3: %s", clip(err.Error(), maxMessageBytes)))
 		}
 	}
 	// A proxy's page also has status 200.
-	if tag := etag(answer.Header); r.method == http.MethodPut && (tag == "" || len(tag) > mostOfAnETag) {
-		return nil, s.senseless(ctx, r, answer, errors.New("the answer has no ETag, as S3's have"))
+	if tag := etag(answer.Header); r.method == http.MethodPut && (tag == "" || len(tag) > maxETagBytes) {
+		return nil, s.badAnswerError(ctx, r, answer, errors.New("the answer has no ETag, as S3's have"))
 	}
 	return answer.Header, nil
 }
 
-// mostOfAnETag limits ETags, which go into receipts. S3's are 32 hexadecimal digits and the number
+// maxETagBytes limits ETags, which go into receipts. S3's are 32 hexadecimal digits and the number
 // of parts; other servers may send anything.
-const mostOfAnETag = 1_000
+const maxETagBytes = 1_000
 
 const metadataPrefix = "X-Amz-Meta-"
 

@@ -125,7 +125,7 @@ func TestS3ErrorsAreOneLineOfText(t *testing.T) {
 }
 
 // Errors never show the secrets that were sent to a server, whatever the server calls them.
-func TestS3ErrorsShowNoProof(t *testing.T) {
+func TestS3ErrorsShowNoSecrets(t *testing.T) {
 	const token = "FwoGZXIvYXdzEJr//sEcReT+=="
 	signed := func(r *http.Request) string {
 		_, signature, _ := strings.Cut(r.Header.Get("Authorization"), "Signature=")
@@ -182,7 +182,7 @@ func TestS3ErrorsShowNoProof(t *testing.T) {
 }
 
 // An answer that is cut short has an unknown outcome.
-func TestS3AnswersThatAreCut(t *testing.T) {
+func TestS3TruncatedAnswers(t *testing.T) {
 	s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Etag", `"e"`)
 		w.Header().Set("Content-Length", "100")
@@ -197,7 +197,7 @@ func TestS3AnswersThatAreCut(t *testing.T) {
 
 // What is reported as missing is missing: a 404 to HEAD has no document, and an ingress answers the
 // same while its server is down, so Head asks again.
-func TestS3HeadAsksAgainWhatMayNotBeItsStore(t *testing.T) {
+func TestS3HeadConfirms404WithGet(t *testing.T) {
 	const page, document = "404 page not found", "<Error><Code>%s</Code></Error>"
 	for hazard, c := range map[string]struct {
 		status int // of the GET
@@ -231,7 +231,7 @@ func TestS3HeadAsksAgainWhatMayNotBeItsStore(t *testing.T) {
 }
 
 // A listing that does not continue where it should is an error; it would end early, or never.
-func TestS3ListingsThatDoNotGoOn(t *testing.T) {
+func TestS3BrokenListings(t *testing.T) {
 	key := func(k string) string { return "<Contents><Key>" + k + "</Key></Contents>" }
 	const more = "<IsTruncated>true</IsTruncated>"
 	token := func(s string) string { return more + "<NextContinuationToken>" + s + "</NextContinuationToken>" }
@@ -239,12 +239,12 @@ func TestS3ListingsThatDoNotGoOn(t *testing.T) {
 		pages []string // the last one is repeated
 		want  string   // "" for none
 	}{
-		"sound":               {[]string{key("c") + token("1"), key("d")}, ""},
+		"valid":               {[]string{key("c") + token("1"), key("d")}, ""},
 		"not_encoded":         {[]string{key("c%zz") + token("1"), key("d")}, ""},
 		"badly_encoded":       {[]string{"<EncodingType>url</EncodingType>" + key("c%zz")}, "invalid URL escape"},
 		"no_token":            {[]string{key("c") + more}, "not where"},
 		"start_after_ignored": {[]string{key("b")}, "not asked for"},
-		"starts_anew":         {[]string{key("c") + token("1"), key("c") + token("2")}, "not asked for"},
+		"starts_over":         {[]string{key("c") + token("1"), key("c") + token("2")}, "not asked for"},
 		"same_token":          {[]string{token("1")}, "leads to itself"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
@@ -274,7 +274,7 @@ func TestS3ListingsThatDoNotGoOn(t *testing.T) {
 
 // A file that cannot be read is not reported as a problem of the store: waiting for the store would
 // never end.
-func TestS3BodiesThatCannotBeRead(t *testing.T) {
+func TestS3UnreadableBodies(t *testing.T) {
 	broken := errors.New("disk error")
 	for _, size := range []int{1 << 10, 1 << 20, 4 << 20} {
 		for hazard, c := range map[string]error{"broken": broken, "short": io.ErrUnexpectedEOF} {
@@ -313,7 +313,7 @@ func (b *brokenReader) Read(p []byte) (int, error) {
 }
 
 // A size that an answer does not state is not taken for 0.
-func TestS3SizesThatAreNotTold(t *testing.T) {
+func TestS3MissingSizes(t *testing.T) {
 	s := answering(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Etag", `"e"`)
 		if r.Method == http.MethodGet {
@@ -335,19 +335,19 @@ func TestS3SizesThatAreNotTold(t *testing.T) {
 }
 
 // A part that was not asked for is an error, because its bytes would be taken for those that were.
-func TestS3PartsThatWereNotAskedFor(t *testing.T) {
+func TestS3UnrequestedParts(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		from int64
 		says string // Content-Range
 		size int64  // -2: refused
 	}{
-		"asked":       {4, "bytes 4-9/10", 10},
-		"of_unknown":  {4, "bytes 4-9/*", 10},
-		"first_part":  {4, "bytes 0-5/10", -2},
-		"later_part":  {4, "bytes 5-9/10", -2},
-		"not_told":    {4, "", -2},
-		"other_unit":  {4, "lines 4-9/10", -2},
-		"nobody_asks": {0, "bytes 0-5/10", -2},
+		"requested_part":     {4, "bytes 4-9/10", 10},
+		"of_unknown_size":    {4, "bytes 4-9/*", 10},
+		"first_part":         {4, "bytes 0-5/10", -2},
+		"later_part":         {4, "bytes 5-9/10", -2},
+		"no_content_range":   {4, "", -2},
+		"other_unit":         {4, "lines 4-9/10", -2},
+		"no_range_requested": {0, "bytes 0-5/10", -2},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			s := answering(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -371,9 +371,9 @@ func TestS3PartsThatWereNotAskedFor(t *testing.T) {
 	}
 }
 
-// TestAnswersHaveShortHeaders: an answer with huge headers is refused, because a customer's server
+// TestHugeHeadersAreRefused: an answer with huge headers is refused, because a customer's server
 // may be anybody's.
-func TestAnswersHaveShortHeaders(t *testing.T) {
+func TestHugeHeadersAreRefused(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Amz-Request-Id", strings.Repeat("x", 1<<20))
 	}))
@@ -388,7 +388,7 @@ func TestAnswersHaveShortHeaders(t *testing.T) {
 }
 
 // The ETag of an encrypted object is reported not to be an MD5, although it looks like one.
-func TestS3TellsETagsThatAreNoMD5(t *testing.T) {
+func TestS3KeyedETags(t *testing.T) {
 	const sse = "X-Amz-Server-Side-Encryption"
 	for name, c := range map[string]struct {
 		header, value string

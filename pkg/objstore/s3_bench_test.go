@@ -115,7 +115,7 @@ func BenchmarkS3(b *testing.B) {
 	}
 	options := s3.Options{
 		Region: "us-east-1", BaseEndpoint: &endpoint, UsePathStyle: true, HTTPClient: client, Retryer: aws.NopRetryer{},
-		Credentials: credentials.NewStaticCredentialsProvider("AKIATESTTESTTESTTEST", "secret", ""), EndpointResolverV2: &remembered{next: s3.NewDefaultEndpointResolverV2()},
+		Credentials: credentials.NewStaticCredentialsProvider("AKIATESTTESTTESTTEST", "secret", ""), EndpointResolverV2: &cachedEndpoints{next: s3.NewDefaultEndpointResolverV2()},
 	}
 	sdk := s3.New(options, s3.WithAPIOptions(v4Payload(hex.EncodeToString(sum[:]))))
 	sdkRead := s3.New(options)
@@ -173,14 +173,14 @@ func BenchmarkS3(b *testing.B) {
 	}
 }
 
-// remembered spares the SDK's client the endpoint rules, which cost as much as half a request.
-type remembered struct {
+// cachedEndpoints spares the SDK's client the endpoint rules, which cost as much as half a request.
+type cachedEndpoints struct {
 	next  s3.EndpointResolverV2
 	known *smithyendpoints.Endpoint
 }
 
 // ResolveEndpoint implements s3.EndpointResolverV2.
-func (r *remembered) ResolveEndpoint(ctx context.Context, p s3.EndpointParameters) (smithyendpoints.Endpoint, error) {
+func (r *cachedEndpoints) ResolveEndpoint(ctx context.Context, p s3.EndpointParameters) (smithyendpoints.Endpoint, error) {
 	if r.known == nil {
 		found, err := r.next.ResolveEndpoint(ctx, p)
 		if err != nil {

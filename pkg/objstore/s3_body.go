@@ -41,22 +41,22 @@ func measure(body io.ReadSeeker, known [32]byte) (int64, [32]byte, error) {
 	return size, known, err
 }
 
-// inOnePiece is the size up to which a body is copied before it is sent. net/http sends a body that
-// it knows to be in memory in one system call with the header, and allocates a buffer for any
+// maxBufferedBody is the size up to which a body is copied before it is sent. net/http sends a body
+// that it knows to be in memory in one system call with the header, and allocates a buffer for any
 // other.
-const inOnePiece = 64 << 10 // 64 KiB
+const maxBufferedBody = 64 << 10 // 64 KiB
 
-// sending returns the body for net/http. After release it is not read any more; release returns the
-// error if it could not be read.
-func sending(body io.Reader, size int64) (sent io.ReadCloser, release func() error, err error) {
-	whole := func() error { return nil }
+// sendableBody returns the body for net/http. After release it is not read any more; release
+// returns the error if it could not be read.
+func sendableBody(body io.Reader, size int64) (sent io.ReadCloser, release func() error, err error) {
+	noError := func() error { return nil }
 	switch {
 	case size == 0:
-		return http.NoBody, whole, nil
-	case size <= inOnePiece:
+		return http.NoBody, noError, nil
+	case size <= maxBufferedBody:
 		b := make([]byte, size)
 		_, err := io.ReadFull(body, b)
-		return io.NopCloser(bytes.NewReader(b)), whole, err
+		return io.NopCloser(bytes.NewReader(b)), noError, err
 	}
 	guarded := &guardedBody{body: body, left: size}
 	return guarded, guarded.release, nil
@@ -124,7 +124,7 @@ type objectReader struct {
 
 // reader returns the body of the answer to a GET.
 func (s *S3) reader(ctx context.Context, r *request, answer *http.Response, verify bool) io.ReadCloser {
-	o := &objectReader{ReadCloser: answer.Body, fail: func(err error) error { return s.failed(ctx, r, ErrUnavailable, err) }}
+	o := &objectReader{ReadCloser: answer.Body, fail: func(err error) error { return s.requestError(ctx, r, ErrUnavailable, err) }}
 	if !verify {
 		return o
 	}

@@ -19,8 +19,8 @@ const maxEndpoints = 4096
 // endpoints remembers where the requests for the buckets at one place go. This follows S3's
 // endpoint rules as implemented in the SDK; evaluating them costs as much as half a request.
 type endpoints struct {
-	place s3.EndpointParameters // without the bucket
-	rules s3.EndpointResolverV2
+	params s3.EndpointParameters // without the bucket
+	rules  s3.EndpointResolverV2
 
 	mu    sync.Mutex // guards known
 	known map[string]*endpoint
@@ -33,18 +33,18 @@ type endpoint struct {
 	service string
 }
 
-func newEndpoints(place s3.EndpointParameters) *endpoints {
-	place.DisableS3ExpressSessionAuth = aws.Bool(true) // directory buckets sign with sessions; none are used here
-	return &endpoints{place: place, rules: s3.NewDefaultEndpointResolverV2(), known: map[string]*endpoint{}}
+func newEndpoints(params s3.EndpointParameters) *endpoints {
+	params.DisableS3ExpressSessionAuth = aws.Bool(true) // directory buckets sign with sessions; none are used here
+	return &endpoints{params: params, rules: s3.NewDefaultEndpointResolverV2(), known: map[string]*endpoint{}}
 }
 
-func (e *endpoints) of(bucket string) (*endpoint, error) {
+func (e *endpoints) resolve(bucket string) (*endpoint, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if known := e.known[bucket]; known != nil {
 		return known, nil
 	}
-	p := e.place
+	p := e.params
 	p.Bucket = &bucket
 	rule, err := e.rules.ResolveEndpoint(context.Background(), p) // computes only, and never blocks
 	if err != nil {

@@ -25,20 +25,20 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// caught records the last request as it would be sent.
-type caught struct {
+// recordedRequest records the last request as it would be sent.
+type recordedRequest struct {
 	method, url, host string
 	header            http.Header
 	length            int64
 	token             string // "": listings have one page; otherwise where the second page begins
 }
 
-func (c *caught) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c *recordedRequest) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_ = r.Body.Close()
 	}
-	*c = caught{r.Method, r.URL.Scheme + "://" + r.URL.Host + r.URL.EscapedPath() + "?" + r.URL.RawQuery, r.Host, r.Header, r.ContentLength, c.token}
+	*c = recordedRequest{r.Method, r.URL.Scheme + "://" + r.URL.Host + r.URL.EscapedPath() + "?" + r.URL.RawQuery, r.Host, r.Header, r.ContentLength, c.token}
 	answer := &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Header: http.Header{"Etag": {`"e"`}}, Request: r}
 	if r.Method == http.MethodGet {
 		more := ""
@@ -59,7 +59,7 @@ var (
 	signedFor = regexp.MustCompile(`Credential=[^/]+/\d+/([^,]+),`)
 )
 
-func (c *caught) comparable() caught {
+func (c *recordedRequest) comparable() recordedRequest {
 	h := c.header.Clone()
 	for name := range h {
 		if sdkOnly.MatchString(name) {
@@ -67,7 +67,7 @@ func (c *caught) comparable() caught {
 		}
 	}
 	h["signed for"] = signedFor.FindStringSubmatch(c.header.Get("Authorization"))[1:]
-	return caught{c.method, strings.TrimSuffix(sdkQuery.ReplaceAllString(c.url, ""), "&"), c.host, h, c.length, ""}
+	return recordedRequest{c.method, strings.TrimSuffix(sdkQuery.ReplaceAllString(c.url, ""), "&"), c.host, h, c.length, ""}
 }
 
 // Our requests are those that the SDK's client would make, of every kind, to every kind of place,
@@ -90,7 +90,7 @@ func TestRequestsAreThoseOfTheSDK(t *testing.T) {
 		"expected_account": {Region: "us-east-1", ExpectedOwner: "123456789012"},
 	} {
 		t.Run(place, func(t *testing.T) {
-			var ours, theirs caught
+			var ours, theirs recordedRequest
 			c.Credentials = func(context.Context) (Credentials, error) { return keys, nil }
 			c.HTTPClient = &http.Client{Transport: &ours}
 			opts := s3.Options{
@@ -182,19 +182,19 @@ func TestRequestsAreThoseOfTheSDK(t *testing.T) {
 func TestEndpointsAreBounded(t *testing.T) {
 	e := newEndpoints(s3.EndpointParameters{Region: aws.String("eu-west-1")})
 	for i := range maxEndpoints + 10 {
-		_, err := e.of(fmt.Sprintf("logs-%d", i))
+		_, err := e.resolve(fmt.Sprintf("logs-%d", i))
 		require.NoError(t, err)
 	}
 	require.Len(t, e.known, 10)
 }
 
-func TestEndpointsAreForManyAtOnce(t *testing.T) { // for the race detector
+func TestEndpointsConcurrently(t *testing.T) { // for the race detector
 	e := newEndpoints(s3.EndpointParameters{Region: aws.String("eu-west-1")})
 	var users sync.WaitGroup
 	for range 8 {
 		users.Go(func() {
 			for range 100 {
-				if _, err := e.of("logs"); err != nil {
+				if _, err := e.resolve("logs"); err != nil {
 					t.Error(err)
 					return
 				}

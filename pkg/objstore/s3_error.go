@@ -14,43 +14,43 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// failed returns an error for a request without an answer.
-func (s *S3) failed(ctx context.Context, r *request, kind, err error) *Error {
-	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Kind: kind, Err: err}
+// requestError returns an error for a request without an answer.
+func (s *S3) requestError(ctx context.Context, r *request, kind, err error) *Error {
+	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.errorKey(), Kind: kind, Err: err}
 	// The context takes precedence: a request that was cut short reports whatever it was doing.
 	if cause := context.Cause(ctx); cause != nil {
 		e.Kind, e.Err = ErrUnavailable, cause
 	}
-	if said := r.conceal(e.Err.Error()); said != e.Err.Error() { // the error quotes an answer that contains secrets
-		e.Err = &quoting{said, e.Err}
+	if said := r.redact(e.Err.Error()); said != e.Err.Error() { // the error quotes an answer that contains secrets
+		e.Err = &redactedError{said, e.Err}
 	}
 	e.Hint = s.hint(e)
 	return e
 }
 
-// quoting is an error that is shown with other words.
-type quoting struct {
-	said string
+// redactedError is an error that is shown with other words.
+type redactedError struct {
+	text string
 	err  error
 }
 
-func (q *quoting) Error() string { return q.said }
-func (q *quoting) Unwrap() error { return q.err }
+func (q *redactedError) Error() string { return q.text }
+func (q *redactedError) Unwrap() error { return q.err }
 
-// senseless returns the error for an answer that S3 does not give, such as a proxy's page, or one
-// that was cut short. What happened to the request is unknown.
-func (s *S3) senseless(ctx context.Context, r *request, answer *http.Response, err error) error {
-	e := s.failed(ctx, r, ErrUnavailable, err)
+// badAnswerError returns the error for an answer that S3 does not give, such as a proxy's page, or
+// one that was cut short. What happened to the request is unknown.
+func (s *S3) badAnswerError(ctx context.Context, r *request, answer *http.Response, err error) error {
+	e := s.requestError(ctx, r, ErrUnavailable, err)
 	e.Status = answer.StatusCode
 	return e
 }
 
-// refused returns the error for an answer other than success.
-func (s *S3) refused(ctx context.Context, r *request, answer *http.Response, status int, document errorDocument) error {
+// answerError returns the error for an answer other than success.
+func (s *S3) answerError(ctx context.Context, r *request, answer *http.Response, status int, document errorDocument) error {
 	if ctx.Err() != nil { // the answer may have been cut short
-		return s.failed(ctx, r, ErrUnavailable, ctx.Err())
+		return s.requestError(ctx, r, ErrUnavailable, ctx.Err())
 	}
-	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.about(), Status: status, Code: clip(Redact(r.conceal(document.Code)), mostOfACode), Message: clip(Redact(r.conceal(document.Message)), mostOfAMessage)}
+	e := &Error{Op: r.op, Bucket: s.bucket, Key: r.errorKey(), Status: status, Code: clip(Redact(r.redact(document.Code)), maxCodeBytes), Message: clip(Redact(r.redact(document.Message)), maxMessageBytes)}
 	region := bucketRegion(answer.Header, e.Message)
 	if region == s.region {
 		region = ""
@@ -83,20 +83,20 @@ type errorDocument struct {
 // Invariant: a bucket's server is a customer's, who may say anything. What it says can neither
 // bloat the notes, logs and reports that it gets into nor add lines to them.
 const (
-	mostOfADocument = 64 << 10 // 64 KiB: S3's have a few hundred bytes, or a few thousand if they echo what was signed
-	mostOfACode     = 100
-	// mostOfAMessage is enough for AWS messages that name a key of 1,024 bytes, a bucket and a
+	maxDocumentBytes = 64 << 10 // 64 KiB: S3's have a few hundred bytes, or a few thousand if they echo what was signed
+	maxCodeBytes     = 100
+	// maxMessageBytes is enough for AWS messages that name a key of 1,024 bytes, a bucket and a
 	// session, and give the reason at the end.
-	mostOfAMessage = 2_000
+	maxMessageBytes = 2_000
 )
 
 // parseError reads an answer to its end, so that the connection can be reused, and parses the
 // document at its beginning. With an error, d is what could be parsed.
 func parseError(answer *http.Response) (d errorDocument, size int64, err error) {
-	all := &io.LimitedReader{R: answer.Body, N: mostOfAnAnswer}
-	err = xml.NewDecoder(io.LimitReader(all, mostOfADocument)).Decode(&d)
+	all := &io.LimitedReader{R: answer.Body, N: maxAnswerBytes}
+	err = xml.NewDecoder(io.LimitReader(all, maxDocumentBytes)).Decode(&d)
 	_, _ = io.Copy(io.Discard, all)
-	return d, mostOfAnAnswer - all.N, err
+	return d, maxAnswerBytes - all.N, err
 }
 
 // clip returns what a server said as plain text, cut to most bytes.
@@ -208,21 +208,21 @@ var regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 
 // How S3 names a bucket's region if not in a header.
 var (
-	expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)                    // AuthorizationHeaderMalformed
-	located   = regexp.MustCompile(`^The ([a-z0-9-]+) location constraint is in`) // IllegalLocationConstraintException
-	// sentTo matches the host of a redirect, without AWS's domain, such as bucket.s3.eu-west-1 or
-	// bucket.s3-eu-west-1.
-	sentTo = regexp.MustCompile(`^(?:[a-z0-9.-]+\.)?s3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2,4}(?:-[a-z]+)+-[0-9]+)$`)
+	expectedRegion     = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)                    // AuthorizationHeaderMalformed
+	locationConstraint = regexp.MustCompile(`^The ([a-z0-9-]+) location constraint is in`) // IllegalLocationConstraintException
+	// redirectHost matches the host of a redirect, without AWS's domain, such as
+	// bucket.s3.eu-west-1 or bucket.s3-eu-west-1.
+	redirectHost = regexp.MustCompile(`^(?:[a-z0-9.-]+\.)?s3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2,4}(?:-[a-z]+)+-[0-9]+)$`)
 )
 
 func bucketRegion(h http.Header, message string) string {
 	if r := h.Get("X-Amz-Bucket-Region"); regionName.MatchString(r) {
 		return r
 	}
-	if m := expecting.FindStringSubmatch(message); m != nil {
+	if m := expectedRegion.FindStringSubmatch(message); m != nil {
 		return m[1]
 	}
-	if m := located.FindStringSubmatch(message); m != nil {
+	if m := locationConstraint.FindStringSubmatch(message); m != nil {
 		if m[1] == "unspecified" { // for buckets in the first region
 			return "us-east-1"
 		}
@@ -233,7 +233,7 @@ func bucketRegion(h http.Header, message string) string {
 		return ""
 	}
 	host, _ := iam.CutDomain(to.Hostname())
-	if m := sentTo.FindStringSubmatch(host); m != nil {
+	if m := redirectHost.FindStringSubmatch(host); m != nil {
 		return m[1]
 	}
 	return ""

@@ -50,7 +50,7 @@ func TestRefusalsNameTheKey(t *testing.T) {
 			defer server.Close()
 			for section, want := range map[string]string{"staging": c.want, "": ""} {
 				store := objstore.NewS3(objstore.S3Config{
-					Bucket: "stage", Region: "us-east-1", Endpoint: server.URL, PathStyle: true, Credentials: static,
+					Bucket: "stage", Region: "us-east-1", Endpoint: server.URL, PathStyle: true, Credentials: staticCredentials,
 					ExpectedOwner: c.owner, Section: section,
 				})
 				_, err := store.List(t.Context(), "", "", 1)
@@ -67,7 +67,7 @@ func TestRefusalsNameTheKey(t *testing.T) {
 }
 
 // If nothing answers at all, the error names the address, which is mostly wrong.
-func TestSilenceNamesTheKey(t *testing.T) {
+func TestUnreachableNamesTheKey(t *testing.T) {
 	unknown := &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}
 	for name, c := range map[string]struct {
 		endpoint  string
@@ -83,8 +83,8 @@ func TestSilenceNamesTheKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := objstore.NewS3(objstore.S3Config{
-				Bucket: "stage", Region: "us-east-1", Endpoint: c.endpoint, PathStyle: c.pathStyle, Credentials: static, Section: "staging",
-				HTTPClient: &http.Client{Transport: fails{c.err}},
+				Bucket: "stage", Region: "us-east-1", Endpoint: c.endpoint, PathStyle: c.pathStyle, Credentials: staticCredentials, Section: "staging",
+				HTTPClient: &http.Client{Transport: failingTransport{c.err}},
 			})
 			_, err := store.List(t.Context(), "", "", 1)
 			var e *objstore.Error
@@ -95,6 +95,6 @@ func TestSilenceNamesTheKey(t *testing.T) {
 	}
 }
 
-type fails struct{ err error }
+type failingTransport struct{ err error }
 
-func (f fails) RoundTrip(*http.Request) (*http.Response, error) { return nil, f.err }
+func (f failingTransport) RoundTrip(*http.Request) (*http.Response, error) { return nil, f.err }

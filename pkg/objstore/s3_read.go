@@ -48,16 +48,16 @@ func (l *listing) decode() (err error) {
 	return nil
 }
 
-// more reports whether there is another page, and changes the query to request it.
-func (l *listing) more(q url.Values) bool {
+// nextPage reports whether there is another page, and changes the query to request it.
+func (l *listing) nextPage(q url.Values) bool {
 	q.Del("start-after")
 	q.Set("continuation-token", l.NextContinuationToken)
 	return l.IsTruncated
 }
 
-// goesOn returns an error if the page's keys are not after the requested key, or if the page does
-// not say how to get the next one. Such a listing would end early, or never.
-func (l *listing) goesOn(q url.Values, after string) error {
+// checkContinuation returns an error if the page's keys are not after the requested key, or if the
+// page does not say how to get the next one. Such a listing would end early, or never.
+func (l *listing) checkContinuation(q url.Values, after string) error {
 	switch {
 	case len(l.Contents) > 0 && after != "" && l.Contents[0].Key <= after:
 		return errors.New("the answer is of keys that were not asked for")
@@ -69,8 +69,8 @@ func (l *listing) goesOn(q url.Values, after string) error {
 	return nil
 }
 
-// page requests one page of the keys after the given one.
-func (s *S3) page(ctx context.Context, q url.Values, after string) (*listing, error) {
+// listPage requests one page of the keys after the given one.
+func (s *S3) listPage(ctx context.Context, q url.Values, after string) (*listing, error) {
 	q.Set("list-type", "2")
 	q.Set("encoding-type", "url")
 	r := &request{op: "list", method: http.MethodGet, query: q, header: http.Header{}}
@@ -80,15 +80,15 @@ func (s *S3) page(ctx context.Context, q url.Values, after string) (*listing, er
 	}
 	defer answer.Body.Close()
 	l := new(listing)
-	if err := xml.NewDecoder(io.LimitReader(answer.Body, mostOfAnAnswer)).Decode(l); err != nil {
-		return nil, s.senseless(ctx, r, answer, fmt.Errorf("answer is no listing: %s", clip(err.Error(), mostOfAMessage)))
+	if err := xml.NewDecoder(io.LimitReader(answer.Body, maxAnswerBytes)).Decode(l); err != nil {
+		return nil, s.badAnswerError(ctx, r, answer, fmt.Errorf("answer is no listing: %s", clip(err.Error(), maxMessageBytes)))
 	}
 	err = l.decode()
 	if err == nil {
-		err = l.goesOn(q, after)
+		err = l.checkContinuation(q, after)
 	}
 	if err != nil {
-		return nil, s.senseless(ctx, r, answer, err)
+		return nil, s.badAnswerError(ctx, r, answer, err)
 	}
 	_, _ = io.CopyN(io.Discard, answer.Body, 1) // read to the end, so that the connection can be reused
 	return l, nil
@@ -108,7 +108,7 @@ func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]
 	var infos []Info
 	for {
 		q.Set("max-keys", strconv.Itoa(limit-len(infos)))
-		l, err := s.page(ctx, q, startAfter)
+		l, err := s.listPage(ctx, q, startAfter)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +116,7 @@ func (s *S3) List(ctx context.Context, prefix, startAfter string, limit int) ([]
 			infos = append(infos, Info{Key: o.Key, Size: o.Size, ETag: plain(strings.Trim(o.ETag, `"`)), LastModified: o.LastModified})
 			startAfter = o.Key
 		}
-		if len(infos) >= limit || !l.more(q) {
+		if len(infos) >= limit || !l.nextPage(q) {
 			return infos, nil
 		}
 	}
@@ -137,14 +137,14 @@ func (s *S3) Folders(ctx context.Context, prefix string) ([]string, error) {
 	}
 	var names []string
 	for {
-		l, err := s.page(ctx, q, "")
+		l, err := s.listPage(ctx, q, "")
 		if err != nil {
 			return nil, err
 		}
 		for _, p := range l.CommonPrefixes {
 			names = append(names, strings.TrimSuffix(strings.TrimPrefix(p.Prefix, prefix), "/"))
 		}
-		if !l.more(q) {
+		if !l.nextPage(q) {
 			return names, nil
 		}
 	}
@@ -169,11 +169,11 @@ func (s *S3) GetRange(ctx context.Context, key string, from, length int64) (io.R
 	if err != nil {
 		return nil, err
 	}
-	return limited{io.LimitReader(body, length), body}, nil
+	return limitedBody{io.LimitReader(body, length), body}, nil
 }
 
-// limited is the beginning of a body.
-type limited struct {
+// limitedBody is the beginning of a body.
+type limitedBody struct {
 	io.Reader
 	io.Closer
 }
@@ -196,7 +196,7 @@ func (s *S3) get(ctx context.Context, key, etag, span string, from int64) (io.Re
 		first, size := contentRange(answer.Header)
 		if span == "" || first != from {
 			_ = body.Close()
-			return nil, Info{}, s.senseless(ctx, r, answer, fmt.Errorf("the answer is another part of the object, %q", clip(answer.Header.Get("Content-Range"), mostOfACode)))
+			return nil, Info{}, s.badAnswerError(ctx, r, answer, fmt.Errorf("the answer is another part of the object, %q", clip(answer.Header.Get("Content-Range"), maxCodeBytes)))
 		}
 		if size < 0 && info.Size >= 0 { // this is the last part, or the caller does not use the size
 			size = from + info.Size
@@ -207,7 +207,7 @@ func (s *S3) get(ctx context.Context, key, etag, span string, from int64) (io.Re
 	// A store without support for ranges sends the whole object.
 	if _, err := io.CopyN(io.Discard, body, from); err != nil && !errors.Is(err, io.EOF) {
 		_ = body.Close()
-		return nil, Info{}, s.failed(ctx, r, ErrUnavailable, err)
+		return nil, Info{}, s.requestError(ctx, r, ErrUnavailable, err)
 	}
 	return body, info, nil
 }

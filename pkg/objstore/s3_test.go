@@ -28,7 +28,7 @@ import (
 
 const accessKey, secretKey = "AKIATESTTESTTESTTEST", "a-secret"
 
-func static(context.Context) (objstore.Credentials, error) {
+func staticCredentials(context.Context) (objstore.Credentials, error) {
 	return objstore.Credentials{AccessKeyID: accessKey, SecretAccessKey: secret.New(secretKey)}, nil
 }
 
@@ -45,7 +45,7 @@ func open(t *testing.T, endpoint, bucket string) *objstore.S3 {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 	t.Cleanup(client.CloseIdleConnections)
 	return objstore.NewS3(objstore.S3Config{
-		Bucket: bucket, Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: client,
+		Bucket: bucket, Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: staticCredentials, HTTPClient: client,
 	})
 }
 
@@ -67,7 +67,7 @@ func TestS3WithTheGuardedClient(t *testing.T) {
 	client := netguard.Client([]string{"127.0.0.0/8"}, nil)
 	t.Cleanup(client.CloseIdleConnections)
 	s := objstore.NewS3(objstore.S3Config{
-		Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: client,
+		Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: staticCredentials, HTTPClient: client,
 	})
 	require.NoError(t, objstore.Probe(t.Context(), s))
 }
@@ -266,7 +266,7 @@ func TestS3ConnectionFailures(t *testing.T) {
 	t.Run("guarded_endpoint", func(t *testing.T) {
 		_, endpoint := serve(t)
 		s := objstore.NewS3(objstore.S3Config{
-			Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: netguard.Client(nil, nil),
+			Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: staticCredentials, HTTPClient: netguard.Client(nil, nil),
 		})
 		err := do(t.Context(), s, "put")
 		require.ErrorIs(t, err, objstore.ErrInvalid)
@@ -330,7 +330,7 @@ func TestS3Requests(t *testing.T) {
 	}))
 	defer h.Close()
 	s := objstore.NewS3(objstore.S3Config{
-		Bucket: "b", Region: "eu-west-1", Endpoint: h.URL, PathStyle: true, Credentials: static, ExpectedOwner: "123456789012",
+		Bucket: "b", Region: "eu-west-1", Endpoint: h.URL, PathStyle: true, Credentials: staticCredentials, ExpectedOwner: "123456789012",
 	})
 	for _, op := range []string{"put", "get", "head", "list", "delete"} {
 		require.NoError(t, do(t.Context(), s, op), op)
@@ -359,7 +359,7 @@ func TestS3Requests(t *testing.T) {
 	require.Equal(t, "bucket-owner-full-control", r.Header.Get("X-Amz-Acl"))
 	require.Equal(t, "events", r.Header.Get("X-Amz-Meta-Topic"))
 	require.EqualValues(t, len("some bytes"), r.ContentLength)
-	require.EqualValues(t, len("some bytes"), body.n, "read once: to send it")
+	require.EqualValues(t, len("some bytes"), body.n, "the body was read more than once")
 }
 
 type countingReader struct {
@@ -378,7 +378,7 @@ func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
 }
 
 // Only the answer shows whether KMS was asked for a key.
-func TestS3SaysWhichObjectsTookADataKey(t *testing.T) {
+func TestS3ReportsDataKeys(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		header map[string]string
 		want   bool
@@ -414,7 +414,7 @@ func TestS3RefusalOfLargeBodies(t *testing.T) {
 	defer client.CloseIdleConnections()
 	for range 50 {
 		s := objstore.NewS3(objstore.S3Config{
-			Bucket: "missing", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: static, HTTPClient: client,
+			Bucket: "missing", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, Credentials: staticCredentials, HTTPClient: client,
 		})
 		content := make([]byte, 3<<20)
 		body := &countingReader{r: bytes.NewReader(content)}
@@ -444,7 +444,7 @@ func TestS3BodyIsReleased(t *testing.T) {
 }
 
 // List continues after a short page, which S3 may send although there is more.
-func TestS3ListGoesOnAfterShortPages(t *testing.T) {
+func TestS3ListContinuesAfterShortPages(t *testing.T) {
 	var requests atomic.Int64
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page := requests.Add(1)

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// expectFrom is the size from which the store is asked first whether it will accept the body,
-	// as in the SDK.
-	expectFrom = 2 << 20 // 2 MiB
-	// mostOfAnAnswer limits what is read of an answer that is not an object.
-	mostOfAnAnswer = 16 << 20 // 16 MiB: a page of 1,000 keys of 1 kB, escaped
-	// mostSkew is how wrong our clock may be before requests are dated by the store's clock. S3
+	// expectContinueBytes is the size from which the store is asked first whether it will accept
+	// the body, as in the SDK.
+	expectContinueBytes = 2 << 20 // 2 MiB
+	// maxAnswerBytes limits what is read of an answer that is not an object.
+	maxAnswerBytes = 16 << 20 // 16 MiB: a page of 1,000 keys of 1 kB, escaped
+	// minSkew is how wrong our clock may be before requests are dated by the store's clock. S3
 	// refuses requests that are off by 15 minutes.
-	mostSkew = time.Minute
+	minSkew = time.Minute
 
 	emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 )
@@ -38,7 +38,7 @@ type wire struct {
 	client    *http.Client
 	signer    *v4.Signer
 	endpoints *endpoints
-	skew      atomic.Int64 // ns added to our clock when dating requests; 0 if less than mostSkew
+	skew      atomic.Int64 // ns added to our clock when dating requests; 0 if less than minSkew
 }
 
 func newWire(client *http.Client, p s3.EndpointParameters) *wire {
@@ -46,7 +46,7 @@ func newWire(client *http.Client, p s3.EndpointParameters) *wire {
 		client = NewHTTPClient(nil)
 	}
 	own := *client
-	own.CheckRedirect = transport.Stay
+	own.CheckRedirect = transport.NoRedirects
 	return &wire{
 		client: &own, endpoints: newEndpoints(p),
 		signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }), // the path is already escaped
@@ -63,13 +63,13 @@ type request struct {
 	body   io.ReadCloser // nil for none
 	size   int64
 	sha256 string // of the body, in hex; "" for none
-	// proofs are the secrets in the request as it was sent: the session token and the signature.
+	// secrets are the secrets in the request as it was sent: the session token and the signature.
 	// They are removed from whatever the server says.
-	proofs []string
+	secrets []string
 }
 
-// about returns the key that errors name.
-func (r *request) about() string {
+// errorKey returns the key that errors name.
+func (r *request) errorKey() string {
 	if r.op == "list" {
 		return r.query.Get("prefix")
 	}
@@ -80,15 +80,15 @@ func (r *request) about() string {
 // error is an *Error.
 func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 	if r.key == "" && r.op != "list" { // a DELETE without a key would delete the bucket
-		return nil, s.failed(ctx, r, ErrInvalid, errors.New("the key is empty"))
+		return nil, s.requestError(ctx, r, ErrInvalid, errors.New("the key is empty"))
 	}
-	to, err := s.endpoints.of(s.bucket)
+	to, err := s.endpoints.resolve(s.bucket)
 	if err != nil {
-		return nil, s.failed(ctx, r, ErrInvalid, err)
+		return nil, s.requestError(ctx, r, ErrInvalid, err)
 	}
 	c, err := s.credentials(ctx)
 	if err != nil {
-		return nil, s.failed(ctx, r, credentialsKind(err), err)
+		return nil, s.requestError(ctx, r, credentialsKind(err), err)
 	}
 	if s.owner != "" {
 		r.header["X-Amz-Expected-Bucket-Owner"] = []string{s.owner}
@@ -106,22 +106,22 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 	err = s.signer.SignHTTP(ctx, aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal()},
 		h, payload, to.service, to.region, time.Now().Add(skew))
 	if err != nil {
-		return nil, s.failed(ctx, r, ErrInvalid, err)
+		return nil, s.requestError(ctx, r, ErrInvalid, err)
 	}
-	r.proofs = proofs(h.Header)
+	r.secrets = requestSecrets(h.Header)
 	// These headers are not signed, because proxies change them.
 	h.Header["User-Agent"] = []string{"sealift"}
 	h.Header["Accept-Encoding"] = []string{"identity"} // bytes as stored
-	if r.size >= expectFrom {
+	if r.size >= expectContinueBytes {
 		h.Header["Expect"] = []string{"100-continue"}
 	}
 	answer, err := s.client.Do(h)
 	if err != nil {
-		return nil, s.failed(ctx, r, unsentKind(err), err)
+		return nil, s.requestError(ctx, r, unsentKind(err), err)
 	}
 	for _, values := range answer.Header { // for example an ETag, which receipts keep
 		for i, v := range values {
-			values[i] = r.conceal(v)
+			values[i] = r.redact(v)
 		}
 	}
 	if answer.StatusCode/100 == 2 {
@@ -129,25 +129,26 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 	}
 	defer answer.Body.Close()
 	document, _, _ := parseError(answer)
-	if skewed(document.Code) || r.method == http.MethodHead && answer.StatusCode == http.StatusForbidden { // answers to HEAD do not say why
-		s.observe(answer.Header, skew)
+	if isSkewCode(document.Code) || r.method == http.MethodHead && answer.StatusCode == http.StatusForbidden { // answers to HEAD do not say why
+		s.updateSkew(answer.Header, skew)
 	}
-	old := outlived(document.Code) || r.method == http.MethodHead && answer.StatusCode == http.StatusBadRequest
-	if old && c.from != nil {
-		c.from.expired(c.AccessKeyID)
+	old := isExpiredCode(document.Code) || r.method == http.MethodHead && answer.StatusCode == http.StatusBadRequest
+	if old && c.chain != nil {
+		c.chain.markExpired(c.AccessKeyID)
 	}
-	return nil, s.refused(ctx, r, answer, answer.StatusCode, document)
+	return nil, s.answerError(ctx, r, answer, answer.StatusCode, document)
 }
 
-// observe compares clocks after the store refused a request that was dated with the skew refused,
-// so that a wrong clock costs one request. Other answers are ignored: their dates may be a proxy's.
-func (w *wire) observe(h http.Header, refused time.Duration) {
+// updateSkew compares clocks after the store refused a request that was dated with the skew
+// refused, so that a wrong clock costs one request. Other answers are ignored: their dates may be a
+// proxy's.
+func (w *wire) updateSkew(h http.Header, refused time.Duration) {
 	theirs, err := http.ParseTime(h.Get("Date"))
 	if err != nil || h.Get("Age") != "" { // dated by a cache
 		return
 	}
 	skew := time.Until(theirs)
-	if skew.Abs() < mostSkew || (skew-refused).Abs() < mostSkew { // the request was dated as the answer is: that is not the store's clock
+	if skew.Abs() < minSkew || (skew-refused).Abs() < minSkew { // the request was dated as the answer is: that is not the store's clock
 		skew = 0
 	}
 	w.skew.Store(int64(skew))
@@ -169,5 +170,5 @@ func (e *endpoint) url(key string, query url.Values) *url.URL {
 // NewHTTPClient returns a client like NewS3's default, for buckets that share connections. It
 // trusts servers signed by roots (nil: the system's) and follows no redirect.
 func NewHTTPClient(roots *x509.CertPool) *http.Client {
-	return &http.Client{CheckRedirect: transport.Stay, Transport: transport.New(roots)}
+	return &http.Client{CheckRedirect: transport.NoRedirects, Transport: transport.New(roots)}
 }

@@ -64,12 +64,12 @@ func TestS3FollowsTheStoresClock(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.NoError(t, do(t.Context(), s, "put"))
-		require.NoError(t, do(t.Context(), s.At("other", "", static), "head"), "and for its neighbours")
+		require.NoError(t, do(t.Context(), s.At("other", "", staticCredentials), "head"), "other buckets do not share the clock")
 	}
 }
 
 // The clock of a proxy is not followed: it may be wrong while the store's is right.
-func TestS3FollowsNoProxysClock(t *testing.T) {
+func TestS3IgnoresProxyClocks(t *testing.T) {
 	for hazard, off := range map[string]time.Duration{"behind": -3 * time.Hour, "ahead": 3 * time.Hour} {
 		t.Run(hazard, func(t *testing.T) {
 			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +86,7 @@ func TestS3FollowsNoProxysClock(t *testing.T) {
 			}))
 			defer h.Close()
 			s := open(t, h.URL, "logs")
-			denied := s.At("denied", "", static)
+			denied := s.At("denied", "", staticCredentials)
 			for _, op := range []string{"put", "head", "delete"} {
 				require.NoError(t, do(t.Context(), s, op), op)
 			}

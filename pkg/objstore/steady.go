@@ -14,7 +14,7 @@ import (
 // GetSteadily is Get for a store that may be slow. It, or reading the body, fails with
 // ErrUnavailable when the store is silent for half a minute.
 func GetSteadily(ctx context.Context, store Store, key string) (r io.ReadCloser, info Info, err error) {
-	r, err = steady(ctx, func(ctx context.Context) (io.ReadCloser, error) {
+	r, err = watchSilence(ctx, func(ctx context.Context) (io.ReadCloser, error) {
 		r, info, err = store.Get(ctx, key)
 		return r, err
 	})
@@ -23,13 +23,13 @@ func GetSteadily(ctx context.Context, store Store, key string) (r io.ReadCloser,
 
 // GetRangeSteadily is to GetRange what GetSteadily is to Get.
 func GetRangeSteadily(ctx context.Context, store Store, key string, from, length int64) (io.ReadCloser, error) {
-	return steady(ctx, func(ctx context.Context) (io.ReadCloser, error) {
+	return watchSilence(ctx, func(ctx context.Context) (io.ReadCloser, error) {
 		return store.GetRange(ctx, key, from, length)
 	})
 }
 
-// steady opens a body and watches that its store does not fall silent.
-func steady(ctx context.Context, open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
+// watchSilence opens a body and watches that its store does not fall silent.
+func watchSilence(ctx context.Context, open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	silence := time.AfterFunc(readStall, func() { cancel(errSilent) })
 	body, err := open(ctx)
@@ -38,26 +38,26 @@ func steady(ctx context.Context, open func(context.Context) (io.ReadCloser, erro
 		cancel(nil)
 		return nil, err
 	}
-	return &heard{ReadCloser: body, silence: silence, end: func() { cancel(nil) }}, nil
+	return &silenceWatchedBody{ReadCloser: body, silence: silence, end: func() { cancel(nil) }}, nil
 }
 
-// heard is a body of which each read may take up to readStall. What its reader does between reads
-// does not count as silence of the store.
-type heard struct {
+// silenceWatchedBody is a body of which each read may take up to readStall. What its reader does
+// between reads does not count as silence of the store.
+type silenceWatchedBody struct {
 	io.ReadCloser
 	silence *time.Timer // running only during a read
 	end     func()
 }
 
 // Read implements io.Reader.
-func (h *heard) Read(p []byte) (int, error) {
+func (h *silenceWatchedBody) Read(p []byte) (int, error) {
 	h.silence.Reset(readStall)
 	defer h.silence.Stop()
 	return h.ReadCloser.Read(p)
 }
 
 // Close implements io.Closer.
-func (h *heard) Close() error {
+func (h *silenceWatchedBody) Close() error {
 	defer h.end()
 	return h.ReadCloser.Close()
 }
@@ -73,11 +73,11 @@ func PutSteadily(ctx context.Context, store Store, stall time.Duration, key stri
 	defer cancel(nil)
 	stuck := time.AfterFunc(stall, func() { cancel(errStuck) })
 	defer stuck.Stop()
-	return store.Put(ctx, key, &taken{ReadSeeker: body, stall: stall, stuck: stuck}, opts)
+	return store.Put(ctx, key, &stallWatchedBody{ReadSeeker: body, stall: stall, stuck: stuck}, opts)
 }
 
-// taken is a body that postpones the end of its request whenever a part of it is read.
-type taken struct {
+// stallWatchedBody is a body that postpones the end of its request whenever a part of it is read.
+type stallWatchedBody struct {
 	io.ReadSeeker
 	stall time.Duration
 	stuck *time.Timer
@@ -85,7 +85,7 @@ type taken struct {
 }
 
 // Read implements io.Reader.
-func (t *taken) Read(p []byte) (int, error) {
+func (t *stallWatchedBody) Read(p []byte) (int, error) {
 	n, err := t.ReadSeeker.Read(p)
 	t.bytes += int64(n)
 	t.stuck.Reset(t.stall + time.Duration(t.bytes)*time.Second/500_000)

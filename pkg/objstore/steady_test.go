@@ -11,15 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reluctant is a store that reads one byte of a body after each pause, and takes the time answer to
+// slowStore is a store that reads one byte of a body after each pause, and takes the time answer to
 // answer. After most bytes, unless that is negative, nothing moves any more.
-type reluctant struct {
+type slowStore struct {
 	*Memory
 	pause, answer time.Duration
 	most          int
 }
 
-func (r reluctant) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error) {
+func (r slowStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) (Info, error) {
 	wait := func(d time.Duration) error {
 		select {
 		case <-ctx.Done():
@@ -50,21 +50,21 @@ func (r reluctant) Put(ctx context.Context, key string, body io.ReadSeeker, opts
 	return r.Memory.Put(ctx, key, body, opts)
 }
 
-// TestAPutTakesAsLongAsSomethingMoves: there is no limit on the whole PUT, with which a slow line
+// TestPutContinuesWhileBytesMove: there is no limit on the whole PUT, with which a slow line
 // would have it sent again forever.
-func TestAPutTakesAsLongAsSomethingMoves(t *testing.T) {
+func TestPutContinuesWhileBytesMove(t *testing.T) {
 	const stall = time.Minute
 	for hazard, c := range map[string]struct {
-		store reluctant
+		store slowStore
 		takes time.Duration
 		fails bool
 	}{
-		"quick":           {reluctant{most: -1}, 0, false},
-		"slow":            {reluctant{pause: 59 * time.Second, most: -1}, 1001 * 59 * time.Second, false},
-		"silent":          {reluctant{most: 0}, stall, true},
-		"silent_half_way": {reluctant{pause: time.Second, most: 500}, 500*time.Second + stall + time.Millisecond, true},
-		"slow_to_answer":  {reluctant{answer: 59 * time.Second, most: -1}, 59 * time.Second, false},
-		"without_answer":  {reluctant{answer: time.Hour, most: -1}, stall + 2*time.Millisecond, true}, // the time for what was read is added
+		"quick":           {slowStore{most: -1}, 0, false},
+		"slow":            {slowStore{pause: 59 * time.Second, most: -1}, 1001 * 59 * time.Second, false},
+		"silent":          {slowStore{most: 0}, stall, true},
+		"silent_half_way": {slowStore{pause: time.Second, most: 500}, 500*time.Second + stall + time.Millisecond, true},
+		"slow_to_answer":  {slowStore{answer: 59 * time.Second, most: -1}, 59 * time.Second, false},
+		"without_answer":  {slowStore{answer: time.Hour, most: -1}, stall + 2*time.Millisecond, true}, // the time for what was read is added
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -84,9 +84,9 @@ func TestAPutTakesAsLongAsSomethingMoves(t *testing.T) {
 	}
 }
 
-// TestALargePartThatIsTakenHasTime: bytes that were read have time to arrive, because they may be
+// TestBytesReadMayStillBeInFlight: bytes that were read have time to arrive, because they may be
 // in buffers on the way.
-func TestALargePartThatIsTakenHasTime(t *testing.T) {
+func TestBytesReadMayStillBeInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		_, err := PutSteadily(t.Context(), silentAfterAll{}, time.Minute, "k", strings.NewReader(strings.Repeat("x", 10_000_000)), PutOptions{})
@@ -104,14 +104,14 @@ func (silentAfterAll) Put(ctx context.Context, _ string, body io.ReadSeeker, _ P
 	return Info{}, &Error{Op: "put", Kind: ErrUnavailable, Err: context.Cause(ctx)}
 }
 
-// TestAReaderThatPausesIsNoSilence: a reader that pauses, perhaps because of a slow disk, is not
+// TestPausingReaderIsNotSilence: a reader that pauses, perhaps because of a slow disk, is not
 // taken for a silent store.
-func TestAReaderThatPausesIsNoSilence(t *testing.T) {
+func TestPausingReaderIsNotSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory("b")
 		_, err := m.Put(t.Context(), "k", strings.NewReader("12345"), PutOptions{})
 		require.NoError(t, err)
-		r, info, err := GetSteadily(t.Context(), &stalling{Store: m}, "k")
+		r, info, err := GetSteadily(t.Context(), &stallingStore{Store: m}, "k")
 		require.NoError(t, err)
 		require.EqualValues(t, 5, info.Size)
 		time.Sleep(2 * readStall)
@@ -124,7 +124,7 @@ func TestAReaderThatPausesIsNoSilence(t *testing.T) {
 		require.Equal(t, "2345", string(rest))
 		require.NoError(t, r.Close())
 
-		r, _, err = GetSteadily(t.Context(), &stalling{Store: m, stalls: 1}, "k")
+		r, _, err = GetSteadily(t.Context(), &stallingStore{Store: m, stalls: 1}, "k")
 		require.NoError(t, err)
 		_, err = io.ReadAll(r)
 		require.ErrorIs(t, err, ErrUnavailable)

@@ -96,7 +96,7 @@ func New(ctx context.Context, cfg Config) *Sender {
 		cfg: cfg, open: map[string]*batch{}, work: make(chan *batch),
 		http: &http.Client{
 			Timeout:       time.Minute,
-			CheckRedirect: transport.Stay, // following a redirect would turn the POST into a GET without a body
+			CheckRedirect: transport.NoRedirects, // following a redirect would turn the POST into a GET without a body
 			Transport:     &http.Transport{MaxIdleConnsPerHost: cfg.Workers, Proxy: http.ProxyFromEnvironment},
 		},
 	}

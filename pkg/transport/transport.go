@@ -21,7 +21,7 @@ func New(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           Dialer().DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(mostSessions)},
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(maxSessions)},
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		ResponseHeaderTimeout: time.Minute, // begins after the body was sent
@@ -37,15 +37,15 @@ func New(roots *x509.CertPool) *http.Transport {
 	}
 }
 
-// mostSessions is how many TLS sessions are kept, one per server, so that a new connection needs no
+// maxSessions is how many TLS sessions are kept, one per server, so that a new connection needs no
 // full handshake. With AWS each bucket is a server, and files for it come minutes apart, when the
 // previous connection has long been closed. A session takes some 2 KB.
-const mostSessions = 10_000
+const maxSessions = 10_000
 
 // Dialer returns the dialer that New uses.
 func Dialer() *net.Dialer { return &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second} }
 
-// Stay is a client's CheckRedirect that follows no redirect: the caller gets the answer. A signed
-// request must not go elsewhere, S3's 301 and 307 name the bucket's region, and a guarded endpoint
-// must not lead to another one.
-func Stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+// NoRedirects is a client's CheckRedirect that follows no redirect: the caller gets the answer. A
+// signed request must not go elsewhere, S3's 301 and 307 name the bucket's region, and a guarded
+// endpoint must not lead to another one.
+func NoRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -65,7 +65,7 @@ func (b *buckets) start(ctx context.Context, one *bucket) {
 	}
 	var err error
 	if one.Bucket, err = b.v.deps.Bucket(ctx, one.id); err == nil {
-		one.Store = objstore.Patient(one.Store)
+		one.Store = objstore.WithReadRetries(one.Store)
 		_, err = one.Store.List(ctx, one.root(), "", 1)
 	}
 	switch {

@@ -148,7 +148,7 @@ func TestABucketWhoseBodiesDoNotCome(t *testing.T) {
 				_, err := store.Put(t.Context(), "k", strings.NewReader(strings.Repeat("x", 1000)), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
 				require.NoError(t, err)
 				v := newVerifier(Config{Deep: true}, Deps{Staging: objstore.NewMemory("staging")})
-				v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/one": {id: "ws/one", present: map[folder]int64{}, Bucket: Bucket{Store: objstore.Patient(slowBody{store, c.pause}), Name: "b"}}}}
+				v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/one": {id: "ws/one", present: map[folder]int64{}, Bucket: Bucket{Store: objstore.WithReadRetries(slowBody{store, c.pause}), Name: "b"}}}}
 				v.buckets.open["ws/one"].once.Do(func() {})
 				o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
 				began := time.Now()

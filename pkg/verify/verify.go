@@ -117,7 +117,7 @@ func newVerifier(cfg Config, deps Deps) *verifier {
 	cfg.AtOnce = cmp.Or(cfg.AtOnce, 32)
 	cfg.Examples = cmp.Or(cfg.Examples, 100)
 	now := time.Now()
-	return &verifier{cfg: cfg, deps: deps, staging: objstore.Patient(deps.Staging), report: newReport(now, cfg), now: now, damaged: map[ledger.Log]bool{}, sources: map[string]map[string]bool{}}
+	return &verifier{cfg: cfg, deps: deps, staging: objstore.WithReadRetries(deps.Staging), report: newReport(now, cfg), now: now, damaged: map[ledger.Log]bool{}, sources: map[string]map[string]bool{}}
 }
 
 // whole tells whether every file and every chain of the topic is read: only then can something be

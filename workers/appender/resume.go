@@ -260,7 +260,7 @@ func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entr
 // requests, and a failed one would void the whole walk and everything read from disk for it. So it
 // retries while the store is overloaded or out of reach.
 func (p *partition) entry(ctx context.Context, seq int64) (e *ledger.Entry, err error) {
-	err = objstore.Again(ctx, func() error {
+	err = objstore.RetryRead(ctx, func() error {
 		e, err = p.entryNow(ctx, seq)
 		return err
 	})

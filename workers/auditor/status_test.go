@@ -351,6 +351,6 @@ func TestAStatusReadsReceiptsWithPatience(t *testing.T) {
 	r.audit()
 	r.deliver(e, 0, one)
 	cut := &cutStore{Store: r.staging}
-	sameStatus(t, r.staging, readStatus(t, objstore.Patient(cut)), "cut")
+	sameStatus(t, r.staging, readStatus(t, objstore.WithReadRetries(cut)), "cut")
 	require.True(t, cut.cut)
 }

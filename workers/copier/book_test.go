@@ -123,7 +123,7 @@ func TestStagingRequestsAreTheOperators(t *testing.T) {
 	})
 	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	gone := r.job(acmeTwo, "parked")
-	require.NoError(t, r.park(t.Context(), gone, destination.NewVerdict(destination.Permanent, destination.OfFile, "x", "c", "f")))
+	require.NoError(t, r.park(t.Context(), gone, destination.NewVerdict(destination.Permanent, destination.ScopeFile, "x", "c", "f")))
 	read, wrote := reads, writes
 	noted := r.noted(r.Copier)
 	require.Equal(t, meter.Counts{Puts: 1, StagingReads: 2, StagingWrites: 1}, noted[acmeOne].Counts)
@@ -220,7 +220,7 @@ func TestRestsAreNoted(t *testing.T) {
 func TestReplaysCountButDoNotJudge(t *testing.T) {
 	r := newRig(t)
 	lane := r.replayLane()
-	lane.noteFailure(acmeOne, destination.NewVerdict(destination.Hopeless, destination.OfFile, "not_permitted", "c", "f"))
+	lane.noteFailure(acmeOne, destination.NewVerdict(destination.Hopeless, destination.ScopeFile, "not_permitted", "c", "f"))
 	lane.count(acmeOne, meter.Counts{Puts: 1})
 	require.Equal(t, map[string]meter.Account{acmeOne: {Counts: meter.Counts{Puts: 1}}}, r.noted(r.Copier))
 }

@@ -229,7 +229,7 @@ func (c *Copier) target(job delivery.Job) (catalog.Target, error) {
 	t, ok := c.deps.Catalog.Snapshot().Destination(job.Destination)
 	switch {
 	case !ok && job.Attempt < goneTries:
-		return t, failedAs(destination.Passing(destination.OfFile, delivery.ReasonGone, absent, "").Waiting("the catalog may be late"))
+		return t, failedAs(destination.TransientVerdict(destination.ScopeFile, delivery.ReasonGone, absent, "").WithRetry("the catalog may be late"))
 	case !ok:
 		return t, fileFailed(destination.Hopeless, delivery.ReasonGone, absent, "put it back"+thenAgain(job)+orGiveUp(job))
 	case !t.IsEnabled:
@@ -306,7 +306,7 @@ func (c *Copier) stagingFailed(err error, doing string) error {
 // and after a refusal because of our clock, requests are dated by the store's clock.
 func passes(err error) bool {
 	var e *objstore.Error
-	return errors.As(err, &e) && (e.Outlived() || e.Skewed())
+	return errors.As(err, &e) && (e.CredentialsExpired() || e.ClockSkewed())
 }
 
 // WriteReceipt closes a debt for good. It is not an error if the debt is closed already.

@@ -243,7 +243,7 @@ func TestStagedHazards(t *testing.T) {
 			o := r.once(t.Context(), job)
 			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, destination.Permanent, o.verdict.Class)
-			require.Equal(t, destination.OfFile, o.verdict.Scope, "not the destination's fault")
+			require.Equal(t, destination.ScopeFile, o.verdict.Scope, "not the destination's fault")
 			require.True(t, strings.HasPrefix(o.verdict.Reason, "staged_"))
 			require.Empty(t, r.buckets["one-logs"].opts, "never a partial PUT")
 			require.Nil(t, r.receipt(job))
@@ -509,7 +509,7 @@ func TestStagingDown(t *testing.T) {
 		})
 		o := r.once(t.Context(), job)
 		require.Equal(t, "staging", o.verdict.Reason)
-		require.Equal(t, destination.OfFile, o.verdict.Scope)
+		require.Equal(t, destination.ScopeFile, o.verdict.Scope)
 	})
 	t.Run("denied_altogether", func(t *testing.T) {
 		r := newRig(t)
@@ -542,7 +542,7 @@ func TestDestinationChanges(t *testing.T) {
 			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, c.class, o.verdict.Class)
 			require.Equal(t, c.reason, o.verdict.Reason)
-			require.Equal(t, destination.OfFile, o.verdict.Scope)
+			require.Equal(t, destination.ScopeFile, o.verdict.Scope)
 
 			require.NoError(t, r.park(t.Context(), job, o.verdict))
 			infos, err := r.staging.List(t.Context(), delivery.ParkedPrefix(acmeOne), "", 0)

@@ -23,7 +23,7 @@ func failedAs(v destination.Verdict) error {
 // fileFailed is the error of a try that failed for a reason that does not count against the
 // destination.
 func fileFailed(class destination.Class, reason, cause, do string) error {
-	return failedAs(destination.NewVerdict(class, destination.OfFile, reason, cause, do))
+	return failedAs(destination.NewVerdict(class, destination.ScopeFile, reason, cause, do))
 }
 
 // outcomeOf returns the outcome of a try that returned err.
@@ -38,5 +38,5 @@ func outcomeOf(err error) outcome {
 	case errors.As(err, new(*away)): // a dependency that answers pings and nothing else
 		reason = "dependency"
 	}
-	return outcome{kind: outcomeFailed, verdict: destination.Passing(destination.OfFile, reason, err.Error(), "")}
+	return outcome{kind: outcomeFailed, verdict: destination.TransientVerdict(destination.ScopeFile, reason, err.Error(), "")}
 }

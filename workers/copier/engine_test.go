@@ -155,7 +155,7 @@ func TestWhatIsInsistedUponIsSaid(t *testing.T) {
 func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
 	for hazard, o := range map[string]outcome{
 		"requeue": {kind: outcomeBusy},
-		"park":    {kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}},
+		"park":    {kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.ScopeFile}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			job := jobOf("d", 1)

@@ -14,8 +14,8 @@ import (
 func TestParkedFixIsSomethingToDo(t *testing.T) {
 	for fix, want := range map[destination.Fix]string{
 		{Do: "create the bucket"}:                           "create the bucket",
-		{Waits: "it is tried again"}:                        "remove the cause, then: sealift redrive --destination ws/a",
-		{Do: "check the clock", Waits: "it is tried again"}: "check the clock, then: sealift redrive --destination ws/a",
+		{Retry: "it is tried again"}:                        "remove the cause, then: sealift redrive --destination ws/a",
+		{Do: "check the clock", Retry: "it is tried again"}: "check the clock, then: sealift redrive --destination ws/a",
 	} {
 		require.Equal(t, want, parkedNote(delivery.Job{Destination: "ws/a"}, destination.Verdict{Fix: fix}).Fix)
 	}

@@ -193,7 +193,7 @@ func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
 		out = append(out, s.later(t, why, now))
 	case outcomeFailed:
 		out = append(out, s.again(t, o.verdict, "failed", now))
-		if o.verdict.Scope == destination.OfDestination {
+		if o.verdict.Scope == destination.ScopeDestination {
 			out = append(out, s.broken(d, o.verdict, now)...)
 		}
 	}

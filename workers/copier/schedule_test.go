@@ -230,7 +230,7 @@ func TestWhatWasUnderWayWhenTheBreakerOpened(t *testing.T) {
 }
 
 func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
-	for _, o := range []outcome{{kind: outcomeMoot}, {kind: outcomeBusy}, {kind: outcomeDropped}, {kind: outcomeFailed, verdict: destination.Verdict{Scope: destination.OfFile}}} {
+	for _, o := range []outcome{{kind: outcomeMoot}, {kind: outcomeBusy}, {kind: outcomeDropped}, {kind: outcomeFailed, verdict: destination.Verdict{Scope: destination.ScopeFile}}} {
 		b := newBench(t, func(l *limits) { l.breakTransient = 1 })
 		b.finish(b.arrive("a"), timeout)
 		b.now = b.now.Add(10 * time.Second)
@@ -244,14 +244,14 @@ func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
 func TestFailuresOfFilesAreNotHeldAgainstTheDestination(t *testing.T) {
 	b := newBench(t, nil)
 	for range 10 {
-		b.finish(b.arrive("a"), outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Permanent, Scope: destination.OfFile}})
+		b.finish(b.arrive("a"), outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Permanent, Scope: destination.ScopeFile}})
 	}
 	require.Empty(t, b.dests)
 }
 
 func TestParkingIsBounded(t *testing.T) {
 	b := newBench(t, nil)
-	gone := outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}
+	gone := outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.ScopeFile}}
 	for range 2 {
 		b.finish(b.arrive("a"), gone)
 	}
@@ -311,7 +311,7 @@ func TestParking(t *testing.T) {
 	require.GreaterOrEqual(t, b.now.UnixMilli()-e.job.FirstTry, (24 * time.Hour).Milliseconds())
 
 	// Hopeless: parked at once.
-	require.Equal(t, effectPark, again(delivery.Job{Destination: "a"}, outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}).kind)
+	require.Equal(t, effectPark, again(delivery.Job{Destination: "a"}, outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.ScopeFile}}).kind)
 }
 
 // Whatever happens in whatever order, also if four in ten destinations hang: the tallies are right,
@@ -335,7 +335,7 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 			}
 		})
 		outcomes := []outcome{ok, ok, {kind: outcomeMoot}, {kind: outcomeBusy}, {kind: outcomeDropped}, timeout, denied403,
-			{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.OfFile}}}
+			{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.ScopeFile}}}
 		act := func(picked *task) {
 			e := rnd.IntN(7)
 			if d := picked.job.Destination; size > 8 && d[len(d)-1]%3 == 0 && e > 0 { // these destinations hang in most cases

@@ -29,7 +29,7 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	o := r.once(t.Context(), job)
 	require.Equal(t, outcomeFailed, o.kind)
 	require.Equal(t, destination.Transient, o.verdict.Class)
-	require.Equal(t, destination.OfFile, o.verdict.Scope)
+	require.Equal(t, destination.ScopeFile, o.verdict.Scope)
 	require.Equal(t, "spool", o.verdict.Reason)
 	require.Contains(t, o.verdict.Cause, dir)
 	require.Contains(t, o.verdict.Fix.String(), "copier.spool_dir")

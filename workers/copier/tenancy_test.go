@@ -308,7 +308,7 @@ func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 	job := r.job(acmeOne, "ours")
 	o := r.once(t.Context(), job)
 	require.Equal(t, outcomeFailed, o.kind, "the bucket is of another account than the role")
-	require.Equal(t, destination.OfDestination, o.verdict.Scope)
+	require.Equal(t, destination.ScopeDestination, o.verdict.Scope)
 	require.Nil(t, r.receipt(job))
 
 	r.twoTenants(func(first, second *catalog.Destination) {

@@ -79,7 +79,7 @@ func withServices(a *app, withRedis bool, fn func(*services) error) error {
 	if err != nil {
 		return err
 	}
-	s.staging = objstore.Patient(s.staging)
+	s.staging = objstore.WithReadRetries(s.staging)
 	return errors.Join(fn(s), s.close())
 }
 

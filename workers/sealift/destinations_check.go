@@ -149,7 +149,7 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 // with --json.
 func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets []catalog.Target) ([]checkResult, error) {
 	checker := &destination.Checker{
-		STS: s.roles, AnyTrust: !s.cfg.STS.VerifyTrust, Principal: s.cfg.Destinations.Principal, Putter: destination.NewPutter(destination.Config{Roles: s.roles, Open: s.bucket}),
+		STS: s.roles, NoExternalID: !s.cfg.STS.VerifyTrust, Principal: s.cfg.Destinations.Principal, Putter: destination.NewPutter(destination.Config{Roles: s.roles, Open: s.bucket}),
 		Guard: func(endpoint string) error { return netguard.Check(endpoint, s.cfg.Destinations.AllowedEndpoints) },
 	}
 	results := make([]checkResult, len(targets))
@@ -164,7 +164,7 @@ func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets [
 	}
 	if len(targets) == 1 && !o.asJSON {
 		printCheckHead(a.stdout, targets[0])
-		options[0].Each = func(s destination.Step) { printStep(a.stdout, s) }
+		options[0].OnStep = func(s destination.Step) { printStep(a.stdout, s) }
 	}
 	bar := progress.Start(a.stderr, "checking", int64(len(targets)), progress.Count)
 	var all sync.WaitGroup

@@ -39,7 +39,7 @@ func (m *mover) prepare(ctx context.Context) error {
 // check tries a delivery to t without storing anything.
 func (m *mover) check(ctx context.Context, t catalog.Target) error {
 	checker := &destination.Checker{
-		STS: m.s.roles, AnyTrust: !m.s.cfg.STS.VerifyTrust, Principal: m.s.cfg.Destinations.Principal, Putter: m.putter(),
+		STS: m.s.roles, NoExternalID: !m.s.cfg.STS.VerifyTrust, Principal: m.s.cfg.Destinations.Principal, Putter: m.putter(),
 		Guard: func(endpoint string) error { return netguard.Check(endpoint, m.s.cfg.Destinations.AllowedEndpoints) },
 	}
 	sources, err := sourcesToTry(t, checkFlags{})
@@ -48,7 +48,7 @@ func (m *mover) check(ctx context.Context, t catalog.Target) error {
 	}
 	cctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	r := checker.Check(cctx, t, destination.Options{Sources: sources, Each: func(s destination.Step) { printStep(m.out, s) }})
+	r := checker.Check(cctx, t, destination.Options{Sources: sources, OnStep: func(s destination.Step) { printStep(m.out, s) }})
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -178,7 +178,7 @@ func (a *assembly) addAuditor(s *services) error {
 		Topic: s.cfg.Kafka.EventsTopic,
 		Every: s.cfg.Auditor.Every, Minute: s.cfg.Auditor.Minute, Grace: s.cfg.Auditor.Grace, Retain: s.cfg.Staging.Retain,
 	}, auditor.Deps{
-		Staging: objstore.Patient(s.staging), // an audit makes many requests, and one failure would void much of it
+		Staging: objstore.WithReadRetries(s.staging), // an audit makes many requests, and one failure would void much of it
 		Jobs:    s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
 		Unowned: func(ctx context.Context) ([]int, error) {
 			return s.kafka.Unowned(ctx, s.cfg.Kafka.Group, s.cfg.Kafka.EventsTopic)

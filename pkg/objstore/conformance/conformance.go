@@ -37,11 +37,11 @@ func Run(t *testing.T, open func(t *testing.T) objstore.Store) {
 		"if_absent_one_winner":          oneWinner,
 		"if_absent_after_delete":        afterDelete,
 		"wrong_checksum_stores_nothing": wrongChecksum,
-		"unreadable_body":               unreadable,
+		"unreadable_body":               unreadableBody,
 		"missing_object":                missing,
 		"delete_is_idempotent":          deleteTwice,
 		"keys_of_all_kinds":             keys,
-		"keys_that_are_none":            noKeys,
+		"keys_with_relative_parts":      relativeKeys,
 		"list_order_and_bounds":         listing,
 		"list_many":                     listMany,
 		"cancelled_context":             cancelled,
@@ -195,9 +195,9 @@ func wrongChecksum(t *testing.T, s objstore.Store) {
 	require.ErrorIs(t, err, objstore.ErrNotFound)
 }
 
-// unreadable checks that a body whose disk fails is reported as the caller's problem, not the
+// unreadableBody checks that a body whose disk fails is reported as the caller's problem, not the
 // store's.
-func unreadable(t *testing.T, s objstore.Store) {
+func unreadableBody(t *testing.T, s objstore.Store) {
 	for name, size := range map[string]int{"small": 100, "large": 1 << 20} {
 		for known, sum := range map[string][32]byte{"sum_unknown": {}, "sum_known": sha256.Sum256(make([]byte, size))} {
 			body := io.NewSectionReader(rottenDisk(size/2), 0, int64(size))
@@ -265,9 +265,9 @@ func keys(t *testing.T, s objstore.Store) {
 	require.Equal(t, all, names(t, s, "", "", 0))
 }
 
-// noKeys checks that keys with relative path segments are refused, because some servers interpret
-// them.
-func noKeys(t *testing.T, s objstore.Store) {
+// relativeKeys checks that keys with relative path segments are refused, because some servers
+// interpret them.
+func relativeKeys(t *testing.T, s objstore.Store) {
 	for _, k := range []string{"../x", "a/../x", "./x", "a/./x", "a/..", "a/."} {
 		_, err := s.Put(t.Context(), k, strings.NewReader("x"), objstore.PutOptions{IfAbsent: true})
 		require.ErrorIs(t, err, objstore.ErrInvalid, k)

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// sight is what was observed of the connection that a request used.
-type sight struct {
+// connTrace is what was observed of the connection that a request used.
+type connTrace struct {
 	mu      sync.Mutex // guards all below
 	host    string     // the host that was looked up
 	address string     // the address that was connected to
@@ -17,7 +17,7 @@ type sight struct {
 }
 
 // trace returns a context whose requests are observed.
-func (w *sight) trace(ctx context.Context) context.Context {
+func (w *connTrace) trace(ctx context.Context) context.Context {
 	set := func(field *string, value string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -34,7 +34,7 @@ func (w *sight) trace(ctx context.Context) context.Context {
 	})
 }
 
-func (w *sight) String() string {
+func (w *connTrace) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	parts := []string{w.host}

@@ -8,23 +8,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPatientReadsAreTriedAgain(t *testing.T) {
+func TestReadsAreRetried(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails error
 		times int
 		want  error
 	}{
-		"back_in_time":        {ErrUnavailable, 4, nil},
-		"away_for_good":       {ErrUnavailable, 5, ErrUnavailable},
-		"what_is_no_trouble":  {ErrDenied, 1, ErrDenied},
-		"nothing_goes_astray": {nil, 0, nil},
+		"back_before_giving_up": {ErrUnavailable, 4, nil},
+		"stays_away":            {ErrUnavailable, 5, ErrUnavailable},
+		"not_retryable":         {ErrDenied, 1, ErrDenied},
+		"no_failure":            {nil, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := NewMemory("b")
 				_, err := m.Put(t.Context(), "a/1", strings.NewReader("x"), PutOptions{})
 				require.NoError(t, err)
-				store := Patient(Patient(m))
+				store := WithReadRetries(WithReadRetries(m))
 				asked := map[string]int{}
 				m.SetFault(func(op Op) Fault {
 					if asked[op.Name]++; asked[op.Name] <= c.times {
