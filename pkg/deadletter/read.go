@@ -125,7 +125,7 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 	for _, p := range slices.Sorted(maps.Keys(bounds)) {
 		fetcher := kafka.Fetcher(topic, p)
 		for offset, end := bounds[p].First, bounds[p].End; offset < end; {
-			got, err := stream.Patiently(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, offset, stream.FetchOptions{}) })
+			got, err := stream.RetryTransient(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, offset, stream.FetchOptions{}) })
 			nothing := err == nil && len(got.Records) == 0 && got.Next == offset
 			if errors.Is(err, stream.ErrOffsetOutOfRange) || nothing && got.HighWatermark < end {
 				// Retention deleted the records, or an unclean election cut the log.
@@ -184,7 +184,7 @@ func boundsNow(ctx context.Context, kafka Kafka, topic string, partition int, en
 
 // since is like kafka.Since, but waits for brokers.
 func since(ctx context.Context, kafka Kafka, topic string, t time.Time) (map[int]stream.Bounds, error) {
-	return stream.Patiently(ctx, func() (map[int]stream.Bounds, error) { return kafka.Since(ctx, topic, t) })
+	return stream.RetryTransient(ctx, func() (map[int]stream.Bounds, error) { return kafka.Since(ctx, topic, t) })
 }
 
 // note identifies a letter by its position in the topic.

@@ -62,7 +62,7 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 	if err != nil {
 		return nil, err
 	}
-	held, err := stream.Patiently(ctx, func() (stream.Bounds, error) {
+	held, err := stream.RetryTransient(ctx, func() (stream.Bounds, error) {
 		all, err := b.Bounds(ctx, e.Topic, e.Partition)
 		if held, ok := all[e.Partition]; ok {
 			return held, nil
@@ -219,7 +219,7 @@ func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (
 	}
 	fetcher := w.Fetcher(e.Topic, e.Partition)
 	for empty := 0; from <= last; {
-		got, err := stream.Patiently(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, from, stream.FetchOptions{}) })
+		got, err := stream.RetryTransient(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, from, stream.FetchOptions{}) })
 		if err != nil {
 			return nil, fmt.Errorf("rebuild files from Kafka: %w", err)
 		}

@@ -113,7 +113,7 @@ func (r Run) held(ctx context.Context, o *delivery.Order) (map[int]stream.Bounds
 	if o.From == delivery.FromStaging || r.Kafka == nil {
 		return nil, nil
 	}
-	return stream.Patiently(ctx, func() (map[int]stream.Bounds, error) { return r.Kafka.Bounds(ctx, o.Topic) })
+	return stream.RetryTransient(ctx, func() (map[int]stream.Bounds, error) { return r.Kafka.Bounds(ctx, o.Topic) })
 }
 
 // look finds out where the bytes of an entry's files are.

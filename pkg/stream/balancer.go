@@ -20,18 +20,18 @@ type stickyBalancer struct {
 	worker string
 	ready  func() error // checked before each join, which is put off if it fails; nil: always ready
 
-	mu      sync.Mutex     // guards divided
-	divided map[string]int // partitions by topic that this member divided at its last join; nil: it is not the leader
+	mu              sync.Mutex     // guards divided
+	partitionCounts map[string]int // partitions by topic that this member divided at its last join; nil: it is not the leader
 }
 
 var _ kafka.GroupBalancer = (*stickyBalancer)(nil)
 
-// lastDivision returns how many partitions of each topic this member has divided among all members,
-// or false if another member is the leader.
-func (b *stickyBalancer) lastDivision() (map[string]int, bool) {
+// lastPartitionCounts returns how many partitions of each topic this member has divided among all
+// members, or false if another member is the leader.
+func (b *stickyBalancer) lastPartitionCounts() (map[string]int, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.divided, b.divided != nil
+	return b.partitionCounts, b.partitionCounts != nil
 }
 
 // ProtocolName implements kafka.GroupBalancer.
@@ -47,7 +47,7 @@ func (b *stickyBalancer) UserData() ([]byte, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.divided = nil
+	b.partitionCounts = nil
 	return []byte(b.worker), nil
 }
 
@@ -60,7 +60,7 @@ func (b *stickyBalancer) AssignGroups(members []kafka.GroupMember, partitions []
 		divided[p.Topic]++
 	}
 	b.mu.Lock()
-	b.divided = divided
+	b.partitionCounts = divided
 	b.mu.Unlock()
 	for topic, ids := range byTopic {
 		slices.Sort(ids)
@@ -77,7 +77,7 @@ func (b *stickyBalancer) AssignGroups(members []kafka.GroupMember, partitions []
 			}
 			return strings.Compare(x.ID, y.ID)
 		})
-		for i, owned := range spread(takers, topic, ids) {
+		for i, owned := range divide(takers, topic, ids) {
 			if out[takers[i].ID] == nil {
 				out[takers[i].ID] = map[string][]int{}
 			}
@@ -87,8 +87,8 @@ func (b *stickyBalancer) AssignGroups(members []kafka.GroupMember, partitions []
 	return out
 }
 
-// spread divides the partitions of a topic among the takers; their shares differ by at most one.
-func spread(takers []kafka.GroupMember, topic string, ids []int) [][]int {
+// divide divides the partitions of a topic among the takers; their shares differ by at most one.
+func divide(takers []kafka.GroupMember, topic string, ids []int) [][]int {
 	owned := make([][]int, len(takers))
 	if len(takers) == 0 {
 		return owned

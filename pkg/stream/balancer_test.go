@@ -29,8 +29,8 @@ func owners(t *testing.T, n int, workers ...string) map[int]string {
 			out[p] = string(m.UserData)
 		}
 	}
-	require.Len(t, out, n, "every partition has an owner")
-	require.LessOrEqual(t, most-least, 1, "shares are even")
+	require.Len(t, out, n, "partitions without an owner")
+	require.LessOrEqual(t, most-least, 1, "shares differ by more than one")
 	return out
 }
 
@@ -60,11 +60,11 @@ func TestFewPartitionsMoveWhenAWorkerJoinsOrLeaves(t *testing.T) {
 			moved++
 		}
 	}
-	require.LessOrEqual(t, moved, n/2, "a quarter has to move, not everything")
-	require.Equal(t, before, owners(t, n, "b", "c", "a"), "who comes back gets its own back")
+	require.LessOrEqual(t, moved, n/2, "more than half of the partitions moved")
+	require.Equal(t, before, owners(t, n, "b", "c", "a"), "assignment after the worker left again")
 }
 
-func TestTwoProcessesOfOneNameBothGetPartitions(t *testing.T) {
+func TestWorkersWithOneNameBothGetPartitions(t *testing.T) {
 	members := []kafka.GroupMember{
 		{ID: "1", Topics: []string{"t"}, UserData: []byte("same")},
 		{ID: "2", Topics: []string{"t"}, UserData: []byte("same")},
@@ -74,7 +74,7 @@ func TestTwoProcessesOfOneNameBothGetPartitions(t *testing.T) {
 	require.Len(t, got["2"]["t"], 1)
 }
 
-func TestMembersGetTopicsTheyAskedFor(t *testing.T) {
+func TestMembersGetOnlySubscribedTopics(t *testing.T) {
 	members := []kafka.GroupMember{
 		{ID: "1", Topics: []string{"t"}, UserData: []byte("a")},
 		{ID: "2", Topics: []string{"u"}, UserData: []byte("b")},
@@ -83,19 +83,19 @@ func TestMembersGetTopicsTheyAskedFor(t *testing.T) {
 	require.Equal(t, kafka.GroupMemberAssignments{"1": {"t": {0}}, "2": {"u": {0}}}, got)
 }
 
-// TestOnlyTheLeaderKnowsTheDivision: a member that joins again is the leader only if it is asked to
-// divide again.
-func TestOnlyTheLeaderKnowsTheDivision(t *testing.T) {
+// TestOnlyTheLeaderHasPartitionCounts: a member that joins again is the leader only if it is asked
+// to divide again.
+func TestOnlyTheLeaderHasPartitionCounts(t *testing.T) {
 	b := &stickyBalancer{worker: "a"}
-	_, leads := b.lastDivision()
+	_, leads := b.lastPartitionCounts()
 	require.False(t, leads)
 	b.AssignGroups([]kafka.GroupMember{{ID: "m", Topics: []string{"t", "later"}}}, []kafka.Partition{{Topic: "t", ID: 0}, {Topic: "t", ID: 1}})
-	divided, leads := b.lastDivision()
+	divided, leads := b.lastPartitionCounts()
 	require.True(t, leads)
 	require.Equal(t, map[string]int{"t": 2}, divided)
-	require.Zero(t, divided["later"], "a topic that is made later has other partitions than none")
+	require.Zero(t, divided["later"], "partitions of a topic that does not exist yet")
 	_, err := b.UserData() // it joins again
 	require.NoError(t, err)
-	_, leads = b.lastDivision()
+	_, leads = b.lastPartitionCounts()
 	require.False(t, leads)
 }

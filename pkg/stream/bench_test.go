@@ -13,7 +13,7 @@ import (
 func BenchmarkRead(b *testing.B) {
 	for _, codec := range []string{"none", "lz4", "snappy", "zstd", "gzip"} {
 		b.Run(codec, func(b *testing.B) {
-			c := logOf(b, "none")
+			c := clientWithRecords(b, "none")
 			p := c.NewProducer(ProducerConfig{Topic: "t", Compression: codec})
 			defer p.Close(b.Context())
 			for batch := range 20 {
@@ -28,10 +28,10 @@ func BenchmarkRead(b *testing.B) {
 				require.NoError(b, p.Produce(b.Context(), records...))
 			}
 			f := c.NewFetcher("t", 0)
-			f.most = 0
+			f.inputLimit = 0
 			_, err := f.Fetch(b.Context(), 100, FetchOptions{MaxBytes: 8 << 20})
 			require.NoError(b, err)
-			a, err := readAnswer(f.answer, "t", 0)
+			a, err := readFetchResponse(f.response, "t", 0)
 			require.NoError(b, err)
 			in := bytes.Clone(a.records)
 			b.ReportAllocs()

@@ -63,9 +63,9 @@ type Client struct {
 	brokers   []string
 	addr      net.Addr
 	transport *transport
-	explained *explained // transport, with errors that name configuration keys
+	hinting   *hintingTransport // transport, with errors that name configuration keys
 	dialer    *kafka.Dialer
-	wires     wires
+	conns     connPool
 	log       *slog.Logger
 }
 
@@ -88,7 +88,7 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 			TLS:            cfg.TLS,
 			SASL:           mechanism,
 			DialTimeout:    dialTimeout,
-			MetadataTTL:    topicsFor,
+			MetadataTTL:    metadataTTL,
 			MetadataTopics: topics,
 		}
 	})
@@ -96,7 +96,7 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 		brokers:   cfg.Brokers,
 		addr:      addr,
 		transport: transport,
-		explained: &explained{RoundTripper: transport, tls: cfg.TLS != nil, sasl: mechanism != nil},
+		hinting:   &hintingTransport{RoundTripper: transport, tls: cfg.TLS != nil, sasl: mechanism != nil},
 		dialer: &kafka.Dialer{
 			ClientID:      cfg.ClientID,
 			TLS:           cfg.TLS,
@@ -108,26 +108,26 @@ func Open(cfg Config, log *slog.Logger) (*Client, error) {
 	}, nil
 }
 
-// topicsFor is how long metadata about topics is used before it is fetched again. A variable for
+// metadataTTL is how long metadata about topics is used before it is fetched again. A variable for
 // tests.
-var topicsFor = 5 * time.Second
+var metadataTTL = 5 * time.Second
 
 // Close closes idle connections. The client's producers, fetchers and groups are closed by their
 // owners.
 func (c *Client) Close() error {
 	c.transport.close()
-	c.wires.close()
+	c.conns.close()
 	return nil
 }
 
 // api returns a kafka.Client whose calls have a timeout.
 func (c *Client) api(timeout time.Duration) *kafka.Client {
-	return &kafka.Client{Addr: c.addr, Transport: c.explained, Timeout: timeout}
+	return &kafka.Client{Addr: c.addr, Transport: c.hinting, Timeout: timeout}
 }
 
-// bare calls a method of a kafka.Client. It removes the method's name, with which kafka-go's errors
-// begin, since it means nothing to a reader of the log.
-func bare[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, error), req *Q) (*A, error) {
+// callAPI calls a method of a kafka.Client. It removes the method's name, with which kafka-go's
+// errors begin, since it means nothing to a reader of the log.
+func callAPI[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, error), req *Q) (*A, error) {
 	res, err := method(ctx, req)
 	if err != nil && strings.HasPrefix(err.Error(), "kafka.(*Client).") {
 		err = cmp.Or(errors.Unwrap(err), err)
@@ -135,15 +135,15 @@ func bare[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, e
 	return res, err
 }
 
-// renew fetches the metadata of topics and leaders again if err means that they may have changed,
-// so that a retry uses the new ones. soon says that an election may be in progress.
-func (c *Client) renew(ctx context.Context, err error, soon bool) {
-	if !moved(err) {
+// refreshMetadata fetches the metadata of topics and leaders again if err means that they may have
+// changed, so that a retry uses the new ones. electing says that an election may be in progress.
+func (c *Client) refreshMetadata(ctx context.Context, err error, electing bool) {
+	if !leaderMayHaveMoved(err) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	_ = c.transport.renew(ctx, nil, soon) // if it fails, the known metadata stays, and a retry meets the same problem
+	_ = c.transport.refresh(ctx, nil, electing) // if it fails, the known metadata stays, and a retry meets the same problem
 }
 
 // Ping returns nil if a broker answers now. It takes at most five seconds.
@@ -163,7 +163,7 @@ func (c *Client) Ping(ctx context.Context) error {
 			break
 		}
 	}
-	return c.reached(ctx, err)
+	return c.withBrokers(ctx, err)
 }
 
 const (
@@ -173,28 +173,28 @@ const (
 )
 
 // ping sends a request to a broker. It waits for half of the remaining time, or for all of it.
-func (c *Client) ping(ctx context.Context, all bool) error {
-	if deadline, ok := ctx.Deadline(); ok && !all {
+func (c *Client) ping(ctx context.Context, wholeTimeout bool) error {
+	if deadline, ok := ctx.Deadline(); ok && !wholeTimeout {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	_, err := bare(ctx, c.api(callTimeout).ApiVersions, &kafka.ApiVersionsRequest{})
+	_, err := callAPI(ctx, c.api(callTimeout).ApiVersions, &kafka.ApiVersionsRequest{})
 	return err
 }
 
 // ClusterID returns the id of the cluster, which may be from an earlier answer of the brokers: it
 // does not show that they are still up.
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
-	res, err := bare(ctx, c.api(callTimeout).Metadata, &kafka.MetadataRequest{Topics: []string{}})
-	if err := c.reached(ctx, err); err != nil {
+	res, err := callAPI(ctx, c.api(callTimeout).Metadata, &kafka.MetadataRequest{Topics: []string{}})
+	if err := c.withBrokers(ctx, err); err != nil {
 		return "", err
 	}
 	return res.ClusterID, nil
 }
 
-// reached adds the brokers' addresses to the error of a request to any of them.
-func (c *Client) reached(ctx context.Context, err error) error {
+// withBrokers adds the brokers' addresses to the error of a request to any of them.
+func (c *Client) withBrokers(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}

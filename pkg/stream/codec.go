@@ -19,11 +19,11 @@ import (
 // stays in the log, and the partition cannot be read past it.
 var ErrBatchTooLarge = errors.New("a record batch decompresses to more than 128 MiB")
 
-const mostBatchBytes = 128 << 20
+const batchBytesCap = 128 << 20
 
 // maxBatchBytes limits what a batch may decompress to. A variable for tests, at most
-// mostBatchBytes.
-var maxBatchBytes int64 = mostBatchBytes
+// batchBytesCap.
+var maxBatchBytes int64 = batchBytesCap
 
 // unpack decompresses a batch into the arena, and returns it. When the arena grows, it is allocated
 // anew, so earlier records stay valid.
@@ -31,7 +31,7 @@ var maxBatchBytes int64 = mostBatchBytes
 // kafka-go's codecs allocate whatever a batch claims to need. A few bytes of a hostile producer may
 // ask for a window of 512 MiB or a block of 4 GiB, which would crash the process at every start.
 func (d *decoder) unpack(codec compress.Compression, packed []byte) ([]byte, error) {
-	d.begin = len(d.arena)
+	d.batchStart = len(d.arena)
 	var err error
 	switch codec {
 	case compress.Zstd:
@@ -39,8 +39,8 @@ func (d *decoder) unpack(codec compress.Compression, packed []byte) ([]byte, err
 	case compress.Snappy:
 		err = d.unpackSnappy(packed)
 	case compress.Lz4:
-		var plain bool
-		if plain, err = d.unpackLZ4(packed); !plain {
+		var supported bool
+		if supported, err = d.unpackLZ4(packed); !supported {
 			err = d.unpackStream(codec, packed)
 		}
 	case compress.Gzip:
@@ -51,8 +51,8 @@ func (d *decoder) unpack(codec compress.Compression, packed []byte) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	d.unpacked += len(d.arena) - d.begin
-	return d.arena[d.begin:len(d.arena):len(d.arena)], nil
+	d.unpacked += len(d.arena) - d.batchStart
+	return d.arena[d.batchStart:len(d.arena):len(d.arena)], nil
 }
 
 // unpackStream decompresses with kafka-go's codec.
@@ -61,11 +61,11 @@ func (d *decoder) unpackStream(codec compress.Compression, packed []byte) error 
 	z := codec.Codec().NewReader(&d.packed)
 	defer func() { _ = z.Close() }()
 	for {
-		d.room(1)
+		d.reserve(1)
 		n, err := z.Read(d.arena[len(d.arena):cap(d.arena)])
 		d.arena = d.arena[:len(d.arena)+n]
 		switch {
-		case int64(len(d.arena)-d.begin) > maxBatchBytes:
+		case int64(len(d.arena)-d.batchStart) > maxBatchBytes:
 			return ErrBatchTooLarge
 		case errors.Is(err, io.EOF):
 			return nil
@@ -75,20 +75,20 @@ func (d *decoder) unpackStream(codec compress.Compression, packed []byte) error 
 	}
 }
 
-// unzstd decompresses whole frames, whose windows refer to the output itself: unlike a streaming
-// reader it allocates no window. Like other consumers, it accepts the windows that producers use at
-// the highest level, 128 MiB.
-var unzstd = sync.OnceValues(func() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(mostBatchBytes), zstd.WithDecoderMaxWindow(mostBatchBytes))
+// zstdDecoder decompresses whole frames, whose windows refer to the output itself: unlike a
+// streaming reader it allocates no window. Like other consumers, it accepts the windows that
+// producers use at the highest level, 128 MiB.
+var zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(batchBytesCap), zstd.WithDecoderMaxWindow(batchBytesCap))
 })
 
 func (d *decoder) unpackZstd(packed []byte) error {
-	z, err := unzstd()
+	z, err := zstdDecoder()
 	if err != nil {
 		return err
 	}
-	d.room(1 + min(4*len(packed), mostBatchBytes))
-	lines, err := z.DecodeAll(packed, d.arena[d.begin:d.begin])
+	d.reserve(1 + min(4*len(packed), batchBytesCap))
+	lines, err := z.DecodeAll(packed, d.arena[d.batchStart:d.batchStart])
 	switch {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return fmt.Errorf("%w: zstd: %w", ErrBatchTooLarge, err)
@@ -97,10 +97,10 @@ func (d *decoder) unpackZstd(packed []byte) error {
 	case int64(len(lines)) > maxBatchBytes:
 		return ErrBatchTooLarge
 	case len(lines) == 0:
-	case &lines[0] == &d.arena[:d.begin+1][d.begin]: // the output fitted into the arena
-		d.arena = d.arena[:d.begin+len(lines)]
+	case &lines[0] == &d.arena[:d.batchStart+1][d.batchStart]: // the output fitted into the arena
+		d.arena = d.arena[:d.batchStart+len(lines)]
 	default:
-		d.arena, d.begin = lines, 0
+		d.arena, d.batchStart = lines, 0
 	}
 	return nil
 }
@@ -137,10 +137,10 @@ func (d *decoder) unpackSnappyBlock(block []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: snappy: %w", ErrBatch, err)
 	}
-	if int64(n)+int64(len(d.arena)-d.begin) > maxBatchBytes {
+	if int64(n)+int64(len(d.arena)-d.batchStart) > maxBatchBytes {
 		return ErrBatchTooLarge
 	}
-	d.room(n)
+	d.reserve(n)
 	at := len(d.arena)
 	if _, err := snappy.Decode(d.arena[at:at+n], block); err != nil {
 		return fmt.Errorf("%w: snappy: %w", ErrBatch, err)

@@ -15,7 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/embedded"
 )
 
-func bounded(t *testing.T, n int64) {
+func setMaxBatchBytes(t *testing.T, n int64) {
 	t.Helper()
 	was := maxBatchBytes
 	maxBatchBytes = n
@@ -23,7 +23,7 @@ func bounded(t *testing.T, n int64) {
 }
 
 func TestDecompressionIsBounded(t *testing.T) {
-	bounded(t, 1<<20)
+	setMaxBatchBytes(t, 1<<20)
 	for _, c := range []compress.Compression{compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd} {
 		for n, want := range map[int]error{0: nil, 1 << 20: nil, 1<<20 + 1: ErrBatchTooLarge, 50 << 20: ErrBatchTooLarge} {
 			var packed bytes.Buffer
@@ -44,7 +44,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 }
 
 // A decompression bomb in the log is reported as an error; records before it are read.
-func TestABombInTheLogIsAnError(t *testing.T) {
+func TestDecompressionBombInTheLog(t *testing.T) {
 	broker, err := embedded.StartKafka(embedded.KafkaConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	defer broker.Close()
@@ -57,7 +57,7 @@ func TestABombInTheLogIsAnError(t *testing.T) {
 	require.NoError(t, p.Produce(t.Context(), Record{Value: []byte("small")}))
 	require.NoError(t, p.Produce(t.Context(), Record{Value: make([]byte, 900_000)}))
 
-	bounded(t, 500_000)
+	setMaxBatchBytes(t, 500_000)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	f := c.NewFetcher("t", 0)
@@ -68,9 +68,9 @@ func TestABombInTheLogIsAnError(t *testing.T) {
 	require.Len(t, got.Records, 1)
 }
 
-// TestWhatABatchClaimsIsNotMade: a few bytes of a hostile producer may claim that they decompress
+// TestClaimedSizesAreNotAllocated: a few bytes of a hostile producer may claim that they decompress
 // to a gigabyte, or need that much memory.
-func TestWhatABatchClaimsIsNotMade(t *testing.T) {
+func TestClaimedSizesAreNotAllocated(t *testing.T) {
 	frame := func(window byte) []byte { // of zstd; with one raw block
 		return []byte{0x28, 0xb5, 0x2f, 0xfd, 0, window, 3<<3 | 1, 0, 0, 'a', 'b', 'c'}
 	}
@@ -104,7 +104,7 @@ func TestWhatABatchClaimsIsNotMade(t *testing.T) {
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
 			require.ErrorIs(t, err, c.err)
 			if err != nil {
-				require.NotContains(t, err.Error(), "\n", "one line of a log")
+				require.NotContains(t, err.Error(), "\n", "error has several lines")
 			}
 			require.Equal(t, c.want, string(got))
 		})

@@ -20,52 +20,52 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // decoder reads record batches (message format 2). Records point into its input, or into its arena
 // if they were compressed.
 type decoder struct {
-	topic     string
-	partition int
-	records   []Record
-	headers   []Header
-	arena     []byte
-	begin     int // where in the arena the current or last decompressed batch begins
-	unpacked  int // bytes decompressed from this input
-	most      int // input size that would decompress to half of enoughUnpacked, judging by the last input; 0: it was not compressed
-	packed    bytes.Reader
-	names     map[string]string // names of headers, so that each is allocated once
+	topic      string
+	partition  int
+	records    []Record
+	headers    []Header
+	arena      []byte
+	batchStart int // where in the arena the current or last decompressed batch begins
+	unpacked   int // bytes decompressed from this input
+	inputLimit int // input size that would decompress to half of unpackTarget, judging by the last input; 0: it was not compressed
+	packed     bytes.Reader
+	names      map[string]string // names of headers, so that each is allocated once
 }
 
-// enoughUnpacked is how much of a fetch is decompressed before the next batch is left to the next
+// unpackTarget is how much of a fetch is decompressed before the next batch is left to the next
 // fetch, since one MiB may hold hundreds of batches that decompress to maxBatchBytes each. A fetch
 // asks for an estimated half of it, because each partition has buffers for two. A variable for
 // tests.
-var enoughUnpacked = 4 << 20 // 4 MiB
+var unpackTarget = 4 << 20 // 4 MiB
 
-// keptBytes is the largest size of buffers that are kept. A variable for tests.
-var keptBytes = 4 * enoughUnpacked
+// maxKeptBytes is the largest size of buffers that are kept. A variable for tests.
+var maxKeptBytes = 4 * unpackTarget
 
-// batchHead is the size of a batch's header.
-const batchHead = 61
+// batchHeaderBytes is the size of a batch's header.
+const batchHeaderBytes = 61
 
 // read returns the records at or above the offset, and the offset after everything that was read.
 // If the last batch is cut short, it is left to the next fetch. So is a damaged batch, unless it is
 // the first; then it is an error.
 func (d *decoder) read(b []byte, offset int64) ([]Record, int64, error) {
 	d.records, d.headers, d.arena, d.unpacked = d.records[:0], d.headers[:0], d.arena[:0], 0
-	if max(cap(d.arena), cap(d.records)*128, cap(d.headers)*40) > keptBytes { // one large batch is no reason to keep that much forever
+	if max(cap(d.arena), cap(d.records)*128, cap(d.headers)*40) > maxKeptBytes { // one large batch is no reason to keep that much forever
 		d.arena, d.records, d.headers = nil, nil, nil // records point into the arena and the headers
 	}
 	next, all := offset, len(b)
-	defer func() { d.learn(all - len(b)) }()
+	defer func() { d.updateInputLimit(all - len(b)) }()
 	for first := true; len(b) >= 12; first = false {
 		size := int64(binary.BigEndian.Uint32(b[8:])) + 12
 		if size > int64(len(b)) && !first {
 			break
 		}
-		end, control, err := head(b, size)
+		end, control, err := batchHeader(b, size)
 		if err == nil && end > next && !control { // brokers may send a batch that begins before the offset
-			if d.unpacked >= enoughUnpacked {
+			if d.unpacked >= unpackTarget {
 				break
 			}
 			before := len(d.records)
-			if err = d.batch(b[:size], offset, end); err != nil {
+			if err = d.readBatch(b[:size], offset, end); err != nil {
 				d.records = d.records[:before]
 				err = fmt.Errorf("batch of offsets %d to %d: %w", int64(binary.BigEndian.Uint64(b)), end-1, err)
 			}
@@ -81,40 +81,40 @@ func (d *decoder) read(b []byte, offset int64) ([]Record, int64, error) {
 	return d.records, next, nil
 }
 
-// learn adapts most to the last input, of which read bytes were decompressed. It never goes below
-// leastAsked, however much a single batch decompresses to.
-func (d *decoder) learn(read int) {
+// updateInputLimit adapts most to the last input, of which read bytes were decompressed. It never
+// goes below minFetchBytes, however much a single batch decompresses to.
+func (d *decoder) updateInputLimit(read int) {
 	switch {
 	case read <= 0:
 	case d.unpacked == 0:
-		d.most = 0
+		d.inputLimit = 0
 	default:
-		d.most = max(leastAsked, int(int64(read)*int64(enoughUnpacked/2)/int64(d.unpacked)))
+		d.inputLimit = max(minFetchBytes, int(int64(read)*int64(unpackTarget/2)/int64(d.unpacked)))
 	}
 }
 
-var leastAsked = 64 << 10 // 64 KiB; a variable for tests
+var minFetchBytes = 64 << 10 // 64 KiB; a variable for tests
 
-// head checks the batch of the given size at the beginning of b. It returns the offset after the
-// batch, and whether it is a control batch, which contains no records for us.
-func head(b []byte, size int64) (end int64, control bool, err error) {
+// batchHeader checks the batch of the given size at the beginning of b. It returns the offset after
+// the batch, and whether it is a control batch, which contains no records for us.
+func batchHeader(b []byte, size int64) (end int64, control bool, err error) {
 	be := binary.BigEndian
-	if size < batchHead || size > int64(len(b)) || b[16] != 2 || be.Uint32(b[17:]) != crc32.Checksum(b[21:size], castagnoli) {
+	if size < batchHeaderBytes || size > int64(len(b)) || b[16] != 2 || be.Uint32(b[17:]) != crc32.Checksum(b[21:size], castagnoli) {
 		return 0, false, fmt.Errorf("%w: at offset %d", ErrBatch, int64(be.Uint64(b)))
 	}
 	return int64(be.Uint64(b)) + int64(int32(be.Uint32(b[23:]))) + 1, be.Uint16(b[21:])&(1<<5) != 0, nil
 }
 
-// batch reads one batch, all of whose offsets are below end.
-func (d *decoder) batch(batch []byte, offset, end int64) error {
+// readBatch reads one batch, all of whose offsets are below end.
+func (d *decoder) readBatch(batch []byte, offset, end int64) error {
 	be := binary.BigEndian
 	attributes := be.Uint16(batch[21:])
-	base, since := int64(be.Uint64(batch)), int64(be.Uint64(batch[27:]))
+	base, baseTime := int64(be.Uint64(batch)), int64(be.Uint64(batch[27:]))
 	appendTime := attributes&(1<<3) != 0
 	if appendTime {
-		since = int64(be.Uint64(batch[35:]))
+		baseTime = int64(be.Uint64(batch[35:]))
 	}
-	lines := batch[batchHead:]
+	lines := batch[batchHeaderBytes:]
 	if codec := attributes & 7; codec != 0 {
 		var err error
 		if lines, err = d.unpack(compress.Compression(codec), lines); err != nil {
@@ -130,7 +130,7 @@ func (d *decoder) batch(batch []byte, offset, end int64) error {
 		if appendTime {
 			at = 0
 		}
-		rec.Time = time.UnixMilli(since + at)
+		rec.Time = time.UnixMilli(baseTime + at)
 		rec.Key, rec.Value = one.bytes(), one.bytes()
 		first := len(d.headers)
 		for range one.varint() {
@@ -139,8 +139,8 @@ func (d *decoder) batch(batch []byte, offset, end int64) error {
 			if one.err != nil {
 				break
 			}
-			d.headers = append(d.headers, Header{Key: d.name(name), Value: value})
-			if d.tooMany() {
+			d.headers = append(d.headers, Header{Key: d.headerName(name), Value: value})
+			if d.exceedsMemory() {
 				return ErrBatchTooLarge
 			}
 		}
@@ -156,32 +156,32 @@ func (d *decoder) batch(batch []byte, offset, end int64) error {
 			rec.Headers = d.headers[first:len(d.headers):len(d.headers)]
 		}
 		d.records = append(d.records, rec)
-		if d.tooMany() {
+		if d.exceedsMemory() {
 			return ErrBatchTooLarge
 		}
 	}
 	return nil
 }
 
-// tooMany reports whether records and headers take more memory than the largest batch may: a few
-// bytes in the log become a Record of 128 bytes, or a Header of 40.
-func (d *decoder) tooMany() bool {
+// exceedsMemory reports whether records and headers take more memory than the largest batch may: a
+// few bytes in the log become a Record of 128 bytes, or a Header of 40.
+func (d *decoder) exceedsMemory() bool {
 	return int64(len(d.records))*128+int64(len(d.headers))*40 > 2*maxBatchBytes
 }
 
-// room makes room for n more bytes of the batch in the arena. If the arena grows, only the current
-// batch moves, to the beginning of the new one; earlier batches stay where they are.
-func (d *decoder) room(n int) {
+// reserve makes room for n more bytes of the batch in the arena. If the arena grows, only the
+// current batch moves, to the beginning of the new one; earlier batches stay where they are.
+func (d *decoder) reserve(n int) {
 	if cap(d.arena)-len(d.arena) >= n {
 		return
 	}
-	batch := d.arena[d.begin:]
+	batch := d.arena[d.batchStart:]
 	d.arena = append(make([]byte, 0, max(2*cap(d.arena), len(batch)+n, 256<<10)), batch...)
-	d.begin = 0
+	d.batchStart = 0
 }
 
-// name returns the name of a header as a string.
-func (d *decoder) name(b []byte) string {
+// headerName returns the name of a header as a string.
+func (d *decoder) headerName(b []byte) string {
 	s, ok := d.names[string(b)]
 	if !ok {
 		s = string(b)

@@ -14,8 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/embedded"
 )
 
-// logOf returns a client and a topic "t" that holds two batches of 50 records.
-func logOf(tb testing.TB, codec string) *Client {
+// clientWithRecords returns a client and a topic "t" that holds two batches of 50 records.
+func clientWithRecords(tb testing.TB, codec string) *Client {
 	tb.Helper()
 	broker, err := embedded.StartKafka(embedded.KafkaConfig{Dir: tb.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(tb, err)
@@ -39,12 +39,12 @@ func logOf(tb testing.TB, codec string) *Client {
 	return c
 }
 
-// TestBatchesAreReadWhereTheyLie: every field of every record is right, and a record costs no
+// TestBatchesAreDecodedInPlace: every field of every record is right, and a record costs no
 // allocation.
-func TestBatchesAreReadWhereTheyLie(t *testing.T) {
+func TestBatchesAreDecodedInPlace(t *testing.T) {
 	for _, codec := range []string{"none", "lz4", "snappy", "zstd", "gzip"} {
 		t.Run(codec, func(t *testing.T) {
-			f := logOf(t, codec).NewFetcher("t", 0)
+			f := clientWithRecords(t, codec).NewFetcher("t", 0)
 			got, err := f.Fetch(t.Context(), 30, FetchOptions{})
 			require.NoError(t, err)
 			require.Len(t, got.Records, 70)
@@ -58,7 +58,7 @@ func TestBatchesAreReadWhereTheyLie(t *testing.T) {
 					Headers: []Header{{Key: "a", Value: []byte{byte(n % 50)}}, {Key: "b", Value: []byte{}}},
 				}, r)
 			}
-			a, err := readAnswer(f.answer, "t", 0)
+			a, err := readFetchResponse(f.response, "t", 0)
 			require.NoError(t, err)
 			// For 100 records. Codecs take readers from pools, which may be empty: a few
 			// allocations per batch.
@@ -69,30 +69,30 @@ func TestBatchesAreReadWhereTheyLie(t *testing.T) {
 
 // TestDamagedBatches: whatever is damaged in a log, reading returns an error or what was written.
 func TestDamagedBatches(t *testing.T) {
-	f := logOf(t, "none").NewFetcher("t", 0)
+	f := clientWithRecords(t, "none").NewFetcher("t", 0)
 	_, err := f.Fetch(t.Context(), 0, FetchOptions{})
 	require.NoError(t, err)
-	a, err := readAnswer(f.answer, "t", 0)
+	a, err := readFetchResponse(f.response, "t", 0)
 	require.NoError(t, err)
 	whole := bytes.Clone(a.records)
 	first := 12 + (int(whole[10])<<8 | int(whole[11]))
 
 	records, next, err := f.read(whole[:len(whole)-1], 0)
-	require.NoError(t, err, "the last one is cut short: it is asked for again")
+	require.NoError(t, err, "last batch cut short")
 	require.Len(t, records, 50)
 	require.EqualValues(t, 50, next)
 
 	_, _, err = f.read(whole[:first-1], 0)
-	require.ErrorIs(t, err, ErrBatch, "a broker returns one that is whole")
+	require.ErrorIs(t, err, ErrBatch, "first batch cut short")
 
 	damaged := bytes.Clone(whole)
 	damaged[len(damaged)-1] ^= 4
 	records, next, err = f.read(damaged, 0)
-	require.NoError(t, err, "whole ones before it are read first")
+	require.NoError(t, err, "damaged batch after a whole one")
 	require.Len(t, records, 50)
 	require.EqualValues(t, 50, next)
 	_, _, err = f.read(damaged[first:], next)
-	require.ErrorIs(t, err, ErrBatch, "then it is met again")
+	require.ErrorIs(t, err, ErrBatch, "damaged batch at the start")
 
 	for at := range first {
 		damaged := bytes.Clone(whole[:first])
@@ -104,35 +104,35 @@ func TestDamagedBatches(t *testing.T) {
 			require.Empty(t, records)
 		}
 	}
-	_, err = readAnswer(f.answer, "u", 0)
-	require.ErrorIs(t, err, errAnswer)
-	_, err = readAnswer(f.answer[:40], "t", 0)
+	_, err = readFetchResponse(f.response, "u", 0)
+	require.ErrorIs(t, err, errResponse)
+	_, err = readFetchResponse(f.response[:40], "t", 0)
 	require.Error(t, err)
 }
 
-// TestBrokersCloseIdleConnections: the next fetch opens another connection.
-func TestBrokersCloseIdleConnections(t *testing.T) {
-	c := logOf(t, "none")
+// TestFetchAfterABrokerClosedItsConnections: the next fetch opens another connection.
+func TestFetchAfterABrokerClosedItsConnections(t *testing.T) {
+	c := clientWithRecords(t, "none")
 	f := c.NewFetcher("t", 0)
 	for range 2 {
 		got, err := f.Fetch(t.Context(), 0, FetchOptions{})
 		require.NoError(t, err)
 		require.Len(t, got.Records, 100)
-		list := c.wires.idle[f.leader]
-		require.Len(t, list, 1, "it is given back")
+		list := c.conns.idle[f.leader]
+		require.Len(t, list, 1, "connection was not returned to the pool")
 		require.NoError(t, list[0].conn.Close())
 	}
 }
 
-// TestManyBatchesAreNotUnpackedTogether: not only each batch is limited, but all of a fetch
+// TestUnpackingPerFetchIsBounded: not only each batch is limited, but all of a fetch
 // together.
-func TestManyBatchesAreNotUnpackedTogether(t *testing.T) {
-	f := logOf(t, "zstd").NewFetcher("t", 0)
+func TestUnpackingPerFetchIsBounded(t *testing.T) {
+	f := clientWithRecords(t, "zstd").NewFetcher("t", 0)
 	got, err := f.Fetch(t.Context(), 0, FetchOptions{})
 	require.NoError(t, err)
 	require.Len(t, got.Records, 100)
-	defer func(n int) { enoughUnpacked = n }(enoughUnpacked)
-	enoughUnpacked = 1
+	defer func(n int) { unpackTarget = n }(unpackTarget)
+	unpackTarget = 1
 	for _, next := range []int64{50, 100} {
 		got, err = f.Fetch(t.Context(), next-50, FetchOptions{})
 		require.NoError(t, err)
@@ -141,9 +141,9 @@ func TestManyBatchesAreNotUnpackedTogether(t *testing.T) {
 	}
 }
 
-// batchOf returns a batch whose first offset is 10 and whose last is claimed to be last, with
+// makeBatch returns a batch whose first offset is 10 and whose last is claimed to be last, with
 // records at these distances from the first, each with that many headers.
-func batchOf(last, headers int, deltas ...int64) []byte {
+func makeBatch(last, headers int, deltas ...int64) []byte {
 	var lines []byte
 	for _, delta := range deltas {
 		record := append(binary.AppendVarint([]byte{0, 0}, delta), 1, 1) // no key, no value
@@ -152,9 +152,9 @@ func batchOf(last, headers int, deltas ...int64) []byte {
 		lines = append(binary.AppendVarint(lines, int64(len(record))), record...)
 	}
 	be := binary.BigEndian
-	b := make([]byte, batchHead, batchHead+len(lines))
+	b := make([]byte, batchHeaderBytes, batchHeaderBytes+len(lines))
 	be.PutUint64(b, 10)
-	be.PutUint32(b[8:], uint32(batchHead-12+len(lines)))
+	be.PutUint32(b[8:], uint32(batchHeaderBytes-12+len(lines)))
 	b[16] = 2
 	be.PutUint32(b[23:], uint32(last))
 	be.PutUint32(b[57:], uint32(len(deltas)))
@@ -180,7 +180,7 @@ func TestOffsetsInABatchAreChecked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var d decoder
-			records, next, err := d.read(batchOf(2, 1, c.deltas...), 0)
+			records, next, err := d.read(makeBatch(2, 1, c.deltas...), 0)
 			require.ErrorIs(t, err, c.want)
 			if c.want == nil {
 				require.Len(t, records, len(c.deltas))
@@ -192,48 +192,48 @@ func TestOffsetsInABatchAreChecked(t *testing.T) {
 
 // TestRecordsAndHeadersAreBounded: they take more memory than their bytes in the log.
 func TestRecordsAndHeadersAreBounded(t *testing.T) {
-	bounded(t, 10_000)
+	setMaxBatchBytes(t, 10_000)
 	var d decoder
-	_, _, err := d.read(batchOf(0, 400, 0), 0)
+	_, _, err := d.read(makeBatch(0, 400, 0), 0)
 	require.NoError(t, err)
-	_, _, err = d.read(batchOf(0, 600, 0), 0)
+	_, _, err = d.read(makeBatch(0, 600, 0), 0)
 	require.ErrorIs(t, err, ErrBatchTooLarge)
 	var deltas []int64
 	for i := range int64(200) {
 		deltas = append(deltas, i)
 	}
-	_, _, err = d.read(batchOf(199, 0, deltas...), 0)
+	_, _, err = d.read(makeBatch(199, 0, deltas...), 0)
 	require.ErrorIs(t, err, ErrBatchTooLarge)
 }
 
 func FuzzBatches(f *testing.F) {
-	fetcher := logOf(f, "lz4").NewFetcher("t", 0)
+	fetcher := clientWithRecords(f, "lz4").NewFetcher("t", 0)
 	_, err := fetcher.Fetch(f.Context(), 0, FetchOptions{})
 	require.NoError(f, err)
-	f.Add(fetcher.answer)
+	f.Add(fetcher.response)
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		d := decoder{topic: "t"}
-		if a, err := readAnswer(b, "t", 0); err == nil {
+		if a, err := readFetchResponse(b, "t", 0); err == nil {
 			_, _, _ = d.read(a.records, 0)
 		}
-		if len(b) >= batchHead { // as if its checksum were right
-			_ = d.batch(b, 0, 1<<62)
+		if len(b) >= batchHeaderBytes { // as if its checksum were right
+			_ = d.readBatch(b, 0, 1<<62)
 		}
 	})
 }
 
-// TestAFetchAsksForWhatItHasRoomFor: the decompressed size limits a reader's memory, and what is
+// TestFetchAdaptsItsRequestSize: the decompressed size limits a reader's memory, and what is
 // left to the next fetch is not requested again and again.
-func TestAFetchAsksForWhatItHasRoomFor(t *testing.T) {
-	c := logOf(t, "zstd")
+func TestFetchAdaptsItsRequestSize(t *testing.T) {
+	c := clientWithRecords(t, "zstd")
 	const batches, each = 40, 500_000 // a few hundred bytes each when compressed, so that all would fit into one answer
 	p := c.NewProducer(ProducerConfig{Topic: "t", Compression: "zstd"})
 	defer p.Close(t.Context())
 	for range batches {
 		require.NoError(t, p.Produce(t.Context(), Record{Value: bytes.Repeat([]byte("0123456789"), each/10)}))
 	}
-	defer func(n int) { leastAsked = n }(leastAsked)
-	leastAsked = 1 << 10
+	defer func(n int) { minFetchBytes = n }(minFetchBytes)
+	minFetchBytes = 1 << 10
 	f := c.NewFetcher("t", 0)
 	next, first, answered := int64(100), 0, 0
 	for fetches := 1; next < 100+batches; fetches++ {
@@ -242,12 +242,12 @@ func TestAFetchAsksForWhatItHasRoomFor(t *testing.T) {
 		require.NotEmpty(t, got.Records)
 		require.Equal(t, next, got.Records[0].Offset)
 		next = got.Next
-		require.LessOrEqual(t, cap(f.arena), 3*enoughUnpacked)
+		require.LessOrEqual(t, cap(f.arena), 3*unpackTarget)
 		if fetches == 1 {
-			first = len(f.answer)
+			first = len(f.response)
 		} else {
-			answered = max(answered, len(f.answer))
+			answered = max(answered, len(f.response))
 		}
 	}
-	require.Less(t, answered, first/2, "the first asks for all, the others for what is taken of it")
+	require.Less(t, answered, first/2, "later fetches request more than they unpack")
 }

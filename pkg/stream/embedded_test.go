@@ -24,7 +24,7 @@ func TestEmbeddedBroker(t *testing.T) {
 
 func TestNoBroker(t *testing.T) {
 	c, err := stream.Open(stream.Config{Brokers: []string{"127.0.0.1:1"}}, slog.New(slog.DiscardHandler))
-	require.NoError(t, err, "a client opens with every broker away")
+	require.NoError(t, err, "open while no broker is up")
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
@@ -35,8 +35,8 @@ func TestNoBroker(t *testing.T) {
 	require.ErrorContains(t, err, "md5")
 }
 
-// TestAGroupIsLeftWithinADeadline: even if brokers accept connections but never answer.
-func TestAGroupIsLeftWithinADeadline(t *testing.T) {
+// TestGroupCloseIsBounded: even if brokers accept connections but never answer.
+func TestGroupCloseIsBounded(t *testing.T) {
 	silence, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer silence.Close()
@@ -44,7 +44,7 @@ func TestAGroupIsLeftWithinADeadline(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	for _, stay := range []bool{false, true} {
-		g, err := c.Join(stream.GroupConfig{ID: "g", Topics: []string{"t"}, Worker: "a", Stay: stay})
+		g, err := c.Join(stream.GroupConfig{ID: "g", Topics: []string{"t"}, Worker: "a", KeepOnClose: stay})
 		require.NoError(t, err)
 		time.Sleep(50 * time.Millisecond) // until it asks for the coordinator
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -55,9 +55,9 @@ func TestAGroupIsLeftWithinADeadline(t *testing.T) {
 	}
 }
 
-// TestPingAsksABroker: kafka-go's cached metadata does not count as an answer, and a cached
+// TestPingReachesABroker: kafka-go's cached metadata does not count as an answer, and a cached
 // connection to a broker that is gone does not make Ping fail.
-func TestPingAsksABroker(t *testing.T) {
+func TestPingReachesABroker(t *testing.T) {
 	cfg := embedded.KafkaConfig{Dir: t.TempDir(), Addr: porttest.Free(t), Log: slog.New(slog.DiscardHandler)}
 	broker, err := embedded.StartKafka(cfg)
 	require.NoError(t, err)
@@ -73,11 +73,11 @@ func TestPingAsksABroker(t *testing.T) {
 			require.Less(t, time.Since(began), 6*time.Second)
 			broker, err = embedded.StartKafka(cfg)
 			require.NoError(t, err)
-			require.NoError(t, c.Ping(t.Context()), "it is back")
+			require.NoError(t, c.Ping(t.Context()), "ping after the broker restarted")
 			require.NoError(t, broker.Close())
 			broker, err = embedded.StartKafka(cfg)
 			require.NoError(t, err)
-			require.NoError(t, c.Ping(t.Context()), "another behind the kept connection")
+			require.NoError(t, c.Ping(t.Context()), "ping through a connection to the previous broker")
 		}
 	}
 	require.NoError(t, broker.Close())

@@ -40,23 +40,23 @@ type Fetched struct {
 // goroutine and reuses its buffers, so that a record costs no allocation.
 //
 // kafka-go's own Fetch takes as much CPU as gzip, and makes four allocations per record. So the
-// request uses a connection that kafka-go has opened, and the answer is decoded in place: see
+// request uses a connection that kafka-go has opened, and the response is decoded in place: see
 // DESIGN.md.
 type Fetcher struct {
 	client    *Client
 	topic     string
 	partition int
 	leader    string // host:port; "": unknown
-	failed    error  // why it is no longer known
-	asked     []byte
-	answer    []byte // the last one; uncompressed records point into it
-	roomy     int    // fetches in a row that used little of the buffers
+	lastErr   error  // why it is no longer known
+	request   []byte
+	response  []byte // the last one; uncompressed records point into it
+	oversized int    // fetches in a row that used little of the buffers
 	decoder
 }
 
 // NewFetcher returns a fetcher of one partition.
 func (c *Client) NewFetcher(topic string, partition int) *Fetcher {
-	return &Fetcher{client: c, topic: topic, partition: partition, decoder: decoder{topic: topic, partition: partition, most: enoughUnpacked / 16}}
+	return &Fetcher{client: c, topic: topic, partition: partition, decoder: decoder{topic: topic, partition: partition, inputLimit: unpackTarget / 16}}
 }
 
 // Fetch reads records from offset on. It waits up to MaxWait for the first. If it returns no
@@ -69,15 +69,15 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 		opts.MaxWait = 500 * time.Millisecond
 	}
 	f.shrink()
-	if f.most > 0 {
-		opts.MaxBytes = min(opts.MaxBytes, f.most)
+	if f.inputLimit > 0 {
+		opts.MaxBytes = min(opts.MaxBytes, f.inputLimit)
 	}
 	got, err := f.fetch(ctx, offset, opts)
-	for over := throttled(0); errors.As(err, &over); {
+	for throttle := throttledError(0); errors.As(err, &throttle); {
 		select {
 		case <-ctx.Done():
 			err = ctx.Err()
-		case <-time.After(min(time.Duration(over), time.Minute)):
+		case <-time.After(min(time.Duration(throttle), time.Minute)):
 			got, err = f.fetch(ctx, offset, opts)
 		}
 	}
@@ -87,30 +87,30 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	return got, nil
 }
 
-// waitingBytes is how much buffer space a fetcher keeps that waits at the end of its log. That is
-// what most fetchers do most of the time, and there are two per partition. Larger buffers are
-// dropped only after roomyFetches fetches, because allocating new ones after every short fetch would
-// cost CPU.
+// idleBufferBytes is how much buffer space a fetcher keeps that waits at the end of its log. That
+// is what most fetchers do most of the time, and there are two per partition. Larger buffers are
+// dropped only after oversizedFetches fetches, because allocating new ones after every short fetch
+// would cost CPU.
 const (
-	waitingBytes = 256 << 10 // 256 KiB
-	roomyFetches = 8
+	idleBufferBytes  = 256 << 10 // 256 KiB
+	oversizedFetches = 8
 )
 
 // shrink gives up buffers that are much larger than what was recently in them.
 func (f *Fetcher) shrink() {
-	held := bytesOf(cap(f.answer), cap(f.arena), cap(f.records), cap(f.headers))
-	switch used := bytesOf(len(f.answer), len(f.arena), len(f.records), len(f.headers)); {
-	case held <= waitingBytes || used >= held/4:
-		f.roomy = 0
-	case f.roomy < roomyFetches && held <= keptBytes:
-		f.roomy++
+	held := bufferBytes(cap(f.response), cap(f.arena), cap(f.records), cap(f.headers))
+	switch used := bufferBytes(len(f.response), len(f.arena), len(f.records), len(f.headers)); {
+	case held <= idleBufferBytes || used >= held/4:
+		f.oversized = 0
+	case f.oversized < oversizedFetches && held <= maxKeptBytes:
+		f.oversized++
 	default:
-		f.roomy = 0
-		f.answer, f.arena, f.records, f.headers = nil, nil, nil, nil
+		f.oversized = 0
+		f.response, f.arena, f.records, f.headers = nil, nil, nil, nil
 	}
 }
 
-func bytesOf(answer, arena, records, headers int) int {
+func bufferBytes(answer, arena, records, headers int) int {
 	return answer + arena + records*128 + headers*40
 }
 
@@ -118,17 +118,17 @@ func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	// A broker that vanished in the middle of a poll never answers.
 	ctx, cancel := context.WithTimeout(ctx, opts.MaxWait+10*time.Second)
 	defer cancel()
-	if err := f.ask(ctx, offset, opts); err != nil {
-		f.leader, f.failed = "", err // the leader may have changed
+	if err := f.roundTrip(ctx, offset, opts); err != nil {
+		f.leader, f.lastErr = "", err // the leader may have changed
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		return Fetched{}, err
 	}
-	a, err := readAnswer(f.answer, f.topic, f.partition)
+	a, err := readFetchResponse(f.response, f.topic, f.partition)
 	if err == nil && a.code != 0 {
 		err = kafka.Error(a.code)
-		f.leader, f.failed = "", err
+		f.leader, f.lastErr = "", err
 		if errors.Is(err, kafka.OffsetOutOfRange) {
 			err = ErrOffsetOutOfRange
 		}
@@ -143,25 +143,25 @@ func (f *Fetcher) fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	return Fetched{Records: records, Next: next, HighWatermark: a.highWatermark, LogStart: a.logStart}, nil
 }
 
-// ask fills f.answer. Brokers may have closed idle connections; then it tries the next one, and a
-// new one when none is left.
-func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) error {
+// roundTrip sends the request and fills f.response. Brokers may have closed idle connections; then
+// it tries the next one, and a new one when none is left.
+func (f *Fetcher) roundTrip(ctx context.Context, offset int64, opts FetchOptions) error {
 	if f.leader == "" {
-		f.client.renew(ctx, f.failed, false)
-		leader, err := f.client.leader(ctx, f.topic, f.partition)
+		f.client.refreshMetadata(ctx, f.lastErr, false)
+		leader, err := f.client.leaderAddr(ctx, f.topic, f.partition)
 		if err != nil {
 			return err
 		}
 		f.leader = leader
 	}
 	for {
-		w, used, err := f.client.wires.get(ctx, f.client.dialer, f.leader)
+		w, used, err := f.client.conns.get(ctx, f.client.dialer, f.leader)
 		if err != nil {
 			return err
 		}
-		f.asked = appendFetch(f.asked[:0], w.next(), f.client.dialer.ClientID, f.topic, f.partition, offset, opts)
-		if f.answer, err = w.roundTrip(ctx, f.asked, f.answer); err == nil {
-			f.client.wires.put(f.leader, w)
+		f.request = appendFetch(f.request[:0], w.nextID(), f.client.dialer.ClientID, f.topic, f.partition, offset, opts)
+		if f.response, err = w.roundTrip(ctx, f.request, f.response); err == nil {
+			f.client.conns.put(f.leader, w)
 			return nil
 		}
 		_ = w.conn.Close()
@@ -171,9 +171,9 @@ func (f *Fetcher) ask(ctx context.Context, offset int64, opts FetchOptions) erro
 	}
 }
 
-// leader returns the address of a partition's leader, as far as it is known.
-func (c *Client) leader(ctx context.Context, topic string, partition int) (string, error) {
-	res, err := bare(ctx, c.api(5*time.Second).Metadata, &kafka.MetadataRequest{Topics: []string{topic}})
+// leaderAddr returns the address of a partition's leader, as far as it is known.
+func (c *Client) leaderAddr(ctx context.Context, topic string, partition int) (string, error) {
+	res, err := callAPI(ctx, c.api(5*time.Second).Metadata, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return "", err
 	}

@@ -20,7 +20,7 @@ import (
 // It waits while brokers are down, and while a batch cannot be read, which it logs as an error. It
 // returns the error of fn, or that of ctx.
 func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) error, caughtUp func()) error {
-	bounds, err := retry(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
+	bounds, err := retryForever(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
 	if err != nil {
 		return err
 	}
@@ -43,11 +43,11 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) err
 					behind = false
 					passed()
 				}
-				got, err := retry(ctx, c, "reading topic "+topic, func() (Fetched, error) { return f.Fetch(ctx, offset, FetchOptions{}) })
+				got, err := retryForever(ctx, c, "reading topic "+topic, func() (Fetched, error) { return f.Fetch(ctx, offset, FetchOptions{}) })
 				if errors.Is(err, ErrOffsetOutOfRange) {
 					// Retention deleted the records of a compacted topic: newer ones supersede
 					// them.
-					now, err := retry(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
+					now, err := retryForever(ctx, c, "reading topic "+topic, func() (map[int]Bounds, error) { return c.Bounds(ctx, topic) })
 					if err != nil {
 						return err
 					}
@@ -80,8 +80,9 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) err
 	return group.Wait()
 }
 
-// retry repeats op with backoff until it succeeds, ctx ends, or it fails with ErrOffsetOutOfRange.
-func retry[T any](ctx context.Context, c *Client, what string, op func() (T, error)) (T, error) {
+// retryForever repeats op with backoff until it succeeds, ctx ends, or it fails with
+// ErrOffsetOutOfRange.
+func retryForever[T any](ctx context.Context, c *Client, what string, op func() (T, error)) (T, error) {
 	backoff := jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
 		v, err := op()

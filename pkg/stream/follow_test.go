@@ -16,10 +16,10 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestFollowIsNotCaughtUpByAnEmptyAnswer: a broker that was just elected may not know the log's end
-// yet. If its empty answer counted as the end, an incomplete catalog would leave files owed to
+// TestFollowIsNotCaughtUpByAnEmptyResponse: a broker that was just elected may not know the log's
+// end yet. If its empty answer counted as the end, an incomplete catalog would leave files owed to
 // nobody.
-func TestFollowIsNotCaughtUpByAnEmptyAnswer(t *testing.T) {
+func TestFollowIsNotCaughtUpByAnEmptyResponse(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "catalog"))
 	require.NoError(t, err)
 	defer cluster.Close()
@@ -58,8 +58,8 @@ func TestFollowIsNotCaughtUpByAnEmptyAnswer(t *testing.T) {
 	require.Equal(t, n, whole)
 }
 
-// TestAQuotaIsWaitedFor: a broker sends no data to a client that it throttles.
-func TestAQuotaIsWaitedFor(t *testing.T) {
+// TestFetchWaitsOutAQuota: a broker sends no data to a client that it throttles.
+func TestFetchWaitsOutAQuota(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "events"))
 	require.NoError(t, err)
 	defer cluster.Close()
@@ -124,8 +124,8 @@ func TestBoundsWithoutALeader(t *testing.T) {
 	require.NotContains(t, bounds, 1)
 }
 
-// TestFollowTellsADamagedBatchFromABrokerThatIsAway: waiting helps only in the second case.
-func TestFollowTellsADamagedBatchFromABrokerThatIsAway(t *testing.T) {
+// TestFollowLogsADamagedBatch: waiting helps only in the second case.
+func TestFollowLogsADamagedBatch(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "catalog"))
 	require.NoError(t, err)
 	defer cluster.Close()
@@ -145,7 +145,7 @@ func TestFollowTellsADamagedBatchFromABrokerThatIsAway(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	logs := &untilSaid{done: cancel}
+	logs := &cancelOnWrite{done: cancel}
 	c, err := stream.Open(stream.Config{Brokers: cluster.ListenAddrs()}, slog.New(slog.NewTextHandler(logs, nil)))
 	require.NoError(t, err)
 	defer c.Close()
@@ -156,13 +156,13 @@ func TestFollowTellsADamagedBatchFromABrokerThatIsAway(t *testing.T) {
 	require.NotContains(t, logs.String(), "away")
 }
 
-// untilSaid is a log that calls done at the first write.
-type untilSaid struct {
+// cancelOnWrite is a log that calls done at the first write.
+type cancelOnWrite struct {
 	bytes.Buffer
 	done func()
 }
 
-func (u *untilSaid) Write(b []byte) (int, error) {
+func (u *cancelOnWrite) Write(b []byte) (int, error) {
 	defer u.done()
 	return u.Buffer.Write(b)
 }

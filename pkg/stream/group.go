@@ -22,23 +22,23 @@ type GroupConfig struct {
 	Worker string
 	// SessionTimeout is how long a member that is not heard of keeps its partitions; default 30s.
 	SessionTimeout time.Duration
-	// Stay keeps the partitions until the session times out when the group is closed, for a worker
-	// that returns before that: nobody else gets them.
-	Stay bool
+	// KeepOnClose keeps the partitions until the session times out when the group is closed, for a
+	// worker that returns before that: nobody else gets them.
+	KeepOnClose bool
 }
 
 // Group is a membership in a consumer group. It says which partitions are ours, generation by
 // generation. It is for use by one goroutine.
 type Group struct {
-	client   *Client
-	id       string
-	topics   []string
-	stay     bool
-	balancer *stickyBalancer
-	inner    *kafka.ConsumerGroup
-	closed   chan struct{}
-	life     context.Context // context of its connections: when it ends, they are closed, and no more can be opened
-	end      context.CancelFunc
+	client      *Client
+	id          string
+	topics      []string
+	keepOnClose bool
+	balancer    *stickyBalancer
+	inner       *kafka.ConsumerGroup
+	closed      chan struct{}
+	connCtx     context.Context // context of its connections: when it ends, they are closed, and no more can be opened
+	closeConns  context.CancelFunc
 }
 
 // Join joins the group in the background. Errors of the brokers do not show here; Next deals with
@@ -48,9 +48,9 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 		cfg.SessionTimeout = 30 * time.Second
 	}
 	heartbeat := min(cfg.SessionTimeout/10, time.Second)
-	g := &Group{client: c, id: cfg.ID, topics: cfg.Topics, stay: cfg.Stay, balancer: &stickyBalancer{worker: cfg.Worker}, closed: make(chan struct{})}
-	g.life, g.end = context.WithCancel(context.Background())
-	g.balancer.ready = g.topicsThere
+	g := &Group{client: c, id: cfg.ID, topics: cfg.Topics, keepOnClose: cfg.KeepOnClose, balancer: &stickyBalancer{worker: cfg.Worker}, closed: make(chan struct{})}
+	g.connCtx, g.closeConns = context.WithCancel(context.Background())
+	g.balancer.ready = g.waitForTopics
 	dialer := *c.dialer
 	dialer.DialFunc = g.dial
 	inner, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
@@ -77,23 +77,23 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 func (g *Group) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(g.life, cancel)()
+	defer context.AfterFunc(g.connCtx, cancel)()
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return mortal{conn, context.AfterFunc(g.life, func() { _ = conn.Close() })}, nil
+	return groupConn{conn, context.AfterFunc(g.connCtx, func() { _ = conn.Close() })}, nil
 }
 
-// mortal is a connection that is also closed when its group ends; closed stops that.
-type mortal struct {
+// groupConn is a connection that is also closed when its group ends; detach stops that.
+type groupConn struct {
 	net.Conn
-	closed func() bool
+	detach func() bool
 }
 
 // Close implements net.Conn.
-func (m mortal) Close() error {
-	m.closed()
+func (m groupConn) Close() error {
+	m.detach()
 	return m.Conn.Close()
 }
 
@@ -145,15 +145,15 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	}
 }
 
-// Close leaves the group, which ends the generation for all members at once. With Stay, or if ctx
-// ends first, it only stops taking part.
+// Close leaves the group, which ends the generation for all members at once. With KeepOnClose, or
+// if ctx ends first, it only stops taking part.
 func (g *Group) Close(ctx context.Context) error {
-	defer g.end()
+	defer g.closeConns()
 	close(g.closed)
-	if g.stay {
-		g.end()
+	if g.keepOnClose {
+		g.closeConns()
 	}
-	defer context.AfterFunc(ctx, g.end)()
+	defer context.AfterFunc(ctx, g.closeConns)()
 	return g.inner.Close()
 }
 
@@ -178,7 +178,7 @@ func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Ge
 	inner.Start(g.watchPartitions)
 	backoff := jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
-		err := g.fill(ctx, gen, inner.GroupID, ours)
+		err := g.fillAssignments(ctx, gen, inner.GroupID, ours)
 		if err == nil {
 			return gen, nil
 		}
@@ -192,18 +192,18 @@ func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Ge
 	}
 }
 
-// fill adds the committed offsets to a generation. It returns an error if the generation assigned
-// nothing to any member.
-func (g *Group) fill(ctx context.Context, gen *Generation, group string, ours map[string][]int) error {
+// fillAssignments adds the committed offsets to a generation. It returns an error if the generation
+// assigned nothing to any member.
+func (g *Group) fillAssignments(ctx context.Context, gen *Generation, group string, ours map[string][]int) error {
 	if len(ours) == 0 {
-		nobodys, err := g.nobodys(ctx)
-		if nobodys {
-			err = errNobodys
+		nothing, err := g.assignedNothing(ctx)
+		if nothing {
+			err = errNothingAssigned
 		}
 		return err
 	}
 	// kafka-go has already read the offsets, but drops the notes.
-	marks, err := g.client.marks(ctx, group, ours)
+	marks, err := g.client.fetchMarks(ctx, group, ours)
 	if err != nil {
 		return err
 	}
@@ -215,9 +215,9 @@ func (g *Group) fill(ctx context.Context, gen *Generation, group string, ours ma
 	return nil
 }
 
-// errNobodys says that a generation must be ignored, because all members would give up their
-// partitions for no reason.
-var errNobodys = errors.New("it gives nobody any partition")
+// errNothingAssigned says that a generation must be ignored, because all members would give up
+// their partitions for no reason.
+var errNothingAssigned = errors.New("it gives nobody any partition")
 
 // Done is closed when the generation has ended.
 func (g *Generation) Done() <-chan struct{} { return g.done }

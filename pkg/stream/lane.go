@@ -22,12 +22,12 @@ const (
 	// linger is how long a record waits for others if no request to its partition is in flight.
 	linger = 5 * time.Millisecond
 
-	metadataTTL = 5 * time.Second
+	partitionCountTTL = 5 * time.Second
 
-	// produceFor is how long a batch is retried. A crashed leader has a successor after about ten
+	// produceRetryFor is how long a batch is retried. A crashed leader has a successor after about ten
 	// seconds.
-	produceFor     = 30 * time.Second
-	produceTimeout = 10 * time.Second // of one try
+	produceRetryFor = 30 * time.Second
+	produceTimeout  = 10 * time.Second // of one try
 
 	// maxThrottle limits how long a broker's throttling is honoured.
 	maxThrottle = time.Minute
@@ -35,18 +35,18 @@ const (
 
 // call is one call of Produce.
 type call struct {
-	records []Record // those of a partition are together
-	done    chan struct{}
-	gone    atomic.Bool // its caller gave up
+	records   []Record // those of a partition are together
+	done      chan struct{}
+	abandoned atomic.Bool // its caller gave up
 
-	mu   sync.Mutex
-	left int    // guarded by mu; number of unfinished pieces
-	told []told // guarded by mu; outcomes of pieces, if not all are in the log
-	err  error  // guarded by mu until done; of the first piece that failed
+	mu         sync.Mutex
+	unfinished int       // guarded by mu; number of unfinished pieces
+	outcomes   []outcome // guarded by mu; outcomes of pieces, if not all are in the log
+	err        error     // guarded by mu until done; of the first piece that failed
 }
 
-// told is the outcome of some records of a call: n of them, from index at.
-type told struct {
+// outcome is the outcome of some records of a call: n of them, from index at.
+type outcome struct {
 	at, n int
 	err   error // nil: they are in the log
 }
@@ -55,14 +55,14 @@ type told struct {
 func (c *call) unwritten(err error) *Unwritten {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	became := make([]*told, len(c.records)) // nil: unknown
-	for i := range c.told {
-		for n := range c.told[i].n {
-			became[c.told[i].at+n] = &c.told[i]
+	outcomes := make([]*outcome, len(c.records)) // nil: unknown
+	for i := range c.outcomes {
+		for n := range c.outcomes[i].n {
+			outcomes[c.outcomes[i].at+n] = &c.outcomes[i]
 		}
 	}
 	u := &Unwritten{Err: err}
-	for i, t := range became {
+	for i, t := range outcomes {
 		switch {
 		case t == nil || t.err != nil && !errors.Is(t.err, ErrRecordTooLarge):
 			u.Failed = append(u.Failed, c.records[i])
@@ -90,36 +90,36 @@ func (p *piece) finish(err error) {
 	if c.err == nil {
 		c.err = err
 	}
-	if c.left--; c.left > 0 || c.err != nil {
-		c.told = append(c.told, told{at: p.at, n: len(p.records), err: err})
+	if c.unfinished--; c.unfinished > 0 || c.err != nil {
+		c.outcomes = append(c.outcomes, outcome{at: p.at, n: len(p.records), err: err})
 	}
-	if c.left == 0 {
+	if c.unfinished == 0 {
 		close(c.done)
 	}
 }
 
-// finish reports the outcome of a batch to its calls.
-func finish(batch []piece, err error) {
+// finishBatch reports the outcome of a batch to its calls.
+func finishBatch(batch []piece, err error) {
 	for i := range batch {
 		batch[i].finish(err)
 	}
 }
 
-// halves splits a batch in two; first is empty if the batch is a single record.
-func halves(batch []piece) (first, second []piece) {
+// splitBatch splits a batch in two; first is empty if the batch is a single record.
+func splitBatch(batch []piece) (first, second []piece) {
 	if len(batch) == 1 && len(batch[0].records) > 1 {
-		batch = batch[0].half()
+		batch = batch[0].split()
 	}
 	half := len(batch) / 2
 	return batch[:half], batch[half:]
 }
 
-// half splits the piece in two.
-func (p *piece) half() []piece {
+// split splits the piece in two.
+func (p *piece) split() []piece {
 	half := len(p.records) / 2
 	p.call.mu.Lock()
 	defer p.call.mu.Unlock()
-	p.call.left++
+	p.call.unfinished++
 	return []piece{
 		{at: p.at, records: p.records[:half], call: p.call},
 		{at: p.at + half, records: p.records[half:], call: p.call},
@@ -127,22 +127,22 @@ func (p *piece) half() []piece {
 }
 
 // awaited reports whether its caller still waits.
-func (p *piece) awaited() bool { return !p.call.gone.Load() }
+func (p *piece) awaited() bool { return !p.call.abandoned.Load() }
 
 // lane writes to one partition, in order and one request at a time. What arrives while a request is
 // in flight is sent with the next one: the slower the brokers, the larger the batches.
 type lane struct {
-	producer  *Producer
-	partition int
-	wake      chan struct{} // of capacity 1
-	rest      time.Time     // used by run only; nothing is sent before, because of a broker's quota
-	ill       time.Time     // used by run only; since when it fails with errors that may pass; zero: it does not
+	producer     *Producer
+	partition    int
+	wake         chan struct{} // of capacity 1
+	notBefore    time.Time     // used by run only; nothing is sent before, because of a broker's quota
+	failingSince time.Time     // used by run only; since when it fails with errors that may pass; zero: it does not
 
-	mu      sync.Mutex
-	waiting []piece   // guarded by mu
-	bytes   int       // guarded by mu; total of waiting
-	since   time.Time // guarded by mu; when the first piece was added to an empty waiting
-	closed  bool      // guarded by mu
+	mu           sync.Mutex
+	waiting      []piece   // guarded by mu
+	bytes        int       // guarded by mu; total of waiting
+	waitingSince time.Time // guarded by mu; when the first piece was added to an empty waiting
+	closed       bool      // guarded by mu
 }
 
 func (l *lane) add(p piece) {
@@ -150,7 +150,7 @@ func (l *lane) add(p piece) {
 	defer l.mu.Unlock()
 	full := l.bytes >= l.producer.cfg.BatchBytes
 	if len(l.waiting) == 0 {
-		l.since = time.Now()
+		l.waitingSince = time.Now()
 		l.signal()
 	}
 	l.waiting = append(l.waiting, p)
@@ -200,7 +200,7 @@ func (l *lane) run() {
 			select {
 			case <-timer.C:
 			case <-l.wake:
-			case <-l.producer.life.Done():
+			case <-l.producer.requestCtx.Done():
 			}
 		default:
 			l.write(batch)
@@ -216,11 +216,11 @@ func (l *lane) next() (batch []piece, wait time.Duration, ok bool) {
 	if len(l.waiting) == 0 {
 		return nil, -1, !l.closed
 	}
-	if wait = time.Until(l.rest); wait > 0 && l.producer.life.Err() == nil {
+	if wait = time.Until(l.notBefore); wait > 0 && l.producer.requestCtx.Err() == nil {
 		return nil, wait, true
 	}
 	if l.bytes < l.producer.cfg.BatchBytes && !l.closed {
-		if wait = linger - time.Since(l.since); wait > 0 {
+		if wait = linger - time.Since(l.waitingSince); wait > 0 {
 			return nil, wait, true
 		}
 	}
@@ -244,73 +244,73 @@ func (l *lane) write(batch []piece) {
 	todo := [][]piece{batch} // a stack: the next to write is last
 	for len(todo) > 0 {
 		batch, todo = todo[len(todo)-1], todo[:len(todo)-1]
-		err := l.try(batch)
+		err := l.writeWithRetries(batch)
 		if errors.Is(err, kafka.MessageSizeTooLarge) {
-			if first, second := halves(batch); len(first) > 0 {
+			if first, second := splitBatch(batch); len(first) > 0 {
 				todo = append(todo, second, first)
 				continue
 			}
 			err = ErrRecordTooLarge
 		}
-		finish(batch, err)
+		finishBatch(batch, err)
 		if err != nil && !errors.Is(err, ErrRecordTooLarge) && !errors.Is(err, context.Canceled) {
-			finish(slices.Concat(todo...), err)
+			finishBatch(slices.Concat(todo...), err)
 			return
 		}
 	}
 }
 
-// try writes a batch, and retries errors that may pass, as long as anybody waits for it: nothing is
-// sent for callers who gave up.
-func (l *lane) try(batch []piece) error {
+// writeWithRetries writes a batch, and retries errors that may pass, as long as anybody waits for
+// it: nothing is sent for callers who gave up.
+func (l *lane) writeWithRetries(batch []piece) error {
 	began, backoff := time.Now(), jitter.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
 	for {
 		if !slices.ContainsFunc(batch, func(p piece) bool { return p.awaited() }) {
 			return context.Canceled
 		}
-		err := l.once(batch)
-		if !mayPass(err) {
-			l.ill = time.Time{}
+		err := l.produceOnce(batch)
+		if !isTransient(err) {
+			l.failingSince = time.Time{}
 			return err
 		}
-		if l.ill.IsZero() {
-			l.ill = time.Now()
+		if l.failingSince.IsZero() {
+			l.failingSince = time.Now()
 		}
-		if time.Since(began) > produceFor {
+		if time.Since(began) > produceRetryFor {
 			return err
 		}
 		select {
-		case <-l.producer.life.Done():
+		case <-l.producer.requestCtx.Done():
 			return io.ErrClosedPipe
-		case <-time.After(max(backoff.Next(), time.Until(l.rest))):
+		case <-time.After(max(backoff.Next(), time.Until(l.notBefore))):
 		}
-		l.producer.renew(l.producer.life, err, time.Since(l.ill) < produceFor)
+		l.producer.refreshMetadata(l.producer.requestCtx, err, time.Since(l.failingSince) < produceRetryFor)
 	}
 }
 
-func (l *lane) once(batch []piece) error {
-	ctx, cancel := context.WithTimeout(l.producer.life, produceTimeout+l.producer.muted())
+func (l *lane) produceOnce(batch []piece) error {
+	ctx, cancel := context.WithTimeout(l.producer.requestCtx, produceTimeout+l.producer.throttledFor())
 	defer cancel()
-	res, err := bare(ctx, l.producer.client.Produce, &kafka.ProduceRequest{
+	res, err := callAPI(ctx, l.producer.client.Produce, &kafka.ProduceRequest{
 		Topic: l.producer.cfg.Topic, Partition: l.partition,
 		RequiredAcks: kafka.RequireAll, Compression: l.producer.codec,
-		Records: &reader{pieces: batch, keepTime: l.producer.cfg.KeepTime},
+		Records: &batchReader{pieces: batch, keepTime: l.producer.cfg.KeepTime},
 	})
-	if l.producer.life.Err() != nil && err != nil {
+	if l.producer.requestCtx.Err() != nil && err != nil {
 		return io.ErrClosedPipe
 	}
 	if err != nil {
 		return err
 	}
-	if over := min(res.Throttle, maxThrottle); over > 0 {
-		l.rest = time.Now().Add(over)
-		l.producer.mute(over)
+	if throttle := min(res.Throttle, maxThrottle); throttle > 0 {
+		l.notBefore = time.Now().Add(throttle)
+		l.producer.setThrottled(throttle)
 	}
 	return res.Error
 }
 
-// mayPass reports whether the same request may succeed later; false for nil.
-func mayPass(err error) bool {
+// isTransient reports whether the same request may succeed later; false for nil.
+func isTransient(err error) bool {
 	if errors.Is(err, ErrBatch) {
 		return false // the batch stays damaged, whatever error ended its decompression
 	}
@@ -330,8 +330,8 @@ func mayPass(err error) bool {
 	return false
 }
 
-// reader reads the records of a batch, once.
-type reader struct {
+// batchReader reads the records of a batch, once.
+type batchReader struct {
 	pieces     []piece
 	keepTime   bool
 	at         int // index in the first piece
@@ -345,7 +345,7 @@ type content struct{ bytes.Reader }
 func (*content) Close() error { return nil }
 
 // ReadRecord implements kafka.RecordReader.
-func (r *reader) ReadRecord() (*kafka.Record, error) {
+func (r *batchReader) ReadRecord() (*kafka.Record, error) {
 	for len(r.pieces) > 0 && r.at == len(r.pieces[0].records) {
 		r.pieces, r.at = r.pieces[1:], 0
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-var errFrame = fmt.Errorf("%w: LZ4 frame is cut short, or a block too large", ErrBatch)
+var errLZ4Frame = fmt.Errorf("%w: LZ4 frame is cut short, or a block too large", ErrBatch)
 
-// unpackLZ4 decompresses an LZ4 frame into the arena, like unpack. plain is false for what few
+// unpackLZ4 decompresses an LZ4 frame into the arena, like unpack. supported is false for what few
 // producers write, and is left to the library's reader: blocks that refer to others, dictionaries,
 // and several frames.
 //
@@ -18,7 +18,7 @@ var errFrame = fmt.Errorf("%w: LZ4 frame is cut short, or a block too large", Er
 // MiB if blocks may be that large, as kafka-go's may, and copies from there.
 //
 // https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md
-func (d *decoder) unpackLZ4(frame []byte) (plain bool, err error) {
+func (d *decoder) unpackLZ4(frame []byte) (supported bool, err error) {
 	const (
 		magic       = 0x184d2204
 		fixed       = 0b1110_0011 // version, independent blocks, reserved, dictionary
@@ -40,7 +40,7 @@ func (d *decoder) unpackLZ4(frame []byte) (plain bool, err error) {
 	for {
 		size := r.take(4)
 		if size == nil {
-			return true, errFrame
+			return true, errLZ4Frame
 		}
 		n := binary.LittleEndian.Uint32(size)
 		if n == 0 {
@@ -52,16 +52,16 @@ func (d *decoder) unpackLZ4(frame []byte) (plain bool, err error) {
 		}
 		switch {
 		case r.err != nil || len(block) > most:
-			return true, errFrame
+			return true, errLZ4Frame
 		case n&stored != 0:
-			d.room(len(block))
+			d.reserve(len(block))
 			d.arena = append(d.arena, block...)
 		default:
-			if err = d.unpackBlock(block, most); err != nil {
+			if err = d.unpackLZ4Block(block, most); err != nil {
 				return true, err
 			}
 		}
-		if int64(len(d.arena)-d.begin) > maxBatchBytes {
+		if int64(len(d.arena)-d.batchStart) > maxBatchBytes {
 			return true, ErrBatchTooLarge
 		}
 	}
@@ -69,20 +69,20 @@ func (d *decoder) unpackLZ4(frame []byte) (plain bool, err error) {
 		r.skip(4)
 	}
 	if r.err != nil {
-		return true, errFrame
+		return true, errLZ4Frame
 	}
 	if len(r.b) > 0 {
-		d.arena = d.arena[:d.begin]
+		d.arena = d.arena[:d.batchStart]
 		return false, nil
 	}
 	return true, nil
 }
 
-// unpackBlock appends a block to the batch. Only the maximum size of the result is known, so it
+// unpackLZ4Block appends a block to the batch. Only the maximum size of the result is known, so it
 // tries with less first, which is usually enough.
-func (d *decoder) unpackBlock(block []byte, most int) error {
+func (d *decoder) unpackLZ4Block(block []byte, most int) error {
 	for try := 4 * len(block); ; {
-		d.room(min(try, most))
+		d.reserve(min(try, most))
 		free := d.arena[len(d.arena):cap(d.arena)]
 		free = free[:min(len(free), most)]
 		n, err := lz4.UncompressBlock(block, free)

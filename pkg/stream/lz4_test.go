@@ -56,14 +56,14 @@ func TestUnpackLZ4(t *testing.T) {
 				require.Equal(t, "of the batch before", string(held))
 				plain, err := new(decoder).unpackLZ4(packed)
 				require.NoError(t, err)
-				require.True(t, plain, "the library was not needed")
+				require.True(t, plain, "frame was left to the library")
 			}
 		}
 	}
 }
 
-// TestUnpackLZ4LeavesTheRest: what unpackLZ4 does not support, unpack passes to the library.
-func TestUnpackLZ4LeavesTheRest(t *testing.T) {
+// TestUnpackLZ4FallsBack: what unpackLZ4 does not support, unpack passes to the library.
+func TestUnpackLZ4FallsBack(t *testing.T) {
 	text := texts()["lines"]
 	two := append(frame(t, text[:1000]), frame(t, text[1000:])...)
 	skippable := append([]byte{0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 'x', 'y'}, frame(t, text)...)
@@ -82,7 +82,7 @@ func TestUnpackLZ4LeavesTheRest(t *testing.T) {
 }
 
 func TestUnpackLZ4IsBounded(t *testing.T) {
-	bounded(t, 1<<20)
+	setMaxBatchBytes(t, 1<<20)
 	_, err := new(decoder).unpackLZ4(frame(t, make([]byte, 1<<20)))
 	require.NoError(t, err)
 	plain, err := new(decoder).unpackLZ4(frame(t, make([]byte, 1<<20+1)))

@@ -17,12 +17,12 @@ type Mark struct {
 	Note string
 }
 
-// marks returns what the group has committed for the partitions.
-func (c *Client) marks(ctx context.Context, group string, partitions map[string][]int) (map[string]map[int]Mark, error) {
+// fetchMarks returns what the group has committed for the partitions.
+func (c *Client) fetchMarks(ctx context.Context, group string, partitions map[string][]int) (map[string]map[int]Mark, error) {
 	bad := func(err error) (map[string]map[int]Mark, error) {
 		return nil, fmt.Errorf("fetch offsets of group %q: %w", group, err)
 	}
-	res, err := bare(ctx, c.api(10*time.Second).OffsetFetch, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
+	res, err := callAPI(ctx, c.api(10*time.Second).OffsetFetch, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
 	if err != nil {
 		return bad(err)
 	}
@@ -54,7 +54,7 @@ func (c *Client) commit(ctx context.Context, gen *kafka.Generation, topic string
 	for p, m := range marks {
 		req.Topics[topic] = append(req.Topics[topic], kafka.OffsetCommit{Partition: p, Offset: m.Committed, Metadata: m.Note})
 	}
-	res, err := bare(ctx, c.api(10*time.Second).OffsetCommit, req)
+	res, err := callAPI(ctx, c.api(10*time.Second).OffsetCommit, req)
 	if err != nil {
 		return err
 	}

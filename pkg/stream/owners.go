@@ -15,7 +15,7 @@ import (
 // that were added in between. And only a leader that joins again makes the brokers ask for a new
 // division.
 func (g *Group) watchPartitions(ctx context.Context) {
-	ticker := time.NewTicker(partitionsEvery)
+	ticker := time.NewTicker(partitionCheckInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -23,7 +23,7 @@ func (g *Group) watchPartitions(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		divided, leads := g.balancer.lastDivision()
+		divided, leads := g.balancer.lastPartitionCounts()
 		for _, topic := range g.topics {
 			if !leads {
 				break
@@ -40,22 +40,22 @@ func (g *Group) watchPartitions(ctx context.Context) {
 	}
 }
 
-// partitionsEvery is how often a group's leader checks the number of partitions.
-const partitionsEvery = 5 * time.Second
+// partitionCheckInterval is how often a group's leader checks the number of partitions.
+const partitionCheckInterval = 5 * time.Second
 
-// topicsThere returns an error if a topic is missing for more than a moment. Then this member does
-// not join: a leader that did would divide nothing, so that all members lost their partitions, and
-// kafka-go would make the brokers create the topic with their own number of partitions. topicsThere
-// tries for longer than topicsFor, since all answers within that time may come from the same
-// metadata.
-func (g *Group) topicsThere() error {
+// waitForTopics returns an error if a topic is missing for more than a moment. Then this member
+// does not join: a leader that did would divide nothing, so that all members lost their partitions,
+// and kafka-go would make the brokers create the topic with their own number of partitions.
+// waitForTopics tries for longer than metadataTTL, since all answers within that time may come from
+// the same metadata.
+func (g *Group) waitForTopics() error {
 	for _, topic := range g.topics {
 		for tries := 0; ; tries++ {
-			_, err := g.client.Partitions(g.life, topic)
+			_, err := g.client.Partitions(g.connCtx, topic)
 			if !errors.Is(err, ErrNoTopic) {
 				break // joining reports other errors itself
 			}
-			if tries == int(topicsFor/time.Second)+1 {
+			if tries == int(metadataTTL/time.Second)+1 {
 				return err
 			}
 			select {
@@ -68,9 +68,9 @@ func (g *Group) topicsThere() error {
 	return nil
 }
 
-// nobodys reports whether a generation assigned nothing to any member, because its leader saw no
-// topic. An error means that this is unknown.
-func (g *Group) nobodys(ctx context.Context) (bool, error) {
+// assignedNothing reports whether a generation assigned nothing to any member, because its leader
+// saw no topic. An error means that this is unknown.
+func (g *Group) assignedNothing(ctx context.Context) (bool, error) {
 	for _, topic := range g.topics {
 		n, err := g.client.Partitions(ctx, topic)
 		if errors.Is(err, ErrNoTopic) {
@@ -98,7 +98,7 @@ func (c *Client) Unowned(ctx context.Context, group, topic string) ([]int, error
 	if err != nil {
 		return nil, err
 	}
-	res, err := bare(ctx, c.api(10*time.Second).DescribeGroups, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
+	res, err := callAPI(ctx, c.api(10*time.Second).DescribeGroups, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
 	if err != nil {
 		return nil, fmt.Errorf("describe group %q: %w", group, err)
 	}

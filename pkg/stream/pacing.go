@@ -3,45 +3,45 @@ package stream
 import "time"
 
 const (
-	renewEvery    = 250 * time.Millisecond
-	electionEvery = time.Second
+	refreshInterval  = 250 * time.Millisecond
+	electionInterval = time.Second
 )
 
-// pacing limits how often a transport is renewed, because each renewal opens new connections to
-// brokers. Renewals are at least renewEvery apart. As long as the trouble lasts the interval
-// doubles: up to electionEvery while a new leader may still be elected (produceFor), then up to
-// topicsFor, at which interval kafka-go refreshes its metadata anyway.
+// pacing limits how often a transport is refreshed, because each refresh opens new connections to
+// brokers. Refreshes are at least refreshInterval apart. As long as the trouble lasts the interval
+// doubles: up to electionInterval while a new leader may still be elected (produceRetryFor), then
+// up to metadataTTL, at which interval kafka-go refreshes its metadata anyway.
 type pacing struct {
-	began  time.Time     // when the trouble began; there was no quiet time since
-	tried  time.Time     // when the last renewal ended
-	failed error         // its error, or nil
-	every  time.Duration // how long after it the next one may start
+	troubleBegan time.Time     // when the trouble began; there was no quiet time since
+	lastEnd      time.Time     // when the last refresh ended
+	lastErr      error         // its error, or nil
+	interval     time.Duration // how long after it the next one may start
 }
 
-// start reports whether a renewal may start now. A renewal for a new topic (more) may start at
-// once, unless the last one failed. With soon the interval is at most electionEvery, however long
+// allow reports whether a refresh may start now. One for new topics (newTopics) may start at once,
+// unless the last one failed. With electing the interval is at most electionInterval, however long
 // others have been in trouble.
-func (p *pacing) start(now time.Time, more, soon bool) bool {
-	since := now.Sub(p.tried)
-	if more || since > p.every+topicsFor {
-		p.began, p.every = now, renewEvery
+func (p *pacing) allow(now time.Time, newTopics, electing bool) bool {
+	since := now.Sub(p.lastEnd)
+	if newTopics || since > p.interval+metadataTTL {
+		p.troubleBegan, p.interval = now, refreshInterval
 	}
-	every := p.every
-	if soon {
-		every = min(every, electionEvery)
+	interval := p.interval
+	if electing {
+		interval = min(interval, electionInterval)
 	}
-	return since >= every || more && p.failed == nil
+	return since >= interval || newTopics && p.lastErr == nil
 }
 
-// end records how the renewal ended.
-func (p *pacing) end(now time.Time, more bool, err error) {
-	p.tried, p.failed = now, err
-	if more {
+// record notes how the refresh ended.
+func (p *pacing) record(now time.Time, newTopics bool, err error) {
+	p.lastEnd, p.lastErr = now, err
+	if newTopics {
 		return
 	}
-	most := electionEvery
-	if now.Sub(p.began) > produceFor {
-		most = topicsFor
+	most := electionInterval
+	if now.Sub(p.troubleBegan) > produceRetryFor {
+		most = metadataTTL
 	}
-	p.every = min(2*p.every, most)
+	p.interval = min(2*p.interval, most)
 }

@@ -8,23 +8,23 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// partition returns the records sorted by partition, otherwise in their order, and the partition of
-// each.
+// sortByPartition returns the records sorted by partition, otherwise in their order, and the
+// partition of each.
 //
 // The records of a key that is spread go to the partitions that follow the key's own. Giving the
 // source several keys would spread it less evenly: the hashes of 8 keys hit only 5 of 8 partitions.
-func (p *Producer) partition(records []Record, ids []int) ([]Record, []int) {
+func (p *Producer) sortByPartition(records []Record, ids []int) ([]Record, []int) {
 	to := make([]int, len(records))
 	sorted, own := true, 0
 	for i := range records {
 		r := &records[i]
 		if i == 0 || !bytes.Equal(r.Key, records[i-1].Key) { // records of one request usually have the same key
-			own = balance(r.Key, ids)
+			own = keyPartition(r.Key, ids)
 		}
 		to[i] = own
 		if p.cfg.Spread != nil {
 			if over, by := p.cfg.Spread(r); over > 1 {
-				to[i] = (own + balance(by, ids[:min(over, len(ids))])) % len(ids)
+				to[i] = (own + keyPartition(by, ids[:min(over, len(ids))])) % len(ids)
 			}
 		}
 		sorted = sorted && (i == 0 || to[i-1] <= to[i])
@@ -44,8 +44,8 @@ func (p *Producer) partition(records []Record, ids []int) ([]Record, []int) {
 	return grouped, theirs
 }
 
-// balance chooses the same partition as the Java client, so that other producers put a key into the
-// same one.
-func balance(key []byte, ids []int) int {
+// keyPartition chooses the same partition as the Java client, so that other producers put a key
+// into the same one.
+func keyPartition(key []byte, ids []int) int {
 	return kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: key}, ids...)
 }

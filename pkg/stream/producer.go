@@ -70,16 +70,16 @@ type ProducerConfig struct {
 // however few it will hold; it looks up the topic's partitions and allocates maps for each record;
 // and it ends batches after a fixed time, so that slow brokers get many small ones: see DESIGN.md.
 type Producer struct {
-	cfg    ProducerConfig
-	client *kafka.Client
-	codec  kafka.Compression
-	count  func(context.Context) (int, error)
-	renew  func(ctx context.Context, err error, soon bool) // see Client.renew
-	known  atomic.Pointer[partitions]
-	mutes  atomic.Int64 // unix ns until which a broker may leave requests unread, because of a quota
-	work   sync.WaitGroup
-	life   context.Context // context of requests
-	end    context.CancelFunc
+	cfg             ProducerConfig
+	client          *kafka.Client
+	codec           kafka.Compression
+	countPartitions func(context.Context) (int, error)
+	refreshMetadata func(ctx context.Context, err error, electing bool) // see Client.refreshMetadata
+	partitions      atomic.Pointer[partitions]
+	throttledUntil  atomic.Int64 // unix ns until which a broker may leave requests unread, because of a quota
+	work            sync.WaitGroup
+	requestCtx      context.Context // context of requests
+	cancelRequests  context.CancelFunc
 
 	mu     sync.Mutex
 	lanes  map[int]*lane // guarded by mu; by partition
@@ -110,13 +110,13 @@ func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 	}
 	life, end := context.WithCancel(context.Background())
 	return &Producer{
-		life: life, end: end,
+		requestCtx: life, cancelRequests: end,
 		cfg: cfg, codec: codec, lanes: map[int]*lane{},
 		// kafka-go tells brokers to wait for replicas for half of the request's remaining time, but
 		// no longer than half of this timeout. The default would be half a second.
-		client: c.api(produceTimeout + maxThrottle),
-		count:  func(ctx context.Context) (int, error) { return c.Partitions(ctx, cfg.Topic) },
-		renew:  c.renew,
+		client:          c.api(produceTimeout + maxThrottle),
+		countPartitions: func(ctx context.Context) (int, error) { return c.Partitions(ctx, cfg.Topic) },
+		refreshMetadata: c.refreshMetadata,
 	}
 }
 
@@ -168,13 +168,13 @@ func (p *Producer) Produce(ctx context.Context, records ...Record) error {
 }
 
 func (p *Producer) produce(ctx context.Context, c *call) error {
-	pieces, err := p.cut(ctx, c)
+	pieces, err := p.split(ctx, c)
 	if err != nil {
 		return err
 	}
-	c.left = len(pieces)
+	c.unfinished = len(pieces)
 	for _, piece := range pieces {
-		if !p.add(piece) {
+		if !p.enqueue(piece) {
 			piece.finish(io.ErrClosedPipe)
 		}
 	}
@@ -182,18 +182,18 @@ func (p *Producer) produce(ctx context.Context, c *call) error {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
-		c.gone.Store(true)
+		c.abandoned.Store(true)
 		p.drop(c)
 		return ctx.Err()
 	}
 }
 
-// cut splits a call's records into runs for one partition, none larger than a batch. Records of a
+// split splits a call's records into runs for one partition, none larger than a batch. Records of a
 // partition keep their order.
-func (p *Producer) cut(ctx context.Context, c *call) ([]piece, error) {
-	known := p.known.Load()
-	if now := time.Now(); known == nil || now.Sub(known.at) > metadataTTL {
-		n, err := p.count(ctx)
+func (p *Producer) split(ctx context.Context, c *call) ([]piece, error) {
+	known := p.partitions.Load()
+	if now := time.Now(); known == nil || now.Sub(known.at) > partitionCountTTL {
+		n, err := p.countPartitions(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -201,16 +201,16 @@ func (p *Producer) cut(ctx context.Context, c *call) ([]piece, error) {
 		for i := range known.ids {
 			known.ids[i] = i
 		}
-		p.known.Store(known)
+		p.partitions.Store(known)
 	}
-	records, to := p.partition(c.records, known.ids)
+	records, to := p.sortByPartition(c.records, known.ids)
 	c.records = records
 	pieces := make([]piece, 0, 1)
 	start, size := 0, 0
 	for i := range records {
 		n := records[i].size()
 		if n > p.cfg.BatchBytes {
-			c.told = append(c.told, told{at: i, n: 1, err: ErrRecordTooLarge})
+			c.outcomes = append(c.outcomes, outcome{at: i, n: 1, err: ErrRecordTooLarge})
 			continue
 		}
 		if to[i] != to[start] || size+n > p.cfg.BatchBytes {
@@ -219,7 +219,7 @@ func (p *Producer) cut(ctx context.Context, c *call) ([]piece, error) {
 		}
 		size += n
 	}
-	if len(c.told) > 0 {
+	if len(c.outcomes) > 0 {
 		return nil, ErrRecordTooLarge // none is written then
 	}
 	return append(pieces, piece{partition: to[start], at: start, records: records[start:], bytes: size, call: c}), nil
@@ -234,33 +234,33 @@ func (r *Record) size() int {
 	return n
 }
 
-func (p *Producer) add(of piece) bool {
+func (p *Producer) enqueue(item piece) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return false
 	}
-	l := p.lanes[of.partition]
+	l := p.lanes[item.partition]
 	if l == nil {
-		l = &lane{producer: p, partition: of.partition, wake: make(chan struct{}, 1)}
-		p.lanes[of.partition] = l
+		l = &lane{producer: p, partition: item.partition, wake: make(chan struct{}, 1)}
+		p.lanes[item.partition] = l
 		p.work.Go(l.run)
 	}
-	l.add(of)
+	l.add(item)
 	return true
 }
 
-// mute records that a broker will not read our requests for that long. Partitions share
+// setThrottled records that a broker will not read our requests for that long. Partitions share
 // connections, so requests for other partitions may wait that long as well.
-func (p *Producer) mute(over time.Duration) {
-	until := time.Now().Add(over).UnixNano()
-	for was := p.mutes.Load(); was < until && !p.mutes.CompareAndSwap(was, until); was = p.mutes.Load() {
+func (p *Producer) setThrottled(d time.Duration) {
+	until := time.Now().Add(d).UnixNano()
+	for was := p.throttledUntil.Load(); was < until && !p.throttledUntil.CompareAndSwap(was, until); was = p.throttledUntil.Load() {
 	}
 }
 
-// muted returns for how long a broker may still leave a request unread.
-func (p *Producer) muted() time.Duration {
-	return max(0, time.Until(time.Unix(0, p.mutes.Load())))
+// throttledFor returns for how long a broker may still leave a request unread.
+func (p *Producer) throttledFor() time.Duration {
+	return max(0, time.Until(time.Unix(0, p.throttledUntil.Load())))
 }
 
 // drop removes the pieces of a call that are not in flight.
@@ -275,8 +275,8 @@ func (p *Producer) drop(c *call) {
 // Close writes what is pending and stops the producer. It ends at the latest when ctx ends: what is
 // not written then fails with io.ErrClosedPipe.
 func (p *Producer) Close(ctx context.Context) error {
-	defer p.end()
-	defer context.AfterFunc(ctx, p.end)()
+	defer p.cancelRequests()
+	defer context.AfterFunc(ctx, p.cancelRequests)()
 	p.mu.Lock()
 	p.closed = true
 	for _, l := range p.lanes {

@@ -21,28 +21,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// log is the log of a broker that accepts or refuses produce requests.
-type log struct {
-	mu      sync.Mutex
-	batches []string // "partition: values", in the order in which requests ended; guarded by mu
-	takes   time.Duration
-	fails   []error // errors of the first requests; guarded by mu
-	most    int     // bytes of values that a request may contain; 0: any
+// fakeLog is the log of a broker that accepts or refuses produce requests.
+type fakeLog struct {
+	mu       sync.Mutex
+	batches  []string // "partition: values", in the order in which requests ended; guarded by mu
+	takes    time.Duration
+	fails    []error // errors of the first requests; guarded by mu
+	maxBytes int     // bytes of values that a request may contain; 0: any
 	// throttles are the throttle times in the first answers; guarded by mu. Until such a time is
 	// over no request is read.
-	throttles []time.Duration
-	muted     time.Time // guarded by mu
-	late      int       // requests that were not read at once; guarded by mu
-	away      error     // error of requests to partition 0
-	after     int       // batches that are accepted before TopicAuthorizationFailed; 0: all; guarded by mu
+	throttles   []time.Duration
+	muted       time.Time // guarded by mu
+	late        int       // requests that were not read at once; guarded by mu
+	unavailable error     // error of requests to partition 0
+	accepts     int       // batches that are accepted before TopicAuthorizationFailed; 0: all; guarded by mu
 }
 
 // RoundTrip implements kafka.RoundTripper.
-func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka.Response, error) {
+func (l *fakeLog) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka.Response, error) {
 	req := r.(*produce.Request)
 	part := req.Topics[0].Partitions[0]
 	if req.Timeout < 4000 { // half of the request's timeout
-		return nil, fmt.Errorf("replicas are given %d ms: a follower that is slow for a second has every batch written again", req.Timeout)
+		return nil, fmt.Errorf("request gives replicas only %d ms", req.Timeout)
 	}
 	l.mu.Lock()
 	muted := time.Until(l.muted)
@@ -68,9 +68,9 @@ func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka
 		return nil, err
 	}
 	switch {
-	case l.away != nil && part.Partition == 0:
-		return nil, l.away
-	case l.after > 0 && len(l.batches) == l.after:
+	case l.unavailable != nil && part.Partition == 0:
+		return nil, l.unavailable
+	case l.accepts > 0 && len(l.batches) == l.accepts:
 		return nil, kafka.TopicAuthorizationFailed
 	}
 	var values []string
@@ -87,7 +87,7 @@ func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka
 		values = append(values, string(value[:min(len(value), 8)]))
 		size += len(value)
 	}
-	if l.most > 0 && size > l.most {
+	if l.maxBytes > 0 && size > l.maxBytes {
 		return &produce.Response{Topics: []produce.ResponseTopic{{Partitions: []produce.ResponsePartition{{ErrorCode: int16(kafka.MessageSizeTooLarge)}}}}}, nil
 	}
 	l.batches = append(l.batches, fmt.Sprintf("%d: %s", part.Partition, strings.Join(values, " ")))
@@ -99,15 +99,15 @@ func (l *log) RoundTrip(ctx context.Context, _ net.Addr, r kafka.Request) (kafka
 	return res, nil
 }
 
-func producerOf(l *log, batchBytes, parts int) *Producer {
+func newTestProducer(l *fakeLog, batchBytes, parts int) *Producer {
 	p := (&Client{addr: kafka.TCP("broker:9092")}).NewProducer(ProducerConfig{Topic: "t", BatchBytes: batchBytes})
 	p.client.Transport = l
-	p.count = func(context.Context) (int, error) { return parts, nil }
-	p.renew = func(context.Context, error, bool) {}
+	p.countPartitions = func(context.Context) (int, error) { return parts, nil }
+	p.refreshMetadata = func(context.Context, error, bool) {}
 	return p
 }
 
-func numbered(from, to, size int) (records []Record) {
+func numberedRecords(from, to, size int) (records []Record) {
 	for i := from; i < to; i++ {
 		value := fmt.Appendf(nil, "%-*d", max(1, size), i)
 		records = append(records, Record{Key: []byte("key"), Value: value})
@@ -118,51 +118,51 @@ func numbered(from, to, size int) (records []Record) {
 // Records that arrive while a request is in flight wait, however long, and are sent in one batch.
 func TestBatchesGrowWhileBrokersAreSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{takes: time.Second}
-		p := producerOf(l, 0, 1)
+		l := &fakeLog{takes: time.Second}
+		p := newTestProducer(l, 0, 1)
 		var calls sync.WaitGroup
 		for i := range 10 {
 			calls.Go(func() {
 				time.Sleep(time.Duration(i) * 20 * time.Millisecond)
-				require.NoError(t, p.Produce(t.Context(), numbered(i, i+1, 0)...))
+				require.NoError(t, p.Produce(t.Context(), numberedRecords(i, i+1, 0)...))
 			})
 		}
 		calls.Wait()
 		require.Equal(t, []string{"0: 0", "0: 1 2 3 4 5 6 7 8 9"}, l.batches)
 		require.NoError(t, p.Close(t.Context()))
-		require.ErrorIs(t, p.Produce(t.Context(), numbered(0, 1, 0)...), io.ErrClosedPipe)
+		require.ErrorIs(t, p.Produce(t.Context(), numberedRecords(0, 1, 0)...), io.ErrClosedPipe)
 	})
 }
 
-// TestAProduceQuotaIsWaitedFor: a broker that throttles reads no requests meanwhile. A request that
+// TestProduceWaitsOutAQuota: a broker that throttles reads no requests meanwhile. A request that
 // it has received and that timed out would be sent again, and written twice.
-func TestAProduceQuotaIsWaitedFor(t *testing.T) {
+func TestProduceWaitsOutAQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{throttles: []time.Duration{25 * time.Second, 0, 3 * time.Second}}
-		p := producerOf(l, 0, 1)
+		l := &fakeLog{throttles: []time.Duration{25 * time.Second, 0, 3 * time.Second}}
+		p := newTestProducer(l, 0, 1)
 		began := time.Now()
-		require.NoError(t, p.Produce(t.Context(), numbered(0, 1, 0)...), "what was written is not kept waiting")
+		require.NoError(t, p.Produce(t.Context(), numberedRecords(0, 1, 0)...), "a written record had to wait for the throttling")
 		require.Less(t, time.Since(began), time.Second)
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		require.ErrorIs(t, p.Produce(ctx, numbered(1, 2, 0)...), context.DeadlineExceeded)
-		require.NoError(t, p.Produce(t.Context(), numbered(2, 3, 0)...))
-		require.Equal(t, []string{"0: 0", "0: 2"}, l.batches, "what was given up while it waited is not written")
+		require.ErrorIs(t, p.Produce(ctx, numberedRecords(1, 2, 0)...), context.DeadlineExceeded)
+		require.NoError(t, p.Produce(t.Context(), numberedRecords(2, 3, 0)...))
+		require.Equal(t, []string{"0: 0", "0: 2"}, l.batches, "abandoned records were written")
 		require.Less(t, time.Since(began), 26*time.Second)
-		require.NoError(t, p.Produce(t.Context(), numbered(3, 4, 0)...))
+		require.NoError(t, p.Produce(t.Context(), numberedRecords(3, 4, 0)...))
 		require.NoError(t, p.Close(t.Context()))
 	})
 }
 
-// TestARequestThatAQuotaKeepsUnreadIsNotSentAgain: partitions share connections.
-func TestARequestThatAQuotaKeepsUnreadIsNotSentAgain(t *testing.T) {
+// TestThrottledRequestIsNotRetried: partitions share connections.
+func TestThrottledRequestIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{throttles: []time.Duration{25 * time.Second}}
-		p := producerOf(l, 0, 2)
+		l := &fakeLog{throttles: []time.Duration{25 * time.Second}}
+		p := newTestProducer(l, 0, 2)
 		of := func(n int) Record {
 			for i := 0; ; i++ {
-				if key := fmt.Append(nil, i); balance(key, []int{0, 1}) == n {
+				if key := fmt.Append(nil, i); keyPartition(key, []int{0, 1}) == n {
 					return Record{Key: key, Value: []byte("v")}
 				}
 			}
@@ -175,12 +175,12 @@ func TestARequestThatAQuotaKeepsUnreadIsNotSentAgain(t *testing.T) {
 	})
 }
 
-func TestCallsLargerThanABatchAreCut(t *testing.T) {
+func TestCallsLargerThanABatchAreSplit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{}
-		p := producerOf(l, 1000, 1)
-		require.NoError(t, p.Produce(t.Context(), numbered(0, 5, 400)...))
-		require.ErrorIs(t, p.Produce(t.Context(), numbered(5, 6, 1000)...), ErrRecordTooLarge)
+		l := &fakeLog{}
+		p := newTestProducer(l, 1000, 1)
+		require.NoError(t, p.Produce(t.Context(), numberedRecords(0, 5, 400)...))
+		require.ErrorIs(t, p.Produce(t.Context(), numberedRecords(5, 6, 1000)...), ErrRecordTooLarge)
 		require.NoError(t, p.Close(t.Context()))
 		for i := range l.batches {
 			l.batches[i] = strings.Join(strings.Fields(l.batches[i]), " ")
@@ -189,72 +189,72 @@ func TestCallsLargerThanABatchAreCut(t *testing.T) {
 	})
 }
 
-// TestProduceEnds: errors that may pass are retried for half a minute, but not after all callers
-// gave up, since they may have stored the records elsewhere by then.
-func TestProduceEnds(t *testing.T) {
+// TestProduceRetriesAreBounded: errors that may pass are retried for half a minute, but not after
+// all callers gave up, since they may have stored the records elsewhere by then.
+func TestProduceRetriesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{fails: slices.Repeat([]error{kafka.NotEnoughReplicas}, 1000)}
-		p := producerOf(l, 0, 1)
+		l := &fakeLog{fails: slices.Repeat([]error{kafka.NotEnoughReplicas}, 1000)}
+		p := newTestProducer(l, 0, 1)
 		began := time.Now()
-		require.ErrorIs(t, p.Produce(t.Context(), numbered(0, 1, 0)...), kafka.NotEnoughReplicas)
+		require.ErrorIs(t, p.Produce(t.Context(), numberedRecords(0, 1, 0)...), kafka.NotEnoughReplicas)
 		require.InDelta(t, 30, time.Since(began).Seconds(), 2)
 
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		require.ErrorIs(t, p.Produce(ctx, numbered(1, 2, 0)...), context.DeadlineExceeded)
+		require.ErrorIs(t, p.Produce(ctx, numberedRecords(1, 2, 0)...), context.DeadlineExceeded)
 		time.Sleep(time.Second)
 		l.fails = nil
-		require.NoError(t, p.Produce(t.Context(), numbered(2, 3, 0)...))
+		require.NoError(t, p.Produce(t.Context(), numberedRecords(2, 3, 0)...))
 		require.NoError(t, p.Close(t.Context()))
 		require.Equal(t, []string{"0: 2"}, l.batches)
 	})
 }
 
-// TestAnElectionIsDueForHalfAMinute: that time does not start anew with each batch.
-func TestAnElectionIsDueForHalfAMinute(t *testing.T) {
+// TestElectionPacingSpansBatches: that time does not start anew with each batch.
+func TestElectionPacingSpansBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{}
-		p := producerOf(l, 0, 1)
+		l := &fakeLog{}
+		p := newTestProducer(l, 0, 1)
 		var soon []bool
-		p.renew = func(_ context.Context, _ error, is bool) { soon = append(soon, is) }
+		p.refreshMetadata = func(_ context.Context, _ error, is bool) { soon = append(soon, is) }
 		fails := func(n int) (asked []bool) {
 			l.fails = slices.Repeat([]error{kafka.NotLeaderForPartition}, n)
 			soon = nil
-			err := p.Produce(t.Context(), numbered(0, 1, 0)...)
+			err := p.Produce(t.Context(), numberedRecords(0, 1, 0)...)
 			require.Equal(t, n > 10, err != nil)
 			return slices.Compact(soon)
 		}
 		require.Equal(t, []bool{true}, fails(3))
 		require.Equal(t, []bool{true, false}, fails(1000))
-		require.Equal(t, []bool{false}, fails(3), "of the next batch")
-		require.Equal(t, []bool{true}, fails(3), "which was written")
+		require.Equal(t, []bool{false}, fails(3), "next batch during the same outage")
+		require.Equal(t, []bool{true}, fails(3), "batch after one that was written")
 		require.NoError(t, p.Close(t.Context()))
 	})
 }
 
-// TestNothingIsSentForThoseWhoGaveItUp: even if something else took the time. A caller that sends
+// TestAbandonedRecordsAreNotRetried: even if something else took the time. A caller that sends
 // its records some other way would otherwise have them twice.
-func TestNothingIsSentForThoseWhoGaveItUp(t *testing.T) {
+func TestAbandonedRecordsAreNotRetried(t *testing.T) {
 	for hazard, c := range map[string]struct {
-		log    *log
+		log    *fakeLog
 		renews time.Duration
 		want   []string
 	}{
-		"new_leaders_were_asked_for": {&log{fails: []error{kafka.NotLeaderForPartition}}, 3 * time.Second, nil},
-		"it_was_too_large_together":  {&log{takes: 3 * time.Second, most: 600}, 0, nil},
-		"others_wait_for_the_rest":   {&log{takes: 3 * time.Second, most: 600}, 0, []string{"0: 2        3       "}},
+		"during_a_metadata_refresh": {&fakeLog{fails: []error{kafka.NotLeaderForPartition}}, 3 * time.Second, nil},
+		"batch_is_split":            {&fakeLog{takes: 3 * time.Second, maxBytes: 600}, 0, nil},
+		"batch_is_split_for_others": {&fakeLog{takes: 3 * time.Second, maxBytes: 600}, 0, []string{"0: 2        3       "}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := producerOf(c.log, 10_000, 1)
-				p.renew = func(context.Context, error, bool) { time.Sleep(c.renews) }
+				p := newTestProducer(c.log, 10_000, 1)
+				p.refreshMetadata = func(context.Context, error, bool) { time.Sleep(c.renews) }
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
 				var calls sync.WaitGroup
-				calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numbered(0, 2, 400)...), context.DeadlineExceeded) })
+				calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numberedRecords(0, 2, 400)...), context.DeadlineExceeded) })
 				if c.want != nil {
 					time.Sleep(time.Millisecond) // in the same batch
-					calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(2, 4, 200)...)) })
+					calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numberedRecords(2, 4, 200)...)) })
 				}
 				calls.Wait()
 				require.NoError(t, p.Close(t.Context()))
@@ -264,32 +264,32 @@ func TestNothingIsSentForThoseWhoGaveItUp(t *testing.T) {
 	}
 }
 
-// TestATopicThatTakesLessThanABatch: such a topic gets every record that it accepts alone, and only
-// the caller whose record is too large is told so.
-func TestATopicThatTakesLessThanABatch(t *testing.T) {
+// TestBatchIsSplitForASmallTopicLimit: such a topic gets every record that it accepts alone, and
+// only the caller whose record is too large is told so.
+func TestBatchIsSplitForASmallTopicLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{most: 1000}
-		p := producerOf(l, 10_000, 1)
+		l := &fakeLog{maxBytes: 1000}
+		p := newTestProducer(l, 10_000, 1)
 		var calls sync.WaitGroup
-		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(0, 7, 400)...)) })
+		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numberedRecords(0, 7, 400)...)) })
 		time.Sleep(time.Millisecond)
-		calls.Go(func() { require.ErrorIs(t, p.Produce(t.Context(), numbered(7, 8, 1001)...), ErrRecordTooLarge) })
+		calls.Go(func() { require.ErrorIs(t, p.Produce(t.Context(), numberedRecords(7, 8, 1001)...), ErrRecordTooLarge) })
 		time.Sleep(time.Millisecond)
-		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(8, 9, 400)...)) })
+		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numberedRecords(8, 9, 400)...)) })
 		calls.Wait()
 		require.NoError(t, p.Close(t.Context()))
 		var taken []string
 		for _, b := range l.batches {
 			taken = append(taken, strings.Fields(b)[1:]...)
 		}
-		require.Equal(t, []string{"0", "1", "2", "3", "4", "5", "6", "8"}, taken, "in order")
+		require.Equal(t, []string{"0", "1", "2", "3", "4", "5", "6", "8"}, taken, "accepted records in order")
 	})
 }
 
 func TestKeysOfACallGoToTheirPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{}
-		p := producerOf(l, 0, 4)
+		l := &fakeLog{}
+		p := newTestProducer(l, 0, 4)
 		var records []Record
 		want := map[int][]string{}
 		for i := range 40 {
@@ -309,17 +309,17 @@ func TestKeysOfACallGoToTheirPartitions(t *testing.T) {
 
 // A caller that gave up leaves nothing behind except what is in flight. So during an outage, the
 // waiting records are limited by what callers may hold.
-func TestWhatItsCallerGaveUpIsNotWritten(t *testing.T) {
+func TestAbandonedRecordsAreNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{takes: 3 * time.Second}
-		p := producerOf(l, 0, 1)
+		l := &fakeLog{takes: 3 * time.Second}
+		p := newTestProducer(l, 0, 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var calls sync.WaitGroup
-		calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numbered(0, 1, 0)...), context.DeadlineExceeded) })
+		calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numberedRecords(0, 1, 0)...), context.DeadlineExceeded) })
 		time.Sleep(100 * time.Millisecond) // until it is in flight
-		calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numbered(1, 2, 0)...), context.DeadlineExceeded) })
-		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(2, 3, 0)...)) })
+		calls.Go(func() { require.ErrorIs(t, p.Produce(ctx, numberedRecords(1, 2, 0)...), context.DeadlineExceeded) })
+		calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numberedRecords(2, 3, 0)...)) })
 		calls.Wait()
 		require.Equal(t, []string{"0: 0", "0: 2"}, l.batches)
 		require.Zero(t, p.lanes[0].bytes)
@@ -327,13 +327,13 @@ func TestWhatItsCallerGaveUpIsNotWritten(t *testing.T) {
 	})
 }
 
-func TestCloseWritesWhatWaits(t *testing.T) {
+func TestCloseWritesPendingRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{takes: time.Second}
-		p := producerOf(l, 0, 1)
+		l := &fakeLog{takes: time.Second}
+		p := newTestProducer(l, 0, 1)
 		var calls sync.WaitGroup
 		for i := range 2 {
-			calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numbered(i, i+1, 0)...)) })
+			calls.Go(func() { require.NoError(t, p.Produce(t.Context(), numberedRecords(i, i+1, 0)...)) })
 			time.Sleep(10 * time.Millisecond)
 		}
 		require.NoError(t, p.Close(t.Context()))
@@ -344,18 +344,18 @@ func TestCloseWritesWhatWaits(t *testing.T) {
 
 // TestCloseIsBounded: brokers that are down, or that throttle, do not keep a process from ending.
 func TestCloseIsBounded(t *testing.T) {
-	for name, l := range map[string]*log{
+	for name, l := range map[string]*fakeLog{
 		"silent":    {takes: time.Hour},
 		"refuses":   {fails: slices.Repeat([]error{kafka.NotEnoughReplicas}, 1000)},
 		"throttles": {throttles: []time.Duration{time.Hour}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := producerOf(l, 1000, 1)
+				p := newTestProducer(l, 1000, 1)
 				var calls sync.WaitGroup
 				for i := range 3 {
 					calls.Go(func() {
-						if err := p.Produce(t.Context(), numbered(i, i+1, 900)...); i > 0 || name != "throttles" {
+						if err := p.Produce(t.Context(), numberedRecords(i, i+1, 900)...); i > 0 || name != "throttles" {
 							require.ErrorIs(t, err, io.ErrClosedPipe)
 						}
 					})
@@ -372,25 +372,25 @@ func TestCloseIsBounded(t *testing.T) {
 	}
 }
 
-func TestProduceTriesAgainWhatMayPass(t *testing.T) {
+func TestProduceRetriesTransientErrors(t *testing.T) {
 	for name, of := range map[string]struct {
 		fails []error
 		err   error
 	}{
-		"not_leader":     {[]error{kafka.NotLeaderForPartition}, nil},
-		"no_leader":      {[]error{fmt.Errorf("produce: %w", protocol.ErrNoLeader)}, nil},
-		"new_address":    {[]error{&net.DNSError{Name: "kafka-1", IsNotFound: true}, syscall.EHOSTUNREACH, kafka.BrokerNotAvailable}, nil},
-		"broken_line":    {[]error{io.ErrUnexpectedEOF, io.ErrUnexpectedEOF}, nil},
-		"for_seconds":    {slices.Repeat([]error{kafka.NotEnoughReplicas}, 30), nil},
-		"for_good":       {[]error{kafka.TopicAuthorizationFailed}, kafka.TopicAuthorizationFailed},
-		"topic_is_small": {[]error{kafka.MessageSizeTooLarge}, ErrRecordTooLarge},
+		"not_leader":         {[]error{kafka.NotLeaderForPartition}, nil},
+		"no_leader":          {[]error{fmt.Errorf("produce: %w", protocol.ErrNoLeader)}, nil},
+		"new_address":        {[]error{&net.DNSError{Name: "kafka-1", IsNotFound: true}, syscall.EHOSTUNREACH, kafka.BrokerNotAvailable}, nil},
+		"connection_broken":  {[]error{io.ErrUnexpectedEOF, io.ErrUnexpectedEOF}, nil},
+		"fails_for_seconds":  {slices.Repeat([]error{kafka.NotEnoughReplicas}, 30), nil},
+		"permanent":          {[]error{kafka.TopicAuthorizationFailed}, kafka.TopicAuthorizationFailed},
+		"topic_limit_is_low": {[]error{kafka.MessageSizeTooLarge}, ErrRecordTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := &log{fails: of.fails}
-				p := producerOf(l, 0, 1)
-				require.ErrorIs(t, p.Produce(t.Context(), numbered(0, 1, 0)...), of.err)
-				require.NoError(t, p.Produce(t.Context(), numbered(1, 2, 0)...), "the next one is not hurt")
+				l := &fakeLog{fails: of.fails}
+				p := newTestProducer(l, 0, 1)
+				require.ErrorIs(t, p.Produce(t.Context(), numberedRecords(0, 1, 0)...), of.err)
+				require.NoError(t, p.Produce(t.Context(), numberedRecords(1, 2, 0)...), "record after the failed one")
 				require.NoError(t, p.Close(t.Context()))
 				require.Empty(t, l.fails)
 			})
@@ -398,31 +398,31 @@ func TestProduceTriesAgainWhatMayPass(t *testing.T) {
 	}
 }
 
-// TestAnErrorTellsWhatIsNotInTheLog: each record is either in the log or in the error, once.
-func TestAnErrorTellsWhatIsNotInTheLog(t *testing.T) {
+// TestUnwrittenListsRecordsNotInTheLog: each record is either in the log or in the error, once.
+func TestUnwrittenListsRecordsNotInTheLog(t *testing.T) {
 	large := func(i int) Record { return Record{Key: []byte("key"), Value: fmt.Appendf(nil, "%-*d", 1500, i)} }
 	for hazard, of := range map[string]struct {
-		log              *log
+		log              *fakeLog
 		parts            int
 		records          []Record
 		within           time.Duration
 		failed, tooLarge string
 		err              error
 	}{
-		"a_partition_without_a_leader":   {&log{away: kafka.TopicAuthorizationFailed}, 2, nil, time.Hour, "own", "", kafka.TopicAuthorizationFailed},
-		"a_partition_that_hangs":         {&log{away: kafka.LeaderNotAvailable}, 2, nil, time.Second / 2, "own", "", context.DeadlineExceeded},
-		"larger_than_the_topics_records": {&log{most: 1000}, 1, append(append(numbered(0, 3, 400), large(3), large(4)), numbered(5, 6, 1)...), time.Hour, "", "3 4", ErrRecordTooLarge},
-		"larger_than_a_batch":            {&log{}, 1, append(numbered(0, 2, 1), Record{Key: []byte("key"), Value: make([]byte, 20_000)}), time.Hour, "0 1", "", ErrRecordTooLarge},
-		"away_while_it_is_cut":           {&log{most: 1000, after: 2}, 1, numbered(0, 8, 400), time.Hour, "4 5 6 7", "", kafka.TopicAuthorizationFailed},
+		"a_partition_without_a_leader":   {&fakeLog{unavailable: kafka.TopicAuthorizationFailed}, 2, nil, time.Hour, "own", "", kafka.TopicAuthorizationFailed},
+		"a_partition_that_hangs":         {&fakeLog{unavailable: kafka.LeaderNotAvailable}, 2, nil, time.Second / 2, "own", "", context.DeadlineExceeded},
+		"larger_than_the_topic_accepts":  {&fakeLog{maxBytes: 1000}, 1, append(append(numberedRecords(0, 3, 400), large(3), large(4)), numberedRecords(5, 6, 1)...), time.Hour, "", "3 4", ErrRecordTooLarge},
+		"larger_than_a_batch":            {&fakeLog{}, 1, append(numberedRecords(0, 2, 1), Record{Key: []byte("key"), Value: make([]byte, 20_000)}), time.Hour, "0 1", "", ErrRecordTooLarge},
+		"failure_while_a_batch_is_split": {&fakeLog{maxBytes: 1000, accepts: 2}, 1, numberedRecords(0, 8, 400), time.Hour, "4 5 6 7", "", kafka.TopicAuthorizationFailed},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := producerOf(of.log, 10_000, of.parts)
+				p := newTestProducer(of.log, 10_000, of.parts)
 				var own []string // of partition 0
 				if of.records == nil {
 					for i := range 20 {
 						r := Record{Key: fmt.Appendf(nil, "source%d", i%7), Value: fmt.Append(nil, i)}
-						if balance(r.Key, []int{0, 1}) == 0 {
+						if keyPartition(r.Key, []int{0, 1}) == 0 {
 							own = append(own, string(r.Value))
 						}
 						of.records = append(of.records, r)

@@ -25,22 +25,22 @@ import (
 func suite(t *testing.T, broker string) {
 	tag := fmt.Sprintf("%x", time.Now().UnixNano())
 	for name, test := range map[string]func(*testing.T, *stream.Client, string){
-		"topics":            testTopics,
-		"records":           testRecords,
-		"compression":       testCompression,
-		"offsets":           testOffsets,
-		"since":             testSince,
-		"times":             testTimes,
-		"retention":         func(t *testing.T, c *stream.Client, topic string) { testRetention(t, c, broker, topic) },
-		"too_large":         testTooLarge,
-		"group":             testGroup,
-		"stay":              testStay,
-		"stale_commit":      testStaleCommit,
-		"more_partitions":   func(t *testing.T, c *stream.Client, topic string) { testMorePartitions(t, c, broker, topic) },
-		"topic_missing":     func(t *testing.T, _ *stream.Client, topic string) { testTopicMissing(t, broker, topic) },
-		"topic_just_made":   func(t *testing.T, _ *stream.Client, topic string) { testTopicJustMade(t, broker, topic) },
-		"follow":            testFollow,
-		"partitions_by_key": testPartitionsByKey,
+		"topics":             testTopics,
+		"records":            testRecords,
+		"compression":        testCompression,
+		"offsets":            testOffsets,
+		"bounds_since":       testBoundsSince,
+		"times":              testTimes,
+		"retention":          func(t *testing.T, c *stream.Client, topic string) { testRetention(t, c, broker, topic) },
+		"too_large":          testTooLarge,
+		"group":              testGroup,
+		"keep_on_close":      testKeepOnClose,
+		"stale_commit":       testStaleCommit,
+		"more_partitions":    func(t *testing.T, c *stream.Client, topic string) { testMorePartitions(t, c, broker, topic) },
+		"topic_missing":      func(t *testing.T, _ *stream.Client, topic string) { testTopicMissing(t, broker, topic) },
+		"topic_just_created": func(t *testing.T, _ *stream.Client, topic string) { testTopicJustCreated(t, broker, topic) },
+		"follow":             testFollow,
+		"partitions_by_key":  testPartitionsByKey,
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, err := stream.Open(stream.Config{Brokers: []string{broker}}, slog.New(slog.DiscardHandler))
@@ -51,8 +51,8 @@ func suite(t *testing.T, broker string) {
 	}
 }
 
-// testSince: an offset is found by the time of its record.
-func testSince(t *testing.T, c *stream.Client, topic string) {
+// testBoundsSince: an offset is found by the time of its record.
+func testBoundsSince(t *testing.T, c *stream.Client, topic string) {
 	makeTopic(t, c, topic, 2)
 	at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
 	key := []byte("k") // all in one partition
@@ -62,7 +62,7 @@ func testSince(t *testing.T, c *stream.Client, topic string) {
 	for since, want := range map[time.Time]int64{
 		{}: 0, at.Add(-time.Hour): 0, at: 0, at.Add(time.Millisecond): 1, at.Add(3 * time.Minute): 3, at.Add(time.Hour): 5,
 	} {
-		bounds, err := c.Since(t.Context(), topic, since)
+		bounds, err := c.BoundsSince(t.Context(), topic, since)
 		require.NoError(t, err)
 		require.Len(t, bounds, 2)
 		first, end := int64(0), int64(0)
@@ -73,7 +73,7 @@ func testSince(t *testing.T, c *stream.Client, topic string) {
 		require.EqualValues(t, 5, end)
 		require.Equal(t, want, first, since)
 	}
-	_, err := c.Since(t.Context(), topic+"-none", at)
+	_, err := c.BoundsSince(t.Context(), topic+"-none", at)
 	require.ErrorIs(t, err, stream.ErrNoTopic)
 }
 
@@ -90,7 +90,7 @@ func testRetention(t *testing.T, c *stream.Client, broker, topic string) {
 	} {
 		topic := topic + "-" + name
 		configuredTopic(t, broker, topic, map[string]string{"retention.ms": want.ms, "message.timestamp.type": want.kind})
-		got, err := described(t, func() (time.Duration, error) { return c.Retention(t.Context(), topic) })
+		got, err := describeTopic(t, func() (time.Duration, error) { return c.Retention(t.Context(), topic) })
 		require.NoError(t, err, name)
 		require.Equal(t, want.keeps, got, name)
 	}
@@ -98,9 +98,9 @@ func testRetention(t *testing.T, c *stream.Client, broker, topic string) {
 	require.ErrorIs(t, err, stream.ErrNoTopic)
 }
 
-// described returns the description of a topic that was just created, once any of the brokers may
-// be asked for it.
-func described[T any](t *testing.T, ask func() (T, error)) (got T, err error) {
+// describeTopic returns the description of a topic that was just created, once any of the brokers
+// may be asked for it.
+func describeTopic[T any](t *testing.T, ask func() (T, error)) (got T, err error) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		got, err = ask()
@@ -191,7 +191,7 @@ func testTopics(t *testing.T, c *stream.Client, topic string) {
 		err = c.EnsureTopics(ctx, true, stream.Topic{Name: topic, Partitions: 3, Compacted: true})
 		return err != nil
 	}, 30*time.Second, 20*time.Millisecond)
-	require.ErrorIs(t, err, stream.ErrPolicy, "it would forget what it holds")
+	require.ErrorIs(t, err, stream.ErrCleanupPolicy, "a topic that must be compacted deletes records")
 	require.ErrorContains(t, err, "--alter --entity-type topics --entity-name "+topic)
 	makeTopic(t, c, topic, 5) // existing topics are not changed
 	n, err := c.Partitions(ctx, topic)
@@ -250,13 +250,13 @@ func testOffsets(t *testing.T, c *stream.Client, topic string) {
 	f := c.NewFetcher(topic, 0)
 	got, err := f.Fetch(ctx, 0, stream.FetchOptions{MaxWait: 50 * time.Millisecond})
 	require.NoError(t, err)
-	require.Empty(t, got.Records, "an empty log is no error")
+	require.Empty(t, got.Records, "records of an empty log")
 	require.EqualValues(t, 0, got.Next)
 
 	produce(t, c, topic, values(0, 100)...) // one batch
 	got, err = f.Fetch(ctx, 42, stream.FetchOptions{})
 	require.NoError(t, err)
-	require.EqualValues(t, 42, got.Records[0].Offset, "records of the batch below the offset are not ours")
+	require.EqualValues(t, 42, got.Records[0].Offset, "records below the requested offset were returned")
 	require.Len(t, got.Records, 58)
 	require.Equal(t, "value-99", string(got.Records[57].Value))
 
@@ -278,14 +278,14 @@ func testTooLarge(t *testing.T, c *stream.Client, topic string) {
 	defer p.Close(t.Context())
 	err := p.Produce(t.Context(), stream.Record{Value: make([]byte, 1_000_001)})
 	require.ErrorIs(t, err, stream.ErrRecordTooLarge)
-	require.NoError(t, p.Produce(t.Context(), stream.Record{Value: []byte("small")}), "it hurts no other record")
+	require.NoError(t, p.Produce(t.Context(), stream.Record{Value: []byte("small")}), "a record after one that was too large")
 
-	takes, err := described(t, func() (int, error) { return c.MaxRecordBytes(t.Context(), topic) })
+	takes, err := describeTopic(t, func() (int, error) { return c.MaxRecordBytes(t.Context(), topic) })
 	require.NoError(t, err)
 	require.InDelta(t, 1<<20, takes, 100, "the brokers' default")
 	large := stream.Topic{Name: topic + "-large", Partitions: 1, MaxRecordBytes: 2 << 20}
 	require.NoError(t, c.EnsureTopics(t.Context(), true, large))
-	takes, err = described(t, func() (int, error) { return c.MaxRecordBytes(t.Context(), large.Name) })
+	takes, err = describeTopic(t, func() (int, error) { return c.MaxRecordBytes(t.Context(), large.Name) })
 	require.NoError(t, err)
 	require.Equal(t, 2<<20, takes)
 	_, err = c.MaxRecordBytes(t.Context(), topic+"-none")
@@ -305,7 +305,7 @@ func testPartitionsByKey(t *testing.T, c *stream.Client, topic string) {
 		require.NoError(t, err)
 		for _, r := range got.Records {
 			if was, ok := home[string(r.Key)]; ok {
-				require.Equal(t, was, p, "a key has one partition")
+				require.Equal(t, was, p, "records of one key are in two partitions")
 			}
 			home[string(r.Key)] = p
 		}
@@ -377,7 +377,7 @@ func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
 			return ns
 		}
 	}
-	require.Equal(t, []int{0, 1}, unowned(), "nobody ever joined")
+	require.Equal(t, []int{0, 1}, unowned(), "partitions of a group without members")
 
 	type news struct {
 		worker     string
@@ -410,7 +410,7 @@ func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
 			case d := <-divisions:
 				shares[d.worker] = d.partitions
 			case <-ctx.Done():
-				require.Fail(t, "the partitions are not shared", "%v, not %d each", shares, share)
+				require.Fail(t, "partitions are not shared evenly", "%v, not %d each", shares, share)
 			}
 		}
 	}
@@ -427,7 +427,7 @@ func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
 // partitions, and its members keep their partitions; otherwise they would delete what they have
 // read of it.
 func testTopicMissing(t *testing.T, broker, topic string) {
-	log := make(said, 100)
+	log := make(logLines, 100)
 	c, err := stream.Open(stream.Config{Brokers: []string{broker}}, slog.New(slog.NewTextHandler(log, nil)))
 	require.NoError(t, err)
 	defer c.Close()
@@ -465,9 +465,9 @@ func testTopicMissing(t *testing.T, broker, topic string) {
 		select {
 		case line = <-log:
 		case got := <-shares:
-			require.Fail(t, "a topic that is not there was divided", "%v", got)
+			require.Fail(t, "a missing topic was assigned", "%v", got)
 		case <-ctx.Done():
-			require.Fail(t, "nobody says that the topic is missing")
+			require.Fail(t, "no log line says that the topic is missing")
 		}
 	}
 	_, err = c.Partitions(ctx, topic)
@@ -477,18 +477,18 @@ func testTopicMissing(t *testing.T, broker, topic string) {
 	for have := [2]int{}; have[0]+have[1] != 5; {
 		select {
 		case got := <-shares:
-			require.NotZero(t, got[1], "member %d lost what it had", got[0])
+			require.NotZero(t, got[1], "member %d lost its partitions", got[0])
 			have[got[0]] = got[1]
 		case <-ctx.Done():
-			require.Fail(t, "the topic is there and nobody has it")
+			require.Fail(t, "the topic exists, but its partitions are not assigned")
 		}
 	}
 }
 
-// testTopicJustMade: brokers' answer that a topic is missing is cached for some seconds. A member
-// that joins then waits for that long instead of giving up.
-func testTopicJustMade(t *testing.T, broker, topic string) {
-	log := make(said, 100)
+// testTopicJustCreated: brokers' answer that a topic is missing is cached for some seconds. A
+// member that joins then waits for that long instead of giving up.
+func testTopicJustCreated(t *testing.T, broker, topic string) {
+	log := make(logLines, 100)
 	c, err := stream.Open(stream.Config{Brokers: []string{broker}}, slog.New(slog.NewTextHandler(log, nil)))
 	require.NoError(t, err)
 	defer c.Close()
@@ -511,10 +511,10 @@ func testTopicJustMade(t *testing.T, broker, topic string) {
 	}
 }
 
-// said receives the lines of a log; if nobody reads them, only the first ones.
-type said chan string
+// logLines receives the lines of a log; if nobody reads them, only the first ones.
+type logLines chan string
 
-func (s said) Write(b []byte) (int, error) {
+func (s logLines) Write(b []byte) (int, error) {
 	select {
 	case s <- string(b):
 	default:
@@ -558,14 +558,14 @@ func addPartitions(t *testing.T, broker, topic string, total int32) {
 	}
 }
 
-// testStay: a worker that restarts finds that nobody else has its partitions, and gets them when
-// its former session has timed out.
-func testStay(t *testing.T, c *stream.Client, topic string) {
+// testKeepOnClose: a worker that restarts finds that nobody else has its partitions, and gets them
+// when its former session has timed out.
+func testKeepOnClose(t *testing.T, c *stream.Client, topic string) {
 	makeTopic(t, c, topic, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	for _, stay := range []bool{true, false} {
-		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: "a", SessionTimeout: 6 * time.Second, Stay: stay})
+		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: "a", SessionTimeout: 6 * time.Second, KeepOnClose: stay})
 		require.NoError(t, err)
 		gen, err := g.Next(ctx)
 		require.NoError(t, err)

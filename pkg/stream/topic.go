@@ -28,18 +28,18 @@ type Topic struct {
 	MaxRecordBytes int
 }
 
-// ErrPolicy says that a topic that must be compacted is not.
-var ErrPolicy = errors.New("the topic's cleanup.policy deletes records")
+// ErrCleanupPolicy says that a topic that must be compacted is not.
+var ErrCleanupPolicy = errors.New("the topic's cleanup.policy deletes records")
 
 // EnsureTopics creates missing topics explicitly, since auto-creation would use the broker's number
 // of partitions. If create is false, it returns an error that wraps ErrNoTopic and says how to
 // create the first missing topic. It does not change existing topics. If one must be compacted and,
-// according to the brokers, is not, it returns an error that wraps ErrPolicy.
+// according to the brokers, is not, it returns an error that wraps ErrCleanupPolicy.
 func (c *Client) EnsureTopics(ctx context.Context, create bool, topics ...Topic) error {
 	for _, t := range topics {
 		_, err := c.Partitions(ctx, t.Name)
 		if err == nil {
-			if err := c.compacted(ctx, t); err != nil {
+			if err := c.checkCompacted(ctx, t); err != nil {
 				return err
 			}
 			continue
@@ -48,7 +48,7 @@ func (c *Client) EnsureTopics(ctx context.Context, create bool, topics ...Topic)
 			return err
 		}
 		if !create {
-			return fmt.Errorf("topic %q: %w; create it with: %s (or set kafka.create_topics: true)", t.Name, ErrNoTopic, c.command(t))
+			return fmt.Errorf("topic %q: %w; create it with: %s (or set kafka.create_topics: true)", t.Name, ErrNoTopic, c.createCommand(t))
 		}
 		if err := c.createTopic(ctx, t); err != nil {
 			return err
@@ -57,8 +57,8 @@ func (c *Client) EnsureTopics(ctx context.Context, create bool, topics ...Topic)
 	return nil
 }
 
-// compacted returns an error if the topic must be compacted and is known not to be.
-func (c *Client) compacted(ctx context.Context, t Topic) error {
+// checkCompacted returns an error if the topic must be compacted and is known not to be.
+func (c *Client) checkCompacted(ctx context.Context, t Topic) error {
 	if !t.Compacted {
 		return nil
 	}
@@ -66,25 +66,25 @@ func (c *Client) compacted(ctx context.Context, t Topic) error {
 	if err != nil || !strings.Contains(policy, "delete") { // the user may not be allowed to see the configuration
 		return nil //nolint:nilerr // it may be right
 	}
-	return fmt.Errorf("topic %q: %w (it is %q), and what it holds has to stay; change it with: %s", t.Name, ErrPolicy, policy, c.configure(t.Name, cleanupPolicy, "compact"))
+	return fmt.Errorf("topic %q: %w (it is %q), and what it holds has to stay; change it with: %s", t.Name, ErrCleanupPolicy, policy, c.configCommand(t.Name, cleanupPolicy, "compact"))
 }
 
-// RaiseCommand returns the command that makes a topic accept records of that many bytes.
-func (c *Client) RaiseCommand(topic string, bytes int) string {
-	return c.configure(topic, maxMessageBytes, strconv.Itoa(bytes))
+// RaiseMaxBytesCommand returns the command that makes a topic accept records of that many bytes.
+func (c *Client) RaiseMaxBytesCommand(topic string, bytes int) string {
+	return c.configCommand(topic, maxMessageBytes, strconv.Itoa(bytes))
 }
 
-// configure returns the command that changes a topic's setting, in a form that old versions of
+// configCommand returns the command that changes a topic's setting, in a form that old versions of
 // Kafka accept as well.
-func (c *Client) configure(topic, setting, value string) string {
-	return fmt.Sprintf("%s --alter --entity-type topics --entity-name %s --add-config %s=%s", c.tool("kafka-configs.sh"), topic, setting, value)
+func (c *Client) configCommand(topic, setting, value string) string {
+	return fmt.Sprintf("%s --alter --entity-type topics --entity-name %s --add-config %s=%s", c.commandPrefix("kafka-configs.sh"), topic, setting, value)
 }
 
-// tool returns the beginning of a command of Kafka, with a file of connection settings if an
-// address is not enough.
-func (c *Client) tool(name string) string {
+// commandPrefix returns the beginning of a command of Kafka, with a file of connection settings if
+// an address is not enough.
+func (c *Client) commandPrefix(name string) string {
 	line := name + " --bootstrap-server " + strings.Join(c.brokers, ",")
-	if c.explained.tls || c.explained.sasl {
+	if c.hinting.tls || c.hinting.sasl {
 		line += " --command-config FILE"
 	}
 	return line
@@ -108,9 +108,9 @@ func (t Topic) settings() (all []kafka.ConfigEntry) {
 	return all
 }
 
-// command returns the command that creates the topic like createTopic.
-func (c *Client) command(t Topic) string {
-	line := fmt.Sprintf("%s --create --topic %s --partitions %d", c.tool("kafka-topics.sh"), t.Name, t.Partitions)
+// createCommand returns the command that creates the topic like createTopic.
+func (c *Client) createCommand(t Topic) string {
+	line := fmt.Sprintf("%s --create --topic %s --partitions %d", c.commandPrefix("kafka-topics.sh"), t.Name, t.Partitions)
 	if t.Replication > 0 {
 		line += fmt.Sprintf(" --replication-factor %d", t.Replication)
 	}
@@ -125,7 +125,7 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 	if t.Replication == 0 {
 		cfg.ReplicationFactor = -1
 	}
-	res, err := bare(ctx, c.api(10*time.Second).CreateTopics, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{cfg}})
+	res, err := callAPI(ctx, c.api(10*time.Second).CreateTopics, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{cfg}})
 	if err == nil {
 		err = res.Errors[t.Name]
 	}
@@ -139,7 +139,7 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 		if err == nil && len(bounds) > 0 {
 			return nil
 		}
-		c.renew(ctx, err, false)
+		c.refreshMetadata(ctx, err, false)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for topic %q: %w", t.Name, ctx.Err())
@@ -150,7 +150,7 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 
 // Partitions returns the number of partitions of the topic, or ErrNoTopic.
 func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
-	res, err := bare(ctx, c.api(5*time.Second).Metadata, &kafka.MetadataRequest{Topics: []string{topic}})
+	res, err := callAPI(ctx, c.api(5*time.Second).Metadata, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return 0, fmt.Errorf("describe topic %q: %w", topic, err)
 	}
@@ -206,7 +206,7 @@ func (c *Client) Retention(ctx context.Context, topic string) (time.Duration, er
 // topicConfig returns the value of a topic's setting, or ErrNoTopic, which it may also return for a
 // topic that was just created, if the broker asked does not know it yet.
 func (c *Client) topicConfig(ctx context.Context, topic, name string) (string, error) {
-	res, err := bare(ctx, c.api(5*time.Second).DescribeConfigs, &kafka.DescribeConfigsRequest{
+	res, err := callAPI(ctx, c.api(5*time.Second).DescribeConfigs, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{name}}},
 	})
 	if err != nil {
@@ -238,9 +238,9 @@ type Bounds struct {
 // is the next to be written.
 func (b Bounds) Readable(offset int64) bool { return b.First <= offset && offset <= b.End }
 
-// Since returns the bounds of every partition of the topic, where First is the offset of the first
-// record whose time is t or later, or End if there is none. The zero time selects everything.
-func (c *Client) Since(ctx context.Context, topic string, t time.Time) (map[int]Bounds, error) {
+// BoundsSince returns the bounds of every partition of the topic, where First is the offset of the
+// first record whose time is t or later, or End if there is none. The zero time selects everything.
+func (c *Client) BoundsSince(ctx context.Context, topic string, t time.Time) (map[int]Bounds, error) {
 	bounds, err := c.Bounds(ctx, topic)
 	if err != nil || t.IsZero() {
 		return bounds, err
@@ -249,7 +249,7 @@ func (c *Client) Since(ctx context.Context, topic string, t time.Time) (map[int]
 	for p := range bounds {
 		reqs = append(reqs, kafka.TimeOffsetOf(p, t))
 	}
-	res, err := bare(ctx, c.api(10*time.Second).ListOffsets, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
+	res, err := callAPI(ctx, c.api(10*time.Second).ListOffsets, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
 	if err != nil {
 		return nil, fmt.Errorf("list offsets of topic %q: %w", topic, err)
 	}
@@ -288,9 +288,9 @@ func (c *Client) Bounds(ctx context.Context, topic string, partitions ...int) (m
 	if len(reqs) == 0 {
 		return nil, nil
 	}
-	res, err := bare(ctx, c.api(10*time.Second).ListOffsets, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
+	res, err := callAPI(ctx, c.api(10*time.Second).ListOffsets, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: reqs}})
 	if err != nil {
-		c.renew(ctx, err, false)
+		c.refreshMetadata(ctx, err, false)
 		return nil, fmt.Errorf("list offsets of topic %q: %w", topic, err)
 	}
 	bounds := make(map[int]Bounds, n)
@@ -301,7 +301,7 @@ func (c *Client) Bounds(ctx context.Context, topic string, partitions ...int) (m
 		}
 		bounds[p.Partition] = Bounds{First: p.FirstOffset, End: p.LastOffset}
 	}
-	c.renew(ctx, err, false)
+	c.refreshMetadata(ctx, err, false)
 	return bounds, err
 }
 

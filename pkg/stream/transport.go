@@ -17,14 +17,14 @@ import (
 // the cluster if there are none, and takes a partition's leader for the same until its metadata is
 // refreshed.
 type transport struct {
-	open     func(topics []string) *kafka.Transport
-	addr     net.Addr
-	renewing chan struct{} // of capacity 1; whoever sends to it owns pacing until receiving from it
-	pacing   pacing        // of renewals
+	open       func(topics []string) *kafka.Transport
+	addr       net.Addr
+	refreshing chan struct{} // of capacity 1; whoever sends to it owns pacing until receiving from it
+	pacing     pacing        // of refreshes
 
-	mu     sync.Mutex // guards all below, and users of each
-	now    *connected
-	closed bool
+	mu      sync.Mutex // guards all below, and users of each
+	current *connected
+	closed  bool
 }
 
 // connected is a kafka-go transport that knows some topics.
@@ -36,25 +36,25 @@ type connected struct {
 
 func newTransport(addr net.Addr, open func(topics []string) *kafka.Transport) *transport {
 	none := []string{} // nil would mean all
-	return &transport{open: open, addr: addr, renewing: make(chan struct{}, 1), now: &connected{Transport: open(none), topics: none}}
+	return &transport{open: open, addr: addr, refreshing: make(chan struct{}, 1), current: &connected{Transport: open(none), topics: none}}
 }
 
 // RoundTrip implements kafka.RoundTripper. Every use of a topic begins with a metadata request for
 // its partitions, by which the topic becomes known.
 func (t *transport) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
 	if m, ok := req.(*metadata.Request); ok {
-		if err := t.know(ctx, m.TopicNames); err != nil {
+		if err := t.ensureTopics(ctx, m.TopicNames); err != nil {
 			return nil, err
 		}
 	}
 	t.mu.Lock()
-	c := t.now
+	c := t.current
 	c.users++
 	t.mu.Unlock()
 	res, err := c.RoundTrip(ctx, addr, req)
 	t.mu.Lock()
 	c.users--
-	idle := c != t.now && c.users == 0
+	idle := c != t.current && c.users == 0
 	t.mu.Unlock()
 	if idle {
 		c.CloseIdleConnections()
@@ -62,53 +62,53 @@ func (t *transport) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Requ
 	return res, err
 }
 
-// know makes sure that the topics are known.
-func (t *transport) know(ctx context.Context, topics []string) error {
+// ensureTopics makes sure that the topics are known.
+func (t *transport) ensureTopics(ctx context.Context, topics []string) error {
 	t.mu.Lock()
-	known := len(union(t.now.topics, topics)) == len(t.now.topics)
+	known := len(union(t.current.topics, topics)) == len(t.current.topics)
 	t.mu.Unlock()
 	if known {
 		return nil
 	}
-	return t.renew(ctx, topics, false)
+	return t.refresh(ctx, topics, false)
 }
 
-// renew fetches the brokers' current metadata, with topics added, unless that was just done: see
-// pacing, also for soon. If no broker answers, the known metadata stays.
-func (t *transport) renew(ctx context.Context, topics []string, soon bool) error {
+// refresh fetches the brokers' current metadata, with topics added, unless that was just done: see
+// pacing, also for electing. If no broker answers, the known metadata stays.
+func (t *transport) refresh(ctx context.Context, topics []string, electing bool) error {
 	select {
-	case t.renewing <- struct{}{}:
+	case t.refreshing <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-t.renewing }()
+	defer func() { <-t.refreshing }()
 	t.mu.Lock()
-	was := t.now
+	previous := t.current
 	t.mu.Unlock()
-	all := union(was.topics, topics)
-	more := len(all) > len(was.topics)
-	if !t.pacing.start(time.Now(), more, soon) {
-		return t.pacing.failed // another caller has just renewed it
+	all := union(previous.topics, topics)
+	newTopics := len(all) > len(previous.topics)
+	if !t.pacing.allow(time.Now(), newTopics, electing) {
+		return t.pacing.lastErr // another caller has just refreshed it
 	}
 	next := &connected{Transport: t.open(all), topics: all}
 	_, err := next.RoundTrip(ctx, t.addr, &metadata.Request{TopicNames: []string{}})
 	if ctx.Err() == nil {
-		t.pacing.end(time.Now(), more, err)
+		t.pacing.record(time.Now(), newTopics, err)
 	}
 	t.mu.Lock()
 	if err == nil && t.closed {
 		err = net.ErrClosed
 	}
 	if err == nil {
-		t.now = next
+		t.current = next
 	}
-	idle := was.users == 0
+	idle := previous.users == 0
 	t.mu.Unlock()
 	switch {
 	case err != nil:
 		next.CloseIdleConnections()
 	case idle:
-		was.CloseIdleConnections()
+		previous.CloseIdleConnections()
 	}
 	return err
 }
@@ -118,7 +118,7 @@ func (t *transport) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
-	t.now.CloseIdleConnections()
+	t.current.CloseIdleConnections()
 }
 
 // union returns a plus those elements of b that are not in a.
@@ -132,8 +132,8 @@ func union(a, b []string) []string {
 	return all
 }
 
-// moved reports whether, after that error, a partition's leader may have changed.
-func moved(err error) bool {
+// leaderMayHaveMoved reports whether, after that error, a partition's leader may have changed.
+func leaderMayHaveMoved(err error) bool {
 	var code kafka.Error
 	if !errors.As(err, &code) {
 		return err != nil // the broker is down

@@ -17,12 +17,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// onKfake returns a client that fetches metadata only when it needs it, not because it is old.
-func onKfake(t *testing.T, opts ...kfake.Opt) (*kfake.Cluster, *Client) {
+// kfakeClient returns a client that fetches metadata only when it needs it, not because it is old.
+func kfakeClient(t *testing.T, opts ...kfake.Opt) (*kfake.Cluster, *Client) {
 	t.Helper()
-	was := topicsFor
-	topicsFor = time.Hour
-	t.Cleanup(func() { topicsFor = was })
+	was := metadataTTL
+	metadataTTL = time.Hour
+	t.Cleanup(func() { metadataTTL = was })
 	cluster, err := kfake.NewCluster(opts...)
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
@@ -32,9 +32,9 @@ func onKfake(t *testing.T, opts ...kfake.Opt) (*kfake.Cluster, *Client) {
 	return cluster, c
 }
 
-// TestANewLeaderIsFoundAtOnce: not only when the metadata with the old leader expires.
-func TestANewLeaderIsFoundAtOnce(t *testing.T) {
-	cluster, c := onKfake(t, kfake.NumBrokers(2), kfake.SeedTopics(1, "events"))
+// TestNewLeaderIsFoundAtOnce: not only when the metadata with the old leader expires.
+func TestNewLeaderIsFoundAtOnce(t *testing.T) {
+	cluster, c := kfakeClient(t, kfake.NumBrokers(2), kfake.SeedTopics(1, "events"))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	p, f := c.NewProducer(ProducerConfig{Topic: "events"}), c.NewFetcher("events", 0)
@@ -48,20 +48,20 @@ func TestANewLeaderIsFoundAtOnce(t *testing.T) {
 		require.NoError(t, op())
 		leader := cluster.LeaderFor("events", 0)
 		require.NoError(t, cluster.MoveTopicPartition("events", 0, 1-leader))
-		c.transport.renewing <- struct{}{}
-		c.transport.pacing.tried = time.Time{} // as if the last renewal were for another problem
-		<-c.transport.renewing
+		c.transport.refreshing <- struct{}{}
+		c.transport.pacing.lastEnd = time.Time{} // as if the last refresh were for another problem
+		<-c.transport.refreshing
 		if name != "produce" { // callers of the other operations retry them themselves
-			require.Error(t, op(), "%s, or the test is none", name)
+			require.Error(t, op(), "%s with the old leader", name)
 		}
 		require.NoError(t, op(), name)
 	}
 	require.NoError(t, p.Close(t.Context()))
 }
 
-// TestALeaderThatStaysAwayIsAskedForLessOften: each renewal opens new connections to all brokers in
+// TestMetadataRefreshesArePaced: each refresh opens new connections to all brokers in
 // use.
-func TestALeaderThatStaysAwayIsAskedForLessOften(t *testing.T) {
+func TestMetadataRefreshesArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		fails := syscall.ECONNREFUSED
@@ -74,30 +74,30 @@ func TestALeaderThatStaysAwayIsAskedForLessOften(t *testing.T) {
 		renew := func(every time.Duration, times int, topics ...string) (taken int) {
 			before := asked
 			for range times {
-				require.ErrorIs(t, tr.renew(t.Context(), topics, soon), fails)
+				require.ErrorIs(t, tr.refresh(t.Context(), topics, soon), fails)
 				time.Sleep(every) // synctest's clock
 			}
 			return asked - before
 		}
-		require.Equal(t, 3, renew(renewEvery, 7), "after 250 ms, and another 500")
-		require.Equal(t, 27, renew(time.Second, 28), "each second, as long as a leader is elected")
-		require.InDelta(t, 720, renew(time.Second, 3600), 5, "an hour's")
+		require.Equal(t, 3, renew(refreshInterval, 7), "refreshes at first, after 250 ms and 500 ms")
+		require.Equal(t, 27, renew(time.Second, 28), "refreshes during an election, one a second")
+		require.InDelta(t, 720, renew(time.Second, 3600), 5, "refreshes in an hour of trouble")
 		soon = true
-		require.InDelta(t, 30, renew(time.Second, 30), 1, "another's leader is due")
+		require.InDelta(t, 30, renew(time.Second, 30), 1, "refreshes for another election")
 		soon = false
-		require.InDelta(t, 12, renew(time.Second, 60), 2, "and is there")
-		require.Equal(t, 1, renew(renewEvery, 1, "another topic"))
-		require.Equal(t, 2, renew(3*renewEvery, 2), "as at first")
+		require.InDelta(t, 12, renew(time.Second, 60), 2, "refreshes after that election")
+		require.Equal(t, 1, renew(refreshInterval, 1, "another topic"))
+		require.Equal(t, 2, renew(3*refreshInterval, 2), "refreshes after a new topic")
 		renew(time.Second, 60)
 		time.Sleep(time.Minute)
-		require.Equal(t, 2, renew(2*renewEvery, 2), "and after some quiet")
-		require.Equal(t, 19, renew(time.Second, 20), "which is another election")
+		require.Equal(t, 2, renew(2*refreshInterval, 2), "refreshes after a quiet minute")
+		require.Equal(t, 19, renew(time.Second, 20), "refreshes of the election after it")
 	})
 }
 
-// TestBrokersAreAskedForTopicsInUse: and not for all topics of the cluster.
-func TestBrokersAreAskedForTopicsInUse(t *testing.T) {
-	cluster, c := onKfake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "events", "jobs", "others"))
+// TestMetadataIsFetchedForTopicsInUseOnly: and not for all topics of the cluster.
+func TestMetadataIsFetchedForTopicsInUseOnly(t *testing.T) {
+	cluster, c := kfakeClient(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "events", "jobs", "others"))
 	var mu sync.Mutex
 	var asked [][]string // nil: all
 	cluster.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -131,15 +131,15 @@ func TestBrokersAreAskedForTopicsInUse(t *testing.T) {
 	defer mu.Unlock()
 	require.NotEmpty(t, asked)
 	for _, names := range asked {
-		require.NotNil(t, names, "all topics")
+		require.NotNil(t, names, "request for all topics")
 		require.NotContains(t, names, "others")
 	}
 	require.True(t, slices.ContainsFunc(asked, func(names []string) bool { return slices.Equal(names, []string{"events", "jobs"}) }), "%v", asked)
 }
 
-// TestWhatIsKnownStaysWhenBrokersDoNotTell: requests may still succeed with the old metadata.
-func TestWhatIsKnownStaysWhenBrokersDoNotTell(t *testing.T) {
-	cluster, c := onKfake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "events"))
+// TestMetadataStaysWhenARefreshFails: requests may still succeed with the old metadata.
+func TestMetadataStaysWhenARefreshFails(t *testing.T) {
+	cluster, c := kfakeClient(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "events"))
 	p := c.NewProducer(ProducerConfig{Topic: "events"})
 	require.NoError(t, p.Produce(t.Context(), Record{Value: []byte("v")}))
 	asked := make(chan bool, 100)
@@ -148,7 +148,7 @@ func TestWhatIsKnownStaysWhenBrokersDoNotTell(t *testing.T) {
 		asked <- true
 		return nil, context.Canceled, true // hangs up
 	})
-	time.Sleep(renewEvery)
+	time.Sleep(refreshInterval)
 	cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		produce := req.(*kmsg.ProduceRequest)
 		res := produce.ResponseKind().(*kmsg.ProduceResponse)
@@ -164,6 +164,6 @@ func TestWhatIsKnownStaysWhenBrokersDoNotTell(t *testing.T) {
 	require.NotEmpty(t, asked)
 	_, err := c.Partitions(t.Context(), "jobs")
 	require.Error(t, err)
-	require.NotErrorIs(t, err, ErrNoTopic, "that is not known")
+	require.NotErrorIs(t, err, ErrNoTopic, "failed refresh reported as a missing topic")
 	require.NoError(t, p.Close(t.Context()))
 }

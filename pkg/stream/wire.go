@@ -14,44 +14,44 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// wire is a connection to a broker, with at most one request in flight. kafka-go opens and
+// brokerConn is a connection to a broker, with at most one request in flight. kafka-go opens and
 // authenticates it, and does not use it after that.
-type wire struct {
+type brokerConn struct {
 	conn net.Conn
 	id   int32 // of the last request
 	idle time.Time
 }
 
-// wires are a client's idle connections by broker; partitions share them.
-type wires struct {
+// connPool are a client's idle connections by broker; partitions share them.
+type connPool struct {
 	mu     sync.Mutex // guards idle and closed
-	idle   map[string][]*wire
+	idle   map[string][]*brokerConn
 	closed bool
 }
 
-// idleFor is how long an unused connection is kept. Brokers close them after ten minutes by
+// maxIdle is how long an unused connection is kept. Brokers close them after ten minutes by
 // default.
-const idleFor = time.Minute
+const maxIdle = time.Minute
 
 // get returns a connection, and whether it was used before.
-func (p *wires) get(ctx context.Context, dialer *kafka.Dialer, broker string) (w *wire, used bool, err error) {
+func (p *connPool) get(ctx context.Context, dialer *kafka.Dialer, broker string) (w *brokerConn, used bool, err error) {
 	p.mu.Lock()
 	for list := p.idle[broker]; len(list) > 0; list = p.idle[broker] {
 		w := list[len(list)-1]
 		p.idle[broker] = list[:len(list)-1]
-		if time.Since(w.idle) < idleFor {
+		if time.Since(w.idle) < maxIdle {
 			p.mu.Unlock()
 			return w, true, nil
 		}
 		_ = w.conn.Close()
 	}
 	p.mu.Unlock()
-	w, err = dialWire(ctx, dialer, broker)
+	w, err = dialBroker(ctx, dialer, broker)
 	return w, false, err
 }
 
 // put returns a connection.
-func (p *wires) put(broker string, w *wire) {
+func (p *connPool) put(broker string, w *brokerConn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -59,12 +59,12 @@ func (p *wires) put(broker string, w *wire) {
 		return
 	}
 	if p.idle == nil {
-		p.idle = map[string][]*wire{}
+		p.idle = map[string][]*brokerConn{}
 	}
 	w.idle = time.Now()
 	p.idle[broker] = append(p.idle[broker], w)
 	for broker, list := range p.idle { // the last one is used first, so the others age
-		for len(list) > 0 && w.idle.Sub(list[0].idle) > idleFor {
+		for len(list) > 0 && w.idle.Sub(list[0].idle) > maxIdle {
 			_ = list[0].conn.Close()
 			list = list[1:]
 		}
@@ -75,7 +75,7 @@ func (p *wires) put(broker string, w *wire) {
 }
 
 // close closes connections that are idle now, and those returned later.
-func (p *wires) close() {
+func (p *connPool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
@@ -87,8 +87,8 @@ func (p *wires) close() {
 	p.idle = nil
 }
 
-func dialWire(ctx context.Context, dialer *kafka.Dialer, broker string) (*wire, error) {
-	w := new(wire)
+func dialBroker(ctx context.Context, dialer *kafka.Dialer, broker string) (*brokerConn, error) {
+	w := new(brokerConn)
 	d := *dialer
 	d.TLS = nil
 	d.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -118,21 +118,21 @@ func dialWire(ctx context.Context, dialer *kafka.Dialer, broker string) (*wire, 
 	return w, nil
 }
 
-// next returns the id of the next request.
-func (w *wire) next() int32 {
+// nextID returns the id of the next request.
+func (w *brokerConn) nextID() int32 {
 	w.id++
 	return w.id
 }
 
-// maxAnswer limits the size of an answer. A fetch returns at least one whole batch; a broker that
-// accepts batches larger than this is misconfigured, or not a broker.
-const maxAnswer = 256 << 20
+// maxResponseBytes limits the size of a response. A fetch returns at least one whole batch; a
+// broker that accepts batches larger than this is misconfigured, or not a broker.
+const maxResponseBytes = 256 << 20
 
-var errAnswer = errors.New("the broker's answer is not one to the request")
+var errResponse = errors.New("the broker's answer is not one to the request")
 
-// roundTrip sends a request and returns the body of the answer, in buf if it fits. After an error
+// roundTrip sends a request and returns the body of the response, in buf if it fits. After an error
 // the connection cannot be used any more.
-func (w *wire) roundTrip(ctx context.Context, request, buf []byte) ([]byte, error) {
+func (w *brokerConn) roundTrip(ctx context.Context, request, buf []byte) ([]byte, error) {
 	deadline, _ := ctx.Deadline()
 	if err := w.conn.SetDeadline(deadline); err != nil {
 		return buf, err
@@ -148,8 +148,8 @@ func (w *wire) roundTrip(ctx context.Context, request, buf []byte) ([]byte, erro
 		return buf, err
 	}
 	size := int64(int32(binary.BigEndian.Uint32(head[:]))) - 4
-	if id := int32(binary.BigEndian.Uint32(head[4:])); size < 0 || size > maxAnswer || id != w.id {
-		return buf, fmt.Errorf("%w: %d bytes to request %d", errAnswer, size, id)
+	if id := int32(binary.BigEndian.Uint32(head[4:])); size < 0 || size > maxResponseBytes || id != w.id {
+		return buf, fmt.Errorf("%w: %d bytes to request %d", errResponse, size, id)
 	}
 	if int64(cap(buf)) < size {
 		buf = make([]byte, size+size/8)
@@ -190,42 +190,42 @@ func appendFetch(b []byte, id int32, client, topic string, partition int, offset
 	return b
 }
 
-// answer is the content of a Fetch response for its only partition.
-type answer struct {
+// fetchResponse is the content of a Fetch response for its only partition.
+type fetchResponse struct {
 	code                    int16
 	highWatermark, logStart int64
 	records                 []byte
 }
 
-// throttled is an answer without data: the client is over a quota, and has to ask again after that
-// time.
-type throttled time.Duration
+// throttledError is a response without data: the client is over a quota, and has to ask again after
+// that time.
+type throttledError time.Duration
 
-func (t throttled) Error() string {
+func (t throttledError) Error() string {
 	return fmt.Sprintf("over a quota of the broker's, for %s", time.Duration(t))
 }
 
-// readAnswer decodes a Fetch response, version 10.
-func readAnswer(b []byte, topic string, partition int) (answer, error) {
+// readFetchResponse decodes a Fetch response, version 10.
+func readFetchResponse(b []byte, topic string, partition int) (fetchResponse, error) {
 	r := cursor{b: b}
-	throttle := throttled(time.Duration(r.i32()) * time.Millisecond)
+	throttle := throttledError(time.Duration(r.i32()) * time.Millisecond)
 	code := int16(r.u16())
 	r.skip(4) // session
 	if code != 0 {
-		return answer{code: code}, r.err
+		return fetchResponse{code: code}, r.err
 	}
 	topics, name := r.i32(), ""
 	if topics == 0 && throttle > 0 && r.err == nil {
-		return answer{}, throttle
+		return fetchResponse{}, throttle
 	}
 	if topics == 1 {
 		name = string(r.take(int64(r.u16())))
 	}
 	partitions, n := r.i32(), r.i32()
 	if r.err != nil || topics != 1 || partitions != 1 || name != topic || int(n) != partition {
-		return answer{}, fmt.Errorf("%w: another partition", errAnswer)
+		return fetchResponse{}, fmt.Errorf("%w: another partition", errResponse)
 	}
-	a := answer{code: int16(r.u16()), highWatermark: r.i64()}
+	a := fetchResponse{code: int16(r.u16()), highWatermark: r.i64()}
 	r.skip(8) // last stable offset
 	a.logStart = r.i64()
 	if aborted := r.i32(); aborted > 0 {

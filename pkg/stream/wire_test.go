@@ -11,11 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOneLargeAnswerIsNotKeptForEver: each partition has its own buffers.
-func TestOneLargeAnswerIsNotKeptForEver(t *testing.T) {
-	c := logOf(t, "none")
-	defer func(n int) { keptBytes = n }(keptBytes)
-	keptBytes = 100_000
+// TestLargeResponseBufferIsReleased: each partition has its own buffers.
+func TestLargeResponseBufferIsReleased(t *testing.T) {
+	c := clientWithRecords(t, "none")
+	defer func(n int) { maxKeptBytes = n }(maxKeptBytes)
+	maxKeptBytes = 100_000
 	p := c.NewProducer(ProducerConfig{Topic: "t"})
 	defer p.Close(t.Context())
 	require.NoError(t, p.Produce(t.Context(), Record{Value: make([]byte, 900_000)}))
@@ -27,23 +27,23 @@ func TestOneLargeAnswerIsNotKeptForEver(t *testing.T) {
 		require.Len(t, got.Records, records)
 	}
 	fetch(100, 1)
-	require.Greater(t, cap(f.answer), 900_000)
-	kept := &f.answer[0]
+	require.Greater(t, cap(f.response), 900_000)
+	kept := &f.response[0]
 	fetch(100, 1)
-	require.Same(t, kept, &f.answer[0], "it is needed")
+	require.Same(t, kept, &f.response[0], "the buffer was replaced while it was in use")
 	fetch(101, 0)
 	fetch(101, 0)
-	require.Less(t, cap(f.answer), keptBytes)
+	require.Less(t, cap(f.response), maxKeptBytes)
 
-	f.records, f.headers = make([]Record, 0, keptBytes), make([]Header, 0, keptBytes)
+	f.records, f.headers = make([]Record, 0, maxKeptBytes), make([]Header, 0, maxKeptBytes)
 	fetch(0, 50)
 	require.Less(t, cap(f.records)+cap(f.headers), 1000)
 }
 
-// TestBuffersAreGivenUpAtTheEndOfTheLog: an appender with hundreds of partitions that caught up
+// TestBuffersAreReleasedAtTheLogsEnd: an appender with hundreds of partitions that caught up
 // would otherwise hold gigabytes of them. Single short fetches among long ones do not count.
-func TestBuffersAreGivenUpAtTheEndOfTheLog(t *testing.T) {
-	c := logOf(t, "none")
+func TestBuffersAreReleasedAtTheLogsEnd(t *testing.T) {
+	c := clientWithRecords(t, "none")
 	p := c.NewProducer(ProducerConfig{Topic: "t", Compression: "zstd"})
 	defer p.Close(t.Context())
 	require.NoError(t, p.Produce(t.Context(), Record{Value: bytes.Repeat([]byte("0123456789"), 90_000)}))
@@ -58,28 +58,28 @@ func TestBuffersAreGivenUpAtTheEndOfTheLog(t *testing.T) {
 	require.Greater(t, cap(f.arena), 900_000)
 	kept := &f.arena[0]
 	for range 3 {
-		for range roomyFetches {
+		for range oversizedFetches {
 			fetch(101, 0)
 		}
 		fetch(100, 1)
-		require.Same(t, kept, &f.arena[0], "its work goes on")
+		require.Same(t, kept, &f.arena[0], "the buffer was replaced after a few short fetches")
 	}
-	for range roomyFetches + 2 {
+	for range oversizedFetches + 2 {
 		fetch(101, 0)
 	}
-	require.LessOrEqual(t, bytesOf(cap(f.answer), cap(f.arena), cap(f.records), cap(f.headers)), waitingBytes)
+	require.LessOrEqual(t, bufferBytes(cap(f.response), cap(f.arena), cap(f.records), cap(f.headers)), idleBufferBytes)
 	fetch(0, 101)
 }
 
 // TestIdleConnectionsAreClosed: also those below the one that is used again and again, and those to
 // brokers that are gone.
 func TestIdleConnectionsAreClosed(t *testing.T) {
-	var p wires
+	var p connPool
 	defer p.close()
 	idle := func(broker string) net.Conn {
 		mine, theirs := net.Pipe()
 		t.Cleanup(func() { _ = theirs.Close() })
-		p.put(broker, &wire{conn: mine})
+		p.put(broker, &brokerConn{conn: mine})
 		return theirs
 	}
 	open := func(theirs net.Conn) bool {
@@ -88,8 +88,8 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		return errors.Is(err, os.ErrDeadlineExceeded)
 	}
 	old, gone, young := idle("a"), idle("b"), idle("a")
-	p.idle["a"][0].idle = time.Now().Add(-2 * idleFor)
-	p.idle["b"][0].idle = time.Now().Add(-2 * idleFor)
+	p.idle["a"][0].idle = time.Now().Add(-2 * maxIdle)
+	p.idle["b"][0].idle = time.Now().Add(-2 * maxIdle)
 	last := idle("a")
 	require.False(t, open(old))
 	require.False(t, open(gone))

@@ -113,7 +113,7 @@ type Appender struct {
 	metrics  *metrics
 	stopping atomic.Bool
 
-	fetchFails stream.Sparse
+	fetchFails stream.WarningLimiter
 
 	left map[ledger.Log]*leftover // local files of partitions that are not ours; used only by the goroutine of watchLeft
 

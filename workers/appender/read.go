@@ -55,8 +55,8 @@ func (r *reads) fetch(ctx context.Context, p *partition, offset int64) {
 				p.lg.ErrorContext(ctx, "a record batch cannot be read, retrying",
 					"offset", offset, "err", got.err, "fix", givingUp(p.log.Topic, p.log.Partition))
 			} else {
-				p.a.fetchFails.Say(func(since int) {
-					p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err, "others_since", since)
+				p.a.fetchFails.Do(func(suppressed int) {
+					p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err, "others_since", suppressed)
 				})
 			}
 			if failing.IsZero() {

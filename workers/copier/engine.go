@@ -64,7 +64,7 @@ type engine struct {
 	room    *semaphore.Weighted
 	work    sync.WaitGroup
 
-	insistFails stream.Sparse
+	insistFails stream.WarningLimiter
 
 	mu       sync.Mutex // guards all below
 	sched    *scheduler
@@ -258,7 +258,7 @@ func (e *engine) sayInsisting(ctx context.Context, job delivery.Job, err error) 
 	if ctx.Err() != nil {
 		return
 	}
-	e.insistFails.Say(func(int) {
+	e.insistFails.Do(func(int) {
 		e.log.WarnContext(ctx, "a job can neither be enqueued again nor parked; it is tried until it can",
 			"destination", job.Destination, "file", job.File.String(), "attempt", job.Attempt, "err", err)
 	})

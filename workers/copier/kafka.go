@@ -66,7 +66,7 @@ type jobs struct {
 	producers []Producer  // of the retry tiers
 	gen       *generation // the current one
 	assigned  func()      // called before reading partitions that others may have owned
-	readFails stream.Sparse
+	readFails stream.WarningLimiter
 	warned    time.Time // when a failing commit was last logged; zero: the last commit succeeded
 }
 

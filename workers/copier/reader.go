@@ -46,7 +46,7 @@ func (r *reader) run(ctx context.Context, next int64) {
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				r.jobs.readFails.Say(func(since int) { log.WarnContext(ctx, "cannot read jobs, retrying", "err", err, "others_since", since) })
+				r.jobs.readFails.Do(func(since int) { log.WarnContext(ctx, "cannot read jobs, retrying", "err", err, "others_since", since) })
 			}
 			_ = backoff.Wait(ctx)
 			continue

@@ -111,7 +111,7 @@ var faultMatrix = []hazard{
 	{"P5b", "files on disk survive a restart; whole blocks, of this worker, on this head", "bytes read again are those since the last checkpoint", []string{
 		"pkg/segment TestRecoverRandomHistories", "pkg/segment TestRecoverRejectsDamage", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain", "workers/appender TestResumedStateIsTheOneThatWas"}},
 	{"P5c", "partitions are added", "read from their first record; none without an owner", []string{
-		"workers/e2e TestMorePartitionsEmbedded", "workers/e2e TestMorePartitionsStack", "pkg/stream testMorePartitions", "pkg/stream TestOnlyTheLeaderKnowsTheDivision",
+		"workers/e2e TestMorePartitionsEmbedded", "workers/e2e TestMorePartitionsStack", "pkg/stream testMorePartitions", "pkg/stream TestOnlyTheLeaderHasPartitionCounts",
 		"workers/auditor TestPartitionsWithoutAnOwnerAreSeen"}},
 	{"P6", "jobs are pointers; the ledger is the authority; the auditor compares", "I7, I10", []string{
 		"workers/copier TestForgedJobs/no_such_entry", "workers/auditor TestWhatIsMissingIsEnqueued", "workers/auditor TestHintHazards/lies", "workers/auditor TestAnOwnersClockThatIsAheadHidesNothing"}},

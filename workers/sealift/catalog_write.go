@@ -73,7 +73,7 @@ func (s *services) fitCatalog(ctx context.Context, values map[string][]byte) err
 }
 
 func (s *services) raiseCatalogLimit() string {
-	return "raise it: " + s.kafka.RaiseCommand(s.cfg.Kafka.CatalogTopic, maxWorkspaceBytes)
+	return "raise it: " + s.kafka.RaiseMaxBytesCommand(s.cfg.Kafka.CatalogTopic, maxWorkspaceBytes)
 }
 
 // catalogBatches splits records into batches. A batch has at most catalogBatchBytes, or is one

@@ -129,7 +129,7 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 				ID: s.cfg.Kafka.Group, Topics: []string{s.cfg.Kafka.EventsTopic},
 				Worker: worker, SessionTimeout: s.cfg.Kafka.SessionTimeout,
 				// Open files then stay on the disk; another owner would read their records again.
-				Stay: !s.cfg.Appender.SealOnStop,
+				KeepOnClose: !s.cfg.Appender.SealOnStop,
 			})
 		},
 		DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),

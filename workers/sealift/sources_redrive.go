@@ -65,7 +65,7 @@ appenders still remember the messageIds (appender.dedup_window).`,
 					},
 				}
 				if s.receivedIsRecords() {
-					again.Retention, err = stream.Patiently(c.Context(), func() (time.Duration, error) {
+					again.Retention, err = stream.RetryTransient(c.Context(), func() (time.Duration, error) {
 						return s.kafka.Retention(c.Context(), s.cfg.Kafka.EventsTopic)
 					})
 					if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPatiently(t *testing.T) {
+func TestRetryTransient(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails error // error of the first calls
 		times int
@@ -25,7 +25,7 @@ func TestPatiently(t *testing.T) {
 		"broker_restarts": {&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, 10, nil, 40 * time.Second},
 		"hung_up":         {fmt.Errorf("broker kafka-1:9092: %w", io.EOF), 1, nil, time.Second},
 		"silent_broker":   {context.DeadlineExceeded, 2, nil, time.Second},
-		"away_for_good":   {syscall.ECONNREFUSED, 1000, syscall.ECONNREFUSED, patience + 6*time.Second},
+		"away_for_good":   {syscall.ECONNREFUSED, 1000, syscall.ECONNREFUSED, maxRetryTime + 6*time.Second},
 		"out_of_range":    {ErrOffsetOutOfRange, 1, ErrOffsetOutOfRange, 0},
 		"damaged":         {ErrBatch, 1, ErrBatch, 0},
 		"cut_short":       {fmt.Errorf("%w: gzip: %w", ErrBatch, io.ErrUnexpectedEOF), 1000, ErrBatch, 0},
@@ -35,7 +35,7 @@ func TestPatiently(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began, left := time.Now(), c.times
-				got, err := Patiently(t.Context(), func() (int, error) {
+				got, err := RetryTransient(t.Context(), func() (int, error) {
 					if left--; left >= 0 {
 						return 0, c.fails
 					}
@@ -51,11 +51,11 @@ func TestPatiently(t *testing.T) {
 	}
 }
 
-func TestPatienceEndsWithItsContext(t *testing.T) {
+func TestRetryTransientEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		_, err := Patiently(ctx, func() (int, error) { return 0, kafka.LeaderNotAvailable })
+		_, err := RetryTransient(ctx, func() (int, error) { return 0, kafka.LeaderNotAvailable })
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }

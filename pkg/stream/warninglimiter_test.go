@@ -12,13 +12,13 @@ import (
 
 // An outage of an hour logs sixty lines, whatever the number of partitions, and each says how many
 // were held back.
-func TestSparse(t *testing.T) {
+func TestWarningLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said []int
-		var s stream.Sparse
+		var s stream.WarningLimiter
 		for range 3600 / 5 {
 			for range 256 {
-				s.Say(func(since int) { said = append(said, since) })
+				s.Do(func(suppressed int) { said = append(said, suppressed) })
 			}
 			time.Sleep(5 * time.Second)
 		}

@@ -12,26 +12,26 @@ import (
 	"github.com/sealift/sealift/pkg/certs"
 )
 
-// explained is a transport whose errors name the configuration key to change, if brokers refuse the
-// connection or the credentials.
-type explained struct {
+// hintingTransport is a transport whose errors name the configuration key to change, if brokers
+// refuse the connection or the credentials.
+type hintingTransport struct {
 	kafka.RoundTripper
 	tls, sasl bool // how it connects
 }
 
 // RoundTrip implements kafka.RoundTripper.
-func (e *explained) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
+func (e *hintingTransport) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
 	res, err := e.RoundTripper.RoundTrip(ctx, addr, req)
 	if err == nil {
 		return res, nil
 	}
-	return res, certs.Hint(err, e.why(err))
+	return res, certs.Hint(err, e.hint(err))
 }
 
-var keys = certs.Keys{CA: "kafka.tls.ca_file", Cert: "kafka.tls.cert_file", Address: "kafka.brokers", Enable: "kafka.tls.enabled"}
+var certKeys = certs.Keys{CA: "kafka.tls.ca_file", Cert: "kafka.tls.cert_file", Address: "kafka.brokers", Enable: "kafka.tls.enabled"}
 
-func (e *explained) why(err error) string {
-	if why := certs.Why(err, keys); why != "" {
+func (e *hintingTransport) hint(err error) string {
+	if why := certs.Why(err, certKeys); why != "" {
 		return why
 	}
 	switch {
@@ -53,7 +53,7 @@ func (e *explained) why(err error) string {
 
 // hungUp says why a broker may have closed the connection without an answer, as it does if the
 // client does not use the protocol that the port requires.
-func (e *explained) hungUp() string {
+func (e *hintingTransport) hungUp() string {
 	const hint = "the broker closed the connection; if this persists, its port "
 	switch {
 	case !e.tls && !e.sasl:

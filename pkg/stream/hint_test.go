@@ -15,7 +15,7 @@ import (
 )
 
 // Errors of brokers that refuse us name the key to change.
-func TestRefusalsNameTheKey(t *testing.T) {
+func TestConnectionErrorsNameTheConfigKey(t *testing.T) {
 	ca := certtest.NewCA(t, "ours")
 	server := ca.Issue("server", nil)
 	pair, err := tls.LoadX509KeyPair(server.Cert, server.Key)
@@ -55,13 +55,13 @@ func TestRefusalsNameTheKey(t *testing.T) {
 			}
 			require.ErrorContains(t, err, c.want)
 			require.NotContains(t, err.Error(), "hunter")
-			require.NotContains(t, err.Error(), "kafka.(*", "the name of a method")
+			require.NotContains(t, err.Error(), "kafka.(*", "error names a method of kafka-go")
 		})
 	}
 }
 
 // If brokers require authentication, Kafka's own tools need a file of connection settings.
-func TestCommandsNameAFileOfHowToConnect(t *testing.T) {
+func TestCommandsMentionConnectionSettings(t *testing.T) {
 	const configure = " --alter --entity-type topics --entity-name t --add-config max.message.bytes=7"
 	for name, c := range map[string]struct {
 		cfg  stream.Config
@@ -76,7 +76,7 @@ func TestCommandsNameAFileOfHowToConnect(t *testing.T) {
 			client, err := stream.Open(c.cfg, slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			defer client.Close()
-			require.Equal(t, c.want, client.RaiseCommand("t", 7))
+			require.Equal(t, c.want, client.RaiseMaxBytesCommand("t", 7))
 		})
 	}
 }
