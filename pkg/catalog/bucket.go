@@ -22,8 +22,8 @@ var (
 	prefixSegment = regexp.MustCompile(`^[A-Za-z0-9!_.'()=@:,+~-]+$`)
 )
 
-// BucketNamed reports whether name could be a bucket's, judging by its length and characters.
-func BucketNamed(name string) bool { return bucketName.MatchString(name) }
+// IsBucketName reports whether name could be a bucket's, judging by its length and characters.
+func IsBucketName(name string) bool { return bucketName.MatchString(name) }
 
 // maxPrefix leaves room in S3's 1,024 bytes of key for segment-logs, the
 // longest source id, the day and the file's name.

@@ -113,29 +113,29 @@ func objects(w Workspace) []object {
 			{"bucket", d.Bucket},
 			{"region", d.Region},
 			{"role_arn", d.RoleARN},
-			{"server_side_encryption", flag(d.ServerSideEncryption)},
+			{"server_side_encryption", boolOrTrue(d.ServerSideEncryption)},
 			{"acl", d.ACL},
 			{"expected_bucket_owner", d.ExpectedBucketOwner},
 			{"endpoint", d.Endpoint},
 			{"fips", strconv.FormatBool(d.FIPS)},
 			{"dual_stack", strconv.FormatBool(d.DualStack)},
-			{"path_style", ifSet(d.PathStyle)},
-			{"enabled", flag(d.Enabled)},
+			{"path_style", boolOrEmpty(d.PathStyle)},
+			{"enabled", boolOrTrue(d.Enabled)},
 		}})
 	}
 	return out
 }
 
-// ifSet formats a boolean whose default depends on other fields.
-func ifSet(b *bool) string {
+// boolOrEmpty formats a boolean whose default depends on other fields.
+func boolOrEmpty(b *bool) string {
 	if b == nil {
 		return ""
 	}
 	return strconv.FormatBool(*b)
 }
 
-// flag formats a boolean whose default is true.
-func flag(b *bool) string { return strconv.FormatBool(b == nil || *b) }
+// boolOrTrue formats a boolean whose default is true.
+func boolOrTrue(b *bool) string { return strconv.FormatBool(b == nil || *b) }
 
 func diffObjects(workspace string, before, after []object) []Change {
 	var out []Change

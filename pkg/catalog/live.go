@@ -17,7 +17,7 @@ import (
 // tenth of a second, too long for each request that looks up a write key, or for each record that
 // is read from the topic.
 type Live struct {
-	own      Operator
+	operator Operator
 	snapshot atomic.Pointer[Snapshot]
 
 	mu      sync.Mutex // guards all below, and making a snapshot
@@ -35,7 +35,7 @@ type record struct {
 
 // NewLive returns an empty catalog.
 func (o Operator) NewLive() *Live {
-	l := &Live{own: o, records: map[string]record{}, changed: make(chan struct{})}
+	l := &Live{operator: o, records: map[string]record{}, changed: make(chan struct{})}
 	l.snapshot.Store(index(nil, o))
 	return l
 }
@@ -65,8 +65,8 @@ func (l *Live) Publish() *Snapshot {
 	for i, r := range list {
 		workspaces[i] = r.workspace
 	}
-	s := index(workspaces, l.own)
-	l.show(s)
+	s := index(workspaces, l.operator)
+	l.setCurrent(s)
 	return s
 }
 
@@ -79,11 +79,11 @@ func (l *Live) Set(s *Snapshot) {
 		l.applied++
 		l.records[w.ID] = record{workspace: w, order: l.applied}
 	}
-	l.show(s)
+	l.setCurrent(s)
 }
 
-// show makes s the current snapshot. The caller holds mu.
-func (l *Live) show(s *Snapshot) {
+// setCurrent makes s the current snapshot. The caller holds mu.
+func (l *Live) setCurrent(s *Snapshot) {
 	if ablation.On(ablation.KeepsFirstCatalog) && len(l.Snapshot().workspaces) > 0 {
 		return
 	}

@@ -21,20 +21,20 @@ func (o Operator) Parse(yaml []byte) ([]Workspace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	r := reporter{docs: docs, taken: map[string]bool{}, broken: map[string]bool{}}
+	r := reporter{docs: docs, reported: map[string]bool{}, broken: map[string]bool{}}
 	var workspaces []Workspace
 	var later []Problem // what the schema says about values; the checks below explain it better
 	for i, d := range docs {
 		tree := toAny(d)
 		for _, v := range checkSchema(tree) {
-			p := locate(i, d, v)
-			if !v.shape {
+			p := problemOf(i, d, v)
+			if !v.structural {
 				later = append(later, p)
 				continue
 			}
 			r.report(p)
-			r.broken[fmt.Sprintf("%d/%s", i, v.path)] = v.typed
-			tree = remove(tree, strings.Split(v.path, "/"))
+			r.broken[fmt.Sprintf("%d/%s", i, v.path)] = v.wrongType
+			tree = removeAt(tree, strings.Split(v.path, "/"))
 		}
 		workspaces = append(workspaces, fromAny(tree))
 	}
@@ -56,7 +56,7 @@ func Parse(yaml []byte) ([]Workspace, error) { return Operator{}.Parse(yaml) }
 // reporter keeps the first problem of each place, and none below a value of the wrong type.
 type reporter struct {
 	docs     []*strictyaml.Node
-	taken    map[string]bool // document and path
+	reported map[string]bool // document and path
 	broken   map[string]bool
 	problems []Problem
 }
@@ -64,16 +64,16 @@ type reporter struct {
 func (r *reporter) report(problems ...Problem) {
 	for _, p := range problems {
 		at := fmt.Sprintf("%d/%s", p.doc, p.path)
-		if r.taken[at] || r.below(p) {
+		if r.reported[at] || r.belowBroken(p) {
 			continue
 		}
-		r.taken[at] = true
+		r.reported[at] = true
 		p.Line = lineOf(r.docs[p.doc], p.path)
 		r.problems = append(r.problems, p)
 	}
 }
 
-func (r *reporter) below(p Problem) bool {
+func (r *reporter) belowBroken(p Problem) bool {
 	parts := strings.Split(p.path, "/")
 	for i := range parts {
 		if r.broken[fmt.Sprintf("%d/%s", p.doc, strings.Join(parts[:i], "/"))] {
@@ -83,17 +83,17 @@ func (r *reporter) below(p Problem) bool {
 	return false
 }
 
-// locate turns a violation of the schema into a problem of document i.
-func locate(i int, d *strictyaml.Node, v violation) Problem {
+// problemOf turns a violation of the schema into a problem of document i.
+func problemOf(i int, d *strictyaml.Node, v violation) Problem {
 	p := Problem{Workspace: "#" + strconv.Itoa(i+1), What: v.what, Fix: v.fix, doc: i, path: v.path}
 	if id := d.Get("workspace"); id != nil && id.Kind == strictyaml.String && id.Text != "" {
 		p.Workspace = id.Text
 	}
 	parts := strings.Split(v.path, "/")
 	field := parts
-	if n, err := strconv.Atoi(at(parts, 1)); err == nil {
+	if n, err := strconv.Atoi(partAt(parts, 1)); err == nil {
 		field = parts[2:]
-		item := find(d, parts[:2])
+		item := findNode(d, parts[:2])
 		switch parts[0] {
 		case "sources":
 			p.Object = sourceObject(n, Source{ID: textOf(item, "id")})
@@ -101,15 +101,15 @@ func locate(i int, d *strictyaml.Node, v violation) Problem {
 			p.Object = destinationObject(n, Destination{Name: textOf(item, "name")})
 		}
 	}
-	p.Field = at(field, 0)
-	if k := at(field, 1); k != "" {
+	p.Field = partAt(field, 0)
+	if k := partAt(field, 1); k != "" {
 		p.Field += "[" + k + "]"
 	}
 	key := strings.HasPrefix(p.Field, "write_key") // its value must never be shown
-	if key && !v.shape {
+	if key && !v.structural {
 		p.What = "it is malformed"
 	}
-	if n := find(d, parts); v.typed && n != nil && strings.HasPrefix(p.What, "it must be text") && (n.Kind == strictyaml.Number || n.Kind == strictyaml.Bool) && p.Fix == "" {
+	if n := findNode(d, parts); v.wrongType && n != nil && strings.HasPrefix(p.What, "it must be text") && (n.Kind == strictyaml.Number || n.Kind == strictyaml.Bool) && p.Fix == "" {
 		p.Fix = "write it in quotes"
 		if !key {
 			p.Fix += fmt.Sprintf(": %q", n.Text)
@@ -118,7 +118,7 @@ func locate(i int, d *strictyaml.Node, v violation) Problem {
 	return p
 }
 
-func at(parts []string, i int) string {
+func partAt(parts []string, i int) string {
 	if i < len(parts) {
 		return parts[i]
 	}
@@ -132,8 +132,8 @@ func textOf(n *strictyaml.Node, key string) string {
 	return n.Get(key).Text
 }
 
-// find returns the node at a path, or nil.
-func find(n *strictyaml.Node, parts []string) *strictyaml.Node {
+// findNode returns the node at a path, or nil.
+func findNode(n *strictyaml.Node, parts []string) *strictyaml.Node {
 	for _, p := range parts {
 		if p == "" {
 			continue
@@ -151,7 +151,7 @@ func find(n *strictyaml.Node, parts []string) *strictyaml.Node {
 func lineOf(n *strictyaml.Node, path string) int {
 	parts := strings.Split(path, "/")
 	for ; len(parts) > 0; parts = parts[:len(parts)-1] {
-		if found := find(n, parts); found != nil {
+		if found := findNode(n, parts); found != nil {
 			return found.Line
 		}
 	}
@@ -196,13 +196,13 @@ func number(text string) float64 {
 	return float64(max(-math.MaxInt32, min(n, math.MaxInt32)))
 }
 
-// remove removes a value of the wrong type, so that the rest can be read. In a list it leaves nil,
-// so that indexes keep their meaning.
-func remove(tree any, parts []string) any {
+// removeAt removes a value of the wrong type, so that the rest can be read. In a list it leaves
+// nil, so that indexes keep their meaning.
+func removeAt(tree any, parts []string) any {
 	switch t := tree.(type) {
 	case map[string]any:
 		if child, ok := t[parts[0]]; ok && len(parts) > 1 {
-			t[parts[0]] = remove(child, parts[1:])
+			t[parts[0]] = removeAt(child, parts[1:])
 			return t
 		}
 		delete(t, parts[0])
@@ -210,7 +210,7 @@ func remove(tree any, parts []string) any {
 	case []any:
 		if i, err := strconv.Atoi(parts[0]); err == nil && i >= 0 && i < len(t) {
 			if len(parts) > 1 {
-				t[i] = remove(t[i], parts[1:])
+				t[i] = removeAt(t[i], parts[1:])
 			} else {
 				t[i] = nil
 			}

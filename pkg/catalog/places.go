@@ -18,8 +18,8 @@ func (p place) before(q place) bool {
 	return cmp.Or(cmp.Compare(p.doc, q.doc), cmp.Compare(p.index, q.index)) < 0
 }
 
-// group is all places with the same root.
-type group struct {
+// placeGroup is all places with the same root.
+type placeGroup struct {
 	root   string
 	places []place // the earlier one first
 	all    earliest
@@ -66,13 +66,13 @@ func (e *earliest) foreign(doc int) *place {
 // comes after every place that contains it, so one pass with a stack finds all pairs. A place is
 // compared only with the earliest one that it could collide with, not with all: a bucket may have
 // 10,000 destinations, and comparing all pairs would take a minute.
-func (t *together) collisions(bucket []place) {
+func (t *crossChecker) collisions(bucket []place) {
 	slices.SortFunc(bucket, func(a, b place) int {
 		return cmp.Or(strings.Compare(a.root, b.root), cmp.Compare(a.doc, b.doc), cmp.Compare(a.index, b.index))
 	})
-	var outer []*group
+	var outer []*placeGroup
 	pop := func() {
-		t.around(outer[len(outer)-1])
+		t.checkAround(outer[len(outer)-1])
 		outer = outer[:len(outer)-1]
 	}
 	for len(bucket) > 0 {
@@ -80,14 +80,14 @@ func (t *together) collisions(bucket []place) {
 		if n < 0 {
 			n = len(bucket)
 		}
-		g := &group{root: bucket[0].root, places: bucket[:n], folders: map[folder]place{}}
+		g := &placeGroup{root: bucket[0].root, places: bucket[:n], folders: map[folder]place{}}
 		bucket = bucket[n:]
 		for len(outer) > 0 && !strings.HasPrefix(g.root, outer[len(outer)-1].root) {
 			pop()
 		}
-		t.same(g)
+		t.checkSame(g)
 		for _, o := range outer {
-			t.inside(o, g)
+			t.checkInside(o, g)
 		}
 		outer = append(outer, g)
 	}
@@ -96,35 +96,35 @@ func (t *together) collisions(bucket []place) {
 	}
 }
 
-// same checks places that are identical.
-func (t *together) same(g *group) {
+// checkSame checks places that are identical.
+func (t *crossChecker) checkSame(g *placeGroup) {
 	taken := map[folder]place{} // source folders used by enabled destinations
 	for _, p := range g.places {
 		if o := g.all.foreign(p.doc); o != nil {
-			t.bad(p, t.name(*o)+" delivers to the same place", elsewhere)
+			t.report(p, t.describe(*o)+" delivers to the same place", fixElsewhere)
 		}
 		g.all.add(p)
 		d := t.destination(p)
 		if !enabled(*d) { // it delivers nothing
 			continue
 		}
-		told := false
+		reported := false
 		for _, source := range d.Sources { // different sources have different folders
 			at := folder{p.doc, source}
 			o, there := taken[at]
 			if !there {
 				taken[at] = p
-			} else if o != p && !told {
-				t.bad(p, fmt.Sprintf("source %q is delivered to the same place by %s", source, t.name(o)),
+			} else if o != p && !reported {
+				t.report(p, fmt.Sprintf("source %q is delivered to the same place by %s", source, t.describe(o)),
 					"remove the source from one of them, disable one, or use another key prefix")
-				told = true
+				reported = true
 			}
 		}
 	}
 }
 
-// inside checks the places of inner, which lie inside those of outer.
-func (t *together) inside(outer, inner *group) {
+// checkInside checks the places of inner, which lie inside those of outer.
+func (t *crossChecker) checkInside(outer, inner *placeGroup) {
 	sources := outer.sources(t)
 	// Only a source's own folder is taken: other prefixes, such as segment-logs/sealift-check, are
 	// used to try out a role before a migration.
@@ -132,7 +132,7 @@ func (t *together) inside(outer, inner *group) {
 	for _, p := range inner.places {
 		outer.inner.add(p)
 		if o := outer.all.foreign(p.doc); o != nil && o.before(p) {
-			t.bad(p, "it overlaps with the place of "+t.name(*o), elsewhere)
+			t.report(p, "it overlaps with the place of "+t.describe(*o), fixElsewhere)
 		}
 		at := folder{p.doc, source}
 		o, there := sources[at]
@@ -140,7 +140,7 @@ func (t *together) inside(outer, inner *group) {
 			continue
 		}
 		if o.before(p) {
-			t.bad(p, fmt.Sprintf("it overlaps with the folder of source %q of %s", source, t.name(o)), elsewhere)
+			t.report(p, fmt.Sprintf("it overlaps with the folder of source %q of %s", source, t.describe(o)), fixElsewhere)
 		}
 		if first, there := outer.folders[at]; !there || p.before(first) {
 			outer.folders[at] = p
@@ -148,18 +148,18 @@ func (t *together) inside(outer, inner *group) {
 	}
 }
 
-// around checks the places of a group against the places inside them.
-func (t *together) around(g *group) {
+// checkAround checks the places of a group against the places inside them.
+func (t *crossChecker) checkAround(g *placeGroup) {
 	for _, p := range g.places {
 		if g.inner.first == nil {
 			return
 		}
 		if i := g.inner.foreign(p.doc); i != nil && i.before(p) {
-			t.bad(p, "it overlaps with the place of "+t.name(*i), elsewhere)
+			t.report(p, "it overlaps with the place of "+t.describe(*i), fixElsewhere)
 		}
 		for _, source := range t.destination(p).Sources {
 			if i, there := g.folders[folder{p.doc, source}]; there && i.before(p) {
-				t.bad(p, fmt.Sprintf("%s delivers into the folder of source %q", t.name(i), source), elsewhere)
+				t.report(p, fmt.Sprintf("%s delivers into the folder of source %q", t.describe(i), source), fixElsewhere)
 				break
 			}
 		}
@@ -167,7 +167,7 @@ func (t *together) around(g *group) {
 }
 
 // sources returns the earliest place of each source.
-func (g *group) sources(t *together) map[folder]place {
+func (g *placeGroup) sources(t *crossChecker) map[folder]place {
 	if g.bySource == nil {
 		g.bySource = map[folder]place{}
 		for _, p := range g.places {
@@ -182,18 +182,20 @@ func (g *group) sources(t *together) map[folder]place {
 	return g.bySource
 }
 
-const elsewhere = "use another bucket or key prefix"
+const fixElsewhere = "use another bucket or key prefix"
 
-func (t *together) bad(p place, what, fix string) {
-	c := checker{doc: p.doc, w: t.all[p.doc]}
+func (t *crossChecker) report(p place, what, fix string) {
+	c := checker{doc: p.doc, w: t.docs[p.doc]}
 	c.add(t.object(p), destinationPath(p.index, "bucket"), "bucket", what, fix)
 	t.problems = append(t.problems, c.problems...)
 }
 
-func (t *together) destination(p place) *Destination { return &t.all[p.doc].Destinations[p.index] }
+func (t *crossChecker) destination(p place) *Destination { return &t.docs[p.doc].Destinations[p.index] }
 
-func (t *together) object(p place) string { return destinationObject(p.index, *t.destination(p)) }
+func (t *crossChecker) object(p place) string { return destinationObject(p.index, *t.destination(p)) }
 
-func (t *together) name(p place) string { return t.object(p) + " of workspace " + t.all[p.doc].ID }
+func (t *crossChecker) describe(p place) string {
+	return t.object(p) + " of workspace " + t.docs[p.doc].ID
+}
 
 func enabled(d Destination) bool { return d.Enabled == nil || *d.Enabled }

@@ -33,11 +33,11 @@ var schema = sync.OnceValue(func() *jsonschema.Schema {
 
 // violation is one violation of the schema.
 type violation struct {
-	path  string // like destinations/0/bucket
-	shape bool   // a violation of the shape: an unknown or missing key, or a wrong type
-	typed bool   // a wrong type, so the value cannot be checked further
-	what  string
-	fix   string
+	path       string // like destinations/0/bucket
+	structural bool   // a violation of the shape: an unknown or missing key, or a wrong type
+	wrongType  bool   // a wrong type, so the value cannot be checked further
+	what       string
+	fix        string
 }
 
 // checkSchema returns all violations of a document made of map[string]any,
@@ -49,7 +49,7 @@ func checkSchema(doc any) []violation {
 		return nil
 	}
 	if !errors.As(err, &invalid) {
-		return []violation{{shape: true, typed: true, what: err.Error()}}
+		return []violation{{structural: true, wrongType: true, what: err.Error()}}
 	}
 	var out []violation
 	var walk func(e *jsonschema.ValidationError)
@@ -72,7 +72,7 @@ func explain(e *jsonschema.ValidationError) []violation {
 	switch k := e.ErrorKind.(type) {
 	case *kind.AdditionalProperties:
 		for _, p := range k.Properties {
-			v := violation{path: join(path, p), shape: true, what: "unknown key", fix: "remove it"}
+			v := violation{path: join(path, p), structural: true, what: "unknown key", fix: "remove it"}
 			if near := spelling.Near(p, keysAt(e.InstanceLocation)); near != "" {
 				v.fix = "the nearest known key is " + near
 			}
@@ -80,10 +80,10 @@ func explain(e *jsonschema.ValidationError) []violation {
 		}
 	case *kind.Required:
 		for _, p := range k.Missing {
-			out = append(out, violation{path: join(path, p), shape: true, what: "it is missing", fix: "write " + p + ": …"})
+			out = append(out, violation{path: join(path, p), structural: true, what: "it is missing", fix: "write " + p + ": …"})
 		}
 	case *kind.Type:
-		out = append(out, violation{path: path, shape: true, typed: true, what: "it must be " + words[k.Want[0]] + ", not " + words[k.Got]})
+		out = append(out, violation{path: path, structural: true, wrongType: true, what: "it must be " + words[k.Want[0]] + ", not " + words[k.Got]})
 	default:
 		out = append(out, violation{path: path, what: e.ErrorKind.LocalizedString(message.NewPrinter(language.English))})
 	}

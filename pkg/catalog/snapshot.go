@@ -59,7 +59,7 @@ func NewSnapshot(workspaces []Workspace) (*Snapshot, error) {
 
 // index builds a snapshot even of invalid workspaces. A source that breaks a rule is left out, and
 // a destination is marked as refused. Of two that collide, the earlier one wins.
-func index(workspaces []Workspace, own Operator) *Snapshot {
+func index(workspaces []Workspace, operator Operator) *Snapshot {
 	s := &Snapshot{
 		sources: map[string]SourceRef{},
 		byKey:   map[[sha256.Size]byte]string{},
@@ -67,18 +67,18 @@ func index(workspaces []Workspace, own Operator) *Snapshot {
 		targets: map[string]Target{},
 	}
 	var invalid *Error
-	if errors.As(own.Validate(workspaces), &invalid) {
+	if errors.As(operator.Validate(workspaces), &invalid) {
 		s.problems = invalid.Problems
 	}
-	refused := map[place]string{} // destinations; the key has no root
-	bad := map[place]bool{}       // sources
+	refused := map[place]string{}  // destinations; the key has no root
+	badSources := map[place]bool{} // sources
 	for _, p := range s.problems {
 		parts := strings.Split(p.path, "/")
-		i, err := strconv.Atoi(at(parts, 1))
+		i, err := strconv.Atoi(partAt(parts, 1))
 		switch where := (place{doc: p.doc, index: i}); {
 		case err != nil:
-		case parts[0] == "sources" && at(parts, 2) == "id":
-			bad[where] = true
+		case parts[0] == "sources" && partAt(parts, 2) == "id":
+			badSources[where] = true
 		case parts[0] == "destinations" && refused[where] == "":
 			refused[where] = p.String()
 		}
@@ -86,7 +86,7 @@ func index(workspaces []Workspace, own Operator) *Snapshot {
 	for doc, w := range workspaces {
 		s.workspaces = append(s.workspaces, Stored(w))
 		for i, src := range w.Sources {
-			if !bad[place{doc: doc, index: i}] {
+			if !badSources[place{doc: doc, index: i}] {
 				s.addSource(w.ID, src)
 			}
 		}

@@ -10,12 +10,12 @@ import (
 )
 
 func TestSnapshotFindsEverything(t *testing.T) {
-	s, err := NewSnapshot(full(t))
+	s, err := NewSnapshot(fullWorkspaces(t))
 	require.NoError(t, err)
 	require.NoError(t, s.Problems())
 	require.Len(t, s.Workspaces(), 2)
 	require.Equal(t, "ws_0000000000000001", s.Workspaces()[0].ID)
-	ws := full(t)[0].ID
+	ws := fullWorkspaces(t)[0].ID
 
 	ref, ok := s.SourceByWriteKey("wk_two")
 	require.True(t, ok)
@@ -81,7 +81,7 @@ func TestLiveFollows(t *testing.T) {
 
 	changed := l.Changed()
 	require.NoError(t, l.Apply(wsA, Encode(workspace(wsA, "a", dest("d", "logs", "a")))))
-	require.Empty(t, l.Snapshot().Workspaces(), "it shows when it is published")
+	require.Empty(t, l.Snapshot().Workspaces(), "shown before it was published")
 	s := l.Publish()
 	<-changed
 	require.Equal(t, []string{wsA + "/d"}, s.Owed("a"))
@@ -105,7 +105,7 @@ func TestLiveFollows(t *testing.T) {
 	<-changed
 	require.NoError(t, l.Apply(wsB, nil), "the tombstone of what is unknown")
 
-	set, err := NewSnapshot(full(t))
+	set, err := NewSnapshot(fullWorkspaces(t))
 	require.NoError(t, err)
 	l.Set(set)
 	require.Same(t, l.Snapshot(), l.Publish())
@@ -140,7 +140,7 @@ func TestLiveKeepsTheEarlierOfTwoThatCollide(t *testing.T) {
 }
 
 // A record that another release or another program wrote.
-func TestLiveLeavesOutWhatIsUnsafe(t *testing.T) {
+func TestLiveLeavesOutUnsafeRecords(t *testing.T) {
 	l := NewLive()
 	require.NoError(t, l.Apply(wsA, []byte(`{"version":1,"workspace":"`+wsA+`","sources":[{"id":"../x","write_key_hashes":["`+HashKey("k")+`","zz"]},{"id":"ok"}],
 		"destinations":[{"name":"d","sources":["ok"],"bucket":"s3://x"},{"name":"d","sources":["ok"],"bucket":"other"}]}`)))

@@ -19,7 +19,7 @@ var ErrBadRecord = errors.New("malformed catalog record")
 // StoredVersion is the version of the stored form that this code reads and writes.
 const StoredVersion = 1
 
-type stored struct {
+type storedRecord struct {
 	Version int `json:"version"`
 	Workspace
 }
@@ -69,7 +69,7 @@ func clone(b *bool) *bool {
 // Encode returns the value of w's record in the catalog topic; the record's key is the workspace's
 // id. Equal catalogs have equal bytes, which contain no write key.
 func Encode(w Workspace) []byte {
-	b, err := json.Marshal(stored{Version: StoredVersion, Workspace: Stored(w)})
+	b, err := json.Marshal(storedRecord{Version: StoredVersion, Workspace: Stored(w)})
 	if err != nil { // no field can fail to marshal
 		panic(err)
 	}
@@ -80,7 +80,7 @@ func Encode(w Workspace) []byte {
 // reader could handle safely: another version, write keys that are not hashed, or an invalid
 // workspace id. The rest is not validated; see Validate.
 func Decode(b []byte) (Workspace, error) {
-	var s stored
+	var s storedRecord
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
@@ -119,7 +119,7 @@ func MarshalYAML(workspaces []Workspace) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./@=-]*(:[A-Za-z0-9_./@=-]+)*$`)
+var plainScalar = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./@=-]*(:[A-Za-z0-9_./@=-]+)*$`)
 
 // quote writes text so that no YAML parser takes it for another type, like an account of
 // 012345678901 or a source named no.
@@ -127,7 +127,7 @@ func quote(s string) ([]byte, error) {
 	switch strings.ToLower(s) {
 	case "null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf":
 	default:
-		if plain.MatchString(s) {
+		if plainScalar.MatchString(s) {
 			return []byte(s), nil
 		}
 	}

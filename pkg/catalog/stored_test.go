@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func full(t testing.TB) []Workspace {
+func fullWorkspaces(t testing.TB) []Workspace {
 	t.Helper()
 	b, err := os.ReadFile("testdata/full.yaml")
 	require.NoError(t, err)
@@ -20,29 +20,29 @@ func full(t testing.TB) []Workspace {
 func TestEncodeGolden(t *testing.T) {
 	want, err := os.ReadFile("testdata/stored.v1.json")
 	require.NoError(t, err)
-	got := Encode(full(t)[0])
+	got := Encode(fullWorkspaces(t)[0])
 	require.JSONEq(t, string(want), string(got))
 	require.NotContains(t, string(got), "wk_one")
 
 	w, err := Decode(want)
 	require.NoError(t, err)
-	require.Equal(t, Stored(full(t)[0]), w)
+	require.Equal(t, Stored(fullWorkspaces(t)[0]), w)
 	require.Equal(t, got, Encode(w), "hashed once, not twice")
 }
 
 func TestMarshalYAMLGolden(t *testing.T) {
 	want, err := os.ReadFile("testdata/get.yaml")
 	require.NoError(t, err)
-	got, err := MarshalYAML(full(t))
+	got, err := MarshalYAML(fullWorkspaces(t))
 	require.NoError(t, err)
 	require.Equal(t, string(want), string(got))
 	again, err := Parse(got)
 	require.NoError(t, err)
-	require.Empty(t, Diff(full(t), again))
+	require.Empty(t, Diff(fullWorkspaces(t), again))
 }
 
 func TestStoredSharesNothing(t *testing.T) {
-	w := full(t)[0]
+	w := fullWorkspaces(t)[0]
 	before, err := json.Marshal(w)
 	require.NoError(t, err)
 	s := Stored(w)

@@ -20,10 +20,10 @@ func (o Operator) Validate(workspaces []Workspace) error {
 	var problems []Problem
 	for doc, w := range workspaces {
 		c := checker{doc: doc, w: w}
-		c.workspace()
+		c.checkWorkspace()
 		problems = append(problems, c.problems...)
 	}
-	return asError(append(problems, checkTogether(workspaces, o)...))
+	return asError(append(problems, checkAcrossWorkspaces(workspaces, o)...))
 }
 
 // Validate is Operator.Validate for an unknown operator.
@@ -31,11 +31,11 @@ func Validate(workspaces []Workspace) error { return Operator{}.Validate(workspa
 
 // checker collects the problems of one workspace.
 type checker struct {
-	doc      int
-	w        Workspace
-	sources  map[string]bool // ids
-	hints    int             // how many more times a similar source is searched for
-	problems []Problem
+	doc       int
+	w         Workspace
+	sources   map[string]bool // ids
+	hintsLeft int             // how many more times a similar source is searched for
+	problems  []Problem
 }
 
 // maxHints limits the cost of a workspace with 10,000 sources and 10,000 destinations that name
@@ -52,21 +52,21 @@ func (c *checker) add(object, path, field, what, fix string) {
 	})
 }
 
-func (c *checker) workspace() {
+func (c *checker) checkWorkspace() {
 	switch {
 	case c.w.ID == "":
 		c.add("", "workspace", "workspace", "it is missing", "generate one with: sealift catalog new")
 	case !workspaceID.MatchString(c.w.ID):
 		c.add("", "workspace", "workspace", "it is not a workspace id", "generate one with: sealift catalog new; an id that a customer chose would let one customer act for another")
 	}
-	c.sources, c.hints = map[string]bool{}, maxHints
+	c.sources, c.hintsLeft = map[string]bool{}, maxHints
 	for i, s := range c.w.Sources {
-		c.source(i, s)
+		c.checkSource(i, s)
 		c.sources[s.ID] = true
 	}
 	names := map[string]bool{}
 	for i, d := range c.w.Destinations {
-		c.destination(i, d)
+		c.checkDestination(i, d)
 		if names[d.Name] {
 			c.add(destinationObject(i, d), destinationPath(i, "name"), "name", "another destination of the workspace has it", "give each its own name")
 		}
@@ -91,7 +91,7 @@ func destinationObject(i int, d Destination) string {
 func sourcePath(i int, field string) string      { return fmt.Sprintf("sources/%d/%s", i, field) }
 func destinationPath(i int, field string) string { return fmt.Sprintf("destinations/%d/%s", i, field) }
 
-func (c *checker) source(i int, s Source) {
+func (c *checker) checkSource(i int, s Source) {
 	bad := func(field, what, fix string) { c.add(sourceObject(i, s), sourcePath(i, field), field, what, fix) }
 	if what, fix := checkSourceID(s.ID); what != "" {
 		bad("id", what, fix)
@@ -136,7 +136,7 @@ func checkSourceID(id string) (what, fix string) {
 	return "it holds other characters than letters of A to Z, digits, _ and -", rule
 }
 
-func (c *checker) destination(i int, d Destination) {
+func (c *checker) checkDestination(i int, d Destination) {
 	bad := func(field, what, fix string) {
 		if what != "" {
 			c.add(destinationObject(i, d), destinationPath(i, field), field, what, fix)
@@ -149,7 +149,7 @@ func (c *checker) destination(i int, d Destination) {
 		}
 		bad("name", what, "use 1 to 63 of a-z 0-9 -, beginning with a letter or digit")
 	}
-	c.destinationSources(i, d)
+	c.checkDestinationSources(i, d)
 	check := func(field, value string, f func(string) (what, fix string)) {
 		if value != "" {
 			what, fix := f(value)
@@ -163,11 +163,11 @@ func (c *checker) destination(i int, d Destination) {
 	check("acl", d.ACL, checkACL)
 	check("expected_bucket_owner", d.ExpectedBucketOwner, checkOwner)
 	check("endpoint", d.Endpoint, checkEndpoint)
-	c.addressing(d, bad)
+	c.checkAddressing(d, bad)
 }
 
-// addressing finds contradictory choices of endpoints.
-func (c *checker) addressing(d Destination, bad func(field, what, fix string)) {
+// checkAddressing finds contradictory choices of endpoints.
+func (c *checker) checkAddressing(d Destination, bad func(field, what, fix string)) {
 	for _, choice := range []struct {
 		field string
 		set   bool
@@ -194,7 +194,7 @@ func HasFIPS(region string) bool {
 	return strings.HasPrefix(region, "us-") || strings.HasPrefix(region, "ca-")
 }
 
-func (c *checker) destinationSources(i int, d Destination) {
+func (c *checker) checkDestinationSources(i int, d Destination) {
 	seen := map[string]bool{}
 	if len(d.Sources) == 0 {
 		c.add(destinationObject(i, d), destinationPath(i, "sources"), "sources", "it names no source", "list ids of the workspace's sources")
@@ -206,7 +206,7 @@ func (c *checker) destinationSources(i int, d Destination) {
 			c.add(destinationObject(i, d), at, field, fmt.Sprintf("%q stands there twice", id), "name it once")
 		case !c.sources[id]:
 			fix := "add it to the workspace's sources, or name one of them"
-			if c.hints--; c.hints >= 0 {
+			if c.hintsLeft--; c.hintsLeft >= 0 {
 				if near := spelling.Near(id, slices.Sorted(maps.Keys(c.sources))); near != "" {
 					fix = fmt.Sprintf("the nearest source of the workspace is %q", near)
 				}

@@ -58,7 +58,7 @@ func Keys() []string {
 // Env returns the environment variable of a key: SEALIFT_KAFKA_BROKERS.
 func Env(path string) string { return key{path: path}.env() }
 
-func keyOf(path string) (key, bool) {
+func findKey(path string) (key, bool) {
 	for _, k := range keys() {
 		if k.path == path {
 			return k, true
@@ -143,9 +143,9 @@ func splitList(text string) []string {
 	return out
 }
 
-// texts returns the items of a leaf in the form that set parses, with secrets masked; a scalar has
-// one item.
-func texts(v reflect.Value) (items []string, list bool) {
+// leafTexts returns the items of a leaf in the form that set parses, with secrets masked; a scalar
+// has one item.
+func leafTexts(v reflect.Value) (items []string, list bool) {
 	switch x := v.Interface().(type) {
 	case []string:
 		for _, item := range x {

@@ -91,7 +91,7 @@ func (l *loader) section(file, prefix string, n *strictyaml.Node) {
 	}
 	for _, p := range n.Keys {
 		path, from := prefix+p.Key, fmt.Sprintf("%s:%d", file, p.Line)
-		if k, ok := keyOf(path); ok {
+		if k, ok := findKey(path); ok {
 			l.leaf(k, from, p.Value)
 		} else if isSection(path) {
 			l.section(file, path+".", p.Value)
@@ -115,7 +115,7 @@ func (l *loader) leaf(k key, from string, n *strictyaml.Node) {
 			}
 			items = append(items, item.Text)
 		}
-		if _, list := texts(k.value(&l.cfg)); !list {
+		if _, list := leafTexts(k.value(&l.cfg)); !list {
 			l.add(k.path, from, "it takes one value, not a list", "write it without - and [ ]")
 			return
 		}
@@ -169,7 +169,7 @@ func (l *loader) env(env []string) {
 	}
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == envFile || ofOthers.MatchString(name) || isServiceLink(name, value) {
+		if !strings.HasPrefix(name, envPrefix) || name == envFile || unrelatedVariable.MatchString(name) || isServiceLink(name, value) {
 			continue
 		}
 		if k, ok := known[name]; ok {
@@ -184,10 +184,10 @@ func (l *loader) env(env []string) {
 	}
 }
 
-// ofOthers matches the variables of this repository's scripts and tests (see scripts/stack.sh), and
-// that of `sealift send`, which is not part of the configuration. The shell that runs sealift may
-// have them set.
-var ofOthers = regexp.MustCompile(`^SEALIFT_(CACHE|MINIO|BIN|TEST_\w+|WRITE_KEY)$`)
+// unrelatedVariable matches the variables of this repository's scripts and tests (see
+// scripts/stack.sh), and that of `sealift send`, which is not part of the configuration. The shell
+// that runs sealift may have them set.
+var unrelatedVariable = regexp.MustCompile(`^SEALIFT_(CACHE|MINIO|BIN|TEST_\w+|WRITE_KEY)$`)
 
 var serviceLink = regexp.MustCompile(`^SEALIFT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
@@ -202,7 +202,7 @@ func isServiceLink(name, value string) bool {
 
 func (l *loader) flags(flags map[string]string) {
 	for path, value := range flags {
-		if k, ok := keyOf(path); ok {
+		if k, ok := findKey(path); ok {
 			l.set(k, "flag", value)
 		} else {
 			l.add(path, "flag", "unknown key", nearestKey(path))

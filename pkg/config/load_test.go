@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// file writes a configuration file and returns its path.
-func file(t *testing.T, content string) string {
+// writeFile writes a configuration file and returns its path.
+func writeFile(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sealift.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
@@ -20,7 +20,7 @@ func file(t *testing.T, content string) string {
 }
 
 func TestFlagBeatsEnvBeatsFileBeatsDefault(t *testing.T) {
-	path := file(t, "kafka:\n  group: from-file\n  events_topic: from-file\n  jobs_topic: from-file\n")
+	path := writeFile(t, "kafka:\n  group: from-file\n  events_topic: from-file\n  jobs_topic: from-file\n")
 	env := []string{"HOME=/root", "SEALIFT_KAFKA_GROUP=from-env", "SEALIFT_KAFKA_EVENTS_TOPIC=from-env"}
 	c, err := Load(path, env, map[string]string{"kafka.group": "from-flag"})
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func TestReadmeExample(t *testing.T) {
 	_, example, found := strings.Cut(string(readme), "```yaml\n# sealift.yaml\n")
 	require.True(t, found)
 	example, _, _ = strings.Cut(example, "```")
-	c, err := Load(file(t, example), nil, nil)
+	c, err := Load(writeFile(t, example), nil, nil)
 	require.NoError(t, err)
 	require.NoError(t, c.Validate())
 	require.Equal(t, []string{"kafka-1:9092", "kafka-2:9092", "kafka-3:9092"}, c.Kafka.Brokers)
@@ -69,7 +69,7 @@ func TestEveryKeyIsAVariable(t *testing.T) {
 		c, err := Load("", []string{Env(path) + "=" + value}, nil)
 		require.NoError(t, err, path)
 		require.Equal(t, Env(path), c.Origin(path))
-		k, _ := keyOf(path)
+		k, _ := findKey(path)
 		d := Default()
 		require.NotEqual(t, k.value(&d).Interface(), k.value(&c).Interface(), "%s was not set", path)
 	}
@@ -80,7 +80,7 @@ func TestEveryKeyIsAVariable(t *testing.T) {
 }
 
 func TestLoadReportsEveryProblem(t *testing.T) {
-	path := file(t, `
+	path := writeFile(t, `
 kafka:
   broker: a:1
   partitions: many
@@ -127,7 +127,7 @@ func TestLoadRefusesFiles(t *testing.T) {
 		"nested_list":   {"kafka:\n  brokers: [[a]]\n", "plain values"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Load(file(t, c.content), nil, nil)
+			_, err := Load(writeFile(t, c.content), nil, nil)
 			require.ErrorIs(t, err, ErrInvalid)
 			require.ErrorContains(t, err, c.want)
 		})
@@ -147,21 +147,21 @@ func TestFileIsFoundByDefaultOrVariable(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "found", c.Kafka.Group)
 
-	c, err = Load("", []string{"SEALIFT_CONFIG=" + file(t, "kafka: {group: named}\n")}, nil)
+	c, err = Load("", []string{"SEALIFT_CONFIG=" + writeFile(t, "kafka: {group: named}\n")}, nil)
 	require.NoError(t, err)
 	require.Equal(t, "named", c.Kafka.Group)
 }
 
 func TestEmptyFilesAndValuesLeaveDefaults(t *testing.T) {
 	for _, content := range []string{"", "# nothing\n", "kafka:\n", "kafka:\n  group:\n"} {
-		c, err := Load(file(t, content), nil, nil)
+		c, err := Load(writeFile(t, content), nil, nil)
 		require.NoError(t, err, "%q", content)
 		require.Equal(t, "sealift", c.Kafka.Group)
 	}
 }
 
 // Kubernetes sets such variables in each container for a Service named sealift-collector.
-func TestKubernetesServiceLinksAreNoKeys(t *testing.T) {
+func TestKubernetesServiceLinksAreIgnored(t *testing.T) {
 	_, err := Load("", []string{
 		"SEALIFT_SERVICE_HOST=10.0.0.1", "SEALIFT_PORT=tcp://10.0.0.1:80", "SEALIFT_COLLECTOR_SERVICE_HOST=10.0.0.1",
 		"SEALIFT_COLLECTOR_SERVICE_PORT=8080", "SEALIFT_COLLECTOR_SERVICE_PORT_HTTP=8080", "SEALIFT_COLLECTOR_PORT=tcp://10.0.0.1:8080",
@@ -172,7 +172,7 @@ func TestKubernetesServiceLinksAreNoKeys(t *testing.T) {
 	require.ErrorContains(t, err, "SEALIFT_REDIS_PORT")
 }
 
-func TestVariablesOfOurScriptsAreNoKeys(t *testing.T) {
+func TestScriptVariablesAreIgnored(t *testing.T) {
 	_, err := Load("", []string{"SEALIFT_CACHE=/c", "SEALIFT_MINIO=/m", "SEALIFT_BIN=/b", "SEALIFT_WRITE_KEY=k", "SEALIFT_TEST_KAFKA=127.0.0.1:1"}, nil)
 	require.NoError(t, err)
 	_, err = Load("", []string{"SEALIFT_CACHES=/c"}, nil)
@@ -180,7 +180,7 @@ func TestVariablesOfOurScriptsAreNoKeys(t *testing.T) {
 }
 
 func TestTextIsNotReinterpreted(t *testing.T) {
-	c, err := Load(file(t, "kafka:\n  incarnation: 007\n  sasl: {password: 12e4, username: no}\n"), nil, nil)
+	c, err := Load(writeFile(t, "kafka:\n  incarnation: 007\n  sasl: {password: 12e4, username: no}\n"), nil, nil)
 	require.NoError(t, err)
 	require.Equal(t, "007", c.Kafka.Incarnation)
 	require.Equal(t, "12e4", c.Kafka.SASL.Password.Reveal())
@@ -209,7 +209,7 @@ func TestPrintReadsBack(t *testing.T) {
 	require.NotContains(t, out.String(), "hunter2")
 	require.Contains(t, out.String(), "# SEALIFT_KAFKA_BROKERS\n")
 
-	again, err := Load(file(t, out.String()), nil, nil)
+	again, err := Load(writeFile(t, out.String()), nil, nil)
 	require.NoError(t, err)
 	again.Redis, again.origins = c.Redis, c.origins
 	require.Equal(t, c, again)

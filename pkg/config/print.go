@@ -24,7 +24,7 @@ func (c Config) Print(w io.Writer) error {
 			}
 		}
 		open = open[:len(sections)]
-		items, list := texts(k.value(&c))
+		items, list := leafTexts(k.value(&c))
 		for i := range items {
 			items[i] = quote(items[i])
 		}
@@ -52,7 +52,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	}
 	out := map[string]entry{}
 	for _, k := range keys() {
-		items, list := texts(k.value(&c))
+		items, list := leafTexts(k.value(&c))
 		e := entry{Value: items, Origin: c.Origin(k.path), Env: k.env()}
 		if !list {
 			e.Value = items[0]

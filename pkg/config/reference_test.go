@@ -32,13 +32,13 @@ func TestReference(t *testing.T) {
 	committed, err := os.ReadFile("reference.yaml")
 	require.NoError(t, err)
 	require.Equal(t, want, string(committed), "write it with -update")
-	loaded, err := Load(file(t, want), nil, nil)
+	loaded, err := Load(writeFile(t, want), nil, nil)
 	require.NoError(t, err)
 	require.Empty(t, loaded.origins)
 	loaded.origins = nil
 	require.Equal(t, c, loaded)
 
-	loaded, err = Load(file(t, regexp.MustCompile(`(?m)^( *)#(\w)`).ReplaceAllString(want, "$1$2")), nil, nil)
+	loaded, err = Load(writeFile(t, regexp.MustCompile(`(?m)^( *)#(\w)`).ReplaceAllString(want, "$1$2")), nil, nil)
 	require.NoError(t, err)
 	require.Len(t, loaded.origins, len(Keys()))
 	loaded.origins = nil

@@ -102,8 +102,8 @@ func (v *validator) kafka() {
 		v.between("kafka.replication", k.Replication, 1, 100)
 	}
 	v.oneOf("kafka.compression", k.Compression, "none", "gzip", "snappy", "lz4", "zstd")
-	v.place("kafka.source_from", k.SourceFrom, "header", "key")
-	v.place("kafka.received_from", k.ReceivedFrom, "header", "record")
+	v.recordField("kafka.source_from", k.SourceFrom, "header", "key")
+	v.recordField("kafka.received_from", k.ReceivedFrom, "header", "record")
 	v.kafkaSecurity()
 }
 
@@ -175,8 +175,8 @@ func (v *validator) caFile(key, file, endpoint string) {
 	}
 }
 
-// place checks where a property of a record is found.
-func (v *validator) place(key, value string, words ...string) {
+// recordField checks where a property of a record is found.
+func (v *validator) recordField(key, value string, words ...string) {
 	if path, ok := strings.CutPrefix(value, "json:"); slices.Contains(words, value) || ok && strings.TrimSpace(path) != "" && !strings.Contains(path, ";") {
 		return // no semicolon, because it separates the two places in the ledger
 	}
@@ -197,15 +197,15 @@ func (v *validator) redis() {
 		}
 	}
 	t := v.c.Redis.TLS
-	v.tls("redis.tls", t, v.c.Redis.Secured())
+	v.tls("redis.tls", t, v.c.Redis.UsesTLS())
 	if err == nil && u.Scheme == "unix" && t.Enabled {
 		v.add("redis.tls.enabled", "redis.url is a socket of this machine, which has no TLS", "set it to false, or write rediss://host:port/0")
 	}
 }
 
-// Secured reports whether connections to Redis use TLS, according to the URL or to
+// UsesTLS reports whether connections to Redis use TLS, according to the URL or to
 // redis.tls.enabled.
-func (r Redis) Secured() bool {
+func (r Redis) UsesTLS() bool {
 	return r.TLS.Enabled || strings.HasPrefix(strings.ToLower(r.URL.Reveal()), "rediss://")
 }
 
@@ -236,9 +236,9 @@ func (v *validator) staging() {
 
 var account = regexp.MustCompile(`^[0-9]{12}$`)
 
-// BucketUnnamed reports whether nobody has said which bucket at AWS is meant. The default name may
-// well be that of a stranger's bucket.
-func (c Config) BucketUnnamed() bool {
+// DefaultBucketOnAWS reports whether nobody has said which bucket at AWS is meant. The default name
+// may well be that of a stranger's bucket.
+func (c Config) DefaultBucketOnAWS() bool {
 	return c.Staging.Endpoint == "" && c.Origin("staging.bucket") == "default" && c.Staging.Bucket == Default().Staging.Bucket
 }
 

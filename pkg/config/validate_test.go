@@ -172,19 +172,19 @@ func TestValidateRelations(t *testing.T) {
 }
 
 // At AWS the default name may be that of a stranger's bucket, so the operator must have named one.
-func TestBucketUnnamed(t *testing.T) {
+func TestDefaultBucketOnAWS(t *testing.T) {
 	for name, c := range map[string]struct {
 		set  map[string]string
 		want bool
 	}{
-		"default":      {nil, true},
-		"named":        {map[string]string{"staging.bucket": "acme"}, false},
-		"named_so":     {map[string]string{"staging.bucket": "sealift-staging"}, false},
-		"other_server": {map[string]string{"staging.endpoint": "http://minio:9000"}, false},
+		"default":                {nil, true},
+		"named":                  {map[string]string{"staging.bucket": "acme"}, false},
+		"named_like_the_default": {map[string]string{"staging.bucket": "sealift-staging"}, false},
+		"other_server":           {map[string]string{"staging.endpoint": "http://minio:9000"}, false},
 	} {
 		cfg, err := Load("", nil, c.set)
 		require.NoError(t, err)
-		require.Equal(t, c.want, cfg.BucketUnnamed(), name)
+		require.Equal(t, c.want, cfg.DefaultBucketOnAWS(), name)
 	}
 }
 

@@ -39,7 +39,7 @@ func newStatement(where string, s iam.Statement) Statement {
 // If ownARN is "", or key begins with PlaceholderKey (followed by the key's account if that is
 // known), placeholders are written for them.
 func documentStatements(t catalog.Target, ownARN, key string, kind policy.Kind, where string) []Statement {
-	// An unknown ARN is given a form that policy.Write accepts.
+	// An unknown ARN is given a form that policy.NewSet accepts.
 	in := policy.Partition(t)
 	placeholders := map[string]string{}
 	if ownARN == "" {
@@ -50,7 +50,7 @@ func documentStatements(t catalog.Target, ownARN, key string, kind policy.Kind, 
 		key = "arn:" + in + ":kms:region:" + cmp.Or(account, "000000000000") + ":key/KEY"
 		placeholders[key] = PlaceholderKey
 	}
-	set, err := policy.Write(t, policy.Options{Principal: ownARN, KMSKey: key})
+	set, err := policy.NewSet(t, policy.Options{Principal: ownARN, KMSKey: key})
 	if err != nil {
 		return nil
 	}

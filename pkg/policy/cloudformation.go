@@ -13,25 +13,25 @@ func (s Set) cloudFormation() (string, error) {
 	for _, d := range s.Documents {
 		switch d.Kind {
 		case Trust:
-			fmt.Fprintf(&resources, "  # %s\n  SealiftRole:\n    Type: AWS::IAM::Role\n    Properties:\n      RoleName: %s\n", s.about(Trust), quoted(name))
+			fmt.Fprintf(&resources, "  # %s\n  SealiftRole:\n    Type: AWS::IAM::Role\n    Properties:\n      RoleName: %s\n", s.comment(Trust), quoted(name))
 			if path != "/" {
 				fmt.Fprintf(&resources, "      Path: %s\n", quoted(path))
 			}
-			fmt.Fprintf(&resources, "      AssumeRolePolicyDocument:\n        %s\n", text(d.Policy, "        "))
+			fmt.Fprintf(&resources, "      AssumeRolePolicyDocument:\n        %s\n", indentedJSON(d.Policy, "        "))
 		case Role:
 			role := quoted(name)
 			if s.document(Trust) != nil {
 				role = "!Ref SealiftRole"
 			}
 			fmt.Fprintf(&resources, "  # %s\n  SealiftRolePolicy:\n    Type: AWS::IAM::RolePolicy\n    Properties:\n      RoleName: %s\n      PolicyName: %s\n      PolicyDocument:\n        %s\n",
-				s.about(Role), role, quoted(s.inline()), text(d.Policy, "        "))
+				s.comment(Role), role, quoted(s.inlinePolicyName()), indentedJSON(d.Policy, "        "))
 		case Bucket:
 			fmt.Fprintf(&resources, "  # %s\n  # A bucket has one policy: if it has one already, add these statements to that instead.\n"+
 				"  SealiftBucketPolicy:\n    Type: AWS::S3::BucketPolicy\n    Properties:\n      Bucket: %s\n      PolicyDocument:\n        %s\n",
-				s.about(Bucket), quoted(s.Target.BucketName), text(d.Policy, "        "))
+				s.comment(Bucket), quoted(s.Target.BucketName), indentedJSON(d.Policy, "        "))
 		case KMS:
 			fmt.Fprintf(&outputs, "Outputs:\n  # %s\n  SealiftKeyStatement:\n    Description: A key's policy stands where the key does; add this statement to it.\n    Value: %s\n",
-				s.about(KMS), quoted(compact(d.Policy.Statement[0])))
+				s.comment(KMS), quoted(compactJSON(d.Policy.Statement[0])))
 		}
 	}
 	if resources.Len() == 0 {

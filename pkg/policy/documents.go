@@ -13,7 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// ErrContradiction is matched by the errors of Write for options that do not fit together, or do
+// ErrContradiction is matched by the errors of NewSet for options that do not fit together, or do
 // not fit the destination. The text says what to change.
 var ErrContradiction = errors.New("no policies for this")
 
@@ -76,9 +76,9 @@ func (s Set) document(k Kind) *iam.Policy {
 	return &s.Documents[i].Policy
 }
 
-// Write writes the documents of a destination. It returns an ErrContradiction if no documents would
-// make it work.
-func Write(t catalog.Target, o Options) (Set, error) {
+// NewSet returns the documents of a destination. It returns an ErrContradiction if no documents
+// would make it work.
+func NewSet(t catalog.Target, o Options) (Set, error) {
 	p, err := ParsePrincipal(o.Principal)
 	if err != nil {
 		return Set{}, fmt.Errorf("%w: %w", ErrContradiction, err)
@@ -92,13 +92,13 @@ func Write(t catalog.Target, o Options) (Set, error) {
 		var statements []iam.Statement
 		switch k {
 		case Trust:
-			statements = s.trust()
+			statements = s.trustStatements()
 		case Role:
-			statements = s.role()
+			statements = s.roleStatements()
 		case Bucket:
-			statements = s.bucket()
+			statements = s.bucketStatements()
 		case KMS:
-			statements = s.key()
+			statements = s.keyStatements()
 		}
 		if len(statements) > 0 {
 			s.Documents = append(s.Documents, Document{k, iam.Policy{Version: iam.Version, Statement: statements}})
@@ -107,8 +107,8 @@ func Write(t catalog.Target, o Options) (Set, error) {
 	return s, nil
 }
 
-// trust allows the operator to assume the role, for this customer only.
-func (s Set) trust() []iam.Statement {
+// trustStatements allow the operator to assume the role, for this customer only.
+func (s Set) trustStatements() []iam.Statement {
 	if s.Target.RoleARN == "" {
 		return nil
 	}
@@ -118,29 +118,30 @@ func (s Set) trust() []iam.Statement {
 	}}
 }
 
-// role allows the role to put files.
-func (s Set) role() []iam.Statement {
+// roleStatements allow the role to put files.
+func (s Set) roleStatements() []iam.Statement {
 	if s.Target.RoleARN == "" {
 		return nil
 	}
-	out := []iam.Statement{{Sid: s.sid("Put"), Effect: iam.Allow, Action: s.puts(), Resource: iam.Strings{s.objects()}}}
+	out := []iam.Statement{{Sid: s.sid("Put"), Effect: iam.Allow, Action: s.putActions(), Resource: iam.Strings{s.objectsARN()}}}
 	if s.Options.KMSKey != "" {
-		out = append(out, iam.Statement{Sid: s.sid("Encrypt"), Effect: iam.Allow, Action: encrypts(), Resource: iam.Strings{s.Options.KMSKey}})
+		out = append(out, iam.Statement{Sid: s.sid("Encrypt"), Effect: iam.Allow, Action: kmsActions(), Resource: iam.Strings{s.Options.KMSKey}})
 	}
 	return out
 }
 
-// bucket allows principals of other accounts to put files, and enforces what the options ask for.
-func (s Set) bucket() []iam.Statement {
+// bucketStatements allow principals of other accounts to put files, and enforce what the options
+// ask for.
+func (s Set) bucketStatements() []iam.Statement {
 	var out []iam.Statement
 	if s.Target.RoleARN == "" || s.Target.Owner != accountOf(s.Target.RoleARN) {
 		out = append(out, iam.Statement{
-			Sid: s.sid("Put"), Effect: iam.Allow, Principal: iam.AWS(s.writer()), Action: s.puts(), Resource: iam.Strings{s.objects()},
+			Sid: s.sid("Put"), Effect: iam.Allow, Principal: iam.AWS(s.writerARN()), Action: s.putActions(), Resource: iam.Strings{s.objectsARN()},
 		})
 	}
 	if s.Options.EnforceEncryption {
 		deny := iam.Statement{
-			Sid: s.sid("DenyOtherEncryption"), Effect: iam.Deny, Principal: iam.Everyone(), Action: iam.Strings{"s3:PutObject"}, Resource: iam.Strings{s.objects()},
+			Sid: s.sid("DenyOtherEncryption"), Effect: iam.Deny, Principal: iam.Everyone(), Action: iam.Strings{"s3:PutObject"}, Resource: iam.Strings{s.objectsARN()},
 			// A PUT without the header is denied too: StringNotEquals is true for a missing header.
 			Condition: iam.Condition{"StringNotEquals": {"s3:x-amz-server-side-encryption": {"AES256"}}},
 		}
@@ -164,15 +165,15 @@ func (s Set) bucket() []iam.Statement {
 	return out
 }
 
-// key makes the key's policy consent. If the key is in the role's account, it leaves the rest to
-// the role's policy, like keys created in the console do for their whole account. And if the role
-// is deleted and created again, the statement still works, which it would not if it named the role
-// as principal.
-func (s Set) key() []iam.Statement {
+// keyStatements make the key's policy consent. If the key is in the role's account, it leaves the
+// rest to the role's policy, like keys created in the console do for their whole account. And if
+// the role is deleted and created again, the statement still works, which it would not if it named
+// the role as principal.
+func (s Set) keyStatements() []iam.Statement {
 	if s.Options.KMSKey == "" {
 		return nil
 	}
-	st := iam.Statement{Sid: s.sid("Encrypt"), Effect: iam.Allow, Principal: iam.AWS(s.writer()), Action: encrypts(), Resource: iam.Strings{"*"}}
+	st := iam.Statement{Sid: s.sid("Encrypt"), Effect: iam.Allow, Principal: iam.AWS(s.writerARN()), Action: kmsActions(), Resource: iam.Strings{"*"}}
 	if s.ownKey() {
 		st.Principal = iam.AWS("arn:" + s.partition() + ":iam::" + accountOf(s.Options.KMSKey) + ":root")
 		st.Condition = iam.Condition{"ArnEquals": {"aws:PrincipalArn": {s.Target.RoleARN}}}
@@ -185,30 +186,30 @@ func (s Set) ownKey() bool {
 	return s.Target.RoleARN != "" && accountOf(s.Target.RoleARN) == accountOf(s.Options.KMSKey)
 }
 
-// puts returns the actions of a delivery on the bucket.
-func (s Set) puts() iam.Strings { return puts(s.Target.ACL != "") }
+// putActions returns the actions of a delivery on the bucket.
+func (s Set) putActions() iam.Strings { return putActions(s.Target.ACL != "") }
 
-func puts(acl bool) iam.Strings {
+func putActions(acl bool) iam.Strings {
 	if acl {
 		return iam.Strings{"s3:PutObject", "s3:PutObjectAcl"}
 	}
 	return iam.Strings{"s3:PutObject"}
 }
 
-// encrypts returns the actions that S3 performs with the key for a delivery. A delivery is a single
-// PUT; only multipart uploads need kms:Decrypt
+// kmsActions returns the actions that S3 performs with the key for a delivery. A delivery is a
+// single PUT; only multipart uploads need kms:Decrypt
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html).
-func encrypts() iam.Strings { return iam.Strings{"kms:GenerateDataKey"} }
+func kmsActions() iam.Strings { return iam.Strings{"kms:GenerateDataKey"} }
 
-// writer returns the principal that the bucket sees.
-func (s Set) writer() string {
+// writerARN returns the principal that the bucket sees.
+func (s Set) writerARN() string {
 	if s.Target.RoleARN != "" {
 		return s.Target.RoleARN
 	}
 	return s.Options.Principal
 }
 
-func (s Set) objects() string { return objectARN(s.partition(), s.Target, "*") }
+func (s Set) objectsARN() string { return objectARN(s.partition(), s.Target, "*") }
 
 // partition returns the target's partition. A classic target without a region does not tell it; it
 // is the operator's own then.
@@ -230,11 +231,11 @@ func (s Set) sid(what string) string {
 			name.WriteString(strings.ToUpper(part[:1]) + part[1:])
 		}
 	}
-	return "Sealift" + what + notLetters.ReplaceAllString(name.String(), "") + s.unique()
+	return "Sealift" + what + notLetters.ReplaceAllString(name.String(), "") + s.idSuffix()
 }
 
-// unique distinguishes the target from all others that share a role, bucket or key.
-func (s Set) unique() string {
+// idSuffix distinguishes the target from all others that share a role, bucket or key.
+func (s Set) idSuffix() string {
 	sum := sha256.Sum256([]byte(s.Target.ID))
 	return hex.EncodeToString(sum[:4])
 }

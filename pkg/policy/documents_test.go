@@ -27,14 +27,14 @@ func TestContradictions(t *testing.T) {
 		"key_is_an_alias":        {scenario{partition: "aws", kms: true}, func(_ *catalog.Target, o *policy.Options) { o.KMSKey = "arn:aws:kms:eu-west-1:123456789012:alias/logs" }, "describe-key"},
 		"key_is_an_id":           {scenario{partition: "aws", kms: true}, func(_ *catalog.Target, o *policy.Options) { o.KMSKey = keyID }, "is not the ARN of a KMS key"},
 		"key_of_china":           {scenario{partition: "aws", kms: true}, func(_ *catalog.Target, o *policy.Options) { o.KMSKey = "arn:aws-cn:kms:cn-north-1:123456789012:key/x" }, "not in the partition"},
-		"enforce_what":           {scenario{partition: "aws", kms: true}, func(_ *catalog.Target, o *policy.Options) { o.KMSKey, o.EnforceEncryption = "", true }, "name the key"},
+		"enforce_without_key":    {scenario{partition: "aws", kms: true}, func(_ *catalog.Target, o *policy.Options) { o.KMSKey, o.EnforceEncryption = "", true }, "name the key"},
 		"prefix_is_a_pattern":    {role, func(tt *catalog.Target, _ *policy.Options) { tt.Prefix = "a*" }, "patterns to IAM"},
 		"refused_by_the_catalog": {role, func(tt *catalog.Target, _ *policy.Options) { tt.Refused = "two workspaces have it" }, "two workspaces have it"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			target, o := c.s.target(t), c.s.options()
 			c.change(&target, &o)
-			_, err := policy.Write(target, o)
+			_, err := policy.NewSet(target, o)
 			require.ErrorIs(t, err, policy.ErrContradiction)
 			require.ErrorContains(t, err, c.want)
 		})
@@ -59,11 +59,11 @@ func TestParsePrincipal(t *testing.T) {
 }
 
 // The ARN of a session has the same effect as that of its role.
-func TestWriteTakesASession(t *testing.T) {
+func TestNewSetAcceptsASession(t *testing.T) {
 	s := scenario{partition: "aws"}
 	o := s.options()
 	o.Principal = "arn:aws:sts::999999999999:assumed-role/sealift/i-1"
-	set, err := policy.Write(s.target(t), o)
+	set, err := policy.NewSet(s.target(t), o)
 	require.NoError(t, err)
 	require.Equal(t, "arn:aws:iam::999999999999:role/sealift", set.Documents[0].Policy.Statement[0].Principal.AWS[0])
 }
@@ -73,20 +73,20 @@ func TestClassicWithoutARegion(t *testing.T) {
 	s := scenario{partition: "aws-cn", classic: true}
 	target := s.target(t)
 	target.Region = ""
-	set, err := policy.Write(target, s.options())
+	set, err := policy.NewSet(target, s.options())
 	require.NoError(t, err)
 	require.Equal(t, "arn:aws-cn:s3:::acme-logs/segment-logs/*", set.Documents[0].Policy.Statement[0].Resource[0])
 }
 
 // Statements of several destinations can be in one policy.
-func TestStatementsHaveNamesOfTheirOwn(t *testing.T) {
+func TestStatementSidsAreUnique(t *testing.T) {
 	s := scenario{partition: "aws", classic: true}
 	seen := map[string]bool{}
 	for _, name := range []string{"acme-prod", "acme-test", "acmeprod", "a-c-m-e", "1", "a-2", "a2", "a--2", "a2-"} {
 		for _, workspace := range []string{"ws_customer00000001", "ws_customer00000002"} {
 			target := s.target(t)
 			target.Name, target.Workspace, target.ID = name, workspace, workspace+"/"+name
-			set, err := policy.Write(target, s.options())
+			set, err := policy.NewSet(target, s.options())
 			require.NoError(t, err)
 			sid := set.Documents[0].Policy.Statement[0].Sid
 			require.Regexp(t, `^[A-Za-z0-9]+$`, sid)

@@ -50,7 +50,7 @@ func TestPoliciesSufficeAndAreMinimal(t *testing.T) {
 			evaluated++
 		}
 		w.attach(t, s, documents)
-		require.NoError(t, w.works(t, s), "%s: the documents do not suffice", s.name)
+		require.NoError(t, w.tryAllowed(t, s), "%s: the documents do not suffice", s.name)
 		for name, attack := range w.attacks(t, s) {
 			require.Error(t, attack(), "%s: the documents allow to %s", s.name, name)
 			attacks++
@@ -61,7 +61,7 @@ func TestPoliciesSufficeAndAreMinimal(t *testing.T) {
 				changed := maps.Clone(documents)
 				changed[kind] = less
 				w.attach(t, s, changed)
-				if w.works(t, s) != nil {
+				if w.tryAllowed(t, s) != nil {
 					continue
 				}
 				succeeds := func(attack func() error) bool { return attack() == nil }
@@ -90,7 +90,7 @@ func TestAttacksAreReal(t *testing.T) {
 		trust.Principal, trust.Action = iam.AWS(s.operator()), iam.Strings{"sts:AssumeRole"}
 		bucket := everybody(iam.Strings{s.arn("s3:::acme-logs"), s.arn("s3:::acme-logs/*")})
 		w.attach(t, s, map[policy.Kind]*iam.Policy{
-			policy.Trust: {Version: iam.Version, Statement: []iam.Statement{trust}}, policy.Role: allowing("*"),
+			policy.Trust: {Version: iam.Version, Statement: []iam.Statement{trust}}, policy.Role: allowPolicy("*"),
 			policy.Bucket: {Version: iam.Version, Statement: []iam.Statement{bucket}}, policy.KMS: {Version: iam.Version, Statement: []iam.Statement{everybody(iam.Strings{"*"})}},
 		})
 		require.NoError(t, w.put(w.tls, s, w.owner(s), objstore.PutOptions{})("segment-logs/web/"))
@@ -181,11 +181,11 @@ func overTLS(next http.Handler) http.Handler {
 func (w *world) user(t *testing.T, name, arn string, actions ...string) {
 	w.keys[name] = objstore.Credentials{AccessKeyID: "AKIA" + strings.ToUpper(name), SecretAccessKey: secret.New(name)}
 	require.NoError(t, w.s3.PutUser(s3server.User{
-		ARN: arn, AccessKey: w.keys[name].AccessKeyID, SecretKey: name, Policies: []*iam.Policy{allowing(actions...)},
+		ARN: arn, AccessKey: w.keys[name].AccessKeyID, SecretKey: name, Policies: []*iam.Policy{allowPolicy(actions...)},
 	}))
 }
 
-func allowing(actions ...string) *iam.Policy {
+func allowPolicy(actions ...string) *iam.Policy {
 	return &iam.Policy{Version: iam.Version, Statement: []iam.Statement{{Effect: iam.Allow, Action: actions, Resource: iam.Strings{"*"}}}}
 }
 
@@ -245,9 +245,9 @@ func (w *world) deliver(t *testing.T, s scenario) error {
 	return err
 }
 
-// works checks what the documents must allow: a delivery, and a PUT by the bucket's owner that
+// tryAllowed checks what the documents must allow: a delivery, and a PUT by the bucket's owner that
 // names the enforced key.
-func (w *world) works(t *testing.T, s scenario) error {
+func (w *world) tryAllowed(t *testing.T, s scenario) error {
 	err := w.deliver(t, s)
 	if err == nil && s.enforce && s.kms {
 		err = w.putWithKey(t, s, w.owner(s), s.key())()

@@ -41,42 +41,42 @@ func (s Set) Render(f Format) (string, error) {
 // all of them by kind.
 func (s Set) json() string {
 	if len(s.Documents) == 1 {
-		return text(s.Documents[0].Policy, "") + "\n"
+		return indentedJSON(s.Documents[0].Policy, "") + "\n"
 	}
 	var parts []string
 	for _, d := range s.Documents {
-		parts = append(parts, fmt.Sprintf("  %q: %s", d.Kind, text(d.Policy, "  ")))
+		parts = append(parts, fmt.Sprintf("  %q: %s", d.Kind, indentedJSON(d.Policy, "  ")))
 	}
 	return "{\n" + strings.Join(parts, ",\n") + "\n}\n"
 }
 
-// text returns v as JSON, in which all lines except the first begin with indent.
-func text(v any, indent string) string {
+// indentedJSON returns v as JSON, in which all lines except the first begin with indent.
+func indentedJSON(v any, indent string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent(indent, "  ")
 	if err := e.Encode(v); err != nil {
-		panic(err) // policies consist of strings, and Write made this one
+		panic(err) // policies consist of strings, and NewSet made this one
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// compact returns v as JSON on one line.
-func compact(v any) string {
+// compactJSON returns v as JSON on one line.
+func compactJSON(v any) string {
 	var b bytes.Buffer
-	if err := json.Compact(&b, []byte(text(v, ""))); err != nil {
+	if err := json.Compact(&b, []byte(indentedJSON(v, ""))); err != nil {
 		panic(err) // it was just made
 	}
 	return b.String()
 }
 
-// inline returns the name of the role's inline policy. A role may serve several destinations, even
-// of several workspaces.
-func (s Set) inline() string { return "sealift-" + s.Target.Name + "-" + s.unique() }
+// inlinePolicyName returns the name of the role's inline policy. A role may serve several
+// destinations, even of several workspaces.
+func (s Set) inlinePolicyName() string { return "sealift-" + s.Target.Name + "-" + s.idSuffix() }
 
-// about describes what a document does, as text for a comment.
-func (s Set) about(k Kind) string {
+// comment describes what a document does, as text for a comment.
+func (s Set) comment(k Kind) string {
 	folder := "s3://" + s.Target.BucketName + "/"
 	if s.Target.Prefix != "" {
 		folder += s.Target.Prefix + "/"

@@ -142,7 +142,7 @@ func readCloudFormation(t *testing.T, text string) map[policy.Kind]string {
 // The script passes the right arguments to the AWS CLI. The policies that already exist are read
 // and merged in python3, which is replaced here; a test with the real CLI (build tag stack) covers
 // it.
-func TestScriptHandsTheDocumentsOn(t *testing.T) {
+func TestScriptPassesDocumentsToTheCLI(t *testing.T) {
 	tools := t.TempDir()
 	calls := filepath.Join(tools, "calls")
 	for name, script := range map[string]string{
@@ -198,8 +198,8 @@ esac`,
 	}
 }
 
-// TestScriptKeepsWhoTrustsTheRole: others may assume the role as well.
-func TestScriptKeepsWhoTrustsTheRole(t *testing.T) {
+// TestScriptKeepsOtherTrust: others may assume the role as well.
+func TestScriptKeepsOtherTrust(t *testing.T) {
 	tools := t.TempDir()
 	said := filepath.Join(tools, "trust")
 	for name, script := range map[string]string{
@@ -248,7 +248,7 @@ func TestOnly(t *testing.T) {
 	set := s.write(t)
 	require.Len(t, set.Documents, 3)
 	one := set.Only(policy.Role)
-	require.Len(t, set.Documents, 3, "not changed")
+	require.Len(t, set.Documents, 3, "Only changed the set itself")
 	require.JSONEq(t, oneLine(t, one.Documents[0].Policy), render(t, one, policy.JSON), "alone it is the document itself")
 	require.Contains(t, render(t, one, policy.Terraform), `role = "segment-logs"`)
 	require.Contains(t, render(t, one, policy.CloudFormation), `RoleName: "segment-logs"`)

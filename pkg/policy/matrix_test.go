@@ -92,7 +92,7 @@ func (s scenario) target(t testing.TB) catalog.Target {
 }
 
 func (s scenario) write(t testing.TB) policy.Set {
-	set, err := policy.Write(s.target(t), s.options())
+	set, err := policy.NewSet(s.target(t), s.options())
 	require.NoError(t, err, s.name)
 	return set
 }
@@ -136,7 +136,7 @@ func matrix() []scenario {
 // sample are cells that together show everything; each is written in all formats.
 var sample = []string{"aws", "aws_elsewhere_kms_acl_prefix_enforce_secure", "aws-cn_classic_acl_prefix_enforce", "aws-us-gov_classic_kms_foreign_enforce"}
 
-func TestMatrixIsWhole(t *testing.T) {
+func TestMatrixIsComplete(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range matrix() {
 		require.False(t, seen[s.name])

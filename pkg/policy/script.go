@@ -7,8 +7,8 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// merges is the part of the script that adds statements to a policy that already has others.
-const merges = `
+// mergeFunction is the part of the script that adds statements to a policy that already has others.
+const mergeFunction = `
 # merge POLICY ADDITION prints the policy with the addition's statements, which
 # replace those of the same Sid; so running this again changes nothing.
 merge() {
@@ -32,10 +32,10 @@ func (s Set) script() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "#!/bin/sh\n# Sealift's destination %s. Run it with credentials of the account that owns what it changes.\nset -eu\n", s.Target.ID)
 	if s.document(Trust) != nil || s.document(Bucket) != nil || s.document(KMS) != nil {
-		b.WriteString(merges)
+		b.WriteString(mergeFunction)
 	}
 	for _, d := range s.Documents {
-		fmt.Fprintf(&b, "\n# %s\n%s=%s\n", s.about(d.Kind), d.Kind, shell.Quote(text(d.Policy, "")))
+		fmt.Fprintf(&b, "\n# %s\n%s=%s\n", s.comment(d.Kind), d.Kind, shell.Quote(indentedJSON(d.Policy, "")))
 		switch d.Kind {
 		case Trust:
 			create := ""
@@ -49,7 +49,7 @@ else
 fi
 `, shell.Quote(name), create)
 		case Role:
-			fmt.Fprintf(&b, "aws iam put-role-policy --role-name %s --policy-name %s --policy-document \"$role\"\n", shell.Quote(name), shell.Quote(s.inline()))
+			fmt.Fprintf(&b, "aws iam put-role-policy --role-name %s --policy-name %s --policy-document \"$role\"\n", shell.Quote(name), shell.Quote(s.inlinePolicyName()))
 		case Bucket:
 			fmt.Fprintf(&b, `if ! now=$(aws s3api get-bucket-policy --bucket %[1]s --query Policy --output text 2>&1); then
   case $now in *NoSuchBucketPolicy*) now='{}' ;; *) echo "$now" >&2 && exit 1 ;; esac

@@ -24,12 +24,12 @@ import (
 // It is not limited to one source: a source has one file an hour, which is as long as credentials
 // last, so every file would need its own request to STS.
 func Session(t catalog.Target) (string, error) {
-	put := iam.Statement{Effect: iam.Allow, Action: puts(t.ACL != ""), Resource: iam.Strings{ObjectARN(t, "*")}}
+	put := iam.Statement{Effect: iam.Allow, Action: putActions(t.ACL != ""), Resource: iam.Strings{ObjectARN(t, "*")}}
 	statements := []iam.Statement{put}
 	if !t.SSE {
 		// The bucket's default encryption may be SSE-KMS, for which the role uses the key. Which
 		// key, and for what, is up to the policies of the role and the key.
-		statements = append(statements, iam.Statement{Effect: iam.Allow, Action: encrypts(), Resource: iam.Strings{"*"}})
+		statements = append(statements, iam.Statement{Effect: iam.Allow, Action: kmsActions(), Resource: iam.Strings{"*"}})
 	}
 	return session(t, statements)
 }

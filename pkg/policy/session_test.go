@@ -17,7 +17,7 @@ func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
 	target := catalog.Target{Destination: catalog.Destination{Name: "acme-prod", RoleARN: "arn:aws:iam::123456789012:role/segment-logs"}, BucketName: "acme-logs", SSE: true, Owner: "123456789012"}
-	set, err := Write(target, Options{Principal: "arn:aws:iam::999999999999:role/sealift"})
+	set, err := NewSet(target, Options{Principal: "arn:aws:iam::999999999999:role/sealift"})
 	require.NoError(t, err)
 	_, example, found := strings.Cut(string(readme), "```json\n\"Action\"")
 	require.True(t, found)

@@ -37,11 +37,11 @@ type Staging struct {
 	ACL                    bool     // one of those destinations has an acl
 }
 
-// keys lists what each role does: the actions, and the keys below the prefix.
+// stagingKeys lists what each role does: the actions, and the keys below the prefix.
 //
 // Invariant: nobody but the auditor deletes a staged file, and nobody at all deletes the ledger or
 // a receipt.
-var keys = map[StagingRole]map[string][]string{
+var stagingKeys = map[StagingRole]map[string][]string{
 	Appender: {
 		"s3:GetObject": {"ledger/*", "probe/*"},
 		"s3:PutObject": {"data/*", "ledger/*", "probe/*"},
@@ -84,7 +84,7 @@ func (s Staging) Policy(role StagingRole) (iam.Policy, error) {
 	}
 	for sid, action := range map[string]string{"Read": "s3:GetObject", "Write": "s3:PutObject", "Delete": "s3:DeleteObject"} {
 		var resources iam.Strings
-		for _, k := range keys[role][action] {
+		for _, k := range stagingKeys[role][action] {
 			resources = append(resources, below+k)
 		}
 		if resources != nil {
@@ -106,7 +106,7 @@ func (s Staging) Policy(role StagingRole) (iam.Policy, error) {
 			classic = append(classic, "arn:"+s.partition()+":s3:::"+b+"/*")
 		}
 		if classic != nil {
-			allow("Deliver", classic, puts(s.ACL)...)
+			allow("Deliver", classic, putActions(s.ACL)...)
 		}
 	}
 	return p, nil
@@ -121,7 +121,7 @@ func (s Staging) check() error {
 		return fmt.Errorf("%w: staging.prefix %q: *, ? and $ are patterns to IAM; choose another", ErrContradiction, s.Prefix)
 	}
 	for _, b := range append([]string{s.Bucket}, s.Classic...) {
-		if !catalog.BucketNamed(b) {
+		if !catalog.IsBucketName(b) {
 			return fmt.Errorf("%w: %q is not the name of a bucket", ErrContradiction, b)
 		}
 	}
@@ -146,12 +146,12 @@ func (s Staging) Render(role StagingRole, f Format) (string, error) {
 	about := "What Sealift's " + string(role) + " may do: staging bucket " + s.Bucket
 	switch f {
 	case JSON:
-		return text(p, "") + "\n", nil
+		return indentedJSON(p, "") + "\n", nil
 	case Terraform:
-		return fmt.Sprintf("# %s.\nresource \"aws_iam_policy\" \"sealift_%[2]s\" {\n  name = \"sealift-%[2]s\"\n  policy = jsonencode(%[3]s)\n}\n", about, role, hcl(text(p, "  "))), nil
+		return fmt.Sprintf("# %s.\nresource \"aws_iam_policy\" \"sealift_%[2]s\" {\n  name = \"sealift-%[2]s\"\n  policy = jsonencode(%[3]s)\n}\n", about, role, hcl(indentedJSON(p, "  "))), nil
 	case CloudFormation:
 		return fmt.Sprintf("AWSTemplateFormatVersion: \"2010-09-09\"\nDescription: %s\nResources:\n  SealiftPolicy:\n    Type: AWS::IAM::ManagedPolicy\n    Properties:\n      ManagedPolicyName: %s\n      PolicyDocument:\n        %s\n",
-			quoted(about), quoted("sealift-"+string(role)), text(p, "        ")), nil
+			quoted(about), quoted("sealift-"+string(role)), indentedJSON(p, "        ")), nil
 	}
 	return "", fmt.Errorf("no format %q for a staging policy", f)
 }

@@ -13,8 +13,8 @@ func (s Set) terraform() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Sealift's destination %s.\n", s.Target.ID)
 	for _, d := range s.Documents {
-		fmt.Fprintf(&b, "\n# %s\n", s.about(d.Kind))
-		document := hcl(text(d.Policy, "  "))
+		fmt.Fprintf(&b, "\n# %s\n", s.comment(d.Kind))
+		document := hcl(indentedJSON(d.Policy, "  "))
 		switch d.Kind {
 		case Trust:
 			fmt.Fprintf(&b, "resource \"aws_iam_role\" %q {\n  name = %s\n", label, hcl(quoted(name)))
@@ -27,13 +27,13 @@ func (s Set) terraform() string {
 			if s.document(Trust) != nil {
 				role = "aws_iam_role." + label + ".name"
 			}
-			fmt.Fprintf(&b, "resource \"aws_iam_role_policy\" %q {\n  name = %s\n  role = %s\n  policy = jsonencode(%s)\n}\n", label, hcl(quoted(s.inline())), role, document)
+			fmt.Fprintf(&b, "resource \"aws_iam_role_policy\" %q {\n  name = %s\n  role = %s\n  policy = jsonencode(%s)\n}\n", label, hcl(quoted(s.inlinePolicyName())), role, document)
 		case Bucket:
 			b.WriteString("# A bucket has one policy: if it has one already, add these statements to that instead.\n")
 			fmt.Fprintf(&b, "resource \"aws_s3_bucket_policy\" %q {\n  bucket = %s\n  policy = jsonencode(%s)\n}\n", label, hcl(quoted(s.Target.BucketName)), document)
 		case KMS:
 			b.WriteString("# A key's policy stands where the key does: add this statement to it.\n")
-			fmt.Fprintf(&b, "output \"%s_key_statement\" {\n  value = jsonencode(%s)\n}\n", label, hcl(text(d.Policy.Statement[0], "  ")))
+			fmt.Fprintf(&b, "output \"%s_key_statement\" {\n  value = jsonencode(%s)\n}\n", label, hcl(indentedJSON(d.Policy.Statement[0], "  ")))
 		}
 	}
 	return b.String()
@@ -48,4 +48,4 @@ func hcl(json string) string {
 var jsonKey = regexp.MustCompile(`(?m)^( *"[^"\\]*"):`)
 
 // quoted returns a JSON string, which is also valid in YAML and, after hcl, in HCL.
-func quoted(s string) string { return text(s, "") }
+func quoted(s string) string { return indentedJSON(s, "") }

@@ -53,7 +53,7 @@ func (m *mover) printPolicies(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	set, err := policy.Write(m.plan.next, policy.Options{Principal: own})
+	set, err := policy.NewSet(m.plan.next, policy.Options{Principal: own})
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
 		own, err := m.principal(ctx)
 		if err != nil {
 			m.say("(%v)", err)
-		} else if old, err := policy.Write(from, policy.Options{Principal: own}); err == nil { // otherwise the old way never worked
+		} else if old, err := policy.NewSet(from, policy.Options{Principal: own}); err == nil { // otherwise the old way never worked
 			for _, d := range old.Documents {
 				m.printDocument(d)
 			}

@@ -114,7 +114,7 @@ func (o policyFlags) run(ctx context.Context, a *app, names []string) (err error
 	if o.options.Principal, err = ownPrincipal(ctx, a, s, o.options.Principal, "--principal ARN, or destinations.principal"); err != nil {
 		return err
 	}
-	set, err := policy.Write(t, o.options)
+	set, err := policy.NewSet(t, o.options)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func readCertificates(cfg config.Config, log *slog.Logger) (c certificates, err 
 	if cfg.Kafka.TLS.Enabled {
 		c.kafka, wrong[0] = files("kafka.tls", cfg.Kafka.TLS).TLS(log)
 	}
-	if cfg.Redis.Secured() {
+	if cfg.Redis.UsesTLS() {
 		c.redis, wrong[1] = files("redis.tls", cfg.Redis.TLS).TLS(log)
 	}
 	var bundle *x509.CertPool
@@ -76,7 +76,7 @@ func warnUnverified(cfg config.Config, log *slog.Logger) {
 		key string
 	}{
 		{cfg.Kafka.TLS.Enabled && cfg.Kafka.TLS.InsecureSkipVerify, "kafka.tls.insecure_skip_verify"},
-		{cfg.Redis.Secured() && cfg.Redis.TLS.InsecureSkipVerify, "redis.tls.insecure_skip_verify"},
+		{cfg.Redis.UsesTLS() && cfg.Redis.TLS.InsecureSkipVerify, "redis.tls.insecure_skip_verify"},
 		{cfg.Kafka.SASL.AllowPlaintext && !cfg.Kafka.TLS.Enabled && cfg.Kafka.SASL.Mechanism == "plain", "kafka.sasl.allow_plaintext"},
 	} {
 		if s.on {
@@ -88,7 +88,7 @@ func warnUnverified(cfg config.Config, log *slog.Logger) {
 // bucketNamed refuses the default name of the staging bucket at AWS: that bucket may be a
 // stranger's, who would then get customers' data. Collectors do not use it.
 func bucketNamed(cfg config.Config, roles []string) error {
-	if !cfg.BucketUnnamed() || slices.Equal(roles, []string{collectorRole}) {
+	if !cfg.DefaultBucketOnAWS() || slices.Equal(roles, []string{collectorRole}) {
 		return nil
 	}
 	return fmt.Errorf("%w: staging.bucket: it is not set, and %q is a bucket that anybody at AWS may own; name your own (or set staging.endpoint, for a server that is not AWS)",

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// checkTogether finds problems that show only when all workspaces are known: ids, write keys and
-// places in buckets that are already taken. Of two that collide the later one has the problem, so
-// that additions never harm what exists.
-func checkTogether(workspaces []Workspace, own Operator) []Problem {
-	t := together{
-		own:        own,
-		all:        workspaces,
-		workspaces: map[string]bool{},
-		sources:    map[string]string{},
-		keys:       map[string]string{},
-		places:     map[string][]place{},
+// checkAcrossWorkspaces finds problems that show only when all workspaces are known: ids, write
+// keys and places in buckets that are already taken. Of two that collide the later one has the
+// problem, so that additions never harm what exists.
+func checkAcrossWorkspaces(workspaces []Workspace, operator Operator) []Problem {
+	t := crossChecker{
+		operator:     operator,
+		docs:         workspaces,
+		workspaceIDs: map[string]bool{},
+		sources:      map[string]string{},
+		keys:         map[string]string{},
+		places:       map[string][]place{},
 	}
 	for doc, w := range workspaces {
 		t.add(doc, w)
@@ -31,24 +31,24 @@ func checkTogether(workspaces []Workspace, own Operator) []Problem {
 	return slices.Compact(t.problems) // the same pair may collide in several views
 }
 
-type together struct {
-	own        Operator
-	all        []Workspace
-	workspaces map[string]bool
-	sources    map[string]string  // id -> workspace
-	keys       map[string]string  // hash -> source id
-	places     map[string][]place // by bucket; a destination has one in each of its views
-	problems   []Problem
+type crossChecker struct {
+	operator     Operator
+	docs         []Workspace
+	workspaceIDs map[string]bool
+	sources      map[string]string  // id -> workspace
+	keys         map[string]string  // hash -> source id
+	places       map[string][]place // by bucket; a destination has one in each of its views
+	problems     []Problem
 }
 
-func (t *together) add(doc int, w Workspace) {
+func (t *crossChecker) add(doc int, w Workspace) {
 	c := checker{doc: doc, w: w}
-	if t.workspaces[w.ID] && w.ID != "" {
+	if t.workspaceIDs[w.ID] && w.ID != "" {
 		c.add("", "workspace", "workspace", "another document has the same id", "keep one document for each workspace")
 		t.problems = append(t.problems, c.problems...)
 		return // it would collide with the other document in everything else
 	}
-	t.workspaces[w.ID] = true
+	t.workspaceIDs[w.ID] = true
 	for i, s := range w.Sources {
 		if owner, taken := t.sources[s.ID]; taken && s.ID != "" {
 			c.add(sourceObject(i, s), sourcePath(i, "id"), "id", "it is taken by a source of workspace "+owner, "source ids are unique over all workspaces; generate one with: sealift catalog new")
@@ -61,7 +61,7 @@ func (t *together) add(doc int, w Workspace) {
 		if what, _ := checkBucket(d.Bucket); what != "" {
 			continue // this is reported as a problem of its own
 		}
-		if t.own.isStaging(d) {
+		if t.operator.isStaging(d) {
 			c.add(destinationObject(i, d), destinationPath(i, "bucket"), "bucket", "it is the operator's staging bucket", "use another bucket")
 		}
 		_, prefix := SplitBucket(d.Bucket)
@@ -69,14 +69,14 @@ func (t *together) add(doc int, w Workspace) {
 		if prefix != "" {
 			root = prefix + "/" + root
 		}
-		for at, folder := range t.own.views(d) {
+		for at, folder := range t.operator.views(d) {
 			t.places[at] = append(t.places[at], place{doc: doc, index: i, root: folder + root})
 		}
 	}
 	t.problems = append(t.problems, c.problems...)
 }
 
-func (t *together) addKeys(c *checker, i int, s Source) {
+func (t *crossChecker) addKeys(c *checker, i int, s Source) {
 	taken := func(hash, field string, k int) {
 		if other, taken := t.keys[hash]; taken && other != s.ID {
 			c.add(sourceObject(i, s), sourcePath(i, fmt.Sprintf("%s/%d", field, k)), fmt.Sprintf("%s[%d]", field, k),

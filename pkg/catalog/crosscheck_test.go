@@ -24,12 +24,12 @@ func at443(d Destination, endpoint string) Destination {
 	return d
 }
 
-func virtual(d Destination, endpoint string) Destination {
+func virtualHosted(d Destination, endpoint string) Destination {
 	d.Endpoint, d.PathStyle = endpoint, new(bool)
 	return d
 }
 
-func in(d Destination, region, role string) Destination {
+func inRegion(d Destination, region, role string) Destination {
 	d.Region, d.RoleARN = region, role
 	return d
 }
@@ -65,16 +65,16 @@ func TestCollisions(t *testing.T) {
 		"other_server":         {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://minio"))}, ""},
 		"same_server_by_port":  {[]Workspace{workspace(wsA, "a", at443(dest("d", "logs", "a"), "https://minio:443")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://MINIO/"))}, "delivers to the same place"},
 		"name_before_the_host": {[]Workspace{workspace(wsA, "a", at443(dest("d", "acme/logs", "a"), "https://store.example")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://acme.store.example"))}, "delivers to the same place"},
-		"dots_before_the_host": {[]Workspace{workspace(wsA, "a", at443(dest("d", "acme.logs", "a"), "https://store.example")), workspace(wsB, "b", virtual(dest("e", "acme", "b"), "https://logs.store.example"))}, "delivers to the same place"},
-		"dots_in_the_bucket":   {[]Workspace{workspace(wsA, "a", virtual(dest("d", "acme", "a"), "https://logs.store.example")), workspace(wsB, "b", at443(dest("e", "acme.logs", "b"), "https://store.example"))}, "delivers to the same place"},
-		"told_once":            {[]Workspace{workspace(wsA, "a", at443(dest("d", "logs", "a"), "https://s3.store.example")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://s3.store.example"))}, "delivers to the same place"},
+		"dots_before_the_host": {[]Workspace{workspace(wsA, "a", at443(dest("d", "acme.logs", "a"), "https://store.example")), workspace(wsB, "b", virtualHosted(dest("e", "acme", "b"), "https://logs.store.example"))}, "delivers to the same place"},
+		"dots_in_the_bucket":   {[]Workspace{workspace(wsA, "a", virtualHosted(dest("d", "acme", "a"), "https://logs.store.example")), workspace(wsB, "b", at443(dest("e", "acme.logs", "b"), "https://store.example"))}, "delivers to the same place"},
+		"reported_once":        {[]Workspace{workspace(wsA, "a", at443(dest("d", "logs", "a"), "https://s3.store.example")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://s3.store.example"))}, "delivers to the same place"},
 		"beside_it_in_a_view":  {[]Workspace{workspace(wsA, "a", at443(dest("d", "acme/logs", "a"), "https://store.example")), workspace(wsB, "b", at443(dest("e", "other", "b"), "https://acme.store.example"))}, ""},
 		"vpc_endpoint_is_aws":  {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com"))}, "delivers to the same place"},
 		"sovereign_is_apart":   {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://bucket.vpce-1.s3.eusc-de-east-1.vpce.amazonaws.eu"))}, ""},
-		"sovereign_by_region":  {[]Workspace{workspace(wsA, "a", in(dest("d", "logs", "a"), "eusc-de-east-1", "")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://s3.eusc-de-east-1.amazonaws.eu"))}, "delivers to the same place"},
-		"sovereign_by_role":    {[]Workspace{workspace(wsA, "a", in(dest("d", "logs", "a"), "", "arn:aws-us-gov:iam::123456789012:role/r")), workspace(wsB, "b", in(dest("e", "logs", "b"), "us-gov-east-1", ""))}, "delivers to the same place"},
-		"partition_by_region":  {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", in(at443(dest("e", "logs", "b"), "https://s3.eu-west-1.amazonaws.com"), "cn-north-1", ""))}, "delivers to the same place"},
-		"partition_by_role":    {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", in(at443(dest("e", "logs", "b"), "https://s3.eu-west-1.amazonaws.com"), "", "arn:aws-cn:iam::123456789012:role/r"))}, "delivers to the same place"},
+		"sovereign_by_region":  {[]Workspace{workspace(wsA, "a", inRegion(dest("d", "logs", "a"), "eusc-de-east-1", "")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://s3.eusc-de-east-1.amazonaws.eu"))}, "delivers to the same place"},
+		"sovereign_by_role":    {[]Workspace{workspace(wsA, "a", inRegion(dest("d", "logs", "a"), "", "arn:aws-us-gov:iam::123456789012:role/r")), workspace(wsB, "b", inRegion(dest("e", "logs", "b"), "us-gov-east-1", ""))}, "delivers to the same place"},
+		"partition_by_region":  {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", inRegion(at443(dest("e", "logs", "b"), "https://s3.eu-west-1.amazonaws.com"), "cn-north-1", ""))}, "delivers to the same place"},
+		"partition_by_role":    {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a")), workspace(wsB, "b", inRegion(at443(dest("e", "logs", "b"), "https://s3.eu-west-1.amazonaws.com"), "", "arn:aws-cn:iam::123456789012:role/r"))}, "delivers to the same place"},
 		"partition_by_bucket":  {[]Workspace{workspace(wsA, "a", dest("d", "us-gov-west-1/logs", "a")), workspace(wsB, "b", at443(dest("e", "logs", "b"), "https://us-gov-west-1.s3.eu-west-1.amazonaws.com"))}, "is not the host of S3 for all buckets"},
 		"same_source_twice":    {[]Workspace{workspace(wsA, "a", dest("d", "logs", "a"), dest("e", "logs", "a"))}, `source "a" is delivered to the same place by destination "d"`},
 		"one_is_disabled":      {[]Workspace{workspace(wsA, "a", disabled(dest("d", "logs", "a")), dest("e", "logs", "a"))}, ""},
@@ -129,7 +129,7 @@ func TestCollisionsOnTheOperatorsStore(t *testing.T) {
 }
 
 // No destination may use the staging bucket, because everything in it is taken for Sealift's own.
-func TestTheStagingBucketIsNobodys(t *testing.T) {
+func TestStagingBucketIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		own     Operator
 		d       Destination
@@ -237,7 +237,7 @@ func TestCollisionsAreThoseOfAllPairs(t *testing.T) {
 				}
 			}
 		}
-		for _, p := range checkTogether(ws, Operator{}) {
+		for _, p := range checkAcrossWorkspaces(ws, Operator{}) {
 			got[fmt.Sprintf("%d/%s", p.doc, p.path)] = true
 		}
 		require.Equal(t, want, got, "%+v", ws)
