@@ -31,9 +31,9 @@ const (
 	HeaderSent = "sealift-sent-again"
 )
 
-// Own reports whether the header is reserved for dead letters. If a record brings one itself, its
-// producer made it up.
-func Own(header string) bool {
+// IsReservedHeader reports whether the header is reserved for dead letters. If a record brings one
+// itself, its producer made it up.
+func IsReservedHeader(header string) bool {
 	switch header {
 	case HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderTime, HeaderCut, HeaderSent:
 		return true
@@ -41,9 +41,9 @@ func Own(header string) bool {
 	return false
 }
 
-// Refused returns the letter for an event that the collector refused although it answered 200.
+// NewRefused returns the letter for an event that the collector refused although it answered 200.
 // value is its line or, if it is no JSON object, the original value. messageID may be nil.
-func Refused(source string, received time.Time, value []byte, isLine bool, messageID []byte, reason string) stream.Record {
+func NewRefused(source string, received time.Time, value []byte, isLine bool, messageID []byte, reason string) stream.Record {
 	headers := []stream.Header{
 		{Key: route.HeaderSource, Value: []byte(source)},
 		{Key: route.HeaderReceived, Value: strconv.AppendInt(nil, received.UnixMilli(), 10)},
@@ -60,8 +60,8 @@ func Refused(source string, received time.Time, value []byte, isLine bool, messa
 
 // What is kept of a letter that is too large for its topic.
 const (
-	keptValue = 64 << 10 // bytes
-	keptKey   = 1 << 10
+	maxCutValue = 64 << 10 // bytes
+	maxCutKey   = 1 << 10
 )
 
 // Cut returns the letter without what may make it too large for its topic: the rest of its value
@@ -69,12 +69,12 @@ const (
 // the value was. The record itself is where HeaderTopic says, as long as that topic holds it.
 func Cut(d stream.Record) stream.Record {
 	headers := []stream.Header{{Key: HeaderCut, Value: strconv.AppendInt(nil, int64(len(d.Value)), 10)}}
-	_, read := d.Header(HeaderTopic)
+	_, inTopic := d.Header(HeaderTopic)
 	for _, h := range d.Headers {
-		if Own(h.Key) || !read {
+		if IsReservedHeader(h.Key) || !inTopic {
 			headers = append(headers, h)
 		}
 	}
-	d.Key, d.Value, d.Headers = d.Key[:min(len(d.Key), keptKey)], d.Value[:min(len(d.Value), keptValue)], headers
+	d.Key, d.Value, d.Headers = d.Key[:min(len(d.Key), maxCutKey)], d.Value[:min(len(d.Value), maxCutValue)], headers
 	return d
 }

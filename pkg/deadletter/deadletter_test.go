@@ -30,7 +30,7 @@ const (
 
 func (m memory) kafka() Kafka {
 	return Kafka{
-		Since: func(_ context.Context, topic string, t time.Time) (map[int]stream.Bounds, error) {
+		BoundsSince: func(_ context.Context, topic string, t time.Time) (map[int]stream.Bounds, error) {
 			if m[topic] == nil {
 				return nil, fmt.Errorf("topic %q: %w", topic, stream.ErrNoTopic)
 			}
@@ -58,11 +58,11 @@ func flaky(kafka Kafka) Kafka {
 		return nil
 	}
 	return Kafka{
-		Since: func(ctx context.Context, topic string, t time.Time) (map[int]stream.Bounds, error) {
+		BoundsSince: func(ctx context.Context, topic string, t time.Time) (map[int]stream.Bounds, error) {
 			if err := away(); err != nil {
 				return nil, err
 			}
-			return kafka.Since(ctx, topic, t)
+			return kafka.BoundsSince(ctx, topic, t)
 		},
 		Fetcher: func(topic string, p int) Fetcher { return flakyFetcher{away, kafka.Fetcher(topic, p)} },
 	}
@@ -80,16 +80,16 @@ func (f flakyFetcher) Fetch(ctx context.Context, offset int64, opts stream.Fetch
 	return f.Fetcher.Fetch(ctx, offset, opts)
 }
 
-// TestBrokersThatAreAwayAreWaitedFor: each letter is sent, and none twice, although brokers are
+// TestUnreachableBrokersAreRetried: each letter is sent, and none twice, although brokers are
 // unreachable at times.
-func TestBrokersThatAreAwayAreWaitedFor(t *testing.T) {
+func TestUnreachableBrokersAreRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := memory{}
 		letters := &producer{m: m, topic: topic}
 		for i := range 10 {
-			require.NoError(t, letters.Produce(t.Context(), refused("web", fmt.Sprint(i), fmt.Sprintf(`{"messageId":"%d","type":"track","event":"e","userId":"u"}`, i), "no_user")))
+			require.NoError(t, letters.Produce(t.Context(), collectorLetter("web", fmt.Sprint(i), fmt.Sprintf(`{"messageId":"%d","type":"track","event":"e","userId":"u"}`, i), "no_user")))
 		}
-		a := again(t, m, true, "header", "header")
+		a := newResender(t, m, true, "header", "header")
 		a.Kafka = flaky(a.Kafka)
 		tally, err := a.Run(t.Context(), Window{})
 		require.NoError(t, err)
@@ -168,12 +168,12 @@ func (p *producer) Produce(ctx context.Context, records ...stream.Record) error 
 
 var received = time.Date(2026, 11, 22, 18, 30, 0, 0, time.UTC)
 
-func refused(source, id, value, reason string) stream.Record {
-	return Refused(source, received, []byte(value), strings.HasPrefix(value, "{"), []byte(id), reason)
+func collectorLetter(source, id, value, reason string) stream.Record {
+	return NewRefused(source, received, []byte(value), strings.HasPrefix(value, "{"), []byte(id), reason)
 }
 
-// found returns a letter as the appender writes it, for a record with these headers.
-func found(value, reason string, headers ...string) stream.Record {
+// appenderLetter returns a letter as the appender writes it, for a record with these headers.
+func appenderLetter(value, reason string, headers ...string) stream.Record {
 	r := stream.Record{Key: []byte("web"), Value: []byte(value), Time: received.Add(time.Second)}
 	headers = append(headers, HeaderReason, reason, HeaderTopic, "sealift.events", HeaderPartition, "3", HeaderOffset, "17",
 		HeaderTime, strconv.FormatInt(received.UnixMilli(), 10))
@@ -183,12 +183,12 @@ func found(value, reason string, headers ...string) stream.Record {
 	return r
 }
 
-// again returns an Again that sends all letters of m.
-func again(t *testing.T, m memory, validate bool, sourceFrom, receivedFrom string) *Again {
+// newResender returns an Again that sends all letters of m.
+func newResender(t *testing.T, m memory, validate bool, sourceFrom, receivedFrom string) *Resender {
 	t.Helper()
 	router, err := route.New(sourceFrom, receivedFrom)
 	require.NoError(t, err)
-	return &Again{
+	return &Resender{
 		Kafka: m.kafka(), Topic: topic, Router: router, Validate: validate, Select: func(*Letter) bool { return true },
 		Events: &producer{m: m, topic: "events"}, Letters: &producer{m: m, topic: topic},
 	}
@@ -201,7 +201,7 @@ func (m memory) events() (out []stream.Record) {
 	return out
 }
 
-func TestWhichLettersAreSentAgain(t *testing.T) {
+func TestWhichLettersAreResent(t *testing.T) {
 	ms := strconv.FormatInt(received.UnixMilli(), 10)
 	large := `{"type":"page","userId":"u","a":"` + strings.Repeat("x", 33<<10) + `"}`
 	for hazard, c := range map[string]struct {
@@ -210,26 +210,26 @@ func TestWhichLettersAreSentAgain(t *testing.T) {
 		source, received string // the SourceFrom and ReceivedFrom rules; default header
 		left             string
 	}{
-		"no_user_still":                              {refused("web", "m", `{"type":"page"}`, "no_user"), false, "", "", "no_user"},
-		"no_user_and_lenient_now":                    {refused("web", "m", `{"type":"page"}`, "no_user"), true, "", "", ""},
-		"no_event_name_still":                        {refused("web", "m", `{"type":"track","userId":"u"}`, "no_event_name"), false, "", "", "no_event_name"},
-		"another_reason_by_now":                      {refused("web", "m", `{"type":"track"}`, "no_event_name"), false, "", "", "no_user"},
-		"a_rule_that_is_gone":                        {refused("web", "m", `{"type":"page","userId":"u"}`, "no_plan"), false, "", "", ""},
-		"too_large_still":                            {refused("web", "m", large, "event_too_large"), true, "", "", "event_too_large"},
-		"a_line_larger_than_its_event":               {refused("web", "m", large, "no_user"), false, "", "", ""},
-		"long_message_id_still":                      {refused("web", "m", `{"type":"page","userId":"u","messageId":"`+strings.Repeat("m", 101)+`"}`, "message_id_too_long"), true, "", "", "message_id_too_long"},
-		"without_a_source_of_its_own":                {refused("web", "m", `{"type":"page","userId":"u"}`, "no_write_key"), true, "", "", "no_write_key"},
-		"of_a_source_that_nobody_knows":              {refused("web", "m", `{"type":"page","userId":"u"}`, "unknown_write_key"), true, "", "", "unknown_write_key"},
-		"too_large_for_the_topic_before":             {refused("web", "m", `{"type":"page","userId":"u"}`, "too_large"), true, "", "", ""},
-		"no_object":                                  {refused("web", "m", `"text"`, "not_a_json_object"), true, "", "", "not_a_json_object"},
-		"no_json_still":                              {found(`nonsense`, "not_a_json_object", "sealift-source", "web", "sealift-received", ms), true, "", "", "not_a_json_object"},
-		"invalid_source_still":                       {found(`{"a":1}`, "invalid_source", "sealift-received", ms), true, "", "", "invalid_source"},
-		"source_is_the_key_now":                      {found(`{"a":1}`, "invalid_source", "sealift-received", ms), true, "key", "", ""},
-		"received_is_the_records_now":                {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), true, "", "record", ""},
-		"a_vouched_value_of_two_lines":               {found("{\"a\":\n1}", "unfit_line", "sealift-source", "web", "sealift-received", ms, "sealift-line", "1"), true, "", "", ""},
-		"a_vouched_value_is_no_json":                 {found("{\"a\n}", "unfit_line", "sealift-source", "web", "sealift-received", ms, "sealift-line", "1"), true, "", "", "not_a_json_object"},
-		"users_are_of_no_concern_to_other_producers": {found(`{"a":1}`, "invalid_source", "sealift-received", ms), false, "key", "", ""},
-		"cut": {found(`{"a":1}`, "invalid_source", "sealift-source", "web", "sealift-received", ms, HeaderCut, "1000000"), true, "", "", LeftCut},
+		"no_user_still":                              {collectorLetter("web", "m", `{"type":"page"}`, "no_user"), false, "", "", "no_user"},
+		"no_user_and_lenient_now":                    {collectorLetter("web", "m", `{"type":"page"}`, "no_user"), true, "", "", ""},
+		"no_event_name_still":                        {collectorLetter("web", "m", `{"type":"track","userId":"u"}`, "no_event_name"), false, "", "", "no_event_name"},
+		"another_reason_by_now":                      {collectorLetter("web", "m", `{"type":"track"}`, "no_event_name"), false, "", "", "no_user"},
+		"a_rule_that_is_gone":                        {collectorLetter("web", "m", `{"type":"page","userId":"u"}`, "no_plan"), false, "", "", ""},
+		"too_large_still":                            {collectorLetter("web", "m", large, "event_too_large"), true, "", "", "event_too_large"},
+		"a_line_larger_than_its_event":               {collectorLetter("web", "m", large, "no_user"), false, "", "", ""},
+		"long_message_id_still":                      {collectorLetter("web", "m", `{"type":"page","userId":"u","messageId":"`+strings.Repeat("m", 101)+`"}`, "message_id_too_long"), true, "", "", "message_id_too_long"},
+		"without_a_source_of_its_own":                {collectorLetter("web", "m", `{"type":"page","userId":"u"}`, "no_write_key"), true, "", "", "no_write_key"},
+		"of_a_source_that_nobody_knows":              {collectorLetter("web", "m", `{"type":"page","userId":"u"}`, "unknown_write_key"), true, "", "", "unknown_write_key"},
+		"too_large_for_the_topic_before":             {collectorLetter("web", "m", `{"type":"page","userId":"u"}`, "too_large"), true, "", "", ""},
+		"no_object":                                  {collectorLetter("web", "m", `"text"`, "not_a_json_object"), true, "", "", "not_a_json_object"},
+		"no_json_still":                              {appenderLetter(`nonsense`, "not_a_json_object", "sealift-source", "web", "sealift-received", ms), true, "", "", "not_a_json_object"},
+		"invalid_source_still":                       {appenderLetter(`{"a":1}`, "invalid_source", "sealift-received", ms), true, "", "", "invalid_source"},
+		"source_is_the_key_now":                      {appenderLetter(`{"a":1}`, "invalid_source", "sealift-received", ms), true, "key", "", ""},
+		"received_is_the_records_now":                {appenderLetter(`{"a":1}`, "invalid_received", "sealift-source", "web"), true, "", "record", ""},
+		"a_vouched_value_of_two_lines":               {appenderLetter("{\"a\":\n1}", "unfit_line", "sealift-source", "web", "sealift-received", ms, "sealift-line", "1"), true, "", "", ""},
+		"a_vouched_value_is_no_json":                 {appenderLetter("{\"a\n}", "unfit_line", "sealift-source", "web", "sealift-received", ms, "sealift-line", "1"), true, "", "", "not_a_json_object"},
+		"users_are_of_no_concern_to_other_producers": {appenderLetter(`{"a":1}`, "invalid_source", "sealift-received", ms), false, "key", "", ""},
+		"cut": {appenderLetter(`{"a":1}`, "invalid_source", "sealift-source", "web", "sealift-received", ms, HeaderCut, "1000000"), true, "", "", LeftCut},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			m := memory{}
@@ -241,7 +241,7 @@ func TestWhichLettersAreSentAgain(t *testing.T) {
 			if from == "" {
 				from = "header"
 			}
-			run := again(t, m, !c.lenient, source, from)
+			run := newResender(t, m, !c.lenient, source, from)
 			tally, err := run.Run(t.Context(), Window{})
 			require.NoError(t, err)
 			require.EqualValues(t, 1, tally.Found)
@@ -260,7 +260,7 @@ func TestWhichLettersAreSentAgain(t *testing.T) {
 			require.Equal(t, "web", to.Source)
 			require.Equal(t, received.UnixMilli(), to.Received, "the day of its receipt")
 			for _, h := range sent[0].Headers {
-				require.False(t, Own(h.Key), h.Key)
+				require.False(t, IsReservedHeader(h.Key), h.Key)
 			}
 			before, _ := c.letter.Header("sealift-message")
 			after, _ := sent[0].Header("sealift-message")
@@ -276,14 +276,14 @@ func letters(t *testing.T, n int) memory {
 	p := &producer{m: m, topic: topic}
 	for i := range n {
 		source := []string{"web", "server"}[i%2]
-		require.NoError(t, p.Produce(t.Context(), refused(source, fmt.Sprint("m-", i), `{"type":"page","n":`+strconv.Itoa(i)+`}`, "no_user")))
+		require.NoError(t, p.Produce(t.Context(), collectorLetter(source, fmt.Sprint("m-", i), `{"type":"page","n":`+strconv.Itoa(i)+`}`, "no_user")))
 	}
 	return m
 }
 
-func TestALetterIsSentAgainOnce(t *testing.T) {
+func TestLetterIsResentOnce(t *testing.T) {
 	m := letters(t, 20)
-	run := again(t, m, false, "header", "header")
+	run := newResender(t, m, false, "header", "header")
 	run.Events, run.Select = nil, func(l *Letter) bool { return l.Source == "web" }
 	tally, err := run.Run(t.Context(), Window{})
 	require.NoError(t, err)
@@ -311,9 +311,9 @@ func TestALetterIsSentAgainOnce(t *testing.T) {
 	require.Len(t, m.events(), 20)
 }
 
-// TestWhatIsCutOffIsSentAgainLater: if a run dies before events are acknowledged, they are sent
+// TestInterruptedRunIsContinued: if a run dies before events are acknowledged, they are sent
 // later; if it dies before the note, one fetch is sent twice, and no more.
-func TestWhatIsCutOffIsSentAgainLater(t *testing.T) {
+func TestInterruptedRunIsContinued(t *testing.T) {
 	away := errors.New("no broker answers")
 	for hazard, c := range map[string]struct {
 		events, notes error
@@ -324,7 +324,7 @@ func TestWhatIsCutOffIsSentAgainLater(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			m := letters(t, 20)
-			run := again(t, m, false, "header", "header")
+			run := newResender(t, m, false, "header", "header")
 			run.Events.(*producer).fail, run.Letters.(*producer).fail = c.events, c.notes
 			_, err := run.Run(t.Context(), Window{})
 			require.ErrorIs(t, err, away)
@@ -338,11 +338,11 @@ func TestWhatIsCutOffIsSentAgainLater(t *testing.T) {
 	}
 }
 
-// TestAnInterruptedRunNotesWhatItSent: a run that is told to end while events are in flight still
+// TestInterruptedRunNotesWhatItSent: a run that is told to end while events are in flight still
 // notes those that are written.
-func TestAnInterruptedRunNotesWhatItSent(t *testing.T) {
+func TestInterruptedRunNotesWhatItSent(t *testing.T) {
 	m := letters(t, 20)
-	run := again(t, m, false, "header", "header")
+	run := newResender(t, m, false, "header", "header")
 	ctx, interrupt := context.WithCancel(t.Context())
 	run.Events.(*producer).before = interrupt
 	tally, err := run.Run(ctx, Window{})
@@ -354,11 +354,11 @@ func TestAnInterruptedRunNotesWhatItSent(t *testing.T) {
 	require.Len(t, m.events(), 20)
 }
 
-// TestWhatWasSentIsNoted: even if another event used up the whole time limit.
-func TestWhatWasSentIsNoted(t *testing.T) {
+// TestSentLettersAreNotedAfterATimeout: even if another event used up the whole time limit.
+func TestSentLettersAreNotedAfterATimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := letters(t, 2*perFetch)
-		run := again(t, m, false, "header", "header")
+		run := newResender(t, m, false, "header", "header")
 		run.Events.(*producer).hangs = `"n":2`
 		tally, err := run.Run(t.Context(), Window{})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -372,15 +372,15 @@ func TestWhatWasSentIsNoted(t *testing.T) {
 	})
 }
 
-// TestALetterThatIsTooLargeKeepsNoOtherBack: the events topic may accept less than the topic of the
+// TestTooLargeLetterBlocksNoOther: the events topic may accept less than the topic of the
 // dead letters.
-func TestALetterThatIsTooLargeKeepsNoOtherBack(t *testing.T) {
+func TestTooLargeLetterBlocksNoOther(t *testing.T) {
 	m := letters(t, 6)
-	require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), refused("web", "large", `{"type":"page","a":"`+strings.Repeat("x", 1000)+`"}`, "no_user")))
+	require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), collectorLetter("web", "large", `{"type":"page","a":"`+strings.Repeat("x", 1000)+`"}`, "no_user")))
 	for offset := range 5 {
-		require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), refused("web", fmt.Sprint("later-", offset), `{"type":"page"}`, "no_user")))
+		require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), collectorLetter("web", fmt.Sprint("later-", offset), `{"type":"page"}`, "no_user")))
 	}
-	run := again(t, m, false, "header", "header")
+	run := newResender(t, m, false, "header", "header")
 	run.Events.(*producer).largest = 500
 	for _, want := range []int64{11, 0} {
 		tally, err := run.Run(t.Context(), Window{})
@@ -395,7 +395,7 @@ func TestWindows(t *testing.T) {
 	m := memory{}
 	p := &producer{m: m, topic: topic}
 	for i := range 10 {
-		r := refused("web", "m", `{}`, "no_user")
+		r := collectorLetter("web", "m", `{}`, "no_user")
 		r.Time = received.Add(time.Duration(i) * time.Hour)
 		require.NoError(t, p.Produce(t.Context(), r))
 	}
@@ -411,17 +411,17 @@ func TestWindows(t *testing.T) {
 		require.NoError(t, Read(t.Context(), m.kafka(), topic, c.w, func(*Letter) error { got++; return nil }, func() error { return nil }))
 		require.Equal(t, c.want, got, name)
 	}
-	require.NoError(t, Read(t.Context(), m.kafka(), "other", Window{}, nil, nil), "no topic has no letters")
+	require.NoError(t, Read(t.Context(), m.kafka(), "other", Window{}, nil, nil), "a missing topic has no letters")
 }
 
-// TestALogThatLostItsEnd: Read does not wait for records that an unclean election cut off after the
-// log's end was determined.
-func TestALogThatLostItsEnd(t *testing.T) {
+// TestLogTruncatedByElection: Read does not wait for records that an unclean election cut off after
+// the log's end was determined.
+func TestLogTruncatedByElection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for left := int64(1); left <= 5; left++ { // of five records in each of two partitions
 			m, got := letters(t, 10), int64(0)
 			kafka := m.kafka()
-			bounds, err := kafka.Since(t.Context(), topic, time.Time{})
+			bounds, err := kafka.BoundsSince(t.Context(), topic, time.Time{})
 			require.NoError(t, err)
 			err = Walk(t.Context(), kafka, topic, bounds, func(*stream.Record) error {
 				for p, records := range m[topic] {
@@ -436,15 +436,15 @@ func TestALogThatLostItsEnd(t *testing.T) {
 	})
 }
 
-// TestANewLeaderThatDoesNotKnowTheEndYet: it is asked again.
-func TestANewLeaderThatDoesNotKnowTheEndYet(t *testing.T) {
+// TestNewLeaderWithStaleEnd: it is asked again.
+func TestNewLeaderWithStaleEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, got := letters(t, 10), 0
 		kafka := m.kafka()
-		bounds, err := kafka.Since(t.Context(), topic, time.Time{})
+		bounds, err := kafka.BoundsSince(t.Context(), topic, time.Time{})
 		require.NoError(t, err)
-		all, asked, look := m[topic][0], 0, kafka.Since
-		kafka.Since = func(ctx context.Context, topic string, at time.Time) (map[int]stream.Bounds, error) {
+		all, asked, look := m[topic][0], 0, kafka.BoundsSince
+		kafka.BoundsSince = func(ctx context.Context, topic string, at time.Time) (map[int]stream.Bounds, error) {
 			if asked++; asked == 2 {
 				m[topic][0] = all
 			}
@@ -461,18 +461,19 @@ func TestANewLeaderThatDoesNotKnowTheEndYet(t *testing.T) {
 	})
 }
 
-// TestALetterIsNoNote: a producer of the events topic cannot make letters count as sent again.
-func TestALetterIsNoNote(t *testing.T) {
+// TestLetterWithNoteHeaderIsNotANote: a producer of the events topic cannot make letters count as
+// sent again.
+func TestLetterWithNoteHeaderIsNotANote(t *testing.T) {
 	m := letters(t, 4)
-	var all []note
+	var all []position
 	for offset := range int64(5) {
-		all = append(all, note{0, offset}, note{1, offset})
+		all = append(all, position{0, offset}, position{1, offset})
 	}
-	forged := noteOf(all)
+	forged := newNote(all)
 	forged.Headers = append(forged.Headers, stream.Header{Key: HeaderReason, Value: []byte("invalid_source")})
 	p := &producer{m: m, topic: topic}
 	require.NoError(t, p.Produce(t.Context(), forged))
-	run := again(t, m, false, "header", "header")
+	run := newResender(t, m, false, "header", "header")
 	run.Select = func(l *Letter) bool { return l.Source != "" }
 	tally, err := run.Run(t.Context(), Window{})
 	require.NoError(t, err)
@@ -485,23 +486,23 @@ func TestForeignRecordsAreLettersWithoutASource(t *testing.T) {
 	p := &producer{m: m, topic: topic}
 	require.NoError(t, p.Produce(t.Context(),
 		stream.Record{Value: []byte("x")},
-		found("x", "invalid_source", "sealift-source", "a/b"),
+		appenderLetter("x", "invalid_source", "sealift-source", "a/b"),
 		stream.Record{Value: []byte("no note"), Headers: []stream.Header{{Key: HeaderSent}}}))
 	var got []string
 	require.NoError(t, Read(t.Context(), m.kafka(), topic, Window{}, func(l *Letter) error {
-		got = append(got, fmt.Sprintf("%q %q %v", l.Source, l.Reason, l.Refused()))
+		got = append(got, fmt.Sprintf("%q %q %v", l.Source, l.Reason, l.RefusedByCollector()))
 		return nil
 	}, func() error { return nil }))
 	require.ElementsMatch(t, []string{`"" "" true`, `"" "invalid_source" false`}, got)
 }
 
-// TestALetterIsAsOldAsItsEvent: a letter that waited, for instance in a spool, reached the topic
-// later.
-func TestALetterIsAsOldAsItsEvent(t *testing.T) {
+// TestResentRecordKeepsItsEventsTime: a letter that waited, for instance in a spool, reached the
+// topic later.
+func TestResentRecordKeepsItsEventsTime(t *testing.T) {
 	m := memory{}
 	letters := &producer{m: m, topic: topic}
-	require.NoError(t, letters.Produce(t.Context(), later(refused("web", "1", `{"type":"page"}`, "no_user"))))
-	require.NoError(t, letters.Produce(t.Context(), found(`nonsense`, "not_a_json_object", route.HeaderReceived, "7")))
+	require.NoError(t, letters.Produce(t.Context(), writtenLater(collectorLetter("web", "1", `{"type":"page"}`, "no_user"))))
+	require.NoError(t, letters.Produce(t.Context(), appenderLetter(`nonsense`, "not_a_json_object", route.HeaderReceived, "7")))
 	require.NoError(t, letters.Produce(t.Context(), stream.Record{Time: received, Headers: []stream.Header{{Key: route.HeaderReceived, Value: []byte("soon")}}}))
 	var at []time.Time
 	require.NoError(t, Read(t.Context(), m.kafka(), topic, Window{}, func(l *Letter) error {
@@ -510,17 +511,17 @@ func TestALetterIsAsOldAsItsEvent(t *testing.T) {
 	}, func() error { return nil }))
 	require.ElementsMatch(t, []time.Time{received, received.Add(time.Second), received}, at)
 
-	run := again(t, m, false, "header", "record")
+	run := newResender(t, m, false, "header", "record")
 	_, err := run.Run(t.Context(), Window{})
 	require.NoError(t, err)
 	sent := m.events()
 	require.Len(t, sent, 1)
-	require.Equal(t, received.UnixMilli(), sent[0].Time.UnixMilli(), "its hour")
+	require.Equal(t, received.UnixMilli(), sent[0].Time.UnixMilli(), "the record's time is not its event's")
 }
 
 // Where a record's time is its event's time of receipt, Kafka may delete it before an appender has
 // read it.
-func TestWhatTheEventsTopicWouldDeleteIsLeft(t *testing.T) {
+func TestLettersOlderThanRetentionAreLeft(t *testing.T) {
 	const day = 24 * time.Hour
 	for hazard, c := range map[string]struct {
 		letter    stream.Record
@@ -528,21 +529,21 @@ func TestWhatTheEventsTopicWouldDeleteIsLeft(t *testing.T) {
 		retention time.Duration
 		left      map[string]int64
 	}{
-		"older":                  {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 7 * day, map[string]int64{LeftTooOld: 1}},
-		"about_as_old":           {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 31 * day, map[string]int64{LeftTooOld: 1}},
-		"younger":                {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 60 * day, nil},
-		"kept_for_ever":          {found(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 0, nil},
-		"not_taken_anyway":       {found(`{"a":1}`, "invalid_source"), "record", day, map[string]int64{"invalid_source": 1}},
-		"refused":                {refused("web", "m", `{"type":"page"}`, "no_user"), "record", 7 * day, map[string]int64{LeftTooOld: 1}},
-		"refused_written_lately": {later(refused("web", "m", `{"type":"page"}`, "no_user")), "record", 7 * day, map[string]int64{LeftTooOld: 1}},
-		"refused_of_its_hour":    {later(refused("web", "m", `{"type":"page"}`, "no_user")), "record", 0, nil},
+		"older":                  {appenderLetter(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 7 * day, map[string]int64{LeftTooOld: 1}},
+		"about_as_old":           {appenderLetter(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 31 * day, map[string]int64{LeftTooOld: 1}},
+		"younger":                {appenderLetter(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 60 * day, nil},
+		"kept_for_ever":          {appenderLetter(`{"a":1}`, "invalid_received", "sealift-source", "web"), "record", 0, nil},
+		"not_taken_anyway":       {appenderLetter(`{"a":1}`, "invalid_source"), "record", day, map[string]int64{"invalid_source": 1}},
+		"refused":                {collectorLetter("web", "m", `{"type":"page"}`, "no_user"), "record", 7 * day, map[string]int64{LeftTooOld: 1}},
+		"refused_written_lately": {writtenLater(collectorLetter("web", "m", `{"type":"page"}`, "no_user")), "record", 7 * day, map[string]int64{LeftTooOld: 1}},
+		"refused_of_its_hour":    {writtenLater(collectorLetter("web", "m", `{"type":"page"}`, "no_user")), "record", 0, nil},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				time.Sleep(time.Until(received.Add(30 * day)))
 				m := memory{}
 				require.NoError(t, (&producer{m: m, topic: topic}).Produce(t.Context(), c.letter))
-				run := again(t, m, false, "header", c.from)
+				run := newResender(t, m, false, "header", c.from)
 				run.Retention = c.retention
 				tally, err := run.Run(t.Context(), Window{})
 				require.NoError(t, err)
@@ -553,14 +554,14 @@ func TestWhatTheEventsTopicWouldDeleteIsLeft(t *testing.T) {
 					return
 				}
 				require.Empty(t, tally.Left)
-				require.Equal(t, received.UnixMilli(), sent[0].Time.UnixMilli(), "its hour")
+				require.Equal(t, received.UnixMilli(), sent[0].Time.UnixMilli(), "the record's time is not its event's")
 			})
 		})
 	}
 }
 
-// later returns a letter that reached the topic long after its event.
-func later(r stream.Record) stream.Record {
+// writtenLater returns a letter that reached the topic long after its event.
+func writtenLater(r stream.Record) stream.Record {
 	r.Time = r.Time.AddDate(0, 0, 29)
 	return r
 }

@@ -27,19 +27,20 @@ type Letter struct {
 	SentAgain bool
 }
 
-// Refused reports whether the collector wrote the letter, so that the record was in no topic.
-func (l *Letter) Refused() bool {
-	_, read := l.Header(HeaderTopic)
-	return !read
+// RefusedByCollector reports whether the collector wrote the letter, so that the record was in no
+// topic.
+func (l *Letter) RefusedByCollector() bool {
+	_, inTopic := l.Header(HeaderTopic)
+	return !inTopic
 }
 
 // Kafka is what reading needs; *stream.Client provides it, except for the return type of
 // NewFetcher.
 type Kafka struct {
-	// Since returns the bounds of each partition, where First is the offset of the first record
-	// whose time is t or later.
-	Since   func(ctx context.Context, topic string, t time.Time) (map[int]stream.Bounds, error)
-	Fetcher func(topic string, partition int) Fetcher
+	// BoundsSince returns the bounds of each partition, where First is the offset of the first
+	// record whose time is t or later.
+	BoundsSince func(ctx context.Context, topic string, t time.Time) (map[int]stream.Bounds, error)
+	Fetcher     func(topic string, partition int) Fetcher
 }
 
 // Fetcher reads one partition; see stream.Fetcher.
@@ -51,9 +52,9 @@ type Fetcher interface {
 // before Until; zero means no bound. Letters that arrive during the read are ignored.
 type Window struct{ Since, Until time.Time }
 
-// skew is how much older a record's time may be than those of its neighbours, since each is from
+// maxSkew is how much older a record's time may be than those of its neighbours, since each is from
 // the clock of its writer.
-const skew = 10 * time.Minute
+const maxSkew = 10 * time.Minute
 
 // Read calls each with every letter of a window, one partition after the other, in order of
 // offsets. A topic that does not exist has none. done is called when the letters of a fetch have
@@ -64,16 +65,16 @@ const skew = 10 * time.Minute
 func Read(ctx context.Context, kafka Kafka, topic string, w Window, each func(*Letter) error, done func() error) error {
 	from := w.Since
 	if !from.IsZero() {
-		from = from.Add(-skew)
+		from = from.Add(-maxSkew)
 	}
-	bounds, err := since(ctx, kafka, topic, from)
+	bounds, err := boundsSince(ctx, kafka, topic, from)
 	if errors.Is(err, stream.ErrNoTopic) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read dead letters: %w", err)
 	}
-	sent := map[note]bool{}
+	sent := map[position]bool{}
 	err = Walk(ctx, kafka, topic, bounds, func(r *stream.Record) error {
 		if isNote(r) {
 			readNote(r.Value, sent)
@@ -87,7 +88,7 @@ func Read(ctx context.Context, kafka Kafka, topic string, w Window, each func(*L
 		if isNote(r) || !w.Since.IsZero() && r.Time.Before(w.Since) || !w.Until.IsZero() && !r.Time.Before(w.Until) {
 			return nil
 		}
-		return each(letterOf(r, sent[note{r.Partition, r.Offset}]))
+		return each(letterOf(r, sent[position{r.Partition, r.Offset}]))
 	}, done)
 }
 
@@ -101,7 +102,7 @@ func isNote(r *stream.Record) bool {
 
 func letterOf(r *stream.Record, sentAgain bool) *Letter {
 	l := &Letter{Record: *r, At: r.Time, SentAgain: sentAgain}
-	if at, ok := r.Header(route.HeaderReceived); ok && l.Refused() {
+	if at, ok := r.Header(route.HeaderReceived); ok && l.RefusedByCollector() {
 		if ms, err := strconv.ParseInt(string(at), 10, 64); err == nil {
 			l.At = time.UnixMilli(ms)
 		}
@@ -169,7 +170,7 @@ const electionTime = 3 * time.Second
 // boundsNow returns what a partition holds. An end below the one that was known is asked for
 // twice.
 func boundsNow(ctx context.Context, kafka Kafka, topic string, partition int, end int64) (stream.Bounds, error) {
-	now, err := since(ctx, kafka, topic, time.Time{})
+	now, err := boundsSince(ctx, kafka, topic, time.Time{})
 	if err != nil || now[partition].End >= end {
 		return now[partition], err
 	}
@@ -178,27 +179,27 @@ func boundsNow(ctx context.Context, kafka Kafka, topic string, partition int, en
 		return stream.Bounds{}, ctx.Err()
 	case <-time.After(electionTime):
 	}
-	now, err = since(ctx, kafka, topic, time.Time{})
+	now, err = boundsSince(ctx, kafka, topic, time.Time{})
 	return now[partition], err
 }
 
-// since is like kafka.Since, but waits for brokers.
-func since(ctx context.Context, kafka Kafka, topic string, t time.Time) (map[int]stream.Bounds, error) {
-	return stream.RetryTransient(ctx, func() (map[int]stream.Bounds, error) { return kafka.Since(ctx, topic, t) })
+// boundsSince is like kafka.Since, but waits for brokers.
+func boundsSince(ctx context.Context, kafka Kafka, topic string, t time.Time) (map[int]stream.Bounds, error) {
+	return stream.RetryTransient(ctx, func() (map[int]stream.Bounds, error) { return kafka.BoundsSince(ctx, topic, t) })
 }
 
-// note identifies a letter by its position in the topic.
-type note struct {
+// position identifies a letter by its position in the topic.
+type position struct {
 	partition int
 	offset    int64
 }
 
-// notes is the value of a note. It names partitions, since its own record may be in another
+// noteValue is the value of a note. It names partitions, since its own record may be in another
 // partition than the letters if partitions were added.
-type notes map[string][]int64
+type noteValue map[string][]int64
 
-func readNote(value []byte, into map[note]bool) {
-	var n notes
+func readNote(value []byte, into map[position]bool) {
+	var n noteValue
 	if json.Unmarshal(value, &n) != nil {
 		return // not ours
 	}
@@ -208,14 +209,14 @@ func readNote(value []byte, into map[note]bool) {
 			continue
 		}
 		for _, offset := range offsets {
-			into[note{partition, offset}] = true
+			into[position{partition, offset}] = true
 		}
 	}
 }
 
-// noteOf returns the note that letters were sent again.
-func noteOf(letters []note) stream.Record {
-	n := notes{}
+// newNote returns the note that letters were sent again.
+func newNote(letters []position) stream.Record {
+	n := noteValue{}
 	for _, l := range letters {
 		p := strconv.Itoa(l.partition)
 		n[p] = append(n[p], l.offset)

@@ -32,10 +32,10 @@ func Record(j delivery.Job) stream.Record {
 // maxNote is larger than any note.
 const maxNote = 1 << 20 // 1 MiB
 
-// Note reads the note of a parked job, or of a delivery that a replay could not make, which was
+// ReadNote reads the note of a parked job, or of a delivery that a replay could not make, which was
 // stored at the given time. For a note that makes no sense it returns what delivery.NoteAt makes of
 // it; for a missing one, objstore.ErrNotFound.
-func Note(ctx context.Context, staging objstore.Store, key string, stored time.Time) (delivery.Parked, error) {
+func ReadNote(ctx context.Context, staging objstore.Store, key string, stored time.Time) (delivery.Parked, error) {
 	b, err := objstore.Read(ctx, staging, key, maxNote)
 	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
 		return delivery.Parked{}, fmt.Errorf("read parked job %q: %w", key, err)
@@ -48,30 +48,30 @@ func Note(ctx context.Context, staging objstore.Store, key string, stored time.T
 // Kafka does not accept the jobs, the notes are put back. If the process dies in between, the
 // auditor finds the debts.
 func Redrive(ctx context.Context, staging objstore.Store, jobs Producer, parked []delivery.Parked) ([]delivery.Parked, error) {
-	errs := SomeAtOnce(len(parked), AtOnce, func(i int) error { return staging.Delete(ctx, noteKey(parked[i])) })
-	var gone []delivery.Parked
+	errs := InParallel(len(parked), MaxParallel, func(i int) error { return staging.Delete(ctx, noteKey(parked[i])) })
+	var deleted []delivery.Parked
 	var records []stream.Record
 	for i, p := range parked {
 		if errs[i] == nil {
-			gone = append(gone, p)
+			deleted = append(deleted, p)
 			records = append(records, Record(delivery.Job{File: p.Job.File, Destination: p.Job.Destination}))
 		}
 	}
-	if len(gone) == 0 {
+	if len(deleted) == 0 {
 		return nil, errors.Join(errs...)
 	}
 	if err := jobs.Produce(ctx, records...); err != nil {
-		err = fmt.Errorf("enqueue %d parked jobs: %w", len(gone), err)
-		return nil, errors.Join(append(errs, err, putBack(ctx, staging, gone))...)
+		err = fmt.Errorf("enqueue %d parked jobs: %w", len(deleted), err)
+		return nil, errors.Join(append(errs, err, putBack(ctx, staging, deleted))...)
 	}
-	return gone, errors.Join(errs...)
+	return deleted, errors.Join(errs...)
 }
 
 // putBack parks jobs again, except those that have been parked again in the meantime.
 func putBack(ctx context.Context, staging objstore.Store, parked []delivery.Parked) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	return errors.Join(SomeAtOnce(len(parked), AtOnce, func(i int) error {
+	return errors.Join(InParallel(len(parked), MaxParallel, func(i int) error {
 		_, err := staging.Put(ctx, noteKey(parked[i]), bytes.NewReader(parked[i].Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
 		if errors.Is(err, objstore.ErrExists) {
 			return nil
@@ -82,11 +82,11 @@ func putBack(ctx context.Context, staging objstore.Store, parked []delivery.Park
 
 func noteKey(p delivery.Parked) string { return delivery.ParkedKey(p.Job.File, p.Job.Destination) }
 
-// AtOnce is how many requests are made concurrently.
-const AtOnce = 16
+// MaxParallel is how many requests are made concurrently.
+const MaxParallel = 16
 
-// SomeAtOnce calls do for 0 to n-1, up to most at a time, and returns the errors.
-func SomeAtOnce(n, most int, do func(i int) error) []error {
+// InParallel calls do for 0 to n-1, up to most at a time, and returns the errors.
+func InParallel(n, most int, do func(i int) error) []error {
 	errs := make([]error, n)
 	var group errgroup.Group
 	group.SetLimit(most)

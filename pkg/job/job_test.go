@@ -42,7 +42,7 @@ func TestRedriveLosesNoNote(t *testing.T) {
 		for _, r := range records {
 			j, err := delivery.DecodeJob(r.Value)
 			require.NoError(t, err)
-			require.Zero(t, j.Attempt, "it starts anew")
+			require.Zero(t, j.Attempt, "the attempt count was kept")
 			require.Equal(t, j.RecordKey(), r.Key)
 			queued = append(queued, fmt.Sprint(j.File.Index))
 		}
@@ -55,7 +55,7 @@ func TestRedriveLosesNoNote(t *testing.T) {
 		parked  map[string]string // what is parked afterwards, and the causes
 		err     error
 	}{
-		"all_well": {
+		"success": {
 			produce: func(*testing.T, objstore.Store, context.CancelFunc) topic { return take },
 			queued:  "0 1 2", parked: map[string]string{},
 		},
@@ -105,9 +105,9 @@ func TestRedriveLosesNoNote(t *testing.T) {
 			left := map[string]string{}
 			for info, err := range objstore.All(t.Context(), staging, delivery.ParkedPrefix("")) {
 				require.NoError(t, err)
-				p, err := job.Note(t.Context(), staging, info.Key, time.Time{})
+				p, err := job.ReadNote(t.Context(), staging, info.Key, time.Time{})
 				require.NoError(t, err)
-				require.Equal(t, note(p.Job.File.Index, p.Cause), p, "as it was")
+				require.Equal(t, note(p.Job.File.Index, p.Cause), p, "the note changed")
 				left[fmt.Sprint(p.Job.File.Index)] = p.Cause
 			}
 			require.Equal(t, c.parked, left)

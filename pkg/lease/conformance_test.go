@@ -37,35 +37,35 @@ func conformance(t *testing.T, url string, pass func(d time.Duration)) {
 		_, err = b.Acquire(ctx, name, time.Minute)
 		require.ErrorIs(t, err, ErrHeld)
 		_, err = a.Acquire(ctx, name, time.Minute)
-		require.ErrorIs(t, err, ErrHeld, "nor twice for the same process")
+		require.ErrorIs(t, err, ErrHeld, "the same process acquired it twice")
 		require.NoError(t, l.Release(ctx))
-		require.NoError(t, l.Release(ctx), "twice is no error")
+		require.NoError(t, l.Release(ctx), "releasing twice is an error")
 		l2, err := b.Acquire(ctx, name, time.Minute)
 		require.NoError(t, err)
 		require.Greater(t, l2.Fence, l.Fence)
 		require.NoError(t, l2.Release(ctx))
 	})
-	t.Run("spaces_do_not_meet", func(t *testing.T) {
+	t.Run("namespaces_are_separate", func(t *testing.T) {
 		c, name := open(t), name(t)
-		a, b := c.For("a"), c.For("b")
+		a, b := c.WithNamespace("a"), c.WithNamespace("b")
 		la, err := a.Acquire(ctx, name, time.Minute)
 		require.NoError(t, err)
 		lb, err := b.Acquire(ctx, name, time.Minute)
 		require.NoError(t, err)
 		require.Greater(t, lb.Fence, la.Fence)
-		_, err = c.For("a").Acquire(ctx, name, time.Minute)
+		_, err = c.WithNamespace("a").Acquire(ctx, name, time.Minute)
 		require.ErrorIs(t, err, ErrHeld)
 		require.NoError(t, la.Release(ctx))
 		require.NoError(t, lb.Release(ctx))
 
 		require.NoError(t, a.Mark(ctx, name, time.Minute))
-		for client, marked := range map[*Client]bool{c.For("a"): true, b: false, c: false} {
+		for client, marked := range map[*Client]bool{c.WithNamespace("a"): true, b: false, c: false} {
 			is, err := client.Marked(ctx, name)
 			require.NoError(t, err)
 			require.Equal(t, marked, is)
 		}
 	})
-	t.Run("names_do_not_meet", func(t *testing.T) {
+	t.Run("names_are_separate", func(t *testing.T) {
 		c, name := open(t), name(t)
 		l1, err := c.Acquire(ctx, name+"/1", time.Minute)
 		require.NoError(t, err)

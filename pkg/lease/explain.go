@@ -11,18 +11,18 @@ import (
 	"github.com/sealift/sealift/pkg/certs"
 )
 
-var keys = certs.Keys{CA: "redis.tls.ca_file", Cert: "redis.tls.cert_file", Address: "redis.url", Enable: "redis.tls.enabled (or rediss://)"}
+var certKeys = certs.Keys{CA: "redis.tls.ca_file", Cert: "redis.tls.cert_file", Address: "redis.url", Enable: "redis.tls.enabled (or rediss://)"}
 
 // explain adds the configuration key to change, if Redis refuses the connection or our credentials.
 func (s redisServer) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	return certs.Hint(err, s.why(err))
+	return certs.Hint(err, s.reason(err))
 }
 
-func (s redisServer) why(err error) string {
-	if why := certs.Why(err, keys); why != "" {
+func (s redisServer) reason(err error) string {
+	if why := certs.Why(err, certKeys); why != "" {
 		return why
 	}
 	switch {

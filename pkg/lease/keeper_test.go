@@ -12,7 +12,7 @@ import (
 
 const ttl = 90 * time.Second
 
-func started(extend func(context.Context) (bool, error)) *keeper {
+func startedKeeper(extend func(context.Context) (bool, error)) *keeper {
 	k := newKeeper(time.Now(), ttl)
 	k.extend = extend
 	k.start()
@@ -29,10 +29,10 @@ func isLost(k *keeper) bool {
 	}
 }
 
-func TestKeeperRenewsForAsLongAsItIsHeld(t *testing.T) {
+func TestKeeperRenewsUntilStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		renewed := 0
-		k := started(func(context.Context) (bool, error) { renewed++; return true, nil })
+		k := startedKeeper(func(context.Context) (bool, error) { renewed++; return true, nil })
 		time.Sleep(10 * ttl)
 		require.False(t, isLost(k))
 		require.True(t, k.Held())
@@ -58,7 +58,7 @@ func TestKeeperLosesTheLease(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
-				k := started(c.extend)
+				k := startedKeeper(c.extend)
 				<-k.Lost()
 				require.Equal(t, c.by, time.Since(begun))
 				require.False(t, k.Held())
@@ -68,10 +68,10 @@ func TestKeeperLosesTheLease(t *testing.T) {
 	}
 }
 
-func TestKeeperOutlivesAShortOutage(t *testing.T) {
+func TestKeeperSurvivesShortOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
-		k := started(func(context.Context) (bool, error) {
+		k := startedKeeper(func(context.Context) (bool, error) {
 			if time.Since(begun) < ttl*8/10 {
 				return false, errors.New("down")
 			}
@@ -94,7 +94,7 @@ func TestHeldIsFalseRightAfterAPause(t *testing.T) {
 
 func TestStopEndsARenewalInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := started(func(ctx context.Context) (bool, error) {
+		k := startedKeeper(func(ctx context.Context) (bool, error) {
 			<-ctx.Done()
 			return false, ctx.Err()
 		})

@@ -60,8 +60,8 @@ type Server interface {
 
 // Client is a connection pool to one Redis. It is safe for concurrent use.
 type Client struct {
-	server Server
-	space  string // part of the keys, "" or "NAME:"
+	server    Server
+	namespace string // part of the keys, "" or "NAME:"
 }
 
 // New returns a client of that server. Closing the client closes the server.
@@ -96,9 +96,11 @@ func Open(rawURL string, secure *tls.Config) (*Client, error) {
 	return New(redisServer{redis.NewClient(opts), opts.TLSConfig != nil}), nil
 }
 
-// For returns a client that shares the connections but has leases and markers of its own: names of
-// other clients mean nothing to it. All clients share the counter of fencing numbers.
-func (c *Client) For(space string) *Client { return &Client{server: c.server, space: space + ":"} }
+// WithNamespace returns a client that shares the connections but has leases and markers of its own:
+// names of other clients mean nothing to it. All clients share the counter of fencing numbers.
+func (c *Client) WithNamespace(namespace string) *Client {
+	return &Client{server: c.server, namespace: namespace + ":"}
+}
 
 // Close closes the connections. Leases still held expire by themselves.
 func (c *Client) Close() error { return c.server.Close() }
@@ -142,7 +144,7 @@ func (c *Client) Held(ctx context.Context, name string) (bool, error) {
 	return is, nil
 }
 
-func (c *Client) leaseKey(name string) string { return keyPrefix + c.space + "lease:" + name }
+func (c *Client) leaseKey(name string) string { return keyPrefix + c.namespace + "lease:" + name }
 
 func newToken() string {
 	var b [16]byte

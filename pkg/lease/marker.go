@@ -24,4 +24,4 @@ func (c *Client) Marked(ctx context.Context, key string) (bool, error) {
 	return is, nil
 }
 
-func (c *Client) markerKey(key string) string { return keyPrefix + c.space + "mark:" + key }
+func (c *Client) markerKey(key string) string { return keyPrefix + c.namespace + "mark:" + key }

@@ -15,9 +15,9 @@ import (
 // PageEvery is how often a page is written, if there is something to write.
 const PageEvery = time.Minute
 
-// NewsAfter is how soon a page is written after a destination has begun to fail, fails for another
-// reason, or works again.
-const NewsAfter = 5 * time.Second
+// UrgentPageAfter is how soon a page is written after a destination has begun to fail, fails for
+// another reason, or works again.
+const UrgentPageAfter = 5 * time.Second
 
 // pageTimeout bounds a write.
 const pageTimeout = 10 * time.Second
@@ -28,12 +28,12 @@ type Book struct {
 	worker  string
 	log     *slog.Logger
 
-	news chan struct{} // of capacity 1; filled when a page has to be written soon
+	urgent chan struct{} // of capacity 1; filled when a page has to be written soon
 
-	mu      sync.Mutex // guards all fields below
-	noted   map[string]Account
-	from    time.Time          // when noted was begun
-	failing map[string]Trouble // the last attempt's, for destinations where it failed
+	mu         sync.Mutex // guards all fields below
+	noted      map[string]Account
+	notedSince time.Time          // when noted was begun
+	failing    map[string]Trouble // the last attempt's, for destinations where it failed
 	// pending is the page being written, with exactly the bytes of the first try, since it may not
 	// be known whether that succeeded.
 	pending []byte
@@ -42,7 +42,7 @@ type Book struct {
 
 // NewBook returns an empty book. worker must be a name that no other process has or had.
 func NewBook(staging objstore.Store, worker string, log *slog.Logger) *Book {
-	return &Book{staging: staging, worker: worker, log: log, news: make(chan struct{}, 1), noted: map[string]Account{}, from: time.Now(), failing: map[string]Trouble{}}
+	return &Book{staging: staging, worker: worker, log: log, urgent: make(chan struct{}, 1), noted: map[string]Account{}, notedSince: time.Now(), failing: map[string]Trouble{}}
 }
 
 // Count notes requests for a destination.
@@ -50,23 +50,23 @@ func (b *Book) Count(destination string, c Counts) {
 	if c == (Counts{}) {
 		return
 	}
-	b.note(destination, Account{Counts: c})
+	b.add(destination, Account{Counts: c})
 }
 
-// Succeeded notes that an attempt succeeded.
-func (b *Book) Succeeded(destination string) {
+// RecordSuccess notes that an attempt succeeded.
+func (b *Book) RecordSuccess(destination string) {
 	b.mu.Lock()
 	_, failed := b.failing[destination]
 	delete(b.failing, destination)
 	b.mu.Unlock()
-	b.note(destination, Account{Delivered: time.Now().UnixMilli()})
+	b.add(destination, Account{Delivered: time.Now().UnixMilli()})
 	if failed {
-		b.hurry()
+		b.requestPage()
 	}
 }
 
-// Failed notes that an attempt failed. It fills in Since and At.
-func (b *Book) Failed(destination string, t Trouble) {
+// RecordFailure notes that an attempt failed. It fills in Since and At.
+func (b *Book) RecordFailure(destination string, t Trouble) {
 	t.At = time.Now().UnixMilli()
 	b.mu.Lock()
 	last, failed := b.failing[destination]
@@ -75,22 +75,22 @@ func (b *Book) Failed(destination string, t Trouble) {
 	}
 	b.failing[destination] = t
 	b.mu.Unlock()
-	b.note(destination, Account{Trouble: &t})
+	b.add(destination, Account{Trouble: &t})
 	if !failed || last.Reason != t.Reason || last.Fix != t.Fix { // a cause may name the file
-		b.hurry()
+		b.requestPage()
 	}
 }
 
-// hurry makes Run write a page soon.
-func (b *Book) hurry() {
+// requestPage makes Run write a page soon.
+func (b *Book) requestPage() {
 	select {
-	case b.news <- struct{}{}:
+	case b.urgent <- struct{}{}:
 	default: // one is due already
 	}
 }
 
-// Rests notes until when a destination that has just failed is not tried again.
-func (b *Book) Rests(destination string, until time.Time) {
+// RestUntil notes until when a destination that has just failed is not tried again.
+func (b *Book) RestUntil(destination string, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if a := b.noted[destination]; a.Trouble != nil {
@@ -101,7 +101,7 @@ func (b *Book) Rests(destination string, until time.Time) {
 	}
 }
 
-func (b *Book) note(destination string, a Account) {
+func (b *Book) add(destination string, a Account) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.noted[destination] = b.noted[destination].Plus(a)
@@ -111,9 +111,9 @@ func (b *Book) note(destination string, a Account) {
 // may be noted after that.
 func (b *Book) Run(ctx context.Context) {
 	for b.wait(ctx) {
-		b.Write(ctx)
+		b.WritePages(ctx)
 	}
-	b.Write(context.WithoutCancel(ctx))
+	b.WritePages(context.WithoutCancel(ctx))
 }
 
 // wait waits until a page is due, and reports whether one is; if not, ctx ended.
@@ -123,22 +123,22 @@ func (b *Book) wait(ctx context.Context) bool {
 		return false
 	case <-time.After(PageEvery + jitter.N(PageEvery/10)):
 		return true
-	case <-b.news:
+	case <-b.urgent:
 	}
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(NewsAfter):
+	case <-time.After(UrgentPageAfter):
 	}
 	select { // what came meanwhile is in this page
-	case <-b.news:
+	case <-b.urgent:
 	default:
 	}
 	return true
 }
 
-// Write writes what was noted since the last page, if anything.
-func (b *Book) Write(ctx context.Context) {
+// WritePages writes what was noted since the last page, if anything.
+func (b *Book) WritePages(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	for range 2 { // a page that is pending, and one of what was noted meanwhile
@@ -168,8 +168,8 @@ func (b *Book) page() ([]byte, int64) {
 	if b.pending == nil && len(b.noted) > 0 {
 		now := time.Now()
 		b.number = max(b.number+1, now.UnixMilli())
-		b.pending = Page{Worker: b.worker, Number: b.number, From: b.from.UnixMilli(), To: now.UnixMilli(), Destinations: b.noted}.Encode()
-		b.noted, b.from = map[string]Account{}, now
+		b.pending = Page{Worker: b.worker, Number: b.number, From: b.notedSince.UnixMilli(), To: now.UnixMilli(), Destinations: b.noted}.Encode()
+		b.noted, b.notedSince = map[string]Account{}, now
 	}
 	return b.pending, b.number
 }

@@ -18,24 +18,24 @@ import (
 )
 
 const (
-	atOnce  = 32
-	maxPage = 256 << 20 // 256 MiB: larger than a page or sum of 100,000 destinations
+	maxParallel = 32
+	maxPage     = 256 << 20 // 256 MiB: larger than a page or sum of 100,000 destinations
 	// forgetAfter is how long it is remembered which pages of a worker are counted after it has
 	// stopped writing any. By then all of its late and repeated requests have arrived.
 	forgetAfter = 7 * 24 * time.Hour
-	// tries is how often reading starts over because somebody folded meanwhile.
-	tries = 5
+	// maxReadTries is how often reading starts over because somebody folded meanwhile.
+	maxReadTries = 5
 )
 
-// batch is how many pages are folded at once: an hour's pages of a hundred copiers, and more. If
-// nobody has folded for weeks, a page that cannot be read costs no more than its batch. A variable
-// for tests.
-var batch = 10_000
+// foldBatchSize is how many pages are folded at once: an hour's pages of a hundred copiers, and
+// more. If nobody has folded for weeks, a page that cannot be read costs no more than its batch. A
+// variable for tests.
+var foldBatchSize = 10_000
 
 // Read returns everything that was noted, folded or not. since is zero if nothing was.
 func Read(ctx context.Context, staging objstore.Store) (destinations map[string]Account, since time.Time, err error) {
-	for range tries {
-		var l loaded
+	for range maxReadTries {
+		var l loadResult
 		if l, err = load(ctx, staging, math.MaxInt, nil); err == nil {
 			if l.sum.Since > 0 {
 				since = time.UnixMilli(l.sum.Since).UTC()
@@ -63,7 +63,7 @@ func Fold(ctx context.Context, staging objstore.Store, log *slog.Logger) error {
 
 // foldBatch folds a batch of pages, and tells whether there were more.
 func foldBatch(ctx context.Context, staging objstore.Store, log *slog.Logger) (more bool, err error) {
-	l, err := load(ctx, staging, batch, log)
+	l, err := load(ctx, staging, foldBatchSize, log)
 	if errors.Is(err, errFolded) {
 		return false, nil
 	}
@@ -72,8 +72,8 @@ func foldBatch(ctx context.Context, staging objstore.Store, log *slog.Logger) (m
 	}
 	// Those who begin to read now do not need what the newest sum counts.
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	for _, key := range l.folded {
+	group.SetLimit(maxParallel)
+	for _, key := range l.obsolete {
 		group.Go(func() error { return staging.Delete(gctx, key) })
 	}
 	if err := group.Wait(); err != nil {
@@ -92,18 +92,18 @@ func foldBatch(ctx context.Context, staging objstore.Store, log *slog.Logger) (m
 	if err != nil {
 		return false, fmt.Errorf("fold pages of requests: %w", err) // the sum may have been stored; the next call finds out
 	}
-	return l.more, nil
+	return l.morePages, nil
 }
 
 // errFolded says that somebody folded pages meanwhile.
 var errFolded = errors.New("pages of requests were folded while they were read")
 
-// loaded is the newest sum, plus pages that it does not count yet.
-type loaded struct {
-	sum    Sum
-	added  int      // pages
-	more   bool     // there are more pages
-	folded []string // keys that are no longer needed
+// loadResult is the newest sum, plus pages that it does not count yet.
+type loadResult struct {
+	sum       Sum
+	added     int      // pages
+	morePages bool     // there are more pages
+	obsolete  []string // keys that are no longer needed
 }
 
 // load reads the newest sum and adds at most most pages to it. log, unless nil, gets warnings about
@@ -112,17 +112,17 @@ type loaded struct {
 // Pages are deleted only when a sum that counts them exists: if the newest sum is still the same
 // afterwards, none was missing. Pages are listed by worker and number, so if one is left for later,
 // no later page of its worker is added either.
-func load(ctx context.Context, staging objstore.Store, most int, log *slog.Logger) (l loaded, err error) {
-	if l.sum, l.folded, err = newest(ctx, staging); err != nil {
+func load(ctx context.Context, staging objstore.Store, most int, log *slog.Logger) (l loadResult, err error) {
+	if l.sum, l.obsolete, err = readNewestSum(ctx, staging); err != nil {
 		return l, err
 	}
 	counted := l.sum.Folded
 	l.sum.Folded = maps.Clone(counted)
-	var adding sync.Mutex           // guards l.sum
-	var begun, strange atomic.Int64 // pages begun, and those among them that are not understood
-	added := func() int { return int(begun.Load() - strange.Load()) }
+	var adding sync.Mutex                   // guards l.sum
+	var started, notUnderstood atomic.Int64 // pages begun, and those among them that are not understood
+	added := func() int { return int(started.Load() - notUnderstood.Load()) }
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(1 + atOnce)
+	group.SetLimit(1 + maxParallel)
 	group.Go(func() error { // one lists, the others read
 		for info, err := range objstore.All(gctx, staging, pagesPrefix) {
 			if err != nil {
@@ -132,16 +132,16 @@ func load(ctx context.Context, staging objstore.Store, most int, log *slog.Logge
 			switch f, known := counted[worker]; {
 			case !ok:
 			case known && number <= f.Through:
-				l.folded = append(l.folded, info.Key)
+				l.obsolete = append(l.obsolete, info.Key)
 			case added() >= most:
-				l.more = true
+				l.morePages = true
 				return nil
 			default:
-				begun.Add(1)
+				started.Add(1)
 				group.Go(func() error {
 					p, ok, err := readPage(gctx, staging, info.Key, log)
 					if !ok {
-						strange.Add(1)
+						notUnderstood.Add(1)
 						return err
 					}
 					adding.Lock()
@@ -180,9 +180,9 @@ func listSums(ctx context.Context, staging objstore.Store) (keys []string, err e
 	return keys, nil
 }
 
-// newest returns the newest sum, or an empty one with number -1 if there is none, and the keys of
-// the older ones.
-func newest(ctx context.Context, staging objstore.Store) (Sum, []string, error) {
+// readNewestSum returns the newest sum, or an empty one with number -1 if there is none, and the
+// keys of the older ones.
+func readNewestSum(ctx context.Context, staging objstore.Store) (Sum, []string, error) {
 	keys, err := listSums(ctx, staging)
 	if err != nil {
 		return Sum{}, nil, err
@@ -233,6 +233,6 @@ func (s *Sum) add(p Page, stored, now time.Time) {
 		s.Since = p.From
 	}
 	for id, a := range p.Destinations {
-		s.Destinations[id] = s.Destinations[id].Plus(a.setBack(ahead))
+		s.Destinations[id] = s.Destinations[id].Plus(a.shiftBack(ahead))
 	}
 }

@@ -84,9 +84,9 @@ type Trouble struct {
 // Failing reports whether the last try failed.
 func (a Account) Failing() bool { return a.Trouble != nil && a.Trouble.At > a.Delivered }
 
-// setBack returns the account with times that are ms earlier. Since is only limited to At, because
-// it may have been noted before the clock went wrong.
-func (a Account) setBack(ms int64) Account {
+// shiftBack returns the account with times that are ms earlier. Since is only limited to At,
+// because it may have been noted before the clock went wrong.
+func (a Account) shiftBack(ms int64) Account {
 	if ms == 0 {
 		return a
 	}

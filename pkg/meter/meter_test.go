@@ -29,7 +29,7 @@ const (
 	two = "ws_7Q2hTz9LkPq4Wc8B/archive"
 )
 
-var quiet = slog.New(slog.DiscardHandler)
+var discardLog = slog.New(slog.DiscardHandler)
 
 func golden(t *testing.T, name string, got []byte) []byte {
 	path := filepath.Join("testdata", name)
@@ -91,7 +91,7 @@ func TestCost(t *testing.T) {
 	require.InDelta(t, 0.4+5, c.Cost().Operator, 1e-9)
 }
 
-func TestTheLastTryTells(t *testing.T) {
+func TestLatestTryDecidesFailing(t *testing.T) {
 	early, late := &Trouble{Reason: "a", At: 10}, &Trouble{Reason: "b", At: 20}
 	for hazard, c := range map[string]struct {
 		a, b    Account
@@ -113,9 +113,9 @@ func TestTheLastTryTells(t *testing.T) {
 	}
 }
 
-// TestAClockThatRanAheadHidesNothing: a failure or success noted by a clock that was a year ahead
+// TestFastClockHidesNothing: a failure or success noted by a clock that was a year ahead
 // does not remain the latest for a year.
-func TestAClockThatRanAheadHidesNothing(t *testing.T) {
+func TestFastClockHidesNothing(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	staging := objstore.NewMemory("staging")
 	now := time.Now()
@@ -136,20 +136,20 @@ func TestAClockThatRanAheadHidesNothing(t *testing.T) {
 		Trouble:   &Trouble{Reason: "put_denied", Since: ms(-time.Hour), At: ms(year - time.Second), Until: ms(year + time.Minute)},
 	})
 	a := read()
-	require.True(t, a.Failing(), "the order of its tries stays")
+	require.True(t, a.Failing(), "the order of its tries changed")
 	require.InDelta(t, ms(-2*time.Second), a.Delivered, 1000)
 	require.InDelta(t, ms(-time.Second), a.Trouble.At, 1000)
 	require.InDelta(t, ms(time.Minute), a.Trouble.Until, 1000)
 	require.Equal(t, ms(-time.Hour), a.Trouble.Since)
-	require.NoError(t, Fold(t.Context(), staging, quiet))
+	require.NoError(t, Fold(t.Context(), staging, discardLog))
 	page("right", 0, Account{Delivered: ms(0)})
-	require.False(t, read().Failing(), "it works again")
+	require.False(t, read().Failing(), "still failing after a success")
 }
 
 func TestBook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
-		b := NewBook(staging, "copier-1", quiet)
+		b := NewBook(staging, "copier-1", discardLog)
 		// It does not run while something is noted, because it may write a page at any moment.
 		run := func() (stop func()) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -164,19 +164,19 @@ func TestBook(t *testing.T) {
 
 		begun := time.Now()
 		b.Count(one, Counts{Puts: 1, AssumeRoles: 1})
-		b.Failed(one, Trouble{Reason: "put_denied", Cause: "c", Fix: "f"})
+		b.RecordFailure(one, Trouble{Reason: "put_denied", Cause: "c", Fix: "f"})
 		time.Sleep(10 * time.Second)
-		b.Failed(one, Trouble{Reason: "no_bucket", Cause: "c", Fix: "f"})
-		b.Rests(one, begun.Add(time.Minute))
-		b.Rests(two, begun.Add(time.Minute))
+		b.RecordFailure(one, Trouble{Reason: "no_bucket", Cause: "c", Fix: "f"})
+		b.RestUntil(one, begun.Add(time.Minute))
+		b.RestUntil(two, begun.Add(time.Minute))
 		b.Count(two, Counts{})
 		stop = run()
 		time.Sleep(2 * PageEvery)
 		require.Len(t, staging.Puts(""), 1)
 		stop()
-		b.Succeeded(one)
+		b.RecordSuccess(one)
 		time.Sleep(time.Second)
-		b.Failed(one, Trouble{Reason: "put_denied"})
+		b.RecordFailure(one, Trouble{Reason: "put_denied"})
 		run()() // the last page
 
 		got, since, err := Read(t.Context(), staging)
@@ -184,9 +184,9 @@ func TestBook(t *testing.T) {
 		require.Len(t, got, 1)
 		require.Equal(t, Counts{Puts: 1, AssumeRoles: 1}, got[one].Counts)
 		require.True(t, got[one].Failing())
-		require.Equal(t, got[one].Trouble.Since, got[one].Trouble.At, "it had worked in between")
+		require.Equal(t, got[one].Trouble.Since, got[one].Trouble.At, "a success in between was forgotten")
 		require.False(t, since.After(begun))
-		b.Write(t.Context())
+		b.WritePages(t.Context())
 		require.Len(t, staging.Puts(""), 2)
 
 		first, err := objstore.Read(t.Context(), staging, staging.Puts("")[0].Key, 1<<20)
@@ -199,12 +199,12 @@ func TestBook(t *testing.T) {
 	})
 }
 
-// TestNewsIsWrittenSoon: a first failure, another cause and a recovery are written within seconds;
-// mere repetitions wait for the next page.
-func TestNewsIsWrittenSoon(t *testing.T) {
+// TestChangesAreWrittenSoon: a first failure, another cause and a recovery are written within
+// seconds; mere repetitions wait for the next page.
+func TestChangesAreWrittenSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
-		b := NewBook(staging, "copier-1", quiet)
+		b := NewBook(staging, "copier-1", discardLog)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { b.Run(ctx); close(done) }()
@@ -214,25 +214,25 @@ func TestNewsIsWrittenSoon(t *testing.T) {
 			note  func()
 			pages int
 		}{
-			{"it fails", func() { b.Failed(one, Trouble{Reason: "no_bucket", Cause: "a"}) }, 1},
-			{"it fails again, with another file", func() { b.Failed(one, Trouble{Reason: "no_bucket", Cause: "b"}) }, 0},
-			{"for another reason", func() { b.Failed(one, Trouble{Reason: "put_denied", Cause: "b"}) }, 1},
-			{"another fix", func() { b.Failed(one, Trouble{Reason: "put_denied", Cause: "b", Fix: "f"}) }, 1},
-			{"it works", func() { b.Succeeded(one) }, 1},
-			{"it works again", func() { b.Succeeded(one) }, 0},
+			{"it fails", func() { b.RecordFailure(one, Trouble{Reason: "no_bucket", Cause: "a"}) }, 1},
+			{"it fails again, with another file", func() { b.RecordFailure(one, Trouble{Reason: "no_bucket", Cause: "b"}) }, 0},
+			{"for another reason", func() { b.RecordFailure(one, Trouble{Reason: "put_denied", Cause: "b"}) }, 1},
+			{"another fix", func() { b.RecordFailure(one, Trouble{Reason: "put_denied", Cause: "b", Fix: "f"}) }, 1},
+			{"it works", func() { b.RecordSuccess(one) }, 1},
+			{"it works again", func() { b.RecordSuccess(one) }, 0},
 			{"many at once", func() {
 				for i := range 1000 {
-					b.Failed(fmt.Sprintf("ws/%d", i), Trouble{Reason: "sts"})
+					b.RecordFailure(fmt.Sprintf("ws/%d", i), Trouble{Reason: "sts"})
 				}
 			}, 1},
 		} {
 			before := len(staging.Puts(""))
 			c.note()
-			time.Sleep(NewsAfter + time.Millisecond)
+			time.Sleep(UrgentPageAfter + time.Millisecond)
 			require.Len(t, staging.Puts(""), before+c.pages, c.what)
 		}
 		time.Sleep(10 * PageEvery)
-		require.Len(t, staging.Puts(""), 5, "nothing is left to write")
+		require.Len(t, staging.Puts(""), 5, "a page was written without news")
 	})
 }
 
@@ -245,34 +245,34 @@ func read(t *testing.T, staging objstore.Store) Counts {
 
 // A page whose fate is not known is written again unchanged, and counted once, even if it arrives a
 // third time after it was folded and deleted.
-func TestAPageCountsOnce(t *testing.T) {
+func TestPageCountsOnce(t *testing.T) {
 	staging := objstore.NewMemory("staging")
-	b := NewBook(staging, "copier-1", quiet)
+	b := NewBook(staging, "copier-1", discardLog)
 	b.Count(one, Counts{Puts: 1})
 	staging.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{After: objstore.ErrUnavailable, Ghost: true} })
-	b.Write(t.Context())
+	b.WritePages(t.Context())
 	b.Count(one, Counts{Puts: 10})
-	b.Write(t.Context())
+	b.WritePages(t.Context())
 	staging.SetFault(nil)
 	require.EqualValues(t, 1, read(t, staging).Puts)
-	b.Write(t.Context())
+	b.WritePages(t.Context())
 	require.EqualValues(t, 11, read(t, staging).Puts)
-	require.NoError(t, Fold(t.Context(), staging, quiet))
+	require.NoError(t, Fold(t.Context(), staging, discardLog))
 	require.EqualValues(t, 11, read(t, staging).Puts)
-	require.NoError(t, Fold(t.Context(), staging, quiet))
+	require.NoError(t, Fold(t.Context(), staging, discardLog))
 	left, err := staging.List(t.Context(), pagesPrefix, "", 0)
 	require.NoError(t, err)
 	require.Empty(t, left)
 	require.Equal(t, 2, staging.ReleaseGhosts())
 	require.EqualValues(t, 11, read(t, staging).Puts)
-	require.NoError(t, Fold(t.Context(), staging, quiet))
+	require.NoError(t, Fold(t.Context(), staging, discardLog))
 	require.EqualValues(t, 11, read(t, staging).Puts)
 }
 
 // Copiers write, die and come back under other names, auditors fold concurrently and are
 // interrupted, and requests are repeated: everything that was written is counted once.
 func TestNothingIsCountedTwiceOrLost(t *testing.T) {
-	setBatch(t, 2)
+	setFoldBatchSize(t, 2)
 	folded := 0
 	for seed := range uint64(300) {
 		d := rand.New(rand.NewPCG(seed, 7))
@@ -291,7 +291,7 @@ func TestNothingIsCountedTwiceOrLost(t *testing.T) {
 		}
 		lives, books, unwritten := 0, make([]*Book, 3), make([]int64, 3)
 		for i := range books {
-			books[i] = NewBook(staging, fmt.Sprint("copier-", lives), quiet)
+			books[i] = NewBook(staging, fmt.Sprint("copier-", lives), discardLog)
 			lives++
 		}
 		for range 80 {
@@ -303,16 +303,16 @@ func TestNothingIsCountedTwiceOrLost(t *testing.T) {
 				unwritten[i] += n
 			case 2, 3:
 				staging.SetFault(inFlight)
-				books[i].Write(t.Context())
+				books[i].WritePages(t.Context())
 				staging.SetFault(nil)
-				books[i].Write(t.Context())
+				books[i].WritePages(t.Context())
 				written, unwritten[i] = written+unwritten[i], 0
 			case 4: // killed
-				books[i], unwritten[i] = NewBook(staging, fmt.Sprint("copier-", lives), quiet), 0
+				books[i], unwritten[i] = NewBook(staging, fmt.Sprint("copier-", lives), discardLog), 0
 				lives++
 			case 5:
 				staging.SetFault(inFlight)
-				if Fold(t.Context(), staging, quiet) == nil {
+				if Fold(t.Context(), staging, discardLog) == nil {
 					folded++
 				}
 				staging.SetFault(nil)
@@ -325,33 +325,33 @@ func TestNothingIsCountedTwiceOrLost(t *testing.T) {
 					}
 					return objstore.Fault{}
 				})
-				_ = Fold(t.Context(), staging, quiet)
+				_ = Fold(t.Context(), staging, discardLog)
 				staging.SetFault(nil)
-				require.NoError(t, Fold(t.Context(), staging, quiet))
+				require.NoError(t, Fold(t.Context(), staging, discardLog))
 			case 7:
 				staging.ReleaseGhosts()
 			}
 			require.Equal(t, written, read(t, staging).Puts, "seed %d", seed)
 		}
-		require.NoError(t, Fold(t.Context(), staging, quiet))
-		require.NoError(t, Fold(t.Context(), staging, quiet))
+		require.NoError(t, Fold(t.Context(), staging, discardLog))
+		require.NoError(t, Fold(t.Context(), staging, discardLog))
 		left, err := staging.List(t.Context(), "usage/", "", 0)
 		require.NoError(t, err)
-		require.LessOrEqual(t, len(left), 2, "nothing piles up")
+		require.LessOrEqual(t, len(left), 2, "pages pile up")
 	}
 	require.Positive(t, folded)
 }
 
-func setBatch(t *testing.T, n int) {
-	was := batch
-	batch = n
-	t.Cleanup(func() { batch = was })
+func setFoldBatchSize(t *testing.T, n int) {
+	was := foldBatchSize
+	foldBatchSize = n
+	t.Cleanup(func() { foldBatchSize = was })
 }
 
 // If nobody has folded for long, what was read is kept even if a later page cannot be read; and
 // pages of a later release do not hold up a batch.
 func TestManyPagesAreFoldedInBatches(t *testing.T) {
-	setBatch(t, 50)
+	setFoldBatchSize(t, 50)
 	staging := objstore.NewMemory("staging")
 	for n := range 200 {
 		page := Page{Worker: fmt.Sprintf("copier-%d", n%2), Number: int64(n), From: 1, Destinations: map[string]Account{one: {Counts: Counts{Puts: 1}}}}
@@ -371,57 +371,57 @@ func TestManyPagesAreFoldedInBatches(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	require.ErrorIs(t, Fold(t.Context(), staging, quiet), objstore.ErrUnavailable)
+	require.ErrorIs(t, Fold(t.Context(), staging, discardLog), objstore.ErrUnavailable)
 	require.Zero(t, pages("copier-0"), "they are folded and deleted")
 	require.Positive(t, pages("copier-1"))
 	staging.SetFault(nil)
 	require.EqualValues(t, 200, read(t, staging).Puts)
-	require.NoError(t, Fold(t.Context(), staging, quiet))
-	require.NoError(t, Fold(t.Context(), staging, quiet))
+	require.NoError(t, Fold(t.Context(), staging, discardLog))
+	require.NoError(t, Fold(t.Context(), staging, discardLog))
 	require.Equal(t, []int{0, 0, 200}, []int{pages("copier-0"), pages("copier-1"), pages("copier-/")})
 	require.EqualValues(t, 200, read(t, staging).Puts)
 }
 
 // A reader starts over if somebody folds meanwhile.
-func TestReadWhileItIsFolded(t *testing.T) {
+func TestReadDuringFold(t *testing.T) {
 	staging := objstore.NewMemory("staging")
-	b := NewBook(staging, "copier-1", quiet)
+	b := NewBook(staging, "copier-1", discardLog)
 	for n := range 3 {
 		b.Count(one, Counts{Puts: 1})
-		b.Write(t.Context())
+		b.WritePages(t.Context())
 		if n == 0 {
-			require.NoError(t, Fold(t.Context(), staging, quiet))
+			require.NoError(t, Fold(t.Context(), staging, discardLog))
 		}
 	}
 	for at := range 12 { // before the request with this number
-		r := &interrupted{Store: staging, at: at, do: func() {
-			require.NoError(t, Fold(t.Context(), staging, quiet))
-			require.NoError(t, Fold(t.Context(), staging, quiet))
+		r := &interruptingStore{Store: staging, at: at, do: func() {
+			require.NoError(t, Fold(t.Context(), staging, discardLog))
+			require.NoError(t, Fold(t.Context(), staging, discardLog))
 			b.Count(one, Counts{Puts: 1})
-			b.Write(t.Context())
+			b.WritePages(t.Context())
 		}}
 		before := read(t, staging).Puts
 		all, _, err := Read(t.Context(), r)
 		require.NoError(t, err)
 		require.Contains(t, []int64{before, before + 1}, all[one].Puts, at)
 	}
-	always := &interrupted{Store: staging, at: -1, do: func() {
+	always := &interruptingStore{Store: staging, at: -1, do: func() {
 		b.Count(one, Counts{Puts: 1})
-		b.Write(t.Context())
-		require.NoError(t, Fold(t.Context(), staging, quiet))
+		b.WritePages(t.Context())
+		require.NoError(t, Fold(t.Context(), staging, discardLog))
 	}}
 	_, _, err := Read(t.Context(), always)
-	require.ErrorIs(t, err, errFolded, "not for ever")
+	require.ErrorIs(t, err, errFolded, "retried forever")
 }
 
-// interrupted is a store that calls do before one of its listings or reads.
-type interrupted struct {
+// interruptingStore is a store that calls do before one of its listings or reads.
+type interruptingStore struct {
 	objstore.Store
 	n, at int
 	do    func()
 }
 
-func (s *interrupted) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+func (s *interruptingStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
 	if s.n == s.at || s.at < 0 {
 		s.do()
 	}
@@ -439,7 +439,7 @@ func TestHazards(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, all)
 		require.Zero(t, since)
-		require.NoError(t, Fold(t.Context(), objstore.NewMemory("staging"), quiet))
+		require.NoError(t, Fold(t.Context(), objstore.NewMemory("staging"), discardLog))
 	})
 	t.Run("page_of_a_later_release", func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
@@ -447,7 +447,7 @@ func TestHazards(t *testing.T) {
 		put(t, staging, pagesPrefix+"stray", "x")
 		put(t, staging, sumsPrefix+"stray", "x")
 		require.Zero(t, read(t, staging))
-		require.NoError(t, Fold(t.Context(), staging, quiet))
+		require.NoError(t, Fold(t.Context(), staging, discardLog))
 		_, err := staging.Head(t.Context(), PageKey("copier-2", 1))
 		require.NoError(t, err)
 	})
@@ -455,11 +455,11 @@ func TestHazards(t *testing.T) {
 		staging := objstore.NewMemory("staging")
 		put(t, staging, PageKey("copier-1", 1), "torn")
 		put(t, staging, PageKey("copier-2", 1), `{"version":2}`)
-		b := NewBook(staging, "copier-1", quiet)
+		b := NewBook(staging, "copier-1", discardLog)
 		b.Count(one, Counts{Puts: 1})
-		b.Write(t.Context())
+		b.WritePages(t.Context())
 		for range 2 {
-			require.NoError(t, Fold(t.Context(), staging, quiet))
+			require.NoError(t, Fold(t.Context(), staging, discardLog))
 			require.EqualValues(t, 1, read(t, staging).Puts)
 		}
 		left, err := staging.List(t.Context(), pagesPrefix, "", 0)
@@ -472,13 +472,13 @@ func TestHazards(t *testing.T) {
 		put(t, staging, SumKey(3), `{"version":2}`)
 		_, _, err := Read(t.Context(), staging)
 		require.ErrorIs(t, err, ErrBadPage)
-		require.ErrorIs(t, Fold(t.Context(), staging, quiet), ErrBadPage)
+		require.ErrorIs(t, Fold(t.Context(), staging, discardLog), ErrBadPage)
 	})
 	t.Run("staging_away", func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
-		b := NewBook(staging, "copier-1", quiet)
+		b := NewBook(staging, "copier-1", discardLog)
 		b.Count(one, Counts{Puts: 1})
-		b.Write(t.Context())
+		b.WritePages(t.Context())
 		for n := range 4 {
 			calls := 0
 			staging.SetFault(func(objstore.Op) objstore.Fault {
@@ -498,10 +498,10 @@ func TestWorkersAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
 		for day := range 30 {
-			b := NewBook(staging, fmt.Sprint("copier-", day), quiet)
+			b := NewBook(staging, fmt.Sprint("copier-", day), discardLog)
 			b.Count(one, Counts{Puts: 1})
-			b.Write(t.Context())
-			require.NoError(t, Fold(t.Context(), staging, quiet))
+			b.WritePages(t.Context())
+			require.NoError(t, Fold(t.Context(), staging, discardLog))
 			time.Sleep(24 * time.Hour)
 		}
 		keys, err := listSums(t.Context(), staging)
@@ -516,9 +516,9 @@ func TestWorkersAreForgotten(t *testing.T) {
 }
 
 func TestStore(t *testing.T) {
-	store := Store(objstore.NewMemory("staging"))
+	store := CountingStore(objstore.NewMemory("staging"))
 	m := new(Counter)
-	ctx := With(t.Context(), m)
+	ctx := WithCounter(t.Context(), m)
 	_, err := store.Put(ctx, "a", strings.NewReader("x"), objstore.PutOptions{})
 	require.NoError(t, err)
 	_, _, err = store.Get(ctx, "a")

@@ -18,18 +18,18 @@ func (c *Counter) Counts() Counts {
 
 type counterKey struct{}
 
-// With returns a context whose requests to a Store are counted by c.
-func With(ctx context.Context, c *Counter) context.Context {
+// WithCounter returns a context whose requests to a Store are counted by c.
+func WithCounter(ctx context.Context, c *Counter) context.Context {
 	return context.WithValue(ctx, counterKey{}, c)
 }
 
-// Store wraps the staging bucket so that requests are counted in the Counter of their context.
-// Deletes are free.
-func Store(store objstore.Store) objstore.Store { return metered{store} }
+// CountingStore wraps the staging bucket so that requests are counted in the Counter of their
+// context. Deletes are free.
+func CountingStore(store objstore.Store) objstore.Store { return countingStore{store} }
 
-type metered struct{ objstore.Store }
+type countingStore struct{ objstore.Store }
 
-func count(ctx context.Context, write bool) {
+func countRequest(ctx context.Context, write bool) {
 	c, ok := ctx.Value(counterKey{}).(*Counter)
 	switch {
 	case !ok:
@@ -41,31 +41,31 @@ func count(ctx context.Context, write bool) {
 }
 
 // Put implements objstore.Store.
-func (m metered) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	count(ctx, true)
+func (m countingStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	countRequest(ctx, true)
 	return m.Store.Put(ctx, key, body, opts)
 }
 
 // Get implements objstore.Store.
-func (m metered) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	count(ctx, false)
+func (m countingStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	countRequest(ctx, false)
 	return m.Store.Get(ctx, key)
 }
 
 // GetRange implements objstore.Store.
-func (m metered) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
-	count(ctx, false)
+func (m countingStore) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+	countRequest(ctx, false)
 	return m.Store.GetRange(ctx, key, from, length)
 }
 
 // Head implements objstore.Store.
-func (m metered) Head(ctx context.Context, key string) (objstore.Info, error) {
-	count(ctx, false)
+func (m countingStore) Head(ctx context.Context, key string) (objstore.Info, error) {
+	countRequest(ctx, false)
 	return m.Store.Head(ctx, key)
 }
 
 // List implements objstore.Store.
-func (m metered) List(ctx context.Context, prefix, startAfter string, limit int) ([]objstore.Info, error) {
-	count(ctx, true)
+func (m countingStore) List(ctx context.Context, prefix, startAfter string, limit int) ([]objstore.Info, error) {
+	countRequest(ctx, true)
 	return m.Store.List(ctx, prefix, startAfter, limit)
 }

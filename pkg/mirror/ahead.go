@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// ahead runs produce for up to n items concurrently, each up to buffer values ahead of the
+// readAhead runs produce for up to n items concurrently, each up to buffer values ahead of the
 // consumer, and yields all values in the order of the items. It ends with the first error.
-func ahead[I, V any](ctx context.Context, n, buffer int, items iter.Seq2[I, error], produce func(context.Context, I) iter.Seq2[V, error]) iter.Seq2[V, error] {
+func readAhead[I, V any](ctx context.Context, n, buffer int, items iter.Seq2[I, error], produce func(context.Context, I) iter.Seq2[V, error]) iter.Seq2[V, error] {
 	type made struct {
 		value V
 		err   error

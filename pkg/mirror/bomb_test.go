@@ -16,20 +16,20 @@ import (
 
 // It is not known how many lines an object in a bucket contains. A bomb is written to its
 // destination as far as there is room, and is never held in memory.
-func TestABombTakesNoMemory(t *testing.T) {
+func TestGzipBombTakesNoMemory(t *testing.T) {
 	unit := bytes.Repeat([]byte("{}\n"), 1<<20/3)
 	const times = 512
-	noise := make([]byte, aheadFrom)
+	noise := make([]byte, minInflateAhead)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
 	for hazard, object := range map[string][]byte{
 		"small": bomb.New(nil, unit, times),
 		"large": bomb.New(noise, unit, times), // large objects are inflated ahead by goroutines
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			require.Equal(t, hazard == "large", len(object) >= aheadFrom)
+			require.Equal(t, hazard == "large", len(object) >= minInflateAhead)
 			m := objstore.NewMemory("acme-logs")
 			putRaw(t, m, key("web", day1, 0), object, nil)
-			var out written
+			var out byteCounter
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			err := Cat(t.Context(), m, List(t.Context(), m, place(t, "s3://acme-logs"), Filter{}), &out, CatOptions{})
@@ -37,13 +37,13 @@ func TestABombTakesNoMemory(t *testing.T) {
 			require.NoError(t, err)
 			require.Greater(t, int64(out), int64(times*len(unit)-1))
 			// All that was ever allocated: the race detector makes pools drop some of it.
-			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(times*len(unit)/2), "memory does not grow with what is inflated")
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(times*len(unit)/2), "memory grows with what is inflated")
 		})
 	}
 }
 
 // If the disk is full, the error names the object, because every run would fail at it again.
-func TestABombThatFillsTheDisk(t *testing.T) {
+func TestGzipBombThatFillsTheDisk(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	if err != nil {
 		require.ErrorIs(t, err, os.ErrNotExist) // only Linux has it
@@ -57,19 +57,19 @@ func TestABombThatFillsTheDisk(t *testing.T) {
 		defer d.Close()
 		p := &part{full, "x"}
 		defer p.Close()
-		err = inflated(d, p)
+		err = decompressInto(d, p)
 		require.True(t, fatal(err))
 		require.ErrorContains(t, err, `decompress object "`+f.Key+`"`)
 		require.Contains(t, Fix(err, Place{}), "without --decompress")
 	}
 }
 
-// written counts bytes.
-type written int64
+// byteCounter counts bytes.
+type byteCounter int64
 
-func (w *written) Write(p []byte) (int, error) {
-	*w += written(len(p))
+func (w *byteCounter) Write(p []byte) (int, error) {
+	*w += byteCounter(len(p))
 	return len(p), nil
 }
 
-var _ io.Writer = (*written)(nil)
+var _ io.Writer = (*byteCounter)(nil)

@@ -28,7 +28,7 @@ func Cat(ctx context.Context, r objstore.Reader, files iter.Seq2[File, error], w
 	if opts.Parallel <= 0 {
 		opts.Parallel = 4
 	}
-	for c, err := range ahead(ctx, opts.Parallel, 4<<20/chunkSize, files, func(ctx context.Context, f File) iter.Seq2[*chunk, error] {
+	for c, err := range readAhead(ctx, opts.Parallel, 4<<20/chunkSize, files, func(ctx context.Context, f File) iter.Seq2[*chunk, error] {
 		return chunks(ctx, r, f, opts.Raw)
 	}) {
 		if err != nil {
@@ -69,16 +69,16 @@ func chunks(ctx context.Context, r objstore.Reader, f File, raw bool) iter.Seq2[
 			return
 		}
 		if err != nil {
-			yield(nil, named(err, f))
+			yield(nil, withObjectName(err, f))
 		}
 	}
 }
 
 // chunker fills chunks with what is written to it, and yields them.
 type chunker struct {
-	yield func(*chunk, error) bool
-	next  *chunk
-	over  bool // the consumer has stopped
+	yield   func(*chunk, error) bool
+	next    *chunk
+	stopped bool // the consumer has stopped
 }
 
 // Write implements io.Writer.
@@ -100,9 +100,9 @@ func (c *chunker) Write(p []byte) (n int, err error) {
 
 // flush yields what there is; it returns false if the consumer has stopped.
 func (c *chunker) flush() bool {
-	if c.next != nil && !c.over {
-		c.over = !c.yield(c.next, nil)
+	if c.next != nil && !c.stopped {
+		c.stopped = !c.yield(c.next, nil)
 		c.next = nil
 	}
-	return !c.over
+	return !c.stopped
 }

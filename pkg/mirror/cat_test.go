@@ -20,7 +20,7 @@ import (
 
 func TestCat(t *testing.T) {
 	m := bucket(t)
-	files := List(t.Context(), m, place(t, "s3://acme-logs/segment-logs/app"), OfDay(day1))
+	files := List(t.Context(), m, place(t, "s3://acme-logs/segment-logs/app"), DayFilter(day1))
 	var out bytes.Buffer
 	require.NoError(t, Cat(t.Context(), m, files, &out, CatOptions{}))
 	require.Equal(t, "{\"s\":\"app\",\"n\":0}\n{\"s\":\"app\",\"n\":1}\n", out.String())
@@ -31,14 +31,14 @@ func TestCat(t *testing.T) {
 	require.NoError(t, err)
 	lines, err := io.ReadAll(z)
 	require.NoError(t, err)
-	require.Equal(t, "{\"s\":\"app\",\"n\":0}\n{\"s\":\"app\",\"n\":1}\n", string(lines), "gzip files one after the other are one")
+	require.Equal(t, "{\"s\":\"app\",\"n\":0}\n{\"s\":\"app\",\"n\":1}\n", string(lines), "concatenated gzip files are not one")
 }
 
 // However many files are read concurrently, and however their connections break, lines come in the
 // order of the keys.
 func TestCatKeepsTheOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &store{Memory: objstore.NewMemory("acme-logs")}
+		m := &flakyStore{Memory: objstore.NewMemory("acme-logs")}
 		var want strings.Builder
 		for n := range 20 {
 			text := fmt.Sprintf("{\"file\":%d}\n", n) + randomLines(n*n*1000)
@@ -63,7 +63,7 @@ func TestCatKeepsTheOrder(t *testing.T) {
 // Cat reads ahead, but not everything: a pager may stop after the first screen.
 func TestCatReadsAheadWithinBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &store{Memory: objstore.NewMemory("acme-logs")}
+		m := &flakyStore{Memory: objstore.NewMemory("acme-logs")}
 		object := gzipped(t, strings.Repeat("{\"n\":1}\n", 1<<20)) // 8 MiB
 		for n := range 20 {
 			putRaw(t, m, key("web", day1, n), object, nil)
@@ -77,7 +77,7 @@ func TestCatReadsAheadWithinBounds(t *testing.T) {
 		require.NoError(t, err)
 		synctest.Wait()
 		m.mu.Lock()
-		require.Len(t, m.gets, 3, "that and two ahead")
+		require.Len(t, m.gets, 3, "more than that file and two ahead were read")
 		m.mu.Unlock()
 		gone := errors.New("the reader is gone")
 		require.NoError(t, r.CloseWithError(gone))
@@ -90,15 +90,15 @@ func TestCatReadsAheadWithinBounds(t *testing.T) {
 func TestLargeFiles(t *testing.T) {
 	text := randomLines(6 << 20)
 	object := gzipped(t, text)
-	require.Greater(t, len(object), aheadFrom)
+	require.Greater(t, len(object), minInflateAhead)
 	for hazard, c := range map[string]struct {
 		object []byte
 		want   error
 	}{
 		"whole":           {object, nil},
-		"cut_off":         {object[:len(object)-9], errNotWhole},
-		"changed":         {append(append([]byte(nil), object[:len(object)-8]...), "12345678"...), errNotWhole},
-		"another_follows": {append(append([]byte(nil), object...), "garbage"...), errNotWhole},
+		"cut_off":         {object[:len(object)-9], errCorrupt},
+		"changed":         {append(append([]byte(nil), object[:len(object)-8]...), "12345678"...), errCorrupt},
+		"another_follows": {append(append([]byte(nil), object...), "garbage"...), errCorrupt},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			m, dir := objstore.NewMemory("acme-logs"), t.TempDir()
@@ -117,7 +117,7 @@ func TestLargeFiles(t *testing.T) {
 			require.Equal(t, sha256.Sum256([]byte(text)), sha256.Sum256([]byte(out.String())))
 		})
 	}
-	t.Run("nobody_reads_on", func(t *testing.T) {
+	t.Run("consumer_stops", func(t *testing.T) {
 		m := objstore.NewMemory("acme-logs")
 		putRaw(t, m, key("web", day1, 0), object, nil)
 		gone := errors.New("the reader is gone")
@@ -129,14 +129,14 @@ func TestLargeFiles(t *testing.T) {
 func TestCatEndsWithTheFirstError(t *testing.T) {
 	web := place(t, "s3://acme-logs/segment-logs/web")
 	for hazard, c := range map[string]struct {
-		spoil func(*testing.T, *store)
+		spoil func(*testing.T, *flakyStore)
 		want  error
 	}{
-		"no_gzip": {func(t *testing.T, m *store) { putRaw(t, m, key("web", day1, 1), []byte("no gzip"), nil) }, errNotWhole},
-		"changed_after_its_delivery": {func(t *testing.T, m *store) {
+		"not_gzip": {func(t *testing.T, m *flakyStore) { putRaw(t, m, key("web", day1, 1), []byte("no gzip"), nil) }, errCorrupt},
+		"changed_after_its_delivery": {func(t *testing.T, m *flakyStore) {
 			putRaw(t, m, key("web", day1, 1), gzipped(t, "{}\n"), map[string]string{"sha256": strings.Repeat("0", 64)})
-		}, errNotWhole},
-		"denied": {func(_ *testing.T, m *store) {
+		}, errCorrupt},
+		"denied": {func(_ *testing.T, m *flakyStore) {
 			m.SetFault(func(op objstore.Op) (f objstore.Fault) {
 				if op.Key == key("web", day1, 1) {
 					f.Before = objstore.ErrDenied
@@ -144,7 +144,7 @@ func TestCatEndsWithTheFirstError(t *testing.T) {
 				return f
 			})
 		}, objstore.ErrDenied},
-		"listing": {func(_ *testing.T, m *store) {
+		"listing": {func(_ *testing.T, m *flakyStore) {
 			m.SetFault(func(op objstore.Op) (f objstore.Fault) {
 				if op.Name == "list" {
 					f.Before = objstore.ErrNoBucket
@@ -154,7 +154,7 @@ func TestCatEndsWithTheFirstError(t *testing.T) {
 		}, objstore.ErrNoBucket},
 	} {
 		for _, raw := range []bool{false, true} {
-			if raw && hazard == "no_gzip" {
+			if raw && hazard == "not_gzip" {
 				continue // its bytes are what is stored
 			}
 			t.Run(fmt.Sprintf("%s_raw_%v", hazard, raw), func(t *testing.T) {
@@ -166,7 +166,7 @@ func TestCatEndsWithTheFirstError(t *testing.T) {
 				if !errors.Is(c.want, objstore.ErrNoBucket) {
 					require.ErrorContains(t, err, key("web", day1, 1))
 				}
-				require.NotContains(t, out.String(), `"n":0}`+"\n"+`{"s":"web","n":0}`, "the next day's file was not begun")
+				require.NotContains(t, out.String(), `"n":0}`+"\n"+`{"s":"web","n":0}`, "the next day's file was started")
 			})
 		}
 	}
@@ -180,7 +180,7 @@ func TestCatEndsWithTheFirstError(t *testing.T) {
 			return len(p), nil
 		}), CatOptions{})
 		require.ErrorIs(t, err, context.Canceled)
-		require.EqualValues(t, 1, n.Load(), "no other file is begun")
+		require.EqualValues(t, 1, n.Load(), "another file was started")
 	})
 }
 

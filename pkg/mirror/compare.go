@@ -22,35 +22,35 @@ import (
 // errDiffers says that something else has the file's name.
 var errDiffers = errors.New("what is there is not the object")
 
-// presence is what a look at the folder tells about a file.
-type presence int
+// localState is what a look at the folder tells about a file.
+type localState int
 
 const (
-	absent   presence = iota
-	there             // its size and time are the object's
-	touched           // its bytes have to be compared
-	occupied          // something else has its name; the error says what
+	stateAbsent      localState = iota
+	stateSame                   // its size and time are the object's
+	stateTimeDiffers            // its bytes have to be compared
+	stateOccupied               // something else has its name; the error says what
 )
 
-// look compares what costs nothing: size and time, as `aws s3 sync` does.
-func (o SyncOptions) look(path string, f File) (presence, error) {
+// statLocal compares what costs nothing: size and time, as `aws s3 sync` does.
+func (o SyncOptions) statLocal(path string, f File) (localState, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Lstat(path); err == nil {
-			return occupied, fmt.Errorf("%w: it is a link to nowhere", errDiffers)
+			return stateOccupied, fmt.Errorf("%w: it is a link to nowhere", errDiffers)
 		}
-		return absent, nil
+		return stateAbsent, nil
 	case err != nil:
-		return absent, onDisk(err)
+		return stateAbsent, asDiskError(err)
 	case !info.Mode().IsRegular():
-		return occupied, fmt.Errorf("%w: it is no file", errDiffers)
+		return stateOccupied, fmt.Errorf("%w: it is no file", errDiffers)
 	case !o.Decompress && info.Size() != f.Size:
-		return occupied, fmt.Errorf("%w: it has %d bytes, the object %d", errDiffers, info.Size(), f.Size)
+		return stateOccupied, fmt.Errorf("%w: it has %d bytes, the object %d", errDiffers, info.Size(), f.Size)
 	case info.ModTime().Unix() == f.modified().Unix():
-		return there, nil
+		return stateSame, nil
 	}
-	return touched, nil
+	return stateTimeDiffers, nil
 }
 
 // compare reads an existing file if its time does not match, for example after it was copied or
@@ -58,14 +58,14 @@ func (o SyncOptions) look(path string, f File) (presence, error) {
 func (o SyncOptions) compare(ctx context.Context, r objstore.Reader, path string, f File) error {
 	local, err := os.Open(path)
 	if err != nil {
-		return onDisk(err)
+		return asDiskError(err)
 	}
 	defer local.Close()
-	same := sameBytes
+	compareContent := compareBytes
 	if o.Decompress {
-		same = sameLines
+		compareContent = compareLines
 	}
-	if err := same(ctx, r, local, f); err != nil {
+	if err := compareContent(ctx, r, local, f); err != nil {
 		return err
 	}
 	_ = os.Chtimes(path, f.modified(), f.modified()) // perhaps we have no permission
@@ -75,11 +75,11 @@ func (o SyncOptions) compare(ctx context.Context, r objstore.Reader, path string
 // plainMD5 matches an ETag that may be the MD5 of the bytes.
 var plainMD5 = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// sameBytes compares a file with what is known about the object's bytes: its sha256, or the MD5
+// compareBytes compares a file with what is known about the object's bytes: its sha256, or the MD5
 // that most objects without one have as their ETag. If there is neither, for example because the
 // object was uploaded in parts or is encrypted with a KMS key, it compares gzip's trailers, and the
 // file's content with its own.
-func sameBytes(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
+func compareBytes(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
 	info, err := r.Head(ctx, f.Key)
 	if err != nil {
 		return err
@@ -92,10 +92,10 @@ func sameBytes(ctx context.Context, r objstore.Reader, local *os.File, f File) e
 	case plainMD5.MatchString(info.ETag) && !info.KeyedETag:
 		sum, want = md5.New(), info.ETag //nolint:gosec // S3's ETag
 	default:
-		return sameGzip(ctx, r, local, f)
+		return compareGzip(ctx, r, local, f)
 	}
 	if _, err := io.Copy(sum, local); err != nil {
-		return onDisk(err)
+		return asDiskError(err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != want {
 		return fmt.Errorf("%w: it has the same size, and other bytes", errDiffers)
@@ -103,16 +103,16 @@ func sameBytes(ctx context.Context, r objstore.Reader, local *os.File, f File) e
 	return nil
 }
 
-// trailer is the number of bytes at the end of a gzip file that hold the CRC-32 and the length of
-// its content.
-const trailer = 8
+// trailerSize is the number of bytes at the end of a gzip file that hold the CRC-32 and the length
+// of its content.
+const trailerSize = 8
 
-// endOf reads the object's trailer.
-func endOf(ctx context.Context, r objstore.Reader, f File) (end [trailer]byte, err error) {
-	if f.Size < trailer {
+// readTrailer reads the object's trailer.
+func readTrailer(ctx context.Context, r objstore.Reader, f File) (end [trailerSize]byte, err error) {
+	if f.Size < trailerSize {
 		return end, fmt.Errorf("%w: the object is no gzip file", errDiffers)
 	}
-	body, _, err := r.GetFrom(ctx, f.Key, f.ETag, f.Size-trailer)
+	body, _, err := r.GetFrom(ctx, f.Key, f.ETag, f.Size-trailerSize)
 	if err != nil {
 		return end, err
 	}
@@ -121,35 +121,35 @@ func endOf(ctx context.Context, r objstore.Reader, f File) (end [trailer]byte, e
 	return end, err
 }
 
-// sameGzip compares a gzip file that has the object's size by its trailer.
-func sameGzip(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
-	end, err := endOf(ctx, r, f)
+// compareGzip compares a gzip file that has the object's size by its trailer.
+func compareGzip(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
+	end, err := readTrailer(ctx, r, f)
 	if err != nil {
 		return err
 	}
-	var own [trailer]byte
-	if _, err := local.ReadAt(own[:], f.Size-trailer); err != nil {
-		return onDisk(err)
+	var own [trailerSize]byte
+	if _, err := local.ReadAt(own[:], f.Size-trailerSize); err != nil {
+		return asDiskError(err)
 	}
 	if own == end {
-		err = whole(local)
+		err = verifyGzip(local)
 	}
-	if own != end || errors.Is(err, errNotWhole) {
+	if own != end || errors.Is(err, errCorrupt) {
 		return fmt.Errorf("%w: it has the same size, and other bytes", errDiffers)
 	}
-	return onDisk(err)
+	return asDiskError(err)
 }
 
-// sameLines compares a decompressed file with the trailer of the gzip object.
-func sameLines(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
-	end, err := endOf(ctx, r, f)
+// compareLines compares a decompressed file with the trailer of the gzip object.
+func compareLines(ctx context.Context, r objstore.Reader, local *os.File, f File) error {
+	end, err := readTrailer(ctx, r, f)
 	if err != nil {
 		return err
 	}
 	sum := crc32.NewIEEE()
 	n, err := io.Copy(sum, bufio.NewReaderSize(local, bufferSize))
 	if err != nil {
-		return onDisk(err)
+		return asDiskError(err)
 	}
 	if sum.Sum32() != binary.LittleEndian.Uint32(end[:]) || uint32(n) != binary.LittleEndian.Uint32(end[4:]) {
 		return fmt.Errorf("%w: its lines are others", errDiffers)

@@ -26,7 +26,7 @@ func badCredentials(err error) bool {
 func Fix(err error, p Place) string {
 	var disk *diskError
 	if errors.As(err, &disk) {
-		return fixDisk(err)
+		return diskFix(err)
 	}
 	var e *objstore.Error
 	if !errors.As(err, &e) {
@@ -55,15 +55,15 @@ func Fix(err error, p Place) string {
 	case errors.Is(err, objstore.ErrChanged):
 		return "it was replaced while it was read: run it again"
 	case errors.Is(err, objstore.ErrDenied):
-		return denied(e, p)
+		return deniedFix(e, p)
 	case errors.Is(err, objstore.ErrUnavailable):
 		return "run it again: it continues where it stopped; if this persists, check the network, --endpoint and --region"
 	}
 	return ""
 }
 
-// fixDisk is Fix for failures of the local disk.
-func fixDisk(err error) string {
+// diskFix is Fix for failures of the local disk.
+func diskFix(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "make room, or name a directory on another disk, and run it again: it continues where it stopped; files as they are stored (without --decompress) take less"
@@ -75,9 +75,9 @@ func fixDisk(err error) string {
 	return ""
 }
 
-// denied names the statement that a policy lacks. S3 answers 403 for an object that does not exist
-// if the caller may not list.
-func denied(e *objstore.Error, p Place) string {
+// deniedFix names the statement that a policy lacks. S3 answers 403 for an object that does not
+// exist if the caller may not list.
+func deniedFix(e *objstore.Error, p Place) string {
 	if e.Status == 0 { // the provider of credentials refused
 		return "see AWS_PROFILE and --profile; aws sts get-caller-identity shows who you are"
 	}

@@ -22,25 +22,25 @@ import (
 )
 
 const (
-	// failuresInARow is how many requests may fail without a byte in between before a file is
+	// maxFailures is how many requests may fail without a byte in between before a file is
 	// considered out of reach.
-	failuresInARow = 6
-	// stallAfter is how long a connection may be silent before it is replaced by another.
-	stallAfter = time.Minute
+	maxFailures = 6
+	// stallTimeout is how long a connection may be silent before it is replaced by another.
+	stallTimeout = time.Minute
 )
 
-// errNotWhole says that what was read is not what was delivered.
-var errNotWhole = errors.New("it is not what was delivered")
+// errCorrupt says that what was read is not what was delivered.
+var errCorrupt = errors.New("it is not what was delivered")
 
 // fetch reads one object to its end with as many requests as necessary: after a failure it
 // continues where it was, if the object is still the same.
 type fetch struct {
-	file File
-	read func(int64) // called with the number of bytes received
-	get  func(etag string, from int64) (io.ReadCloser, objstore.Info, error)
-	wait func(time.Duration) error
+	file   File
+	onRead func(int64) // called with the number of bytes received
+	get    func(etag string, from int64) (io.ReadCloser, objstore.Info, error)
+	wait   func(time.Duration) error
 
-	at       int64 // bytes read, including those from an earlier run
+	offset   int64 // bytes read, including those from an earlier run
 	sum      hash.Hash
 	etag     string
 	sha256   string // from the object's metadata, or ""
@@ -51,14 +51,14 @@ type fetch struct {
 }
 
 // newFetch begins with the object's first byte. read may be nil.
-func newFetch(ctx context.Context, r objstore.Reader, f File, read func(int64)) *fetch {
-	if read == nil {
-		read = func(int64) {}
+func newFetch(ctx context.Context, r objstore.Reader, f File, onRead func(int64)) *fetch {
+	if onRead == nil {
+		onRead = func(int64) {}
 	}
-	d := &fetch{file: f, read: read, sum: sha256.New()}
+	d := &fetch{file: f, onRead: onRead, sum: sha256.New()}
 	d.get = func(etag string, from int64) (io.ReadCloser, objstore.Info, error) {
 		ctx, cancel := context.WithCancel(ctx)
-		d.cancel, d.silence = cancel, time.AfterFunc(stallAfter, cancel)
+		d.cancel, d.silence = cancel, time.AfterFunc(stallTimeout, cancel)
 		return r.GetFrom(ctx, f.Key, etag, from)
 	}
 	d.wait = func(pause time.Duration) error {
@@ -77,22 +77,22 @@ func (d *fetch) resume(before io.Reader, n int64) error {
 	if _, err := io.CopyN(d.sum, before, n); err != nil {
 		return err
 	}
-	d.read(n)
-	d.at, d.etag = n, d.file.ETag
+	d.onRead(n)
+	d.offset, d.etag = n, d.file.ETag
 	return nil
 }
 
 // Read implements io.Reader.
 func (d *fetch) Read(p []byte) (int, error) {
-	if d.at == d.file.Size {
+	if d.offset == d.file.Size {
 		return 0, io.EOF
 	}
 	for {
 		n, err := d.readSome(p)
-		d.at += int64(n)
+		d.offset += int64(n)
 		_, _ = d.sum.Write(p[:n])
 		if n > 0 {
-			d.read(int64(n))
+			d.onRead(int64(n))
 			d.failures = 0
 			return n, nil
 		}
@@ -103,7 +103,7 @@ func (d *fetch) Read(p []byte) (int, error) {
 		if !errors.Is(err, objstore.ErrUnavailable) {
 			return 0, err
 		}
-		if d.failures++; d.failures == failuresInARow {
+		if d.failures++; d.failures == maxFailures {
 			return 0, err
 		}
 		if d.wait(100*time.Millisecond<<d.failures) != nil {
@@ -114,7 +114,7 @@ func (d *fetch) Read(p []byte) (int, error) {
 
 func (d *fetch) readSome(p []byte) (int, error) {
 	if d.body == nil {
-		body, info, err := d.get(d.etag, d.at)
+		body, info, err := d.get(d.etag, d.offset)
 		if err != nil {
 			return 0, err
 		}
@@ -126,13 +126,13 @@ func (d *fetch) readSome(p []byte) (int, error) {
 			return 0, fmt.Errorf("%w: it had %d bytes when it was listed, and has %d", objstore.ErrChanged, d.file.Size, info.Size)
 		}
 	}
-	d.silence.Reset(stallAfter)
+	d.silence.Reset(stallTimeout)
 	n, err := d.body.Read(p)
 	d.silence.Stop()
 	if errors.Is(err, io.EOF) {
 		err = nil
 		if n == 0 { // the body ended too early
-			err = fmt.Errorf("%w: it ended after %d bytes of %d", objstore.ErrUnavailable, d.at, d.file.Size)
+			err = fmt.Errorf("%w: it ended after %d bytes of %d", objstore.ErrUnavailable, d.offset, d.file.Size)
 		}
 	}
 	return n, err
@@ -152,34 +152,34 @@ func (d *fetch) Close() {
 	}
 }
 
-// verify compares everything that was read with the object's own sha256. told is false if the
+// verify compares everything that was read with the object's own sha256. hasSum is false if the
 // object has none.
-func (d *fetch) verify() (told bool, err error) {
+func (d *fetch) verify() (hasSum bool, err error) {
 	if d.sha256 == "" {
 		return false, nil
 	}
 	if got := hex.EncodeToString(d.sum.Sum(nil)); got != d.sha256 {
-		return true, fmt.Errorf("%w: its sha256 is %s, the object says %s", errNotWhole, got, d.sha256)
+		return true, fmt.Errorf("%w: its sha256 is %s, the object says %s", errCorrupt, got, d.sha256)
 	}
 	return true, nil
 }
 
-// aheadFrom is the size from which a file is worth goroutines of its own: for one of 20 kB they
-// take twelve times the CPU of the work itself.
-const aheadFrom = 4 << 20
+// minInflateAhead is the size from which a file is worth goroutines of its own: for one of 20 kB
+// they take twelve times the CPU of the work itself.
+const minInflateAhead = 4 << 20
 
 // decompress writes the object's lines to w, and verifies the object by its sha256 and by gzip's
 // own checksum.
 func (d *fetch) decompress(w io.Writer) error {
 	in := bufio.NewReaderSize(d, 128<<10)
 	var err error
-	if d.file.Size < aheadFrom {
+	if d.file.Size < minInflateAhead {
 		err = inflate(w, in)
 	} else {
 		err = inflateAhead(w, in)
 	}
 	if err != nil {
-		return notGzip(err)
+		return wrapGzipError(err)
 	}
 	_, err = d.verify()
 	return err
@@ -206,16 +206,16 @@ func inflateAhead(w io.Writer, r io.Reader) error {
 	return errors.Join(err, z.Close()) // waits for the goroutine that may still read r
 }
 
-// notGzip wraps gzip's own errors, which say too little.
-func notGzip(err error) error {
+// wrapGzipError wraps gzip's own errors, which say too little.
+func wrapGzipError(err error) error {
 	for _, own := range []error{gzip.ErrHeader, gzip.ErrChecksum, pgzip.ErrHeader, pgzip.ErrChecksum, io.EOF, io.ErrUnexpectedEOF} {
 		if errors.Is(err, own) {
-			return fmt.Errorf("%w: %w", errNotWhole, err)
+			return fmt.Errorf("%w: %w", errCorrupt, err)
 		}
 	}
 	var corrupt flate.CorruptInputError
 	if errors.As(err, &corrupt) {
-		return fmt.Errorf("%w: %w", errNotWhole, err)
+		return fmt.Errorf("%w: %w", errCorrupt, err)
 	}
 	return err
 }

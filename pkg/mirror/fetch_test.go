@@ -11,13 +11,13 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// untold is a bucket that reports another size for the object.
-type untold struct {
+// wrongSizeReader is a bucket that reports another size for the object.
+type wrongSizeReader struct {
 	*objstore.Memory
 	size int64
 }
 
-func (u untold) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, objstore.Info, error) {
+func (u wrongSizeReader) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, objstore.Info, error) {
 	r, info, err := u.Memory.GetFrom(ctx, key, etag, from)
 	info.Size = u.size
 	return r, info, err
@@ -31,7 +31,7 @@ func TestSizesOfAnswers(t *testing.T) {
 	for size, want := range map[int64]error{-1: nil, int64(len(content)): nil, 0: objstore.ErrChanged, 8: objstore.ErrChanged} {
 		for f, err := range List(t.Context(), m, place(t, "s3://acme-logs"), Filter{}) {
 			require.NoError(t, err)
-			d := newFetch(t.Context(), untold{m, size}, f, nil)
+			d := newFetch(t.Context(), wrongSizeReader{m, size}, f, nil)
 			got, err := io.ReadAll(d)
 			d.Close()
 			require.ErrorIs(t, err, want, "%d", size)

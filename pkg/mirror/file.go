@@ -20,9 +20,9 @@ import (
 // root is the folder of files below the destination's prefix.
 const root = "segment-logs/"
 
-// tried is the folder of the test files of `sealift destinations check --write` and `migrate`
+// trialSource is the folder of the test files of `sealift destinations check --write` and `migrate`
 // (catalog.ReservedSourceID). It belongs to no source, and is read only if it is named.
-const tried = "sealift-check"
+const trialSource = "sealift-check"
 
 const dayMillis = int64(24 * time.Hour / time.Millisecond)
 

@@ -10,8 +10,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// sourcesAtOnce is how many sources are listed concurrently.
-const sourcesAtOnce = 8
+// parallelSources is how many sources are listed concurrently.
+const parallelSources = 8
 
 // List returns the files of a place that the filter selects, in the order of their keys: by source,
 // day and time. It ends with the first error. Test files below segment-logs/sealift-check are
@@ -22,7 +22,7 @@ const sourcesAtOnce = 8
 // the filter has no Since. A single file is not listed, so that s3:GetObject is enough to read it.
 func List(ctx context.Context, r objstore.Reader, p Place, f Filter) iter.Seq2[File, error] {
 	if p.Day != 0 {
-		day := OfDay(p.Day)
+		day := DayFilter(p.Day)
 		if f.Since.Before(day.Since) {
 			f.Since = day.Since
 		}
@@ -32,19 +32,19 @@ func List(ctx context.Context, r objstore.Reader, p Place, f Filter) iter.Seq2[F
 	}
 	switch {
 	case p.Name != "":
-		return one(ctx, r, p)
+		return listNamed(ctx, r, p)
 	case p.Source != "":
 		return listSource(ctx, r, p, f, p.Source)
 	case f == Filter{}:
-		return list(ctx, r, p, p.root(), "", 0)
+		return listPrefix(ctx, r, p, p.root(), "", 0)
 	}
-	return ahead(ctx, sourcesAtOnce, 1000, sources(ctx, r, p), func(ctx context.Context, source string) iter.Seq2[File, error] {
+	return readAhead(ctx, parallelSources, 1000, sourcesWithFiles(ctx, r, p), func(ctx context.Context, source string) iter.Seq2[File, error] {
 		return listSource(ctx, r, p, f, source)
 	})
 }
 
-// one yields the file that p names.
-func one(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[File, error] {
+// listNamed yields the file that p names.
+func listNamed(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		key := fmt.Sprintf("%s%s/%d/%s", p.root(), p.Source, p.Day, p.Name)
 		info, err := r.Head(ctx, key)
@@ -70,17 +70,17 @@ func listSource(ctx context.Context, r objstore.Reader, p Place, f Filter, sourc
 		after = prefix + strconv.FormatInt(first, 10)
 	}
 	return func(yield func(File, error) bool) {
-		for file, err := range list(ctx, r, p, prefix, after, end) {
-			if (err != nil || f.picks(file)) && !yield(file, err) {
+		for file, err := range listPrefix(ctx, r, p, prefix, after, end) {
+			if (err != nil || f.matches(file)) && !yield(file, err) {
 				return
 			}
 		}
 	}
 }
 
-// list yields the files below a prefix, after a key, and of days before end if that is not 0; then
-// the prefix must be within one source.
-func list(ctx context.Context, r objstore.Reader, p Place, prefix, after string, end int64) iter.Seq2[File, error] {
+// listPrefix yields the files below a prefix, after a key, and of days before end if that is not 0;
+// then the prefix must be within one source.
+func listPrefix(ctx context.Context, r objstore.Reader, p Place, prefix, after string, end int64) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for info, err := range objstore.AllAfter(ctx, r, prefix, after) {
 			if err != nil {
@@ -88,7 +88,7 @@ func list(ctx context.Context, r objstore.Reader, p Place, prefix, after string,
 				return
 			}
 			f, ok := parse(p.Prefix, info)
-			ok = ok && (f.Source != tried || p.Source == tried)
+			ok = ok && (f.Source != trialSource || p.Source == trialSource)
 			if ok && (end != 0 && f.Day >= end || !yield(f, nil)) {
 				return
 			}
@@ -96,8 +96,8 @@ func list(ctx context.Context, r objstore.Reader, p Place, prefix, after string,
 	}
 }
 
-// sources yields the ids of sources that have files.
-func sources(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[string, error] {
+// sourcesWithFiles yields the ids of sources that have files.
+func sourcesWithFiles(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if p.Source != "" {
 			yield(p.Source, nil)
@@ -109,7 +109,7 @@ func sources(ctx context.Context, r objstore.Reader, p Place) iter.Seq2[string, 
 			return
 		}
 		for _, name := range names {
-			if validSource.MatchString(name) && name != tried && !yield(name, nil) {
+			if validSource.MatchString(name) && name != trialSource && !yield(name, nil) {
 				return
 			}
 		}
@@ -123,7 +123,7 @@ func Days(ctx context.Context, r objstore.Reader, p Place) ([]int64, error) {
 		return []int64{p.Day}, nil
 	}
 	var days []int64
-	for day, err := range ahead(ctx, sourcesAtOnce, 1000, sources(ctx, r, p), func(ctx context.Context, source string) iter.Seq2[int64, error] {
+	for day, err := range readAhead(ctx, parallelSources, 1000, sourcesWithFiles(ctx, r, p), func(ctx context.Context, source string) iter.Seq2[int64, error] {
 		return daysOf(ctx, r, p.root()+source+"/")
 	}) {
 		if err != nil {

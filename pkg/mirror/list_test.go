@@ -61,29 +61,29 @@ func TestList(t *testing.T) {
 		want   []string
 		lists  int
 	}{
-		"nothing_that_is_not_ours": {all, Filter{}, []string{
+		"foreign_objects_are_ignored": {all, Filter{}, []string{
 			// In the order of keys: '-' comes before '/'.
 			key("app-2", day1, 0), key("app-2", day1, 1), key("app-2", day2, 0), key("app-2", day2, 1),
 			key("app", day1, 0), key("app", day1, 1), key("app", day2, 0), key("app", day2, 1),
 			key("web", day1, 0), key("web", day1, 1), key("web", day2, 0), key("web", day2, 1),
 		}, 1},
-		"tried_and_named":          {place(t, "s3://acme-logs/segment-logs/sealift-check/"), Filter{}, []string{key(tried, day2+dayMillis, 0)}, 1},
-		"another_source_begins_so": {app, Filter{}, []string{key("app", day1, 0), key("app", day1, 1), key("app", day2, 0), key("app", day2, 1)}, 1},
-		"day":                      {day, Filter{}, []string{key("app", day2, 0), key("app", day2, 1)}, 1},
-		"day_of_all":               {all, OfDay(day1), []string{key("app-2", day1, 0), key("app-2", day1, 1), key("app", day1, 0), key("app", day1, 1), key("web", day1, 0), key("web", day1, 1)}, 4},
-		"since":                    {app, Filter{Since: at(day2)}, []string{key("app", day2, 0), key("app", day2, 1)}, 1},
-		"since_1970":               {app, Filter{Since: at(0)}, []string{key("app", day1, 0), key("app", day1, 1), key("app", day2, 0), key("app", day2, 1)}, 1},
-		"since_before_1970":        {app, Filter{Since: at(-5 * dayMillis)}, []string{key("app", day1, 0), key("app", day1, 1), key("app", day2, 0), key("app", day2, 1)}, 1},
-		"since_12_digits":          {app, Filter{Since: at(946684800000), Until: at(day1 + hour)}, []string{key("app", day1, 0)}, 1},
-		"day_of_12_digits":         {app, OfDay(946684800000), nil, 1},
-		"since_within_an_hour":     {app, Filter{Since: at(day2 + hour + 100)}, []string{key("app", day2, 1)}, 1},
-		"until":                    {app, Filter{Until: at(day1 + hour)}, []string{key("app", day1, 0)}, 1},
-		"hours":                    {app, Filter{Since: at(day1 + hour), Until: at(day2 + hour)}, []string{key("app", day1, 1), key("app", day2, 0)}, 1},
-		"hour_of_the_day":          {day, Filter{Since: at(day1 + hour), Until: at(day2 + hour)}, []string{key("app", day2, 0)}, 1},
-		"outside_of_the_day":       {day, Filter{Until: at(day1)}, nil, 0},
-		"backwards":                {app, Filter{Since: at(day2), Until: at(day1)}, nil, 0},
-		"named_file_is_not_listed": {place(t, "s3://acme-logs/"+key("web", day1, 1)), Filter{}, []string{key("web", day1, 1)}, 0},
-		"no_such_source":           {place(t, "s3://acme-logs/segment-logs/nobody"), Filter{}, nil, 1},
+		"trial_folder_named":          {place(t, "s3://acme-logs/segment-logs/sealift-check/"), Filter{}, []string{key(trialSource, day2+dayMillis, 0)}, 1},
+		"source_with_the_same_prefix": {app, Filter{}, []string{key("app", day1, 0), key("app", day1, 1), key("app", day2, 0), key("app", day2, 1)}, 1},
+		"day":                         {day, Filter{}, []string{key("app", day2, 0), key("app", day2, 1)}, 1},
+		"day_of_all":                  {all, DayFilter(day1), []string{key("app-2", day1, 0), key("app-2", day1, 1), key("app", day1, 0), key("app", day1, 1), key("web", day1, 0), key("web", day1, 1)}, 4},
+		"since":                       {app, Filter{Since: at(day2)}, []string{key("app", day2, 0), key("app", day2, 1)}, 1},
+		"since_1970":                  {app, Filter{Since: at(0)}, []string{key("app", day1, 0), key("app", day1, 1), key("app", day2, 0), key("app", day2, 1)}, 1},
+		"since_before_1970":           {app, Filter{Since: at(-5 * dayMillis)}, []string{key("app", day1, 0), key("app", day1, 1), key("app", day2, 0), key("app", day2, 1)}, 1},
+		"since_12_digits":             {app, Filter{Since: at(946684800000), Until: at(day1 + hour)}, []string{key("app", day1, 0)}, 1},
+		"day_of_12_digits":            {app, DayFilter(946684800000), nil, 1},
+		"since_within_an_hour":        {app, Filter{Since: at(day2 + hour + 100)}, []string{key("app", day2, 1)}, 1},
+		"until":                       {app, Filter{Until: at(day1 + hour)}, []string{key("app", day1, 0)}, 1},
+		"hours":                       {app, Filter{Since: at(day1 + hour), Until: at(day2 + hour)}, []string{key("app", day1, 1), key("app", day2, 0)}, 1},
+		"hour_of_the_day":             {day, Filter{Since: at(day1 + hour), Until: at(day2 + hour)}, []string{key("app", day2, 0)}, 1},
+		"outside_of_the_day":          {day, Filter{Until: at(day1)}, nil, 0},
+		"backwards":                   {app, Filter{Since: at(day2), Until: at(day1)}, nil, 0},
+		"named_file_is_not_listed":    {place(t, "s3://acme-logs/"+key("web", day1, 1)), Filter{}, []string{key("web", day1, 1)}, 0},
+		"no_such_source":              {place(t, "s3://acme-logs/segment-logs/nobody"), Filter{}, nil, 1},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			m.lists = 0
@@ -91,7 +91,7 @@ func TestList(t *testing.T) {
 			require.Equal(t, c.lists, m.lists, "requests")
 		})
 	}
-	t.Run("what_it_tells", func(t *testing.T) {
+	t.Run("file_fields", func(t *testing.T) {
 		for f, err := range List(t.Context(), m, place(t, "s3://acme-logs/"+key("web", day1, 1)), Filter{}) {
 			require.NoError(t, err)
 			require.Equal(t, "web", f.Source)
@@ -102,8 +102,8 @@ func TestList(t *testing.T) {
 			require.Positive(t, f.Modified)
 		}
 	})
-	t.Run("stops_when_nobody_wants_more", func(t *testing.T) {
-		for range List(t.Context(), m, all, OfDay(day1)) {
+	t.Run("stops_with_its_consumer", func(t *testing.T) {
+		for range List(t.Context(), m, all, DayFilter(day1)) {
 			break
 		}
 	})
@@ -114,24 +114,24 @@ func TestList(t *testing.T) {
 		require.Empty(t, collect(t, List(t.Context(), p, place(t, "s3://p/some"), Filter{})))
 	})
 	t.Run("empty_bucket", func(t *testing.T) {
-		require.Empty(t, collect(t, List(t.Context(), objstore.NewMemory("empty"), all, OfDay(day1))))
+		require.Empty(t, collect(t, List(t.Context(), objstore.NewMemory("empty"), all, DayFilter(day1))))
 	})
 }
 
 // Segment's own files, which may be in the bucket from before, are named for when they were
 // written: for those only the folder's day counts.
-func TestFilesNamedForAnotherDayAreOfTheirFolder(t *testing.T) {
+func TestFilesNamedForAnotherDayBelongToTheirFolder(t *testing.T) {
 	m := objstore.NewMemory("acme-logs")
 	foreign := fmt.Sprintf("segment-logs/web/%d/%d.b27b420ba21e.f4c8ef3.x.gz", day1, day1+100*dayMillis)
 	put(t, m, foreign, "{}\n")
 	web := place(t, "s3://acme-logs/segment-logs/web")
-	require.Equal(t, []string{foreign}, collect(t, List(t.Context(), m, web, OfDay(day1))))
-	require.Empty(t, collect(t, List(t.Context(), m, web, OfDay(day2))))
+	require.Equal(t, []string{foreign}, collect(t, List(t.Context(), m, web, DayFilter(day1))))
+	require.Empty(t, collect(t, List(t.Context(), m, web, DayFilter(day2))))
 	require.Equal(t, []string{foreign}, collect(t, List(t.Context(), m, web, Filter{Since: time.UnixMilli(day1 + 5*hour)})))
 }
 
 func TestListPages(t *testing.T) {
-	m := &store{Memory: objstore.NewMemory("big")}
+	m := &flakyStore{Memory: objstore.NewMemory("big")}
 	for n := range 2001 {
 		putRaw(t, m, fmt.Sprintf("segment-logs/web/%d/%d.a.gz", day1, day1+int64(n)), []byte("x"), nil)
 	}
@@ -141,8 +141,8 @@ func TestListPages(t *testing.T) {
 
 // Days that are not shown cost nothing: ten of 120 days of a source with 30,000 files take four
 // requests.
-func TestRecentDaysOfManyFilesAreFewRequests(t *testing.T) {
-	m := &store{Memory: objstore.NewMemory("big")}
+func TestListSkipsOlderDays(t *testing.T) {
+	m := &flakyStore{Memory: objstore.NewMemory("big")}
 	for day := range int64(120) {
 		for n := range int64(250) {
 			putRaw(t, m, fmt.Sprintf("segment-logs/web/%d/%d.a.gz", day1+day*dayMillis, day1+day*dayMillis+n), []byte("x"), nil)
@@ -160,7 +160,7 @@ func TestListErrorEndsIt(t *testing.T) {
 	m := bucket(t)
 	m.SetFault(func(op objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
 	for _, uri := range []string{"s3://acme-logs", "s3://acme-logs/segment-logs/web", "s3://acme-logs/" + key("web", day1, 0)} {
-		for _, f := range []Filter{{}, OfDay(day1)} {
+		for _, f := range []Filter{{}, DayFilter(day1)} {
 			var n int
 			for _, err := range List(t.Context(), m, place(t, uri), f) {
 				n++

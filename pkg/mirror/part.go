@@ -20,7 +20,7 @@ type diskError struct{ err error }
 func (e *diskError) Error() string { return e.err.Error() }
 func (e *diskError) Unwrap() error { return e.err }
 
-func onDisk(err error) error {
+func asDiskError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -41,21 +41,21 @@ type part struct {
 const (
 	// busyPause is the time between checks whether another download has released a part.
 	busyPause = 200 * time.Millisecond
-	// busyTold is how long another download may hold a part before that is reported: it may be
+	// busyWarnAfter is how long another download may hold a part before that is reported: it may be
 	// suspended, and wait for a person.
-	busyTold = 5 * time.Second
+	busyWarnAfter = 5 * time.Second
 )
 
 // awaitPart is like openPart, but waits while another download has the part. If that takes long, it
 // calls tell.
-func awaitPart(ctx context.Context, path string, tell func(part string)) (*part, error) {
+func awaitPart(ctx context.Context, path string, warn func(part string)) (*part, error) {
 	for since := time.Now(); ; {
 		p, err := openPart(path)
 		if !errors.Is(err, errBusy) {
 			return p, err
 		}
-		if time.Since(since) >= busyTold {
-			tell(partOf(path))
+		if time.Since(since) >= busyWarnAfter {
+			warn(partPath(path))
 		}
 		select {
 		case <-ctx.Done():
@@ -65,8 +65,8 @@ func awaitPart(ctx context.Context, path string, tell func(part string)) (*part,
 	}
 }
 
-// partOf is the path of a file until it gets its name.
-func partOf(path string) string {
+// partPath is the path of a file until it gets its name.
+func partPath(path string) string {
 	dir, name := filepath.Split(path)
 	return filepath.Join(dir, "."+name+".part")
 }
@@ -76,14 +76,14 @@ func partOf(path string) string {
 // folder could have a file elsewhere overwritten.
 func openPart(path string) (*part, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, onDisk(err)
+		return nil, asDiskError(err)
 	}
-	f, err := os.OpenFile(partOf(path), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o644)
+	f, err := os.OpenFile(partPath(path), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o644)
 	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) { // EMLINK on BSD
-		return nil, fmt.Errorf("%s is a symbolic link: remove it", partOf(path))
+		return nil, fmt.Errorf("%s is a symbolic link: remove it", partPath(path))
 	}
 	if err != nil {
-		return nil, onDisk(err)
+		return nil, asDiskError(err)
 	}
 	p := &part{f, path}
 	held, err := p.lock()
@@ -104,11 +104,11 @@ func (p *part) lock() (held bool, err error) {
 	case errors.Is(err, flock.ErrHeld):
 		return false, errBusy
 	case err != nil && !errors.Is(err, errors.ErrUnsupported): // some network disks have no locks
-		return false, onDisk(err)
+		return false, asDiskError(err)
 	}
 	ours, err := p.Stat()
 	if err != nil {
-		return false, onDisk(err)
+		return false, asDiskError(err)
 	}
 	there, err := os.Lstat(p.Name())
 	return err == nil && os.SameFile(ours, there), nil
@@ -118,24 +118,24 @@ func (p *part) lock() (held bool, err error) {
 func (p *part) size() (int64, error) {
 	info, err := p.Stat()
 	if err != nil {
-		return 0, onDisk(err)
+		return 0, asDiskError(err)
 	}
 	return info.Size(), nil
 }
 
-// cut keeps the first n bytes and seeks to their end.
-func (p *part) cut(n int64) error {
+// truncate keeps the first n bytes and seeks to their end.
+func (p *part) truncate(n int64) error {
 	if err := p.Truncate(n); err != nil {
-		return onDisk(err)
+		return asDiskError(err)
 	}
 	_, err := p.Seek(n, 0)
-	return onDisk(err)
+	return asDiskError(err)
 }
 
 // Write implements io.Writer.
 func (p *part) Write(b []byte) (int, error) {
 	n, err := p.File.Write(b)
-	return n, onDisk(err)
+	return n, asDiskError(err)
 }
 
 // install gives the file its name and the object's time, by which this package and `aws s3 sync`
@@ -143,15 +143,15 @@ func (p *part) Write(b []byte) (int, error) {
 func (p *part) install(modified time.Time) error {
 	//  1. its bytes are on disk  2. it gets its name
 	if err := p.Sync(); err != nil {
-		return onDisk(err)
+		return asDiskError(err)
 	}
 	if err := os.Chtimes(p.Name(), modified, modified); err != nil {
-		return onDisk(err)
+		return asDiskError(err)
 	}
 	if _, err := os.Lstat(p.path); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(fmt.Errorf("%w: it appeared meanwhile", errDiffers), onDisk(err))
+		return errors.Join(fmt.Errorf("%w: it appeared meanwhile", errDiffers), asDiskError(err))
 	}
-	return onDisk(os.Rename(p.Name(), p.path))
+	return asDiskError(os.Rename(p.Name(), p.path))
 }
 
 // remove deletes the part while it is locked.
@@ -160,5 +160,5 @@ func (p *part) remove() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return onDisk(err)
+	return asDiskError(err)
 }

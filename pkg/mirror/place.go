@@ -97,15 +97,15 @@ type Filter struct {
 	Since, Until time.Time
 }
 
-// OfDay selects a UTC day.
-func OfDay(ms int64) Filter {
+// DayFilter selects a UTC day.
+func DayFilter(ms int64) Filter {
 	return Filter{Since: time.UnixMilli(ms), Until: time.UnixMilli(ms + dayMillis)}
 }
 
-// picks tells whether any of the file's hour is selected. Sealift's files contain the records of
+// matches tells whether any of the file's hour is selected. Sealift's files contain the records of
 // one hour and are named for the first record. For files whose names contain a time outside their
 // folder's day, such as Segment's own, only the day counts.
-func (f Filter) picks(file File) bool {
+func (f Filter) matches(file File) bool {
 	begin, end := file.Day, file.Day+dayMillis
 	if file.Received >= begin && file.Received < end {
 		begin = file.Received - file.Received%time.Hour.Milliseconds()

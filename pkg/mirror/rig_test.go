@@ -66,9 +66,9 @@ func name(day int64, n int) string {
 
 // bucket has two files on each of two days for each of three sources, and other things that may be
 // in a bucket.
-func bucket(t *testing.T) *store {
+func bucket(t *testing.T) *flakyStore {
 	t.Helper()
-	m := &store{Memory: objstore.NewMemory("acme-logs")}
+	m := &flakyStore{Memory: objstore.NewMemory("acme-logs")}
 	for _, source := range []string{"app", "app-2", "web"} {
 		for _, day := range []int64{day1, day2} {
 			for n := range 2 {
@@ -76,7 +76,7 @@ func bucket(t *testing.T) *store {
 			}
 		}
 	}
-	put(t, m, key(tried, day2+dayMillis, 0), "{}\n")
+	put(t, m, key(trialSource, day2+dayMillis, 0), "{}\n")
 	for _, odd := range []string{
 		"segment-logs/README", "segment-logs/web/1763683200000/.1.a.gz",
 		"segment-logs/web/today/1.a.gz", "segment-logs/web/01763683200000/1.a.gz", "segment-logs/web/1763683200001/1.a.gz",
@@ -90,8 +90,8 @@ func bucket(t *testing.T) *store {
 	return m
 }
 
-// store is an in-memory bucket whose connections break, and which counts requests.
-type store struct {
+// flakyStore is an in-memory bucket whose connections break, and which counts requests.
+type flakyStore struct {
 	*objstore.Memory
 	paths []string // keys that S3 allows but Memory, like some servers, does not; they are listed
 
@@ -103,7 +103,7 @@ type store struct {
 	seen  map[string]int
 }
 
-func (s *store) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+func (s *flakyStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
 	s.mu.Lock()
 	s.lists++
 	s.mu.Unlock()
@@ -123,7 +123,7 @@ func (s *store) List(ctx context.Context, prefix, after string, limit int) ([]ob
 	return infos, nil
 }
 
-func (s *store) Folders(ctx context.Context, prefix string) ([]string, error) {
+func (s *flakyStore) Folders(ctx context.Context, prefix string) ([]string, error) {
 	s.mu.Lock()
 	s.lists++
 	s.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *store) Folders(ctx context.Context, prefix string) ([]string, error) {
 	return slices.Compact(names), err
 }
 
-func (s *store) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, objstore.Info, error) {
+func (s *flakyStore) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, objstore.Info, error) {
 	r, info, err := s.Memory.GetFrom(ctx, key, etag, from)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,14 +25,14 @@ type SyncOptions struct {
 	Decompress bool
 	// Parallel is how many files are downloaded concurrently; default 16.
 	Parallel int
-	// Found, if set, is called for every file that will be downloaded; Read, if set, is called with
-	// the number of compressed bytes that have arrived, from any goroutine.
-	Found func(File)
-	Read  func(n int64)
-	// Waiting, if set, is called once, when this download has waited for some seconds for a file
+	// OnFound, if set, is called for every file that will be downloaded; OnRead, if set, is called
+	// with the number of compressed bytes that have arrived, from any goroutine.
+	OnFound func(File)
+	OnRead  func(n int64)
+	// OnWaiting, if set, is called once, when this download has waited for some seconds for a file
 	// that another download into Dir has locked, with the path of the locked part. It continues
 	// when the other ends.
-	Waiting func(part string)
+	OnWaiting func(part string)
 }
 
 // DefaultParallel is how many files Sync downloads concurrently by default.
@@ -68,20 +68,20 @@ func Sync(ctx context.Context, r objstore.Reader, p Place, files iter.Seq2[File,
 	group.SetLimit(opts.Parallel)
 	for f, err := range files {
 		if err == nil && gctx.Err() == nil {
-			err = s.one(gctx, group, f)
+			err = s.syncFile(gctx, group, f)
 		}
 		if err != nil || gctx.Err() != nil {
 			// A fatal error of a file cancels the listing; that file's error is returned first.
-			err = cmpErr(ctx.Err(), group.Wait(), err)
+			err = firstError(ctx.Err(), group.Wait(), err)
 			return s.result, err
 		}
 	}
-	err := cmpErr(ctx.Err(), group.Wait()) // evaluated before s.result is read, since Wait completes it
+	err := firstError(ctx.Err(), group.Wait()) // evaluated before s.result is read, since Wait completes it
 	return s.result, err
 }
 
-// cmpErr returns the first error that is not nil.
-func cmpErr(errs ...error) error {
+// firstError returns the first error that is not nil.
+func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
 			return err
@@ -94,37 +94,37 @@ type syncer struct {
 	reader objstore.Reader
 	place  Place
 	opts   SyncOptions
-	told   sync.Once // Waiting was called
+	warned sync.Once // OnWaiting was called
 
-	mu     sync.Mutex // guards all fields below
-	result SyncResult
-	away   int // number of files in a row that were out of reach
+	mu                sync.Mutex // guards all fields below
+	result            SyncResult
+	unreachableInARow int // number of files in a row that were out of reach
 }
 
-// one handles a file: at once if nothing has to be read, otherwise in the group.
-func (s *syncer) one(ctx context.Context, group *errgroup.Group, f File) error {
+// syncFile handles a file: at once if nothing has to be read, otherwise in the group.
+func (s *syncer) syncFile(ctx context.Context, group *errgroup.Group, f File) error {
 	path := s.opts.path(s.place, f)
-	switch seen, err := s.opts.look(path, f); {
-	case seen == occupied:
-		return s.count(ctx, f, path, err)
+	switch state, err := s.opts.statLocal(path, f); {
+	case state == stateOccupied:
+		return s.record(ctx, f, path, err)
 	case err != nil:
 		return err
-	case seen == there:
-		return s.count(ctx, f, path, errThere)
-	case seen == touched:
+	case state == stateSame:
+		return s.record(ctx, f, path, errAlreadyThere)
+	case state == stateTimeDiffers:
 		group.Go(func() error {
 			err := s.opts.compare(ctx, s.reader, path, f)
 			if err == nil {
-				err = errThere
+				err = errAlreadyThere
 			}
-			return s.count(ctx, f, path, err)
+			return s.record(ctx, f, path, err)
 		})
 		return nil
 	}
-	if s.opts.Found != nil {
-		s.opts.Found(f)
+	if s.opts.OnFound != nil {
+		s.opts.OnFound(f)
 	}
-	group.Go(func() error { return s.count(ctx, f, path, s.download(ctx, f, path)) })
+	group.Go(func() error { return s.record(ctx, f, path, s.download(ctx, f, path)) })
 	return nil
 }
 
@@ -136,22 +136,22 @@ func (o SyncOptions) path(p Place, f File) string {
 	return path
 }
 
-var errThere = errors.New("it is there already")
+var errAlreadyThere = errors.New("it is there already")
 
-// count records the outcome of one file. It returns the errors that end the whole download.
-func (s *syncer) count(ctx context.Context, f File, path string, err error) error {
+// record records the outcome of one file. It returns the errors that end the whole download.
+func (s *syncer) record(ctx context.Context, f File, path string, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if errors.Is(err, objstore.ErrUnavailable) {
-		s.away++
+		s.unreachableInARow++
 	} else {
-		s.away = 0
+		s.unreachableInARow = 0
 	}
 	switch {
 	case err == nil:
 		s.result.Downloaded++
 		s.result.Bytes += f.Size
-	case errors.Is(err, errThere):
+	case errors.Is(err, errAlreadyThere):
 		s.result.Skipped++
 		return nil
 	case ctx.Err() != nil:
@@ -160,19 +160,19 @@ func (s *syncer) count(ctx context.Context, f File, path string, err error) erro
 		return err
 	case errors.Is(err, errDiffers):
 		s.result.Differing++
-		s.problem(fmt.Errorf("%s: %w; both are kept, move it away to download s3://%s/%s", path, err, s.place.Bucket, f.Key))
+		s.addProblem(fmt.Errorf("%s: %w; both are kept, move it away to download s3://%s/%s", path, err, s.place.Bucket, f.Key))
 	default:
 		s.result.Failed++
-		s.problem(named(err, f))
+		s.addProblem(withObjectName(err, f))
 	}
-	if s.away >= 2*s.opts.Parallel {
-		return fmt.Errorf("%d files in a row: %w", s.away, err)
+	if s.unreachableInARow >= 2*s.opts.Parallel {
+		return fmt.Errorf("%d files in a row: %w", s.unreachableInARow, err)
 	}
 	return nil
 }
 
-// named adds the object's name to an error that does not include it.
-func named(err error, f File) error {
+// withObjectName adds the object's name to an error that does not include it.
+func withObjectName(err error, f File) error {
 	var e *objstore.Error
 	if errors.As(err, &e) {
 		return err
@@ -180,7 +180,7 @@ func named(err error, f File) error {
 	return fmt.Errorf("read object %q: %w", f.Key, err)
 }
 
-func (s *syncer) problem(err error) {
+func (s *syncer) addProblem(err error) {
 	if len(s.result.Problems) < maxProblems {
 		s.result.Problems = append(s.result.Problems, err)
 	}
@@ -194,28 +194,28 @@ func fatal(err error) bool {
 
 func (s *syncer) download(ctx context.Context, f File, path string) (err error) {
 	p, err := awaitPart(ctx, path, func(part string) {
-		if s.opts.Waiting != nil {
-			s.told.Do(func() { s.opts.Waiting(part) })
+		if s.opts.OnWaiting != nil {
+			s.warned.Do(func() { s.opts.OnWaiting(part) })
 		}
 	})
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if seen, err := s.appeared(ctx, f, path); seen {
-		return cmpErr(p.remove(), err)
+	if seen, err := s.recheck(ctx, f, path); seen {
+		return firstError(p.remove(), err)
 	} else if err != nil {
 		return err
 	}
 	for {
 		var resumed int64
 		resumed, err = s.fill(ctx, p, f)
-		if resumed == 0 || !errors.Is(err, errNotWhole) && !errors.Is(err, objstore.ErrChanged) {
+		if resumed == 0 || !errors.Is(err, errCorrupt) && !errors.Is(err, objstore.ErrChanged) {
 			break
 		}
 		// What an earlier run left belongs to another object, or was damaged when the machine
 		// crashed.
-		if err := p.cut(0); err != nil {
+		if err := p.truncate(0); err != nil {
 			return err
 		}
 	}
@@ -225,23 +225,23 @@ func (s *syncer) download(ctx context.Context, f File, path string) (err error) 
 	if err == nil || s.resumable(ctx, err) {
 		return err
 	}
-	return cmpErr(p.remove(), err)
+	return firstError(p.remove(), err)
 }
 
-// appeared looks again while no other run can be working on the file, because one may have finished
+// recheck looks again while no other run can be working on the file, because one may have finished
 // since the first look. It compares what it finds.
-func (s *syncer) appeared(ctx context.Context, f File, path string) (seen bool, err error) {
-	is, err := s.opts.look(path, f)
-	if is == touched {
+func (s *syncer) recheck(ctx context.Context, f File, path string) (seen bool, err error) {
+	state, err := s.opts.statLocal(path, f)
+	if state == stateTimeDiffers {
 		err = s.opts.compare(ctx, s.reader, path, f)
 	}
-	if is != absent && err == nil {
-		err = errThere
-		if s.opts.Read != nil {
-			s.opts.Read(f.Size) // the file was announced
+	if state != stateAbsent && err == nil {
+		err = errAlreadyThere
+		if s.opts.OnRead != nil {
+			s.opts.OnRead(f.Size) // the file was announced
 		}
 	}
-	return is != absent, err
+	return state != stateAbsent, err
 }
 
 // resumable tells whether another run can continue with the part.
@@ -252,13 +252,13 @@ func (s *syncer) resumable(ctx context.Context, err error) bool {
 
 // fill writes the object into its part and verifies it. It returns how much was already there.
 func (s *syncer) fill(ctx context.Context, p *part, f File) (resumed int64, err error) {
-	d := newFetch(ctx, s.reader, f, s.opts.Read)
+	d := newFetch(ctx, s.reader, f, s.opts.OnRead)
 	defer d.Close()
 	if s.opts.Decompress {
-		if err := p.cut(0); err != nil {
+		if err := p.truncate(0); err != nil {
 			return 0, err
 		}
-		return 0, inflated(d, p)
+		return 0, decompressInto(d, p)
 	}
 	if resumed, err = p.size(); err != nil {
 		return 0, err
@@ -267,9 +267,9 @@ func (s *syncer) fill(ctx context.Context, p *part, f File) (resumed int64, err 
 	if resumed = min(resumed, f.Size-1); resumed <= 0 || f.ETag == "" {
 		resumed = 0
 	} else if err := d.resume(io.NewSectionReader(p, 0, resumed), resumed); err != nil {
-		return resumed, onDisk(err)
+		return resumed, asDiskError(err)
 	}
-	if err := p.cut(resumed); err != nil {
+	if err := p.truncate(resumed); err != nil {
 		return resumed, err
 	}
 	buf := buffers.Get().(*[bufferSize]byte)
@@ -277,32 +277,32 @@ func (s *syncer) fill(ctx context.Context, p *part, f File) (resumed int64, err 
 	if _, err := io.CopyBuffer(struct{ io.Writer }{p}, struct{ io.Reader }{d}, buf[:]); err != nil {
 		return resumed, err
 	}
-	told, err := d.verify()
-	if told || err != nil {
+	hasSum, err := d.verify()
+	if hasSum || err != nil {
 		return resumed, err
 	}
-	return resumed, whole(io.NewSectionReader(p, 0, f.Size))
+	return resumed, verifyGzip(io.NewSectionReader(p, 0, f.Size))
 }
 
-// inflated writes an object's lines into its part. It is not known beforehand how many there are: a
-// gzip bomb fills the disk, though never the memory. The error then names the object, because every
-// run would fail at it again.
-func inflated(d *fetch, p *part) error {
+// decompressInto writes an object's lines into its part. It is not known beforehand how many there
+// are: a gzip bomb fills the disk, though never the memory. The error then names the object,
+// because every run would fail at it again.
+func decompressInto(d *fetch, p *part) error {
 	err := d.decompress(p)
 	var disk *diskError
 	if !errors.As(err, &disk) {
 		return err
 	}
 	lines, sizeErr := p.size()
-	return cmpErr(sizeErr, fmt.Errorf("decompress object %q: %d of its %d bytes gave %d: %w", d.file.Key, d.at, d.file.Size, lines, err))
+	return firstError(sizeErr, fmt.Errorf("decompress object %q: %d of its %d bytes gave %d: %w", d.file.Key, d.offset, d.file.Size, lines, err))
 }
 
-// whole reads a gzip file to its end, to verify its checksum.
-func whole(r io.Reader) error {
+// verifyGzip reads a gzip file to its end, to verify its checksum.
+func verifyGzip(r io.Reader) error {
 	z, err := gzip.NewReader(r)
 	if err != nil {
-		return notGzip(err)
+		return wrapGzipError(err)
 	}
 	_, err = io.Copy(io.Discard, z)
-	return notGzip(err)
+	return wrapGzipError(err)
 }

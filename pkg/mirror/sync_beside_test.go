@@ -35,8 +35,8 @@ func TestSyncBesideAnother(t *testing.T) {
 			m, dir := bucket(t), t.TempDir()
 			opts := SyncOptions{Dir: dir, Decompress: c.decompress, Parallel: 1}
 			other, found, read := opts, int64(0), int64(0)
-			opts.Read = func(n int64) { read += n }
-			opts.Found = func(f File) {
+			opts.OnRead = func(n int64) { read += n }
+			opts.OnFound = func(f File) {
 				if found += f.Size; found > f.Size {
 					return
 				}
@@ -51,7 +51,7 @@ func TestSyncBesideAnother(t *testing.T) {
 			require.NoError(t, err)
 			got.Problems = nil
 			require.Equal(t, c.want, got)
-			require.Len(t, filesIn(t, dir), 4, "no part is left")
+			require.Len(t, filesIn(t, dir), 4, "a part was left")
 			if c.want.Differing == 0 {
 				require.Equal(t, found, read)
 			}
@@ -60,11 +60,11 @@ func TestSyncBesideAnother(t *testing.T) {
 }
 
 // slowStore takes five seconds to begin an answer.
-type slowStore struct{ *store }
+type slowStore struct{ *flakyStore }
 
 func (s slowStore) GetFrom(ctx context.Context, key, etag string, from int64) (io.ReadCloser, objstore.Info, error) {
 	time.Sleep(5 * time.Second)
-	return s.store.GetFrom(ctx, key, etag, from)
+	return s.flakyStore.GetFrom(ctx, key, etag, from)
 }
 
 // With two concurrent runs into the same folder, no file is downloaded twice, none fails, and
@@ -102,15 +102,15 @@ func TestSyncWhileAnother(t *testing.T) {
 
 // If another run holds files and does not continue, for example because it is suspended, that is
 // reported once, and waited for.
-func TestSyncTellsOfAnotherThatIsWaitedFor(t *testing.T) {
+func TestSyncReportsWaiting(t *testing.T) {
 	const uri = "s3://acme-logs/segment-logs/web"
 	for name, c := range map[string]struct {
 		held time.Duration
 		want int
 	}{
 		"stopped":      {time.Hour, 1},
-		"soon_over":    {busyTold - busyPause, 0},
-		"not_so_quick": {busyTold + busyPause, 1},
+		"soon_over":    {busyWarnAfter - busyPause, 0},
+		"not_so_quick": {busyWarnAfter + busyPause, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestSyncTellsOfAnotherThatIsWaitedFor(t *testing.T) {
 					time.AfterFunc(c.held, func() { _ = part.Close() })
 				}
 				var told []string
-				got, err := syncAll(t, m, uri, SyncOptions{Dir: dir, Waiting: func(part string) { told = append(told, part) }})
+				got, err := syncAll(t, m, uri, SyncOptions{Dir: dir, OnWaiting: func(part string) { told = append(told, part) }})
 				require.NoError(t, err)
 				require.EqualValues(t, 4, got.Downloaded)
 				require.Len(t, told, c.want)
@@ -157,7 +157,7 @@ func TestPartsAreLocked(t *testing.T) {
 	require.NoError(t, p.Close())
 	lateHeld, err := (&part{late, path}).lock()
 	require.NoError(t, err)
-	require.False(t, lateHeld, "it is the file itself by now")
+	require.False(t, lateHeld, "a part that was renamed was locked")
 	require.NoError(t, late.Close())
 
 	// The file appeared while it was downloaded: it is kept.
@@ -172,7 +172,7 @@ func TestPartsAreLocked(t *testing.T) {
 
 // Somebody else who may write into the folder can neither make us overwrite a file of ours nor
 // prevent the others from being downloaded.
-func TestAPartThatIsALinkIsNotFollowed(t *testing.T) {
+func TestSymlinkedPartIsNotFollowed(t *testing.T) {
 	for name, target := range map[string]string{"to_a_file": "precious", "to_nowhere": "new", "to_itself": ""} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestAPartThatIsALinkIsNotFollowed(t *testing.T) {
 				require.NoError(t, os.WriteFile(precious, []byte("ours"), 0o600))
 				for f, err := range List(t.Context(), m, p, Filter{}) {
 					require.NoError(t, err)
-					link := partOf(SyncOptions{Dir: dir}.path(p, f))
+					link := partPath(SyncOptions{Dir: dir}.path(p, f))
 					require.NoError(t, os.MkdirAll(filepath.Dir(link), 0o700))
 					to := link
 					if target != "" {
@@ -203,7 +203,7 @@ func TestAPartThatIsALinkIsNotFollowed(t *testing.T) {
 				require.Equal(t, "ours", string(b))
 				there, err := os.ReadDir(elsewhere)
 				require.NoError(t, err)
-				require.Len(t, there, 1, "nothing is made there")
+				require.Len(t, there, 1, "something was written through the link")
 			})
 		})
 	}

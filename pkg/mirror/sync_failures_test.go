@@ -57,7 +57,7 @@ func TestSyncFailures(t *testing.T) {
 		putRaw(t, m, key("web", day1, 0), gzipped(t, "tampered\n"), map[string]string{"sha256": strings.Repeat("0", 64)})
 		got, err := syncAll(t, m, uri, SyncOptions{Dir: dir})
 		require.NoError(t, err)
-		require.ErrorIs(t, got.Problems[0], errNotWhole)
+		require.ErrorIs(t, got.Problems[0], errCorrupt)
 		require.ErrorContains(t, got.Problems[0], key("web", day1, 0))
 		require.Equal(t, []string{name(day1, 1)}, filesIn(t, dir))
 	})
@@ -73,7 +73,7 @@ func TestSyncFailures(t *testing.T) {
 			require.EqualValues(t, 1, got.Downloaded)
 			require.EqualValues(t, 4, got.Failed)
 			for _, p := range got.Problems {
-				require.ErrorIs(t, p, errNotWhole)
+				require.ErrorIs(t, p, errCorrupt)
 			}
 			require.Len(t, filesIn(t, dir), 1)
 		}
@@ -103,7 +103,7 @@ func TestSyncFailures(t *testing.T) {
 	})
 	t.Run("silent_connection_is_given_up", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			m, dir := &store{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
+			m, dir := &flakyStore{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
 			put(t, m, key("web", day1, 0), "{}\n")
 			var silent atomic.Int64
 			got, err := syncAll(t, silentAtFirst{m, &silent}, "s3://acme-logs", SyncOptions{Dir: dir})
@@ -123,7 +123,7 @@ func TestSyncFailures(t *testing.T) {
 			yield(File{}, gone)
 		}, SyncOptions{Dir: dir})
 		require.ErrorIs(t, err, gone)
-		require.EqualValues(t, 1, got.Downloaded, "what was begun is finished")
+		require.EqualValues(t, 1, got.Downloaded, "a started file was not finished")
 	})
 	t.Run("cancelled", func(t *testing.T) {
 		m := bucket(t)
@@ -135,7 +135,7 @@ func TestSyncFailures(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 	})
 	t.Run("many_problems_are_counted", func(t *testing.T) {
-		m := &store{Memory: objstore.NewMemory("acme-logs")}
+		m := &flakyStore{Memory: objstore.NewMemory("acme-logs")}
 		for n := range 50 {
 			put(t, m, key("web", day1, n), "{}\n")
 		}
@@ -157,7 +157,7 @@ func assertNoError(t *testing.T, err error) bool {
 // silentAtFirst is a store whose first two connections hang forever: one before its answer, one
 // within it.
 type silentAtFirst struct {
-	*store
+	*flakyStore
 	n *atomic.Int64
 }
 
@@ -170,7 +170,7 @@ func (s silentAtFirst) GetFrom(ctx context.Context, key, etag string, from int64
 		s.n.Add(1)
 		return nil, objstore.Info{}, fail()
 	}
-	r, info, err := s.store.GetFrom(ctx, key, etag, from)
+	r, info, err := s.flakyStore.GetFrom(ctx, key, etag, from)
 	if s.n.Load() == 1 {
 		s.n.Add(1)
 		r = io.NopCloser(readFunc(func([]byte) (int, error) { return 0, fail() }))

@@ -48,7 +48,7 @@ func TestSync(t *testing.T) {
 		t.Run(fmt.Sprintf("decompress_%v", decompress), func(t *testing.T) {
 			m, dir := bucket(t), t.TempDir()
 			var found, read int64
-			opts := SyncOptions{Dir: dir, Decompress: decompress, Parallel: 1, Found: func(f File) { found += f.Size }, Read: func(n int64) { read += n }}
+			opts := SyncOptions{Dir: dir, Decompress: decompress, Parallel: 1, OnFound: func(f File) { found += f.Size }, OnRead: func(n int64) { read += n }}
 			got, err := syncAll(t, m, "s3://acme-logs/segment-logs/web", opts)
 			require.NoError(t, err)
 			require.Equal(t, SyncResult{Downloaded: 4, Bytes: found}, got)
@@ -114,7 +114,7 @@ func TestSyncRewritesNothing(t *testing.T) {
 		}, true, ""},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			m, dir := &store{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
+			m, dir := &flakyStore{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
 			object := gzipped(t, "{\"s\":\"web\",\"n\":0}\n")
 			opts := objstore.PutOptions{}
 			if c.as == keyed {
@@ -185,11 +185,11 @@ func editEnd(t *testing.T, path string, object []byte) {
 }
 
 // After a connection breaks, the next one continues where it was, and nothing is reported.
-func TestSyncGoesOnAfterCuts(t *testing.T) {
+func TestSyncContinuesAfterBrokenConnections(t *testing.T) {
 	for _, decompress := range []bool{false, true} {
 		t.Run(fmt.Sprintf("decompress_%v", decompress), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, dir := &store{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
+				m, dir := &flakyStore{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
 				text := randomLines(200 << 10)
 				put(t, m, key("web", day1, 0), text)
 				m.cut = func(_ string, n int) int {
@@ -249,16 +249,16 @@ func TestSyncResumes(t *testing.T) {
 		from       int // offset of the first GET; -1: len(part)
 		gets       int
 	}{
-		"ninety_percent":          {func(o []byte) []byte { return o[:len(o)*9/10] }, false, -1, 1},
-		"all_but_its_name":        {func(o []byte) []byte { return o }, false, -2, 1},
-		"longer_than_the_object":  {func(o []byte) []byte { return append(append([]byte(nil), o...), "more"...) }, false, -2, 1},
-		"nothing":                 {func([]byte) []byte { return nil }, false, 0, 1},
-		"spoiled_by_a_crash":      {func(o []byte) []byte { return make([]byte, len(o)/2) }, false, -1, 2},
-		"of_lines_it_begins_anew": {func(o []byte) []byte { return o[:len(o)*9/10] }, true, 0, 1},
+		"ninety_percent":           {func(o []byte) []byte { return o[:len(o)*9/10] }, false, -1, 1},
+		"complete_but_unnamed":     {func(o []byte) []byte { return o }, false, -2, 1},
+		"longer_than_the_object":   {func(o []byte) []byte { return append(append([]byte(nil), o...), "more"...) }, false, -2, 1},
+		"nothing":                  {func([]byte) []byte { return nil }, false, 0, 1},
+		"damaged_by_a_crash":       {func(o []byte) []byte { return make([]byte, len(o)/2) }, false, -1, 2},
+		"decompressed_starts_over": {func(o []byte) []byte { return o[:len(o)*9/10] }, true, 0, 1},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			for _, sha256 := range []bool{true, false} {
-				m, dir := &store{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
+				m, dir := &flakyStore{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
 				object := gzipped(t, text)
 				putRaw(t, m, key("web", day1, 0), object, nil)
 				if sha256 {
@@ -272,7 +272,7 @@ func TestSyncResumes(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, "."+final+".part"), part, 0o600))
 				var read atomic.Int64
 				got, err := syncAll(t, m, fmt.Sprintf("s3://acme-logs/segment-logs/web/%d", day1), SyncOptions{
-					Dir: dir, Decompress: c.decompress, Read: func(n int64) { read.Add(n) },
+					Dir: dir, Decompress: c.decompress, OnRead: func(n int64) { read.Add(n) },
 				})
 				require.NoError(t, err)
 				require.EqualValues(t, 1, got.Downloaded, got.Problems)
@@ -284,14 +284,14 @@ func TestSyncResumes(t *testing.T) {
 				require.Len(t, m.gets, c.gets)
 				require.Equal(t, fmt.Sprintf("%s %d", key("web", day1, 0), from), m.gets[0])
 				if c.gets == 1 {
-					require.EqualValues(t, len(object), read.Load(), "progress counts what was there")
+					require.EqualValues(t, len(object), read.Load(), "progress does not count the resumed bytes")
 				}
 			}
 		})
 	}
 }
 
-func TestSyncLeavesWhatCanBeResumed(t *testing.T) {
+func TestSyncKeepsResumableParts(t *testing.T) {
 	text := randomLines(100 << 10)
 	for hazard, c := range map[string]struct {
 		fault error
@@ -306,7 +306,7 @@ func TestSyncLeavesWhatCanBeResumed(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, dir := &store{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
+				m, dir := &flakyStore{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
 				put(t, m, key("web", day1, 0), text)
 				m.cut = func(string, int) int { return 30_000 }
 				m.SetFault(func(op objstore.Op) (f objstore.Fault) {

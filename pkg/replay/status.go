@@ -78,7 +78,7 @@ func ReadThere(ctx context.Context, staging objstore.Store, id string, most int)
 		}
 	}
 	existed := make([]bool, len(keys))
-	errs := job.SomeAtOnce(len(keys), walkAtOnce, func(i int) error {
+	errs := job.InParallel(len(keys), walkAtOnce, func(i int) error {
 		b, err := objstore.Read(ctx, staging, keys[i], maxReceipt)
 		if err != nil {
 			return err
@@ -124,7 +124,7 @@ func Failures(ctx context.Context, staging objstore.Store, id string, each func(
 		if err != nil {
 			return err
 		}
-		note, err := job.Note(ctx, staging, info.Key, info.LastModified)
+		note, err := job.ReadNote(ctx, staging, info.Key, info.LastModified)
 		switch {
 		case errors.Is(err, objstore.ErrNotFound):
 			continue // delivered meanwhile

@@ -63,7 +63,7 @@ func spansOf(ctx context.Context, staging objstore.Store, o *delivery.Order) ([]
 			spans = append(spans, ledger.Span{Chain: chain, Last: o.Heads[p]})
 		}
 	}
-	return spans, errors.Join(job.SomeAtOnce(len(spans), walkAtOnce, func(i int) error { return narrow(ctx, o, &spans[i]) })...)
+	return spans, errors.Join(job.InParallel(len(spans), walkAtOnce, func(i int) error { return narrow(ctx, o, &spans[i]) })...)
 }
 
 // crooked is how far clocks may be off: those that stamp records, and the staging bucket's.

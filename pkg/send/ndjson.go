@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// maxEvent is the API's limit for an event, without white space.
-	maxEvent = 32 << 10
-	// maxLine is how much of a line is read.
-	maxLine = 1 << 20
+	// maxEventBytes is the API's limit for an event, without white space.
+	maxEventBytes = 32 << 10
+	// maxLineBytes is how much of a line is read.
+	maxLineBytes = 1 << 20
 )
 
 // ErrGzip is returned for compressed input.
@@ -66,13 +66,13 @@ func NDJSON(r io.Reader, run string) iter.Seq2[Event, error] {
 	}
 }
 
-// readLine returns the next line, or at least the first maxLine bytes of a longer one, and its
+// readLine returns the next line, or at least the first maxLineBytes bytes of a longer one, and its
 // whole size.
 func readLine(in *bufio.Reader) (line []byte, size int64, err error) {
 	for {
 		part, err := in.ReadSlice('\n')
 		size += int64(len(part))
-		if len(line) < maxLine {
+		if len(line) < maxLineBytes {
 			line = append(line, part...)
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
@@ -88,33 +88,33 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	// As the collector stores it: the messageId must be recognisable in what is delivered.
 	line = bytes.ToValidUTF8(line, []byte("\uFFFD"))
 	switch {
-	case size > maxLine:
-		return bad("it holds %d bytes, an event at most %d", size, maxEvent)
+	case size > maxLineBytes:
+		return bad("it holds %d bytes, an event at most %d", size, maxEventBytes)
 	case line[0] != '{' || !gjson.ValidBytes(line):
 		return bad("it is not a JSON object")
 	}
 	e := Event{Line: n, Body: line}
 	kind := ""
-	named, happened, user, anonymous := false, false, false, false
+	hasID, hasEvent, hasUser, hasAnonymous := false, false, false, false
 	gjson.ParseBytes(line).ForEach(func(key, value gjson.Result) bool {
 		switch key.String() { // of equal keys the last one counts, as in other parsers
 		case "messageId":
 			e.MessageID = ""
-			if named = value.Type == gjson.String && value.String() != ""; named {
+			if hasID = value.Type == gjson.String && value.String() != ""; hasID {
 				e.MessageID = value.String()
 			}
 		case "type":
 			kind = value.String()
 		case "event":
-			happened = value.Type == gjson.String && value.String() != ""
+			hasEvent = value.Type == gjson.String && value.String() != ""
 		case "userId":
-			user = value.Type == gjson.String && value.String() != ""
+			hasUser = value.Type == gjson.String && value.String() != ""
 		case "anonymousId":
-			anonymous = value.Type == gjson.String && value.String() != ""
+			hasAnonymous = value.Type == gjson.String && value.String() != ""
 		}
 		return true
 	})
-	if !named {
+	if !hasID {
 		e.MessageID = fmt.Sprintf("%s-%d", run, n)
 	}
 	id, err := json.Marshal(e.MessageID)
@@ -122,31 +122,31 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 		return bad("its messageId: %v", err)
 	}
 	// What is appended counts, because of equal keys the last one does.
-	more := ""
-	if !named {
-		more = `,"messageId":` + string(id)
+	suffix := ""
+	if !hasID {
+		suffix = `,"messageId":` + string(id)
 	}
-	if kind == "" && happened && (user || anonymous) {
-		more += `,"type":"track"`
+	if kind == "" && hasEvent && (hasUser || hasAnonymous) {
+		suffix += `,"type":"track"`
 		kind = "track"
 	}
 	switch {
-	case !calls[kind]:
+	case !callTypes[kind]:
 		e.Wrapped = true
 		e.Body = fmt.Appendf(nil, `{"type":"track","event":"Line","anonymousId":%q,"messageId":%s,"properties":%s}`, run, id, line)
-	case more != "":
-		e.Body = fmt.Appendf(nil, `%s%s}`, line[:len(line)-1], more)
+	case suffix != "":
+		e.Body = fmt.Appendf(nil, `%s%s}`, line[:len(line)-1], suffix)
 	}
-	if len(e.Body) > maxEvent {
+	if len(e.Body) > maxEventBytes {
 		var b bytes.Buffer
 		if err := json.Compact(&b, e.Body); err != nil {
 			return bad("it is not a JSON object")
 		}
-		if e.Body = b.Bytes(); len(e.Body) > maxEvent {
-			return bad("it makes an event of %d bytes, more than %d", len(e.Body), maxEvent)
+		if e.Body = b.Bytes(); len(e.Body) > maxEventBytes {
+			return bad("it makes an event of %d bytes, more than %d", len(e.Body), maxEventBytes)
 		}
 	}
 	return e, nil
 }
 
-var calls = map[string]bool{"identify": true, "track": true, "page": true, "screen": true, "group": true, "alias": true}
+var callTypes = map[string]bool{"identify": true, "track": true, "page": true, "screen": true, "group": true, "alias": true}

@@ -51,26 +51,26 @@ type Config struct {
 	Gzip bool
 	// RetryFor is how long a batch is retried until sending ends with an error; 0: until ctx ends.
 	RetryFor time.Duration
-	// Acked is called with the accepted events of a batch, Refused with an event that was answered
-	// 400 on its own, and Dead with an event that was answered 200 but is a dead letter; its reason
-	// is that of the dead letter. They are called from any goroutine and must not keep Body. If
-	// Dead is nil, Refused is called instead.
-	Acked   func([]Event)
-	Refused func(e Event, reason string)
-	Dead    func(e Event, reason string)
-	Log     *slog.Logger
+	// OnAcked is called with the accepted events of a batch, OnRefused with an event that was
+	// answered 400 on its own, and OnDead with an event that was answered 200 but is a dead letter;
+	// its reason is that of the dead letter. They are called from any goroutine and must not keep
+	// Body. If OnDead is nil, OnRefused is called instead.
+	OnAcked   func([]Event)
+	OnRefused func(e Event, reason string)
+	OnDead    func(e Event, reason string)
+	Log       *slog.Logger
 }
 
 // Sender sends events. Send and Close are for one goroutine.
 type Sender struct {
-	cfg    Config
-	http   *http.Client
-	open   map[string]*batch // by write key; only used by Send and Close
-	work   chan *batch
-	wg     sync.WaitGroup
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	resent atomic.Int64
+	cfg         Config
+	http        *http.Client
+	openBatches map[string]*batch // by write key; only used by Send and Close
+	work        chan *batch
+	wg          sync.WaitGroup
+	ctx         context.Context
+	cancel      context.CancelCauseFunc
+	resent      atomic.Int64
 }
 
 type batch struct {
@@ -89,11 +89,11 @@ func New(ctx context.Context, cfg Config) *Sender {
 	if cfg.BatchBytes <= 0 {
 		cfg.BatchBytes = 400 << 10
 	}
-	if cfg.Dead == nil {
-		cfg.Dead = cfg.Refused
+	if cfg.OnDead == nil {
+		cfg.OnDead = cfg.OnRefused
 	}
 	s := &Sender{
-		cfg: cfg, open: map[string]*batch{}, work: make(chan *batch),
+		cfg: cfg, openBatches: map[string]*batch{}, work: make(chan *batch),
 		http: &http.Client{
 			Timeout:       time.Minute,
 			CheckRedirect: transport.NoRedirects, // following a redirect would turn the POST into a GET without a body
@@ -116,28 +116,28 @@ func New(ctx context.Context, cfg Config) *Sender {
 // Send accepts an event; it blocks while the collector is slower than the caller. It keeps Body
 // until the event has been reported. The error says why sending ended for good.
 func (s *Sender) Send(e Event) error {
-	b := s.open[e.WriteKey]
+	b := s.openBatches[e.WriteKey]
 	if b == nil {
 		b = &batch{}
-		s.open[e.WriteKey] = b
+		s.openBatches[e.WriteKey] = b
 	}
 	if len(b.events) > 0 && b.bytes+len(e.Body) > s.cfg.BatchBytes {
-		if err := s.hand(b); err != nil {
+		if err := s.enqueue(b); err != nil {
 			return err
 		}
 		b = &batch{}
-		s.open[e.WriteKey] = b
+		s.openBatches[e.WriteKey] = b
 	}
 	b.events = append(b.events, e)
 	b.bytes += len(e.Body) + 1
 	if len(b.events) < s.cfg.BatchEvents {
 		return nil
 	}
-	delete(s.open, e.WriteKey)
-	return s.hand(b)
+	delete(s.openBatches, e.WriteKey)
+	return s.enqueue(b)
 }
 
-func (s *Sender) hand(b *batch) error {
+func (s *Sender) enqueue(b *batch) error {
 	select {
 	case s.work <- b:
 		return nil
@@ -149,9 +149,9 @@ func (s *Sender) hand(b *batch) error {
 // Close sends the rest and waits for all answers.
 func (s *Sender) Close() error {
 	var err error
-	for _, b := range s.open {
+	for _, b := range s.openBatches {
 		if err == nil {
-			err = s.hand(b)
+			err = s.enqueue(b)
 		}
 	}
 	close(s.work)
@@ -174,13 +174,13 @@ func (s *Sender) deliver(events []Event) error {
 	for try := 1; ; try++ {
 		a := s.post(events)
 		switch {
-		case a.err == nil && a.status == http.StatusOK && a.taken:
-			s.tell(events, a.dead)
+		case a.err == nil && a.status == http.StatusOK && a.accepted:
+			s.report(events, a.dead)
 			return nil
 		case a.err == nil && a.status == http.StatusOK:
 			return fmt.Errorf("send %d events to %s: answered 200 without success: it is no collector; check the URL", len(events), s.cfg.URL)
 		case a.err == nil && a.status == http.StatusBadRequest, a.err == nil && a.status == http.StatusRequestEntityTooLarge:
-			return s.refused(events, a)
+			return s.bisect(events, a)
 		case a.err == nil && a.status < 500 && a.status != http.StatusTooManyRequests && a.status != http.StatusRequestTimeout:
 			return fmt.Errorf("send %d events to %s: answered %d: %s", len(events), s.cfg.URL, a.status, a.reason)
 		}
@@ -201,10 +201,10 @@ func (s *Sender) deliver(events []Event) error {
 	}
 }
 
-// tell reports the events of a batch that was answered 200.
-func (s *Sender) tell(events []Event, dead map[string][]int) {
+// report reports the events of a batch that was answered 200.
+func (s *Sender) report(events []Event, dead map[string][]int) {
 	if len(dead) == 0 {
-		s.cfg.Acked(events)
+		s.cfg.OnAcked(events)
 		return
 	}
 	reasons := make([]string, len(events))
@@ -215,24 +215,24 @@ func (s *Sender) tell(events []Event, dead map[string][]int) {
 			}
 		}
 	}
-	var taken []Event
+	var accepted []Event
 	for i, e := range events {
 		if reasons[i] == "" {
-			taken = append(taken, e)
+			accepted = append(accepted, e)
 		} else {
-			s.cfg.Dead(e, reasons[i])
+			s.cfg.OnDead(e, reasons[i])
 		}
 	}
-	if len(taken) > 0 {
-		s.cfg.Acked(taken)
+	if len(accepted) > 0 {
+		s.cfg.OnAcked(accepted)
 	}
 }
 
-// refused finds the events that are at fault. A 400 or 413 concerns a batch as a whole, of which
+// bisect finds the events that are at fault. A 400 or 413 concerns a batch as a whole, of which
 // nothing was accepted, so its halves are sent separately.
-func (s *Sender) refused(events []Event, a answer) error {
+func (s *Sender) bisect(events []Event, a answer) error {
 	if len(events) == 1 {
-		s.cfg.Refused(events[0], a.reason)
+		s.cfg.OnRefused(events[0], a.reason)
 		return nil
 	}
 	half := len(events) / 2
@@ -245,7 +245,7 @@ func (s *Sender) refused(events []Event, a answer) error {
 // answer is the result of one request.
 type answer struct {
 	status     int
-	taken      bool             // the 200 comes from a collector
+	accepted   bool             // the 200 comes from a collector
 	dead       map[string][]int // reason -> indexes of the events that are dead letters
 	reason     string
 	retryAfter time.Duration
@@ -274,7 +274,7 @@ func (s *Sender) post(events []Event) answer {
 	encoding := ""
 	if s.cfg.Gzip {
 		encoding = "gzip"
-		body = zip(&body)
+		body = gzipBody(&body)
 	}
 	req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, strings.TrimSuffix(s.cfg.URL, "/")+"/v1/batch", &body)
 	if err != nil {
@@ -295,15 +295,15 @@ func (s *Sender) post(events []Event) answer {
 		return answer{err: err}
 	}
 	a := answer{status: resp.StatusCode, reason: reasonOf(text)}
-	a.taken, a.dead = success(text)
+	a.accepted, a.dead = parseSuccess(text)
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
 		a.retryAfter = time.Duration(min(seconds, 60)) * time.Second
 	}
 	return a
 }
 
-// zip compresses body at the fastest level, because the collector is usually near.
-func zip(body *bytes.Buffer) bytes.Buffer {
+// gzipBody compresses body at the fastest level, because the collector is usually near.
+func gzipBody(body *bytes.Buffer) bytes.Buffer {
 	var b bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed) // the level is valid
 	_, _ = body.WriteTo(z)                          // writing to memory does not fail
@@ -311,8 +311,9 @@ func zip(body *bytes.Buffer) bytes.Buffer {
 	return b
 }
 
-// success tells a collector's 200 from another server's, and returns which events are dead letters.
-func success(body []byte) (bool, map[string][]int) {
+// parseSuccess tells a collector's 200 from another server's, and returns which events are dead
+// letters.
+func parseSuccess(body []byte) (bool, map[string][]int) {
 	var said struct {
 		Success     bool             `json:"success"`
 		DeadLetters map[string][]int `json:"dead_letters"`

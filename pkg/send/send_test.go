@@ -23,24 +23,24 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// told records what a sender reported about its events.
-type told struct {
+// report records what a sender reported about its events.
+type report struct {
 	mu      sync.Mutex
 	acked   map[string]int
 	refused map[int64]string
 }
 
-func sender(ctx context.Context, url string, cfg Config) (*Sender, *told) {
-	t := &told{acked: map[string]int{}, refused: map[int64]string{}}
+func sender(ctx context.Context, url string, cfg Config) (*Sender, *report) {
+	t := &report{acked: map[string]int{}, refused: map[int64]string{}}
 	cfg.URL, cfg.Log = url, slog.New(slog.DiscardHandler)
-	cfg.Acked = func(events []Event) {
+	cfg.OnAcked = func(events []Event) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		for _, e := range events {
 			t.acked[e.MessageID]++
 		}
 	}
-	cfg.Refused = func(e Event, reason string) {
+	cfg.OnRefused = func(e Event, reason string) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.refused[e.Line] = reason
@@ -95,9 +95,9 @@ func TestSend(t *testing.T) {
 	require.Equal(t, 1, overloads)
 }
 
-// TestDeadLettersAreTold: events that were answered 200 but are dead letters are reported as such,
-// because they will be in no bucket.
-func TestDeadLettersAreTold(t *testing.T) {
+// TestDeadLettersAreReported: events that were answered 200 but are dead letters are reported as
+// such, because they will be in no bucket.
+func TestDeadLettersAreReported(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		answer string
 		dead   map[int64]string
@@ -113,7 +113,7 @@ func TestDeadLettersAreTold(t *testing.T) {
 				var mu sync.Mutex
 				dead, cfg := map[int64]string{}, Config{}
 				if dedicated {
-					cfg.Dead = func(e Event, reason string) {
+					cfg.OnDead = func(e Event, reason string) {
 						mu.Lock()
 						defer mu.Unlock()
 						dead[e.Line] = reason
@@ -135,9 +135,9 @@ func TestDeadLettersAreTold(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoCollectorTakesNothing: a page that answers 200, or redirects to one, counts as having
+// TestOtherServersAcceptNothing: a page that answers 200, or redirects to one, counts as having
 // accepted nothing.
-func TestWhatIsNoCollectorTakesNothing(t *testing.T) {
+func TestOtherServersAcceptNothing(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"page":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>welcome</html>") },
 		"empty": func(http.ResponseWriter, *http.Request) {},
@@ -217,7 +217,7 @@ func TestGzip(t *testing.T) {
 }
 
 func TestNDJSON(t *testing.T) {
-	long := strings.Repeat("x", maxEvent)
+	long := strings.Repeat("x", maxEventBytes)
 	in := strings.Join([]string{
 		"\xef\xbb\xbf" + `{"type":"page","messageId":"m1","name":"Home"}`,
 		``,
@@ -232,8 +232,8 @@ func TestNDJSON(t *testing.T) {
 		`{"type":"identify","messageId":7,"type":"alias"}`,
 		`{"type":"unheard","messageId":"a\"b"}`,
 		`{"type":"track","p":"` + long + `"}`,
-		`{"type":"track",` + strings.Repeat(" ", maxEvent) + `"messageId":"m3"}`,
-		`{"p":"` + strings.Repeat("x", maxLine) + `"}`,
+		`{"type":"track",` + strings.Repeat(" ", maxEventBytes) + `"messageId":"m3"}`,
+		`{"p":"` + strings.Repeat("x", maxLineBytes) + `"}`,
 		`{"type":"track","messageId":"old","messageId":"new"}`,
 		`{"event":"A","userId":"u"}`,
 		`{"event":"A","anonymousId":"a","type":null,"messageId":"m4"}`,
@@ -326,7 +326,7 @@ func FuzzNDJSON(f *testing.F) {
 			}
 			require.Greater(t, e.Line, last)
 			last = e.Line
-			require.LessOrEqual(t, len(e.Body), maxEvent)
+			require.LessOrEqual(t, len(e.Body), maxEventBytes)
 			require.NotEmpty(t, e.MessageID)
 			var fields map[string]json.RawMessage
 			require.NoError(t, json.Unmarshal(e.Body, &fields), string(e.Body))

@@ -18,7 +18,7 @@ import (
 func deadLetter(r *stream.Record, reason string) stream.Record {
 	d := r.Clone()
 	d.Time = time.Now()
-	d.Headers = slices.DeleteFunc(d.Headers, func(h stream.Header) bool { return deadletter.Own(h.Key) })
+	d.Headers = slices.DeleteFunc(d.Headers, func(h stream.Header) bool { return deadletter.IsReservedHeader(h.Key) })
 	d.Headers = append(d.Headers,
 		stream.Header{Key: deadletter.HeaderReason, Value: []byte(reason)},
 		stream.Header{Key: deadletter.HeaderTopic, Value: []byte(r.Topic)},
@@ -35,7 +35,7 @@ func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
 	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}
 	var failed error
 	for {
-		left, large, err := deadletter.Bury(ctx, p.a.deps.DeadLetters, dead)
+		left, large, err := deadletter.Write(ctx, p.a.deps.DeadLetters, dead)
 		if dead = append(left, large...); len(dead) == 0 {
 			if failed != nil {
 				p.view.clearProblem()

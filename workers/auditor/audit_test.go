@@ -432,7 +432,7 @@ func TestRequestsAreFolded(t *testing.T) {
 	for n := range 3 {
 		b := meter.NewBook(r.staging, fmt.Sprint("copier-", n), r.deps.Log)
 		b.Count(one, meter.Counts{Puts: 1})
-		b.Write(t.Context())
+		b.WritePages(t.Context())
 	}
 	r.audit()
 	r.audit()

@@ -90,7 +90,7 @@ func (w *walk) due(ctx context.Context) bool {
 // there is such an entry.
 func (w *walk) collectSome(ctx context.Context, seqs []int64) (more bool, err error) {
 	found := make([]collected, len(seqs))
-	errs := job.SomeAtOnce(len(seqs), atOnce, func(i int) (err error) {
+	errs := job.InParallel(len(seqs), atOnce, func(i int) (err error) {
 		found[i], err = w.collectEntry(ctx, seqs[i])
 		return err
 	})

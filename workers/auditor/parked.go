@@ -134,7 +134,7 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 			closed = append(closed, parked{of.ref(n), of.destination})
 		}
 	}
-	errs := job.SomeAtOnce(len(closed), sweepAtOnce, func(i int) error {
+	errs := job.InParallel(len(closed), sweepAtOnce, func(i int) error {
 		if ctx.Err() != nil {
 			return nil // reported once, below
 		}

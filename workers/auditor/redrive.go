@@ -64,7 +64,7 @@ func (a *Auditor) returning(ctx context.Context, unread []debt) ([]delivery.Park
 	group.SetLimit(atOnce)
 	for i, d := range unread {
 		group.Go(func() (err error) {
-			notes[i], err = job.Note(gctx, a.deps.Staging, delivery.ParkedKey(d.file, d.destination), time.Time{}) // a note that makes no sense is left to people
+			notes[i], err = job.ReadNote(gctx, a.deps.Staging, delivery.ParkedKey(d.file, d.destination), time.Time{}) // a note that makes no sense is left to people
 			if errors.Is(err, objstore.ErrNotFound) {
 				return nil // somebody else was faster
 			}

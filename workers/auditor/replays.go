@@ -238,7 +238,7 @@ func (r *replays) sweepReplay(ctx context.Context, id string, until time.Time) e
 		if at, err := r.ordered(ctx, id); err != nil || !at.IsZero() {
 			return err
 		}
-		err = errors.Join(job.SomeAtOnce(len(infos), sweepAtOnce, func(i int) error { return r.deps.Staging.Delete(ctx, infos[i].Key) })...)
+		err = errors.Join(job.InParallel(len(infos), sweepAtOnce, func(i int) error { return r.deps.Staging.Delete(ctx, infos[i].Key) })...)
 		if err != nil {
 			return err
 		}

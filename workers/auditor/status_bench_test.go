@@ -87,7 +87,7 @@ func BenchmarkStatus(b *testing.B) {
 		counter := new(meter.Counter)
 		for b.Loop() {
 			var err error
-			s, err = ReadStatus(meter.With(b.Context(), counter), StatusConfig{}, meter.Store(far{staging}), nil)
+			s, err = ReadStatus(meter.WithCounter(b.Context(), counter), StatusConfig{}, meter.CountingStore(far{staging}), nil)
 			require.NoError(b, err)
 		}
 		require.Len(b, s.Destinations, destinations)

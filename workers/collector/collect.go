@@ -176,7 +176,7 @@ func deadLetter(lines []byte, request *event.Request, i int, stamp *event.Stamp,
 		lines = append(lines, request.Raw(i)...)
 	}
 	value := lines[start:len(lines):len(lines)]
-	return lines, deadletter.Refused(stamp.ProjectID, stamp.ReceivedAt, value, isLine, id, string(fault.Reason))
+	return lines, deadletter.NewRefused(stamp.ProjectID, stamp.ReceivedAt, value, isLine, id, string(fault.Reason))
 }
 
 // clientIP returns the address that a request came from, or the zero Addr if it is not known. It is

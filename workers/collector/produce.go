@@ -164,7 +164,7 @@ func (c *Collector) produceOnce(ctx context.Context, to Producer, records []stre
 
 // produceLetters writes dead letters once, cut short if their topic does not accept them whole.
 func (c *Collector) produceLetters(ctx context.Context, dead []stream.Record) (left []stream.Record, tooLarge, err error) {
-	left, large, err := deadletter.Bury(ctx, c.deps.DeadLetters, dead)
+	left, large, err := deadletter.Write(ctx, c.deps.DeadLetters, dead)
 	c.stuckLetters.recordResult(dead, left)
 	if len(large) > 0 {
 		tooLarge = errLetterTooLarge
@@ -175,5 +175,5 @@ func (c *Collector) produceLetters(ctx context.Context, dead []stream.Record) (l
 // letterOf returns the dead letter of a record that is too large for the events topic.
 func letterOf(r *stream.Record) stream.Record {
 	id, _ := r.Header(route.HeaderMessage)
-	return deadletter.Refused(string(r.Key), r.Time, r.Value, true, id, deadletter.LeftTooLarge)
+	return deadletter.NewRefused(string(r.Key), r.Time, r.Value, true, id, deadletter.LeftTooLarge)
 }

@@ -29,7 +29,7 @@ func (c *Copier) keepBook() (stop func()) {
 // destinations share them.
 func (c *Copier) counting(ctx context.Context, destination string) (context.Context, func()) {
 	counter := new(meter.Counter)
-	return meter.With(ctx, counter), func() { c.count(destination, counter.Counts()) }
+	return meter.WithCounter(ctx, counter), func() { c.count(destination, counter.Counts()) }
 }
 
 // count notes requests. The destination must be one that the ledger or an order owes something to,
@@ -59,13 +59,13 @@ func (c *Copier) noteFailure(destination string, v destination.Verdict) {
 	if c.cfg.replays {
 		return
 	}
-	c.book.Failed(destination, meter.Trouble{Reason: v.Reason, Cause: clip(v.Cause, mostOfACause), Fix: v.Fix.String()})
+	c.book.RecordFailure(destination, meter.Trouble{Reason: v.Reason, Cause: clip(v.Cause, mostOfACause), Fix: v.Fix.String()})
 	c.metrics.lastError.WithLabelValues(destination).SetToCurrentTime()
 }
 
 // noteRest notes until when a destination that failed is not tried.
 func (c *Copier) noteRest(destination string, until time.Time) {
 	if !c.cfg.replays {
-		c.book.Rests(destination, until)
+		c.book.RestUntil(destination, until)
 	}
 }

@@ -21,7 +21,7 @@ import (
 // noted returns the accounts in the copiers' pages.
 func (r *rig) noted(copiers ...*Copier) map[string]meter.Account {
 	for _, c := range copiers {
-		c.book.Write(r.t.Context())
+		c.book.WritePages(r.t.Context())
 	}
 	all, _, err := meter.Read(r.t.Context(), r.staging)
 	require.NoError(r.t, err)

@@ -152,7 +152,7 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 	if err != nil {
 		return nil, err
 	}
-	deps.Staging = meter.Store(deps.Staging)
+	deps.Staging = meter.CountingStore(deps.Staging)
 	both := &shared{deps: deps, replayMetrics: replays,
 		receipts:  newReceipts(deps.Staging),
 		packs:     newPacks(deps.Staging),

@@ -149,7 +149,7 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 		return err
 	}
 	c.metrics.delivered(job.Destination, f, put, time.Since(begun))
-	c.book.Succeeded(job.Destination)
+	c.book.RecordSuccess(job.Destination)
 	c.deps.Log.InfoContext(ctx, "file delivered", "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
 		"partition", job.File.Partition, "file", receipt.Key, "bytes", body.size, "records", f.Records,
 		"existed", put.Existed, "attempt", job.Attempt, "replay", job.Replay, "took", time.Since(begun))

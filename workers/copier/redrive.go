@@ -79,8 +79,8 @@ func (r Redrive) Run(ctx context.Context) (Redriven, error) {
 
 func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redriven) error {
 	notes := make([]delivery.Parked, len(infos))
-	unread := job.SomeAtOnce(len(infos), job.AtOnce, func(i int) (err error) {
-		notes[i], err = job.Note(ctx, r.Staging, infos[i].Key, infos[i].LastModified)
+	unread := job.InParallel(len(infos), job.MaxParallel, func(i int) (err error) {
+		notes[i], err = job.ReadNote(ctx, r.Staging, infos[i].Key, infos[i].LastModified)
 		return err
 	})
 	var errs []error
@@ -119,7 +119,7 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 // skip closes the debts and deletes the notes that they were parked.
 func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
 	skipped := make([]bool, len(parked))
-	errs := job.SomeAtOnce(len(parked), job.AtOnce, func(i int) (err error) {
+	errs := job.InParallel(len(parked), job.MaxParallel, func(i int) (err error) {
 		of := parked[i].Job
 		if skipped[i], err = r.giveUp(ctx, of.File, of.Destination); err != nil {
 			err = fmt.Errorf("give up %s at %q: %w", of.File, of.Destination, err)

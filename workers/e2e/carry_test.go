@@ -166,12 +166,12 @@ func (in *input) send(ctx context.Context, url string, n, sources int) error {
 	var refused atomic.Pointer[string]
 	sender := send.New(ctx, send.Config{
 		URL: url, Workers: 8, BatchEvents: 100, Log: slog.New(slog.DiscardHandler),
-		Acked: func(events []send.Event) {
+		OnAcked: func(events []send.Event) {
 			for _, e := range events {
 				in.owed.acknowledge(strings.TrimPrefix(e.WriteKey, writeKey("")), e.MessageID)
 			}
 		},
-		Refused: func(e send.Event, reason string) {
+		OnRefused: func(e send.Event, reason string) {
 			text := fmt.Sprintf("event %s was refused: %s", e.MessageID, reason)
 			refused.Store(&text)
 		},

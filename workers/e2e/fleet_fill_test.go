@@ -97,8 +97,8 @@ func fillTopic(b testing.TB, client *stream.Client, topic string, partitions, n 
 func sendDataset(b testing.TB, to string, events, sources int) (bytes int64) {
 	b.Helper()
 	s := send.New(b.Context(), send.Config{
-		URL: "http://" + to, Gzip: true, Log: slog.New(slog.DiscardHandler), Acked: func([]send.Event) {},
-		Refused: func(_ send.Event, reason string) { b.Error("refused: " + reason) },
+		URL: "http://" + to, Gzip: true, Log: slog.New(slog.DiscardHandler), OnAcked: func([]send.Event) {},
+		OnRefused: func(_ send.Event, reason string) { b.Error("refused: " + reason) },
 	})
 	for e := range sample.New(sample.Config{Seed: 1, Sources: sources}).Take(events) {
 		bytes += int64(len(e.Body)) + 1

@@ -187,14 +187,14 @@ func (n *nemesis) begin(ctx context.Context, seed uint64, perSecond int, stop <-
 	)
 	sender := send.New(ctx, send.Config{
 		URL: "http://" + balancer.addr(), Workers: 8, BatchEvents: 10, Log: slog.New(slog.DiscardHandler),
-		Acked: func(events []send.Event) {
+		OnAcked: func(events []send.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, e := range events {
 				l.acked = append(l.acked, acked{strings.TrimPrefix(e.WriteKey, writeKey("")), e.MessageID})
 			}
 		},
-		Refused: func(e send.Event, reason string) {
+		OnRefused: func(e send.Event, reason string) {
 			text := fmt.Sprintf("event %s was refused: %s", e.MessageID, reason)
 			refused.Store(&text)
 		},

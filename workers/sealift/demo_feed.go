@@ -49,14 +49,14 @@ func (d *demonstration) feed(ctx context.Context) (*sent, error) {
 	snapshot := d.catalog.Snapshot()
 	sender := send.New(ctx, send.Config{
 		URL: "http://" + d.collector.Addr(), Log: d.log,
-		Acked: func(acked []send.Event) {
+		OnAcked: func(acked []send.Event) {
 			source := acked[0].WriteKey[len("wk_"):]
 			s.ack(snapshot.Owed(source), source, acked)
 			if d.file == "" {
 				bar.Add(int64(len(acked)))
 			}
 		},
-		Refused: func(e send.Event, reason string) { s.refuse(e.Line, reason) },
+		OnRefused: func(e send.Event, reason string) { s.refuse(e.Line, reason) },
 	})
 	n := 0
 	for e, err := range events {

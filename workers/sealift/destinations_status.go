@@ -204,7 +204,7 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 		}
 	}
 	if d.ParkedNote != "" {
-		p, err := job.Note(ctx, staging, d.ParkedNote, d.ParkedAt)
+		p, err := job.ReadNote(ctx, staging, d.ParkedNote, d.ParkedAt)
 		gone := errors.Is(err, objstore.ErrNotFound)
 		if err != nil && !gone {
 			return r, err

@@ -140,7 +140,7 @@ func (o *filesOptions) when(now time.Time) (f mirror.Filter, err error) {
 		if err != nil {
 			return f, usage("--day: " + err.Error())
 		}
-		return mirror.OfDay(day), nil
+		return mirror.DayFilter(day), nil
 	}
 	if f.Since, err = parseHour(o.since, now); err != nil {
 		return f, usage("--since: " + err.Error())

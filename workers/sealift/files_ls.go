@@ -69,7 +69,7 @@ func (l filesListOptions) list(ctx context.Context, a *app, r *reading) error {
 			return err
 		}
 	}
-	oneDay := r.place.Day != 0 || !r.filter.Since.IsZero() && r.filter == mirror.OfDay(r.filter.Since.UnixMilli())
+	oneDay := r.place.Day != 0 || !r.filter.Since.IsZero() && r.filter == mirror.DayFilter(r.filter.Since.UnixMilli())
 	out := bufio.NewWriter(a.stdout)
 	var err error
 	if l.each || r.place.Source != "" && oneDay {

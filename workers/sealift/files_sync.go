@@ -46,8 +46,8 @@ file.`,
 				return usage("write the place before the directory, and one of each: files are only downloaded")
 			}
 			bar := progress.Start(a.stderr, "download", 0, progress.Bytes)
-			s.Found, s.Read = func(f mirror.File) { bar.Grow(f.Size) }, bar.Add
-			s.Waiting = func(part string) {
+			s.OnFound, s.OnRead = func(f mirror.File) { bar.Grow(f.Size) }, bar.Add
+			s.OnWaiting = func(part string) {
 				fmt.Fprint(a.stderr, bar.Above(fmt.Sprintf("sealift: waiting for another download that is writing %s; if that one is stopped, find it with `fuser %s`", part, shell.Word(part))))
 			}
 			result, err := mirror.Sync(cmd.Context(), r.reader, r.place, r.files(cmd.Context(), a), s)

@@ -67,12 +67,12 @@ func seedLetters(ctx context.Context, svc *services) error {
 		{Key: "sealift-source", Value: []byte("app")}, {Key: "sealift-received", Value: []byte("1795357800000")}, {Key: deadletter.HeaderReason, Value: []byte("not_a_json_object")},
 		{Key: deadletter.HeaderTopic, Value: []byte("sealift.events")},
 	}}
-	event := deadletter.Refused("web", received, []byte(`{"userId":"sEcReT"}`), true, []byte("m-0"), "")
+	event := deadletter.NewRefused("web", received, []byte(`{"userId":"sEcReT"}`), true, []byte("m-0"), "")
 	return errors.Join(
 		svc.producer(svc.cfg.Kafka.EventsTopic, 0).Produce(ctx, event),
 		svc.producer(svc.cfg.Kafka.DeadLettersTopic, 0).Produce(ctx, found,
-			deadletter.Refused("web", received, []byte(`{"type":"page","a":"sEcReT"}`), true, []byte("m-1"), "no_user"),
-			deadletter.Refused("web", received, []byte(`{"type":"track","userId":"sEcReT"}`), true, []byte("m-2"), "no_event_name")))
+			deadletter.NewRefused("web", received, []byte(`{"type":"page","a":"sEcReT"}`), true, []byte("m-1"), "no_user"),
+			deadletter.NewRefused("web", received, []byte(`{"type":"track","userId":"sEcReT"}`), true, []byte("m-2"), "no_event_name")))
 }
 
 func seedLedger(ctx context.Context, staging objstore.Store, dir string) error {

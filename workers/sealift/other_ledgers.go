@@ -41,7 +41,7 @@ func otherLedgers(ctx context.Context, s *services, topic, incarnation string) (
 	}
 	for i := range others {
 		at := make([]time.Time, len(others[i].logs))
-		errs := job.SomeAtOnce(len(at), 16, func(p int) (err error) {
+		errs := job.InParallel(len(at), 16, func(p int) (err error) {
 			at[p], err = lastStored(ctx, s.staging, others[i].logs[p])
 			return err
 		})

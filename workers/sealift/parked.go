@@ -113,7 +113,7 @@ func sumParked(ctx context.Context, staging objstore.Store, files map[ledger.Log
 	var mu sync.Mutex // guards the rows and unknown
 	unknown := map[entryOf][]parkedFile{}
 	logs := slices.Collect(maps.Keys(files))
-	job.SomeAtOnce(len(logs), job.AtOnce, func(i int) error {
+	job.InParallel(len(logs), job.MaxParallel, func(i int) error {
 		l := logs[i]
 		debts, _ := auditor.ReadDebts(ctx, staging, l) // without debts, the entries are read
 		mu.Lock()
@@ -129,7 +129,7 @@ func sumParked(ctx context.Context, staging objstore.Store, files map[ledger.Log
 		return nil
 	})
 	entries := slices.Collect(maps.Keys(unknown))
-	errs := job.SomeAtOnce(len(entries), job.AtOnce, func(i int) error {
+	errs := job.InParallel(len(entries), job.MaxParallel, func(i int) error {
 		at := entries[i]
 		entry, err := ledger.NewChain(staging, at.log).Entry(ctx, at.seq)
 		if err != nil {

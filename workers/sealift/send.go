@@ -156,9 +156,9 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 	refused := &sent{errOut: a.stderr}
 	sender := send.New(ctx, send.Config{
 		URL: o.url, Workers: o.concurrency, Gzip: !o.plain, RetryFor: o.retryFor, Log: a.log,
-		Acked:   func(events []send.Event) { acked.Add(int64(len(events))) },
-		Refused: func(e send.Event, reason string) { refused.refuse(e.Line, reason) },
-		Dead:    func(e send.Event, reason string) { refused.bury(e.Line, reason) },
+		OnAcked:   func(events []send.Event) { acked.Add(int64(len(events))) },
+		OnRefused: func(e send.Event, reason string) { refused.refuse(e.Line, reason) },
+		OnDead:    func(e send.Event, reason string) { refused.bury(e.Line, reason) },
 	})
 	read := int64(0)
 	err := func() error {

@@ -94,7 +94,7 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 		if err != nil {
 			return nil, err
 		}
-		s.redis = client.For(ledgerName(cfg.Staging))
+		s.redis = client.WithNamespace(ledgerName(cfg.Staging))
 	}
 	if s.id.credentials == nil {
 		s.id.credentials = objstore.DefaultCredentials() // one chain for all, because it caches

@@ -32,8 +32,8 @@ of the events topic, that is in no file.`,
 // letters returns access to Kafka for reading dead letters.
 func (s *services) letters() deadletter.Kafka {
 	return deadletter.Kafka{
-		Since:   s.kafka.BoundsSince,
-		Fetcher: func(topic string, partition int) deadletter.Fetcher { return s.kafka.NewFetcher(topic, partition) },
+		BoundsSince: s.kafka.BoundsSince,
+		Fetcher:     func(topic string, partition int) deadletter.Fetcher { return s.kafka.NewFetcher(topic, partition) },
 	}
 }
 

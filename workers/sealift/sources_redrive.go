@@ -57,7 +57,7 @@ appenders still remember the messageIds (appender.dedup_window).`,
 					return err
 				}
 				seen := map[string]bool{}
-				again := deadletter.Again{
+				again := deadletter.Resender{
 					Kafka: s.letters(), Topic: s.cfg.Kafka.DeadLettersTopic, Router: router, Validate: s.cfg.Collector.Validation == "segment",
 					Select: func(l *deadletter.Letter) bool {
 						seen[l.Source] = true

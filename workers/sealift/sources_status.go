@@ -167,7 +167,7 @@ func addLetters(ctx context.Context, s *services, w deadletter.Window, row func(
 		}
 		r.DeadLetters++
 		by := appenderRole
-		if l.Refused() {
+		if l.RefusedByCollector() {
 			by = collectorRole
 		}
 		i := slices.IndexFunc(r.Reasons, func(x deadLetterReason) bool { return x.Reason == l.Reason && x.By == by })

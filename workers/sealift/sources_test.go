@@ -69,7 +69,7 @@ func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 	defer redis.Close()
 	cfg := config.Default()
 	cfg.Staging.Endpoint = p.S3
-	other, err := redis.For(ledgerName(cfg.Staging)).Acquire(t.Context(), "redrive/"+cfg.Kafka.DeadLettersTopic, time.Minute)
+	other, err := redis.WithNamespace(ledgerName(cfg.Staging)).Acquire(t.Context(), "redrive/"+cfg.Kafka.DeadLettersTopic, time.Minute)
 	require.NoError(t, err)
 	out, err := run("redrive", "--set", "collector.validation=none").CombinedOutput()
 	require.Error(t, err)
@@ -103,7 +103,7 @@ func TestLastSeenOnABusyPartition(t *testing.T) {
 	files := []ledger.File{ledgertest.File(l, file(0, 10), []byte("x")), ledgertest.File(l, file(20*time.Minute, 0), []byte("x"))}
 	ledgertest.Append(t, svc.staging, ledgertest.Next(ledgertest.Append(t, svc.staging, ledgertest.Init(l, time.Now())), files...))
 	event := func(source string) stream.Record {
-		return deadletter.Refused(source, time.Now(), []byte(`{}`), true, []byte("m"), "")
+		return deadletter.NewRefused(source, time.Now(), []byte(`{}`), true, []byte("m"), "")
 	}
 	events := svc.producer(cfg.Kafka.EventsTopic, 0)
 	web := func() sourceRow {

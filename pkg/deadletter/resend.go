@@ -15,9 +15,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Again sends letters again whose events would be accepted today. They keep their own times of
+// Resender sends letters again whose events would be accepted today. They keep their own times of
 // receipt and messageIds, so they go into the files of the hour in which they were received.
-type Again struct {
+type Resender struct {
 	Kafka    Kafka
 	Topic    string        // the topic of the dead letters
 	Router   *route.Router // configured like that of the appenders
@@ -59,8 +59,8 @@ const (
 // note of those that were sent. The note has a limit of its own, so that events that hang do not
 // use up its time.
 const (
-	sendWithin = 2 * time.Minute
-	noteWithin = 30 * time.Second
+	sendTimeout = 2 * time.Minute
+	noteTimeout = 30 * time.Second
 )
 
 // Run sends the letters of a window again. If it returns an error, the tally counts what was done
@@ -69,10 +69,10 @@ const (
 // Running it again sends what is left. A letter is noted when its event was acknowledged, so only
 // events that were in flight when a run was cut off are sent twice. Like any message that comes
 // twice, they are left out of the files if their messageId is still remembered.
-func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
+func (a *Resender) Run(ctx context.Context, w Window) (Tally, error) {
 	tally := Tally{Left: map[string]int64{}}
 	var events []stream.Record
-	var letters []note
+	var letters []position
 	err := Read(ctx, a.Kafka, a.Topic, w, func(l *Letter) error {
 		switch {
 		case !a.Select(l):
@@ -82,14 +82,14 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 			return nil
 		}
 		tally.Found++
-		record, left := a.revive(l)
+		record, left := a.rebuild(l)
 		switch {
 		case left != "":
 			tally.Left[left]++
 		case a.Events == nil:
 			tally.Sent++
 		default:
-			events, letters = append(events, record.Clone()), append(letters, note{l.Partition, l.Offset})
+			events, letters = append(events, record.Clone()), append(letters, position{l.Partition, l.Offset})
 		}
 		return nil
 	}, func() error {
@@ -110,16 +110,16 @@ func (a *Again) Run(ctx context.Context, w Window) (Tally, error) {
 // send writes events, and notes the letters of those that were written. Each event is produced
 // separately (the producer batches them), so that one that is too large for the topic is left, and
 // none of the others is sent twice because of it.
-func (a *Again) send(ctx context.Context, events []stream.Record, letters []note, tally *Tally) error {
+func (a *Resender) send(ctx context.Context, events []stream.Record, letters []position, tally *Tally) error {
 	outcomes := make([]error, len(events))
-	sending, cancel := context.WithTimeout(ctx, sendWithin)
+	sending, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	var group sync.WaitGroup
 	for i := range events {
 		group.Go(func() { outcomes[i] = a.Events.Produce(sending, events[i]) })
 	}
 	group.Wait()
-	var sent []note
+	var sent []position
 	var failed error
 	for i, err := range outcomes {
 		switch {
@@ -136,16 +136,16 @@ func (a *Again) send(ctx context.Context, events []stream.Record, letters []note
 	}
 	// Only now: what is noted has been sent.
 	tally.Sent += int64(len(sent))
-	noting, cancel := context.WithTimeout(ctx, noteWithin)
+	noting, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()
-	if err := a.Letters.Produce(noting, noteOf(sent)); err != nil {
+	if err := a.Letters.Produce(noting, newNote(sent)); err != nil {
 		return errors.Join(failed, fmt.Errorf("those of the last fetch that were sent are not noted: another run sends them again, and they are left out by their messageId, if that is still remembered: %w", err))
 	}
 	return failed
 }
 
-// revive returns the record of a letter's event, or why it would not be accepted.
-func (a *Again) revive(l *Letter) (r stream.Record, left string) {
+// rebuild returns the record of a letter's event, or why it would not be accepted.
+func (a *Resender) rebuild(l *Letter) (r stream.Record, left string) {
 	if _, cut := l.Header(HeaderCut); cut {
 		return r, LeftCut
 	}
@@ -158,12 +158,12 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 	for _, h := range l.Headers {
 		// If a value fitted no file, its producer's claim that it is a valid line is not believed
 		// again.
-		if !Own(h.Key) && (h.Key != route.HeaderLine || l.Refused()) {
+		if !IsReservedHeader(h.Key) && (h.Key != route.HeaderLine || l.RefusedByCollector()) {
 			r.Headers = append(r.Headers, h)
 		}
 	}
 	to, left := a.Router.Route(&r)
-	if left == "" && l.Refused() {
+	if left == "" && l.RefusedByCollector() {
 		left = a.judge(to.Line, l.Reason)
 	}
 	// A tenth of the retention is reserved for the appender to read and file the record.
@@ -175,7 +175,7 @@ func (a *Again) revive(l *Letter) (r stream.Record, left string) {
 
 // judge judges an event that the collector refused by the rules of today. Its line is longer than
 // the event was, because the API adds fields. So its size counts only if that was the reason.
-func (a *Again) judge(line []byte, reason string) (left string) {
+func (a *Resender) judge(line []byte, reason string) (left string) {
 	if r := event.Reason(reason); r == event.ErrNoKey || r == event.ErrUnknownKey {
 		return reason // it was filed under its sender's source; the source of the event itself is unknown
 	}
