@@ -102,31 +102,31 @@ type Deps struct {
 
 // Appender is the role. Create it with New and call Run once.
 type Appender struct {
-	cfg      Config
-	deps     Deps
-	router   *route.Router
-	rule     string // that router implements
-	budget   *segment.Budget
-	recalls  *dedup.Budget // memory for remembering messages; nil: duplicates are not removed
-	pressure *pressure
-	disk     *disk
-	metrics  *metrics
-	stopping atomic.Bool
+	cfg         Config
+	deps        Deps
+	router      *route.Router
+	routerRule  string // that router implements
+	budget      *segment.Budget
+	dedupBudget *dedup.Budget // memory for remembering messages; nil: duplicates are not removed
+	pressure    *pressure
+	disk        *disk
+	metrics     *metrics
+	stopping    atomic.Bool
 
 	fetchFails stream.WarningLimiter
 
-	left map[ledger.Log]*leftover // local files of partitions that are not ours; used only by the goroutine of watchLeft
+	leftovers map[ledger.Log]*leftover // local files of partitions that are not ours; used only by the goroutine of watchLeftovers
 
-	assigning sync.Mutex // held while partitions start and stop; guards assigned
-	assigned  int        // counts calls of assign
+	assignMu    sync.Mutex // held while partitions start and stop; guards assignments
+	assignments int        // counts calls of assign
 
-	mu         sync.Mutex // guards all below
-	partitions map[int]*running
-	forgets    map[int]*forgets // by partition; the partition's goroutine owns the value
+	mu             sync.Mutex // guards all below
+	partitions     map[int]*runningPartition
+	pendingForgets map[int]*pendingForget // by partition; the partition's goroutine owns the value
 }
 
-// running is a partition with its goroutine.
-type running struct {
+// runningPartition is a partition with its goroutine.
+type runningPartition struct {
 	*partition
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -158,13 +158,13 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 		return nil, err
 	}
 	a := &Appender{
-		cfg: cfg, deps: deps, router: router, rule: ledger.RouterRule(cfg.SourceFrom, cfg.ReceivedFrom),
+		cfg: cfg, deps: deps, router: router, routerRule: ledger.RouterRule(cfg.SourceFrom, cfg.ReceivedFrom),
 		budget:   segment.NewBudget(cfg.Memory),
 		pressure: newPressure(cfg.DataDir, cfg.DiskFree, cfg.MaxWaiting), disk: newDisk(),
-		partitions: map[int]*running{}, forgets: map[int]*forgets{}, left: map[ledger.Log]*leftover{},
+		partitions: map[int]*runningPartition{}, pendingForgets: map[int]*pendingForget{}, leftovers: map[ledger.Log]*leftover{},
 	}
 	if cfg.DedupWindow > 0 {
-		a.recalls = dedup.NewBudget(cfg.DedupMemory)
+		a.dedupBudget = dedup.NewBudget(cfg.DedupMemory)
 	}
 	a.metrics, err = newMetrics(deps.Metrics, a)
 	return a, err
@@ -174,12 +174,12 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 // flight, leaves the group and returns nil. It returns an error if the data directory cannot be
 // used at the start, or later for two minutes.
 func (a *Appender) Run(ctx context.Context) error {
-	home, err := openHome(a.cfg.DataDir, a.cfg.Topic, a.cfg.Incarnation)
+	dir, err := openDataDir(a.cfg.DataDir, a.cfg.Topic, a.cfg.Incarnation)
 	if err != nil {
 		return err
 	}
-	defer home.close()
-	membership, err := a.deps.Join(home.worker)
+	defer dir.close()
+	membership, err := a.deps.Join(dir.worker)
 	if err != nil {
 		return err
 	}
@@ -188,8 +188,8 @@ func (a *Appender) Run(ctx context.Context) error {
 	defer cancel()
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.pressure.watch(gctx); return nil })
-	group.Go(func() error { a.watchEnds(gctx); return nil })
-	group.Go(func() error { a.watchLeft(gctx, home.worker); return nil })
+	group.Go(func() error { a.watchBounds(gctx); return nil })
+	group.Go(func() error { a.watchLeftovers(gctx, dir.worker); return nil })
 	group.Go(func() error {
 		select {
 		case <-gctx.Done():
@@ -204,30 +204,30 @@ func (a *Appender) Run(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			a.assign(work, home.worker, gen)
+			a.assign(work, dir.worker, gen)
 		}
 	})
 	err = group.Wait()
 	a.stopping.Store(true)
-	a.assign(work, home.worker, nil) // stops all partitions and waits for them
-	within, done := context.WithTimeout(work, closeWithin)
+	a.assign(work, dir.worker, nil) // stops all partitions and waits for them
+	leaveCtx, done := context.WithTimeout(work, leaveTimeout)
 	defer done()
-	cerr := membership.Close(within)
+	cerr := membership.Close(leaveCtx)
 	if ctx.Err() != nil {
 		return nil
 	}
 	return errors.Join(err, cerr)
 }
 
-// closeWithin limits how long leaving the group may take when no broker answers.
-const closeWithin = 10 * time.Second
+// leaveTimeout limits how long leaving the group may take when no broker answers.
+const leaveTimeout = 10 * time.Second
 
 // assign starts the partitions that a generation adds and stops those that it takes away, and waits
 // until those have stopped. A partition that stays ours continues undisturbed.
 func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Generation) {
-	a.assigning.Lock()
-	defer a.assigning.Unlock()
-	a.assigned++
+	a.assignMu.Lock()
+	defer a.assignMu.Unlock()
+	a.assignments++
 	tenures := map[int]*ledger.Tenure{}
 	if gen != nil {
 		for _, as := range gen.Assignments[a.cfg.Topic] {
@@ -241,7 +241,7 @@ func (a *Appender) assign(ctx context.Context, worker string, gen *stream.Genera
 		a.deps.Logger.InfoContext(ctx, "partitions assigned", "topic", a.cfg.Topic, "partitions", len(tenures), "generation", gen.ID)
 	}
 	a.mu.Lock()
-	var stopped []*running
+	var stopped []*runningPartition
 	// Sorted, here and below, so that a simulated run can be repeated.
 	for _, n := range slices.Sorted(maps.Keys(a.partitions)) {
 		if r := a.partitions[n]; tenures[n] == nil {
@@ -270,20 +270,20 @@ func (a *Appender) spoolsDir() string {
 }
 
 // start starts a partition. The caller holds mu.
-func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *running {
-	if a.forgets[n] == nil {
-		a.forgets[n] = new(forgets)
+func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *runningPartition {
+	if a.pendingForgets[n] == nil {
+		a.pendingForgets[n] = new(pendingForget)
 	}
 	p := &partition{
 		a:        a,
 		log:      ledger.Log{Topic: a.cfg.Topic, Incarnation: a.cfg.Incarnation, Partition: n},
 		lg:       a.deps.Logger.With("topic", a.cfg.Topic, "partition", n),
 		requests: make(chan request),
-		forgets:  a.forgets[n],
+		forget:   a.pendingForgets[n],
 	}
 	p.tenure.Store(tenure)
 	ctx, cancel := context.WithCancel(ctx)
-	r := &running{partition: p, cancel: cancel, done: make(chan struct{})}
+	r := &runningPartition{partition: p, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
 		p.run(ctx)
@@ -295,7 +295,7 @@ func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *run
 // the call is in the ledger. It seals all open files, whatever their age.
 func (a *Appender) SealAll(ctx context.Context) error {
 	a.mu.Lock()
-	var all []*running
+	var all []*runningPartition
 	for _, n := range slices.Sorted(maps.Keys(a.partitions)) {
 		all = append(all, a.partitions[n])
 	}
@@ -367,41 +367,42 @@ func (a *Appender) coreConfig(partition int) coreConfig {
 	}
 }
 
-// tickEvery is how often the loop checks what depends on time.
-func (a *Appender) tickEvery() time.Duration {
+// tickInterval is how often the loop checks what depends on time.
+func (a *Appender) tickInterval() time.Duration {
 	return max(min(time.Second, a.cfg.RollEvery/20), 50*time.Millisecond)
 }
 
-// pollEvery is how long a fetch waits at the log's end, and so how outdated the known end may be.
-func (a *Appender) pollEvery() time.Duration { return 2 * a.tickEvery() }
+// pollInterval is how long a fetch waits at the log's end, and so how outdated the known end may
+// be.
+func (a *Appender) pollInterval() time.Duration { return 2 * a.tickInterval() }
 
 // bounds returns the bounds of the partition's log.
 func (a *Appender) bounds(ctx context.Context, log ledger.Log) (stream.Bounds, error) {
 	return stream.BoundsOf(ctx, a.deps.Log, log.Topic, log.Partition)
 }
 
-// watchEnds keeps the bounds in the views up to date until ctx ends, also while nothing is read:
+// watchBounds keeps the bounds in the views up to date until ctx ends, also while nothing is read:
 // lag is measured against what the log holds, not against what was fetched.
-func (a *Appender) watchEnds(ctx context.Context) {
-	every := 5 * a.tickEvery()
+func (a *Appender) watchBounds(ctx context.Context) {
+	every := 5 * a.tickInterval()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(every/2 + jitter.N(every)):
 		}
-		within, cancel := context.WithTimeout(ctx, 10*time.Second)
+		boundsCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		a.mu.Lock()
 		ours := slices.Collect(maps.Keys(a.partitions))
 		a.mu.Unlock()
 		var all map[int]stream.Bounds
 		if len(ours) > 0 { // no partition named would mean all
-			all, _ = a.deps.Log.Bounds(within, a.cfg.Topic, ours...) // errors are ignored: reading hits the same problem and reports it
+			all, _ = a.deps.Log.Bounds(boundsCtx, a.cfg.Topic, ours...) // errors are ignored: reading hits the same problem and reports it
 		}
 		cancel()
 		a.mu.Lock()
 		for n, r := range a.partitions {
-			if b, told := all[n]; told {
+			if b, ok := all[n]; ok {
 				r.view.noteBounds(b)
 			}
 		}

@@ -68,7 +68,7 @@ func entry(low int64, through ...ledger.Through) *ledger.Entry {
 	return &ledger.Entry{Seq: 7, LowWatermark: low, SealedThrough: through}
 }
 
-func TestGraces(t *testing.T) {
+func TestGraceDefaults(t *testing.T) {
 	for grace, want := range map[time.Duration]time.Duration{0: 10 * time.Second, -1: 0, time.Millisecond: time.Millisecond, time.Hour: time.Minute} {
 		a, err := New(Config{DataDir: t.TempDir(), RollEvery: time.Minute, Grace: grace}, Deps{Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestGraces(t *testing.T) {
 	}
 }
 
-func TestCatchingUpMakesNoTinyFiles(t *testing.T) {
+func TestCatchingUpSealsFullHours(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@1", "b@2", "a@59", "a@61") // one minute past the roll: both files of the first hour are due
 	require.Equal(t, []string{"a/0-2", "b/1-1"}, files(c.cut()))
@@ -105,7 +105,7 @@ func TestPartitionsAreSpreadOverTheJitter(t *testing.T) {
 	}
 }
 
-func TestStragglersOfTheGraceGoIntoTheirFile(t *testing.T) {
+func TestStragglersWithinTheGraceGoIntoTheirFile(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@59")
 	add(t, c, fateFiled, 1, "b", t0+hour+5_000, t0+1000*hour, []byte("{}")) // within the grace
@@ -116,18 +116,18 @@ func TestStragglersOfTheGraceGoIntoTheirFile(t *testing.T) {
 
 // A record that opens its source's first file of an hour within the grace after the hour's end does
 // not wait for the next roll.
-func TestAStragglerThatOpensAFileIsOfItsRoll(t *testing.T) {
+func TestStragglerThatOpensAFileIsSealedWithItsRoll(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	c.cfg.partition, c.cfg.jitter = 1, 3*time.Minute
 	feed(t, c, "a@59")
 	over := c.open[ledger.StreamOf("a", t0)]
-	require.Greater(t, over, t0+hour+61_000, "the jitter is waited for, too")
+	require.Greater(t, over, t0+hour+61_000, "deadline without the jitter")
 	feed(t, c, "b@61", "c@59")
 	require.Equal(t, over, c.open[ledger.StreamOf("c", t0)])
 	feed(t, c, "b@64")
 	b := c.cut()
 	require.Equal(t, []string{"a/0-0", "c/2-2"}, files(b))
-	require.Equal(t, t0+hour, b.CompleteThrough, "the hour")
+	require.Equal(t, t0+hour, b.CompleteThrough, "the hour is incomplete")
 }
 
 func TestLateRecordsWaitForTheNextRoll(t *testing.T) {
@@ -136,7 +136,7 @@ func TestLateRecordsWaitForTheNextRoll(t *testing.T) {
 	require.Equal(t, []string{"a/0-0"}, files(c.cut()))
 	c.won(entry(1))
 	feed(t, c, "a@31", "b@130", "a@32", "b@150")
-	require.Nil(t, c.cut(), "late records do not make a file each")
+	require.Nil(t, c.cut(), "late records were sealed before the next roll")
 	feed(t, c, "b@181")
 	require.Equal(t, []string{"b/1-5", "a/2-4"}, files(c.cut()))
 }
@@ -144,18 +144,18 @@ func TestLateRecordsWaitForTheNextRoll(t *testing.T) {
 func TestIdleSourceIsSealedAtTheLogsEnd(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@30")
-	c.reached(1, true, t0+hour+9_000)
+	c.advanceTo(1, true, t0+hour+9_000)
 	require.NoError(t, c.sealDue())
-	require.Nil(t, c.cut(), "the grace is not over")
-	c.reached(1, false, t0+hour+11_000)
+	require.Nil(t, c.cut(), "sealed before the grace was over")
+	c.advanceTo(1, false, t0+hour+11_000)
 	require.NoError(t, c.sealDue())
-	require.Nil(t, c.cut(), "the end was not reached: there may be more of that hour")
-	c.reached(1, true, t0+hour+11_000)
+	require.Nil(t, c.cut(), "sealed although the log's end was not reached")
+	c.advanceTo(1, true, t0+hour+11_000)
 	require.NoError(t, c.sealDue())
 	require.Equal(t, []string{"a/0-0"}, files(c.cut()))
 }
 
-func TestAFastCollectorClockSealsNothing(t *testing.T) {
+func TestFastCollectorClockSealsNothing(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	now := t0 + 30*60_000
 	add(t, c, fateFiled, 0, "a", t0+1_000, now, []byte("{}"))
@@ -164,13 +164,13 @@ func TestAFastCollectorClockSealsNothing(t *testing.T) {
 	require.Nil(t, c.cut())
 }
 
-func TestWatermarkIsHeldByOpenFilesAndByThoseNotInTheBatch(t *testing.T) {
+func TestWatermarkStaysBelowFilesInNoEntry(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	c.cfg.maxFiles = 1
 	feed(t, c, "a@1", "b@2", "c@3", "c@63")
 	b := c.cut()
 	require.Equal(t, []string{"a/0-0"}, files(b))
-	require.EqualValues(t, 1, b.LowWatermark, "b is sealed, but in no entry")
+	require.EqualValues(t, 1, b.LowWatermark, "watermark passes b, which is in no entry")
 	c.won(entry(1))
 	b = c.cut()
 	require.Equal(t, []string{"b/1-1"}, files(b))
@@ -178,10 +178,10 @@ func TestWatermarkIsHeldByOpenFilesAndByThoseNotInTheBatch(t *testing.T) {
 	c.won(entry(2))
 	b = c.cut()
 	require.Equal(t, []string{"c/2-2"}, files(b))
-	require.EqualValues(t, 3, b.LowWatermark, "c's next file is open")
+	require.EqualValues(t, 3, b.LowWatermark, "watermark passes c's open file")
 }
 
-func TestRecordsOfTheFilterAreInAFileAlready(t *testing.T) {
+func TestRecordsCoveredByTheFilterAreNotFiledAgain(t *testing.T) {
 	c := newTestCore(t, entry(10, ledger.Through{Source: "a", Hour: t0, Offset: 12}))
 	feed(t, c, "a@1", "b@1", "a@2", "a@3", "a@61") // offsets 10 to 14
 	require.NoError(t, c.sealAll(segment.ReasonRequest))
@@ -192,8 +192,8 @@ func TestOffsetsNeverGoBack(t *testing.T) {
 	c := newTestCore(t, entry(10))
 	feed(t, c, "a@1")
 	_, err := c.add(10, "a", t0, t0, []byte("{}"))
-	require.ErrorIs(t, err, errOffset)
-	require.ErrorIs(t, c.skip(9, route.ReasonJSON), errOffset)
+	require.ErrorIs(t, err, errOffsetWentBack)
+	require.ErrorIs(t, c.skip(9, route.ReasonJSON), errOffsetWentBack)
 	add(t, c, fateFiled, 15, "a", t0, t0, []byte("{}")) // gaps are normal
 }
 
@@ -212,7 +212,7 @@ func TestSkippedRecordsAreCountedOnceTheWatermarkPassesThem(t *testing.T) {
 	require.Empty(t, c.cut().Skipped)
 }
 
-func TestAnEntryWithoutFilesMovesTheWatermarkAtMostOnceARoll(t *testing.T) {
+func TestEntryWithoutFilesAtMostOnceARoll(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	require.NoError(t, c.skip(0, route.ReasonJSON))
 	b := c.cut()
@@ -221,13 +221,13 @@ func TestAnEntryWithoutFilesMovesTheWatermarkAtMostOnceARoll(t *testing.T) {
 	c.won(entry(1))
 	require.NoError(t, c.skip(1, route.ReasonJSON))
 	require.Nil(t, c.cut())
-	c.reached(2, true, t0+2*hour)
+	c.advanceTo(2, true, t0+2*hour)
 	require.NotNil(t, c.cut())
 }
 
-// TestAPoisonFloodTakesNoMemory: while an open file holds the watermark back, remembering what was
-// skipped above it takes little memory.
-func TestAPoisonFloodTakesNoMemory(t *testing.T) {
+// TestFloodOfSkippedRecordsTakesLittleMemory: while an open file holds the watermark back,
+// remembering what was skipped above it takes little memory.
+func TestFloodOfSkippedRecordsTakesLittleMemory(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	flood := func(n int) {
 		for range n {
@@ -253,14 +253,14 @@ func TestAPoisonFloodTakesNoMemory(t *testing.T) {
 	flood(10)
 	require.Equal(t, map[string]int64{route.ReasonJSON: 10, route.ReasonSource: 10}, b.Skipped)
 	c.won(entry(b.LowWatermark))
-	c.reached(c.position, true, t0+3*hour)
-	require.Equal(t, map[string]int64{route.ReasonJSON: 5, route.ReasonSource: 5}, c.cut().Skipped, "those after the cut")
+	c.advanceTo(c.position, true, t0+3*hour)
+	require.Equal(t, map[string]int64{route.ReasonJSON: 5, route.ReasonSource: 5}, c.cut().Skipped, "skipped after the cut")
 }
 
 func TestUnfitLineIsSkipped(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	add(t, c, fateUnfit, 0, "a", t0, t0, []byte("{\n}"))
-	require.Equal(t, []skip{{Reason: reasonLine, Records: 1}}, c.skipped)
+	require.Equal(t, []skippedRun{{Reason: reasonLine, Records: 1}}, c.skipped)
 }
 
 func TestFullFileIsSealedForItsSize(t *testing.T) {
@@ -279,17 +279,17 @@ func TestFullFileIsSealedForItsSize(t *testing.T) {
 	c.spool.Files(func(m segment.Meta) { require.EqualValues(t, 5, m.Last) })
 }
 
-func TestOldestIsOfWhatIsInNoEntry(t *testing.T) {
+func TestOldestReceivedIgnoresWhatIsInAnEntry(t *testing.T) {
 	c := newTestCore(t, entry(0))
-	_, ok := c.oldest()
+	_, ok := c.oldestReceived()
 	require.False(t, ok)
 	feed(t, c, "b@5", "a@1", "a@61")
 	require.NotNil(t, c.cut())
-	oldest, ok := c.oldest()
-	require.True(t, ok, "what is in flight is not in the ledger yet")
+	oldest, ok := c.oldestReceived()
+	require.True(t, ok, "a file in flight does not count")
 	require.Equal(t, t0+60_000, oldest)
 	c.won(entry(2))
-	oldest, _ = c.oldest()
+	oldest, _ = c.oldestReceived()
 	require.Equal(t, t0+61*60_000, oldest)
 }
 
@@ -316,7 +316,7 @@ func TestAnyScheduleFilesEveryRecordOnce(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := newSchedule(t, seed)
 			s.run()
-			resumed, doubles, copies = resumed+s.resumed, doubles+s.doubles, copies+s.copies
+			resumed, doubles, copies = resumed+s.resumed, doubles+s.duplicates, copies+s.copies
 		})
 	}
 	require.Greater(t, resumed, 100)
@@ -324,9 +324,9 @@ func TestAnyScheduleFilesEveryRecordOnce(t *testing.T) {
 	require.Greater(t, copies, 10)
 }
 
-// TestEntriesSayHowFarTheyAreComplete: the time never passes a record that is in no entry, and does
+// TestCompleteThroughOfEntries: the time never passes a record that is in no entry, and does
 // not go back for a late record.
-func TestEntriesSayHowFarTheyAreComplete(t *testing.T) {
+func TestCompleteThroughOfEntries(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@30", "b@59", "b@61") // b's record of the second hour is in an open file
 	b := c.cut()
@@ -342,15 +342,15 @@ func TestEntriesSayHowFarTheyAreComplete(t *testing.T) {
 	require.Equal(t, t0+2*hour, b.CompleteThrough)
 }
 
-// TestAnIdlePartitionSaysOnceThatTheHourIsOver: otherwise a partition without records could not be
+// TestIdlePartitionWritesOneEntryAnHour: otherwise a partition without records could not be
 // told from one that is not read.
-func TestAnIdlePartitionSaysOnceThatTheHourIsOver(t *testing.T) {
+func TestIdlePartitionWritesOneEntryAnHour(t *testing.T) {
 	base := entry(5)
 	base.CompleteThrough = t0 + 10_000
 	c := newTestCore(t, base)
-	c.reached(5, true, t0+hour+9_000)
-	require.Nil(t, c.cut(), "stragglers are awaited")
-	c.reached(5, true, t0+hour+10_000)
+	c.advanceTo(5, true, t0+hour+9_000)
+	require.Nil(t, c.cut(), "entry before the grace was over")
+	c.advanceTo(5, true, t0+hour+10_000)
 	b := c.cut()
 	require.NotNil(t, b)
 	require.Empty(t, b.Files)
@@ -359,13 +359,13 @@ func TestAnIdlePartitionSaysOnceThatTheHourIsOver(t *testing.T) {
 	next := entry(5)
 	next.CompleteThrough = b.CompleteThrough
 	c.won(next)
-	c.reached(5, true, t0+2*hour)
+	c.advanceTo(5, true, t0+2*hour)
 	require.Nil(t, c.cut())
 }
 
 // Invariant: I2. A line that fits no file may lie between the lines of a file that the filter
 // covers, without being in that file. It is skipped again.
-func TestUnfitLinesOfTheFilterAreSkippedAgain(t *testing.T) {
+func TestUnfitLinesCoveredByTheFilterAreSkippedAgain(t *testing.T) {
 	c := newTestCore(t, entry(10, ledger.Through{Source: "a", Hour: t0, Offset: 20}))
 	feed(t, c, "a@1")
 	add(t, c, fateUnfit, 11, "a", t0, t0, []byte("{\n}"))
@@ -376,9 +376,9 @@ func TestUnfitLinesOfTheFilterAreSkippedAgain(t *testing.T) {
 	require.Equal(t, map[string]int64{reasonLine: 1}, b.Skipped)
 }
 
-// TestALimitThatChanges: below the filter, whether a record is in a file of the ledger is judged
-// again, possibly under another appender.max_bytes. Invariant: I2.
-func TestALimitThatChanges(t *testing.T) {
+// TestMaxBytesChangesBelowTheFilter: below the filter, whether a record is in a file of the ledger
+// is judged again, possibly under another appender.max_bytes. Invariant: I2.
+func TestMaxBytesChangesBelowTheFilter(t *testing.T) {
 	large := []byte(`{"x":"` + strings.Repeat("x", 3<<20) + `"}`)
 	for name, limits := range map[string][2]int64{
 		"lowered": {100_000_000, segment.MinMaxBytes},
@@ -402,28 +402,28 @@ func TestALimitThatChanges(t *testing.T) {
 			head := follow(first.base, first.cut())
 			require.Equal(t, []ledger.Through{{Source: "a", Hour: t0, Offset: 3}}, head.SealedThrough)
 			inFiles := int64(0)
-			for _, f := range append(first.flight, first.sealed...) {
+			for _, f := range append(first.inFlight, first.sealed...) {
 				inFiles += f.Records
 			}
 			skipped := int64(0)
 			for _, s := range under(limits[1], head).skipped {
 				skipped += s.Records
 			}
-			require.EqualValues(t, 3, inFiles+skipped, "each record of the source is in a file or counted, not both")
+			require.EqualValues(t, 3, inFiles+skipped, "records in files or counted as skipped")
 		})
 	}
 }
 
-// TestAClockThatWentBackHoldsNoFile: if the clock was far ahead for a moment and the reader at the
-// log's end believed it, that delays files by one roll, not until the clock has caught up; also
+// TestClockSetBackDelaysFilesByOneRoll: if the clock was far ahead for a moment and the reader at
+// the log's end believed it, that delays files by one roll, not until the clock has caught up; also
 // after a restart.
-func TestAClockThatWentBackHoldsNoFile(t *testing.T) {
-	for name, restart := range map[string]bool{"goes_on": false, "restarts": true} {
+func TestClockSetBackDelaysFilesByOneRoll(t *testing.T) {
+	for name, restart := range map[string]bool{"same_process": false, "restarts": true} {
 		t.Run(name, func(t *testing.T) {
 			s := newSchedule(t, 1)
 			w := s.workers[0]
 			s.takeOver(w)
-			w.c.reached(0, true, t0+9000*hour)
+			w.c.advanceTo(0, true, t0+9000*hour)
 			feed(t, w.c, "a@1")
 			w.c.cfg.jitter = 0
 			if restart {
@@ -433,11 +433,11 @@ func TestAClockThatWentBackHoldsNoFile(t *testing.T) {
 				s.takeOver(w)
 				w.c.cfg.jitter = 0
 			}
-			w.c.clock(t0 + 2*60_000)
-			w.c.reached(1, true, t0+hour)
+			w.c.setClock(t0 + 2*60_000)
+			w.c.advanceTo(1, true, t0+hour)
 			require.NoError(t, w.c.sealDue())
 			require.Empty(t, w.c.sealed)
-			w.c.reached(1, true, t0+hour+w.c.cfg.grace.Milliseconds())
+			w.c.advanceTo(1, true, t0+hour+w.c.cfg.grace.Milliseconds())
 			require.NoError(t, w.c.sealDue())
 			require.Len(t, w.c.sealed, 1)
 			s.kill(w)
@@ -445,43 +445,43 @@ func TestAClockThatWentBackHoldsNoFile(t *testing.T) {
 	}
 }
 
-// TestAClockThatWentBackCompletesNothing: if the completeness of an entry lies in the future, the
+// TestClockSetBackTakesCompletenessBack: if the completeness of an entry lies in the future, the
 // next entry takes it back, also for an idle partition and under another owner.
-func TestAClockThatWentBackCompletesNothing(t *testing.T) {
-	for name, another := range map[string]bool{"goes_on": false, "another_owner": true} {
+func TestClockSetBackTakesCompletenessBack(t *testing.T) {
+	for name, another := range map[string]bool{"same_process": false, "another_owner": true} {
 		t.Run(name, func(t *testing.T) {
 			c := newTestCore(t, entry(0))
-			c.clock(t0 + 9000*hour)
-			c.reached(0, true, t0+9000*hour)
+			c.setClock(t0 + 9000*hour)
+			c.advanceTo(0, true, t0+9000*hour)
 			said := follow(c.base, c.cut())
 			require.Equal(t, t0+9000*hour-10_000, said.CompleteThrough)
 			c.won(said)
 			if another {
 				c = newTestCore(t, claim(said, "w2"))
 			}
-			c.clock(t0 + 60_000)
-			require.Nil(t, c.cut(), "nothing was read since")
-			c.reached(0, true, t0+2*hour)
-			c.clock(t0 + 2*hour)
+			c.setClock(t0 + 60_000)
+			require.Nil(t, c.cut(), "entry although nothing was read")
+			c.advanceTo(0, true, t0+2*hour)
+			c.setClock(t0 + 2*hour)
 			b := c.cut()
 			require.NotNil(t, b)
 			require.Equal(t, t0+2*hour-10_000, b.CompleteThrough)
 			c.won(follow(c.base, b))
 			feed(t, c, "a@1")
 			require.NoError(t, c.sealAll(segment.ReasonRequest))
-			c.reached(1, true, t0+hour)
-			require.Equal(t, b.CompleteThrough, c.cut().CompleteThrough, "it goes back for nothing else")
+			c.advanceTo(1, true, t0+hour)
+			require.Equal(t, b.CompleteThrough, c.cut().CompleteThrough, "completeness went back although the clock did not")
 		})
 	}
 }
 
-// TestAReaderThatIsAheadByLittleGoesOn: setting the clock by seconds makes no tiny files.
-func TestAReaderThatIsAheadByLittleGoesOn(t *testing.T) {
+// TestClockSetBackBySecondsChangesNothing: setting the clock by seconds makes no tiny files.
+func TestClockSetBackBySecondsChangesNothing(t *testing.T) {
 	c := newTestCore(t, entry(0))
-	c.reached(0, true, t0+hour)
+	c.advanceTo(0, true, t0+hour)
 	feed(t, c, "a@60")
-	c.clock(t0 + hour - 1)
-	c.reached(1, true, t0+hour+c.cfg.grace.Milliseconds())
+	c.setClock(t0 + hour - 1)
+	c.advanceTo(1, true, t0+hour+c.cfg.grace.Milliseconds())
 	require.NoError(t, c.sealDue())
 	require.Empty(t, c.sealed)
 }

@@ -29,9 +29,9 @@ func deadLetter(r *stream.Record, reason string) stream.Record {
 	return d
 }
 
-// bury writes dead letters, and returns when they are safe or ctx ends. Until then nothing of the
-// partition is read, and nothing that was read is thrown away.
-func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
+// writeDeadLetters writes dead letters, and returns when they are safe or ctx ends. Until then
+// nothing of the partition is read, and nothing that was read is thrown away.
+func (p *partition) writeDeadLetters(ctx context.Context, dead []stream.Record) error {
 	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}
 	var failed error
 	for {
@@ -52,6 +52,6 @@ func (p *partition) bury(ctx context.Context, dead []stream.Record) error {
 		wait := backoff.Next().Round(time.Millisecond)
 		p.lg.WarnContext(ctx, "dead letters are not taken, retrying", "records", len(dead), "err", err, "in", wait)
 		p.view.noteProblem(failed)
-		p.answer(ctx, failed, wait)
+		p.rejectRequests(ctx, failed, wait)
 	}
 }

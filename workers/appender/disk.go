@@ -13,8 +13,8 @@ import (
 type disk struct {
 	broken chan error // receives an error once that has lasted for brokenAfter
 
-	mu    sync.Mutex // guards since
-	since time.Time  // time of the first failure; zero: the last try succeeded
+	mu           sync.Mutex // guards failingSince
+	failingSince time.Time  // time of the first failure; zero: the last try succeeded
 }
 
 // brokenAfter is how long a worker that cannot write to its disk continues before it ends, so that
@@ -23,16 +23,16 @@ const brokenAfter = 2 * time.Minute
 
 func newDisk() *disk { return &disk{broken: make(chan error, 1)} }
 
-// note records the outcome of a try.
-func (d *disk) note(err error) {
+// record records the outcome of a try.
+func (d *disk) record(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case err == nil:
-		d.since = time.Time{}
-	case d.since.IsZero():
-		d.since = time.Now()
-	case time.Since(d.since) >= brokenAfter:
+		d.failingSince = time.Time{}
+	case d.failingSince.IsZero():
+		d.failingSince = time.Now()
+	case time.Since(d.failingSince) >= brokenAfter:
 		select {
 		case d.broken <- fmt.Errorf("appender.data_dir cannot be used for %s: %w", brokenAfter, err):
 		default: // the worker is already ending
@@ -40,21 +40,21 @@ func (d *disk) note(err error) {
 	}
 }
 
-// usable returns why the partition's directory cannot be written to. It is checked before the
-// claim: otherwise each try would write another claim, and entries stay for good.
-func (p *partition) usable() error {
-	err := writable(p.a.spoolConfig(p.log.Partition).Dir)
+// checkWritable returns why the partition's directory cannot be written to. It is checked before
+// the claim: otherwise each try would write another claim, and entries stay for good.
+func (p *partition) checkWritable() error {
+	err := probeWrite(p.a.spoolConfig(p.log.Partition).Dir)
 	if err == nil {
-		p.a.disk.note(nil)
+		p.a.disk.record(nil)
 	} else { // perhaps only that directory has a problem
-		p.a.disk.note(writable(p.a.spoolsDir()))
+		p.a.disk.record(probeWrite(p.a.spoolsDir()))
 	}
 	return err
 }
 
-// writable creates the directory and, briefly, a file in it. A full disk counts as usable: it gets
-// room when the files on it are staged.
-func writable(dir string) error {
+// probeWrite creates the directory and, briefly, a file in it. A full disk counts as usable: it
+// gets room when the files on it are staged.
+func probeWrite(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

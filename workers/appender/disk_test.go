@@ -10,17 +10,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestADiskThatFails: no claim is written for a directory that cannot be used, because entries stay
+// TestUnusableDisk: no claim is written for a directory that cannot be used, because entries stay
 // for good. A worker whose disk stays unusable ends, so that others get its partitions; one whose
 // disk recovers continues.
-func TestADiskThatFails(t *testing.T) {
+func TestUnusableDisk(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		path func(r *rig) string // a file in the way, so that no directory can be created
 		last time.Duration
 		ends bool
 	}{
-		"for_good":              {func(r *rig) string { return filepath.Join(r.cfg.DataDir, spoolDir) }, time.Hour, true},
-		"for_a_moment":          {func(r *rig) string { return filepath.Join(r.cfg.DataDir, spoolDir) }, time.Minute, false},
+		"permanently":           {func(r *rig) string { return filepath.Join(r.cfg.DataDir, spoolDir) }, time.Hour, true},
+		"briefly":               {func(r *rig) string { return filepath.Join(r.cfg.DataDir, spoolDir) }, time.Minute, false},
 		"of_one_partition_only": {func(r *rig) string { return filepath.Join(r.spoolsDir(), "0") }, time.Hour, false},
 	} {
 		t.Run(hazard, func(t *testing.T) {
@@ -34,8 +34,8 @@ func TestADiskThatFails(t *testing.T) {
 				require.NoError(t, os.Rename(path, was))
 				require.NoError(t, os.WriteFile(path, nil, 0o600))
 				r.produce("b")
-				r.assigned()
-				r.assigned(0)
+				r.assignPartitions()
+				r.assignPartitions(0)
 				for begun := time.Now(); time.Since(begun) < c.last && len(r.ended) == 0; {
 					time.Sleep(10 * time.Second)
 					if time.Since(begun) > 40*time.Second && len(r.ended) == 0 {
@@ -54,7 +54,7 @@ func TestADiskThatFails(t *testing.T) {
 				require.NoError(t, r.Ready(t.Context()))
 				require.NoError(t, r.seal())
 				require.Equal(t, [][]string{{"a/0-2", "b/1-3"}}, r.written())
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}

@@ -18,9 +18,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestSpoolsOfAKilledProcessAreSwept: the spools of partitions that now belong to others are
+// TestSpoolsOfOthersPartitionsAreDeleted: the spools of partitions that now belong to others are
 // deleted. Nobody else would, and a full disk stops all reading.
-func TestSpoolsOfAKilledProcessAreSwept(t *testing.T) {
+func TestSpoolsOfOthersPartitionsAreDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		left := filepath.Join(dir, "spool", "sealift.events", "1", "99", "00000000.spool")
@@ -28,18 +28,18 @@ func TestSpoolsOfAKilledProcessAreSwept(t *testing.T) {
 		require.NoError(t, os.WriteFile(left, []byte("x"), 0o600))
 		r := newRig(t, Config{DataDir: dir})
 		r.run()
-		time.Sleep(leftEvery)
+		time.Sleep(leftoverInterval)
 		require.NoFileExists(t, left)
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestDeadLettersAwayAreWaitedFor: while dead letters cannot be written, what was read stays valid;
-// retries write no claims and read nothing again.
-func TestDeadLettersAwayAreWaitedFor(t *testing.T) {
+// TestUnavailableDeadLettersAreRetried: while dead letters cannot be written, what was read stays
+// valid; retries write no claims and read nothing again.
+func TestUnavailableDeadLettersAreRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.burying = func(nth int, _ []stream.Record) error {
+		r.onBury = func(nth int, _ []stream.Record) error {
 			if nth < 20 {
 				return errTest
 			}
@@ -49,35 +49,35 @@ func TestDeadLettersAwayAreWaitedFor(t *testing.T) {
 		r.produce("a", "", "b")
 		require.Eventually(t, func() bool { return r.Ready(t.Context()) != nil }, time.Minute, time.Second)
 		require.ErrorContains(t, r.Ready(t.Context()), "dead letters")
-		require.ErrorIs(t, r.seal(), errTest, "a request is not left waiting")
+		require.ErrorIs(t, r.seal(), errTest, "seal request while dead letters are unavailable")
 		time.Sleep(10 * time.Minute)
 		require.NoError(t, r.Ready(t.Context()))
 		require.NoError(t, r.seal())
 		require.Equal(t, [][]string{{"a/0-0", "b/2-2"}}, r.written())
 		require.Len(t, r.buried, 1)
 		require.Equal(t, 1, r.acquisitions())
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestAStopWhileDeadLettersAreNotTaken: a worker that is stopped while dead letters cannot be
+// TestStopWhileDeadLettersAreUnavailable: a worker that is stopped while dead letters cannot be
 // written does not read again what came before them, whether or not the log still has it.
-func TestAStopWhileDeadLettersAreNotTaken(t *testing.T) {
+func TestStopWhileDeadLettersAreUnavailable(t *testing.T) {
 	for name, gone := range map[string]bool{"the_log_holds_all": false, "retention_passed": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				r.burying = func(int, []stream.Record) error { return errTest }
+				r.onBury = func(int, []stream.Record) error { return errTest }
 				r.run()
 				r.produce("a", "b")
 				time.Sleep(time.Minute) // until there is a checkpoint
 				r.produce("a", "")
 				time.Sleep(time.Minute)
 				require.ErrorIs(t, r.Ready(t.Context()), errTest)
-				r.end()
-				next := r.died(Config{})
+				r.stopAndWait()
+				next := r.restarted(Config{})
 				if gone {
-					next.pass(2)
+					next.retainFrom(2)
 				}
 				next.produce("b")
 				next.run()
@@ -87,20 +87,20 @@ func TestAStopWhileDeadLettersAreNotTaken(t *testing.T) {
 				require.EqualValues(t, 3, next.RecordsForTesting())
 				require.Len(t, next.buried, 1)
 				if gone {
-					require.Equal(t, []string{"a/0-0", "b/1-1"}, next.written()[0], "at once")
+					require.Equal(t, []string{"a/0-0", "b/1-1"}, next.written()[0], "records that the log lost are not written at once")
 					require.Len(t, next.written(), 2)
 				} else {
 					require.Equal(t, [][]string{{"a/0-2", "b/1-4"}}, next.written())
 				}
-				next.end()
+				next.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestADeadLetterIsACopy: Kafka's client may still be reading it, for a try that timed out, when
+// TestDeadLetterIsACopy: Kafka's client may still be reading it, for a try that timed out, when
 // the next fetch reuses the buffers that the record lay in.
-func TestADeadLetterIsACopy(t *testing.T) {
+func TestDeadLetterIsACopy(t *testing.T) {
 	key, value, header := []byte("key"), []byte("value"), []byte("header")
 	r := stream.Record{Key: key, Value: value, Headers: []stream.Header{{Key: "a", Value: header}, {Key: "b"}}}
 	letter := deadLetter(&r, "reason")
@@ -113,19 +113,19 @@ func TestADeadLetterIsACopy(t *testing.T) {
 	require.Nil(t, letter.Headers[1].Value)
 	r.Headers = []stream.Header{{Key: deadletter.HeaderSent}, {Key: "b"}, {Key: deadletter.HeaderReason, Value: []byte("made up")}}
 	letter = deadLetter(&r, "reason")
-	require.Equal(t, "b", letter.Headers[0].Key, "what is the dead letters' own nobody else gives")
+	require.Equal(t, "b", letter.Headers[0].Key, "a dead-letter header of the record was kept")
 	require.Len(t, letter.Headers, 6)
 	letter = deadLetter(&stream.Record{}, "reason")
-	require.True(t, letter.Key == nil && letter.Value == nil, "a tombstone stays one")
+	require.True(t, letter.Key == nil && letter.Value == nil, "key or value of an empty record")
 }
 
-// TestADeadLetterTooLargeStopsNothing: a single record, for instance of a producer that compresses,
+// TestDeadLetterTooLargeForItsTopic: a single record, for instance of a producer that compresses,
 // may be larger than the dead-letter topic accepts.
-func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
+func TestDeadLetterTooLargeForItsTopic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		const most = 100 << 10
-		r.burying = func(_ int, records []stream.Record) error {
+		r.onBury = func(_ int, records []stream.Record) error {
 			u := &stream.Unwritten{Err: stream.ErrRecordTooLarge}
 			for _, d := range records {
 				size := len(d.Key) + len(d.Value)
@@ -163,18 +163,18 @@ func TestADeadLetterTooLargeStopsNothing(t *testing.T) {
 		require.Equal(t, []string{"1", "2", "3"}, offsets)
 		require.Equal(t, []string{"2:3145728", "3:2"}, cut)
 		require.Len(t, r.buried[0].Value, 80<<10)
-		r.end()
+		r.stopAndWait()
 	})
 }
 
 // TestStopFinishesTheEntryInFlight: its files are already staged, and the successor would stage
 // them again.
 func TestStopFinishesTheEntryInFlight(t *testing.T) {
-	for name, sealOnStop := range map[string]bool{"drop_what_is_open": false, "seal_what_is_open": true} {
+	for name, sealOnStop := range map[string]bool{"drop_open_files": false, "seal_open_files": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{SealOnStop: sealOnStop})
-				r.rotating = func(ctx context.Context, nth int) error {
+				r.onRotate = func(ctx context.Context, nth int) error {
 					select {
 					case <-ctx.Done():
 						return ctx.Err()
@@ -189,7 +189,7 @@ func TestStopFinishesTheEntryInFlight(t *testing.T) {
 				synctest.Wait() // until the entry is in flight
 				r.produce("b")
 				time.Sleep(time.Second)
-				r.end()
+				r.stopAndWait()
 				want := [][]string{{"a/0-0"}}
 				if sealOnStop {
 					want = append(want, []string{"b/1-1"})
@@ -204,7 +204,7 @@ func TestStopFinishesTheEntryInFlight(t *testing.T) {
 func TestStopIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{SealOnStop: true, DrainTimeout: 7 * time.Second})
-		r.rotating = func(ctx context.Context, nth int) error {
+		r.onRotate = func(ctx context.Context, nth int) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}
@@ -213,16 +213,16 @@ func TestStopIsBounded(t *testing.T) {
 		synctest.Wait()
 		go func() { _ = r.seal() }()
 		synctest.Wait()
-		require.Equal(t, 7*time.Second, r.end())
+		require.Equal(t, 7*time.Second, r.stopAndWait())
 		require.Empty(t, r.written())
 	})
 }
 
-// TestARevokedPartitionIsLeftAtOnce: its new owner is already at work.
-func TestARevokedPartitionIsLeftAtOnce(t *testing.T) {
+// TestRevokedPartitionIsLeftAtOnce: its new owner is already at work.
+func TestRevokedPartitionIsLeftAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{SealOnStop: true})
-		r.rotating = func(ctx context.Context, nth int) error {
+		r.onRotate = func(ctx context.Context, nth int) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}
@@ -233,18 +233,18 @@ func TestARevokedPartitionIsLeftAtOnce(t *testing.T) {
 		go func() { asked <- r.seal() }()
 		synctest.Wait()
 		begin := time.Now()
-		r.assigned()
-		r.assigned() // received only once the former has been carried out
+		r.assignPartitions()
+		r.assignPartitions() // received only once the former has been carried out
 		require.Zero(t, time.Since(begin))
 		require.Error(t, <-asked)
 		require.Empty(t, r.Partitions())
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestNothingIsTakenOverInAGenerationThatEnded: a worker that is cut off from the group must not
+// TestNoTakeoverInAnEndedGeneration: a worker that is cut off from the group must not
 // keep claiming a partition that was given to another.
-func TestNothingIsTakenOverInAGenerationThatEnded(t *testing.T) {
+func TestNoTakeoverInAnEndedGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		over := make(chan struct{})
@@ -255,7 +255,7 @@ func TestNothingIsTakenOverInAGenerationThatEnded(t *testing.T) {
 		require.Equal(t, 1, r.acquisitions())
 		close(over)
 		time.Sleep(time.Minute)
-		require.NoError(t, r.Ready(t.Context()), "what is held goes on: the next generation may leave it ours")
+		require.NoError(t, r.Ready(t.Context()), "partition whose generation has ended")
 
 		r.mu.Lock()
 		other := *r.head
@@ -277,13 +277,13 @@ func TestNothingIsTakenOverInAGenerationThatEnded(t *testing.T) {
 	})
 }
 
-// TestATakeoverThatDoesNotEndIsSeen: the steps that a takeover retries, such as enqueueing copy
+// TestEndlessTakeoverIsNotReady: the steps that a takeover retries, such as enqueueing copy
 // jobs and writing a claim, may fail for hours; readiness must show it.
-func TestATakeoverThatDoesNotEndIsSeen(t *testing.T) {
+func TestEndlessTakeoverIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		back := time.Now().Add(3 * time.Hour)
-		r.acquiring = func(ctx context.Context) error { // retries, like the rotator
+		r.onAcquire = func(ctx context.Context) error { // retries, like the rotator
 			select {
 			case <-ctx.Done():
 				return fmt.Errorf("%w: %w", ctx.Err(), errTest)
@@ -293,28 +293,28 @@ func TestATakeoverThatDoesNotEndIsSeen(t *testing.T) {
 		}
 		r.run()
 		r.produce("a")
-		require.NoError(t, r.Ready(t.Context()), "it takes a moment")
+		require.NoError(t, r.Ready(t.Context()), "takeover that has just begun")
 		time.Sleep(3 * time.Minute)
 		require.ErrorIs(t, r.Ready(t.Context()), errTest)
 		asked, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		require.ErrorIs(t, r.SealAll(asked), errTest, "a request is answered")
+		require.ErrorIs(t, r.SealAll(asked), errTest, "seal request during the takeover")
 		time.Sleep(2 * time.Hour)
 		require.ErrorIs(t, r.Ready(t.Context()), errTest)
 		time.Sleep(time.Hour)
 		require.NoError(t, r.Ready(t.Context()))
 		require.NoError(t, r.seal())
 		require.Equal(t, [][]string{{"a/0-0"}}, r.written())
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestARequestDoesNotWaitForLaterRecords: a request is answered although more files are sealed all
+// TestSealRequestIgnoresLaterRecords: a request is answered although more files are sealed all
 // the time.
-func TestARequestDoesNotWaitForLaterRecords(t *testing.T) {
+func TestSealRequestIgnoresLaterRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{RollEvery: time.Second, Grace: time.Millisecond})
-		r.rotating = func(ctx context.Context, nth int) error {
+		r.onRotate = func(ctx context.Context, nth int) error {
 			r.produce("a") // sealed at the next roll, before this entry is written
 			time.Sleep(3 * time.Second)
 			return nil
@@ -324,58 +324,58 @@ func TestARequestDoesNotWaitForLaterRecords(t *testing.T) {
 		synctest.Wait()
 		require.NoError(t, r.seal())
 		r.mu.Lock()
-		r.rotating = nil
+		r.onRotate = nil
 		r.mu.Unlock()
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestARequestDoesNotWaitForOtherPartitions: another partition may have no leader.
-func TestARequestDoesNotWaitForOtherPartitions(t *testing.T) {
+// TestSealRequestIgnoresOtherPartitions: another partition may have no leader.
+func TestSealRequestIgnoresOtherPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.away = errors.New("partition 7 has no leader")
+		r.boundsErr = errors.New("partition 7 has no leader")
 		r.run()
 		r.produce("a")
 		require.NoError(t, r.seal())
 		require.Equal(t, [][]string{{"a/0-0"}}, r.written())
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestARivalIsNotFoughtInStep: when two owners keep taking a partition from each other, for
+// TestTakeoversBackOffFromARival: when two owners keep taking a partition from each other, for
 // instance two groups on one topic by mistake, each gets the time to write an entry.
-func TestARivalIsNotFoughtInStep(t *testing.T) {
+func TestTakeoversBackOffFromARival(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.rival = true
 		r.run()
 		time.Sleep(time.Hour)
 		require.Less(t, r.acquisitions(), 300)
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestANewLeadersEndIsNotTheLogs: a new leader may report a lower high watermark than the one
-// before. That must not complete the hour.
-func TestANewLeadersEndIsNotTheLogs(t *testing.T) {
+// TestLowerHighWatermarkOfANewLeaderCompletesNothing: a new leader may report a lower high
+// watermark than the one before. That must not complete the hour.
+func TestLowerHighWatermarkOfANewLeaderCompletesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{RollEvery: time.Hour})
 		r.run()
 		r.produce("a", "a")
 		time.Sleep(59 * time.Minute)
 		r.mu.Lock()
-		r.unsafe = 2 // of three records: one of those already read, and the new one
+		r.uncommitted = 2 // of three records: one of those already read, and the new one
 		r.mu.Unlock()
 		r.produce("a")
 		time.Sleep(20 * time.Minute)
 		require.Empty(t, r.written())
 		r.mu.Lock()
-		r.unsafe = 0
+		r.uncommitted = 0
 		r.mu.Unlock()
 		time.Sleep(20 * time.Minute)
 		require.Equal(t, [][]string{{"a/0-2"}}, r.written())
-		r.end()
+		r.stopAndWait()
 	})
 }
 
@@ -383,10 +383,10 @@ func TestANewLeadersEndIsNotTheLogs(t *testing.T) {
 func TestLeavingTheGroupIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.gone = true
+		r.leaveHangs = true
 		r.run()
 		r.produce("a")
 		synctest.Wait()
-		require.LessOrEqual(t, r.end(), closeWithin)
+		require.LessOrEqual(t, r.stopAndWait(), leaveTimeout)
 	})
 }

@@ -27,7 +27,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 				store, err := dedup.Open(dedup.Config{Dir: t.TempDir(), Window: time.Hour, Budget: dedup.NewBudget(64 << 20)})
 				require.NoError(t, err)
 				t.Cleanup(store.Close)
-				l.recall = &recall{Store: store}
+				l.deduper = &deduper{Store: store}
 			}
 			line := append(append([]byte(`{"a":"`), bytes.Repeat([]byte("0123456789"), 90)...), `"}`...)
 			records := make([]stream.Record, routeChunk)

@@ -13,23 +13,23 @@ import (
 
 // loop reads a partition during one tenure.
 type loop struct {
-	p         *partition
-	c         *core
-	router    *route.Router // for the routing rule of the head, see outdated
-	outdated  bool          // that rule is not the configured one and has to be switched
-	switching bool          // everything is sealed and nothing is read until the head's filter is empty
-	reads     *reads
-	recall    *recall         // nil: duplicates are not removed
-	work      context.Context // context of entries in flight
-	abort     context.CancelFunc
-	rotations chan rotated
-	waiting   []pendingRequest
-	paused    string    // why nothing is read, or ""
-	short     time.Time // since when the disk has been short although nothing here waits to be staged; see shrink
-	counted   int       // sealed files, as last added to pressure.waiting
-	saved     savepoint // state in the last checkpoint
-	logState  logState
-	gone      error // why the log lacks the next offset, if it does
+	p               *partition
+	c               *core
+	router          *route.Router // for the routing rule of the head, see outdated
+	outdated        bool          // that rule is not the configured one and has to be switched
+	switching       bool          // everything is sealed and nothing is read until the head's filter is empty
+	prefetch        *prefetcher
+	deduper         *deduper        // nil: duplicates are not removed
+	entryCtx        context.Context // context of entries in flight
+	abortEntry      context.CancelFunc
+	rotations       chan rotateResult
+	pendingRequests []pendingRequest
+	paused          string    // why nothing is read, or ""
+	shortSince      time.Time // since when the disk has been short although nothing here waits to be staged; see shrinkStore
+	waitingFiles    int       // sealed files, as last added to pressure.waiting
+	lastSave        savepoint // state in the last checkpoint
+	logState        logState
+	missingErr      error // why the log lacks the next offset, if it does
 }
 
 // savepoint identifies the state that a checkpoint contains.
@@ -38,23 +38,23 @@ type savepoint struct{ position, seq int64 }
 // newLoop starts reading from the position of c, until ctx ends. The caller must call end.
 func (p *partition) newLoop(ctx context.Context, c *core, router *route.Router, outdated bool) *loop {
 	p.view.noteAlive(time.Now())
-	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotated, 1), short: time.Now()}
-	l.recall = p.recall(ctx, c, p.entry)
-	l.reads = p.read(ctx, c.position)
+	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotateResult, 1), shortSince: time.Now()}
+	l.deduper = p.openDeduper(ctx, c, p.entryWithRetry)
+	l.prefetch = p.startPrefetch(ctx, c.position)
 	// Entries in flight outlive ctx until they are drained, if the worker stops.
-	l.work, l.abort = context.WithCancel(context.WithoutCancel(ctx))
+	l.entryCtx, l.abortEntry = context.WithCancel(context.WithoutCancel(ctx))
 	return l
 }
 
 // run reads until ctx ends or something makes the state void.
 func (l *loop) run(ctx context.Context) error {
-	tick := time.NewTicker(l.p.a.tickEvery())
+	tick := time.NewTicker(l.p.a.tickInterval())
 	defer tick.Stop()
-	save := time.NewTimer(saveEvery())
+	save := time.NewTimer(saveInterval())
 	defer save.Stop()
 	for {
-		in := l.reads.results
-		again, wait := l.fillRound(ctx)
+		in := l.prefetch.results
+		backfill, wait := l.backfillRound(ctx)
 		if l.paused != "" || l.switching || l.logState != logReadable || wait {
 			in = nil
 		}
@@ -63,87 +63,87 @@ func (l *loop) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return l.stop(ctx)
 		case got := <-in:
-			err = l.received(ctx, got)
-		case s := <-again:
-			l.filled(s)
+			err = l.handleFetch(ctx, got)
+		case s := <-backfill:
+			l.handleBackfill(s)
 		case r := <-l.rotations:
-			err = l.rotated(r)
+			err = l.handleRotated(r)
 		case r := <-l.p.requests:
-			err = l.ask(ctx, r)
+			err = l.acceptRequest(ctx, r)
 		case <-tick.C:
 			err = l.tick(ctx)
 		case <-save.C:
 			err = l.checkpoint(ctx)
-			save.Reset(saveEvery())
+			save.Reset(saveInterval())
 		}
 		if err != nil {
 			return err
 		}
 		l.rotate()
 		if l.logState.writeOnly() && l.c.idle() { // and cut had nothing left to write
-			return l.gone
+			return l.missingErr
 		}
 		l.p.view.noteAlive(time.Now())
-		l.p.view.noteRead(l.c.position, l.reads.end)
+		l.p.view.noteRead(l.c.position, l.prefetch.end)
 	}
 }
 
-// received handles the outcome of a fetch.
-func (l *loop) received(ctx context.Context, got read) error {
+// handleFetch handles the outcome of a fetch.
+func (l *loop) handleFetch(ctx context.Context, got fetchResult) error {
 	if got.err != nil {
-		l.logState, l.gone = logUnknown, got.err
-		return l.whyGone(ctx)
+		l.logState, l.missingErr = logUnknown, got.err
+		return l.resolveMissing(ctx)
 	}
-	if err := l.take(ctx, got); err != nil {
-		if errors.Is(err, errOffset) {
+	if err := l.addRecords(ctx, got); err != nil {
+		if errors.Is(err, errOffsetWentBack) {
 			l.logState = logCut
 		}
 		return err
 	}
-	l.reads.again(got)
+	l.prefetch.release(got)
 	return nil
 }
 
 // tick handles what depends on time.
 func (l *loop) tick(ctx context.Context) error {
-	l.c.clock(time.Now().UnixMilli())
-	l.paused = l.p.a.pressure.paused(l.paused, l.count())
+	l.c.setClock(time.Now().UnixMilli())
+	l.paused = l.p.a.pressure.pauseReason(l.paused, l.updateWaiting())
 	l.p.view.noteState(l.c, l.paused)
 	if err := l.c.spool.EnforceBudget(); err != nil {
 		return err
 	}
-	if l.recall != nil {
-		l.shrink()
-		l.p.view.noteRecall(l.recall)
+	if l.deduper != nil {
+		l.shrinkStore()
+		l.p.view.noteDedup(l.deduper)
 	}
 	if err := l.sealDue(); err != nil {
 		return err
 	}
-	return l.whyGone(ctx)
+	return l.resolveMissing(ctx)
 }
 
 // checkpoint saves the state, so that it outlives the process.
 func (l *loop) checkpoint(ctx context.Context) error {
-	if l.recall == nil {
-		l.recall = l.p.recall(ctx, l.c, l.p.entryNow) // what was missing the last time may be available now
+	if l.deduper == nil {
+		l.deduper = l.p.openDeduper(ctx, l.c, l.p.entryOnce) // what was missing the last time may be available now
 	}
 	return l.save()
 }
 
-// count returns how many sealed files of this partition wait, and updates the total of all
+// updateWaiting returns how many sealed files of this partition wait, and updates the total of all
 // partitions.
-func (l *loop) count() int {
-	n := len(l.c.sealed) + len(l.c.flight)
-	l.p.a.pressure.waiting.Add(int64(n - l.counted))
-	l.counted = n
+func (l *loop) updateWaiting() int {
+	n := len(l.c.sealed) + len(l.c.inFlight)
+	l.p.a.pressure.waiting.Add(int64(n - l.waitingFiles))
+	l.waitingFiles = n
 	return n
 }
 
-// take adds the records of one fetch to their files.
-func (l *loop) take(ctx context.Context, got read) error {
+// addRecords adds the records of one fetch to their files.
+func (l *loop) addRecords(ctx context.Context, got fetchResult) error {
 	now := time.Now().UnixMilli()
 	var dead []stream.Record
-	again := int64(0)
+	reread := int64(0)
 	var chunk [routeChunk]routed
 	for i := range got.Records {
 		if i%routeChunk == 0 {
@@ -151,15 +151,15 @@ func (l *loop) take(ctx context.Context, got read) error {
 		}
 		r, to := &got.Records[i], &chunk[i%routeChunk]
 		if r.Offset < l.p.readTo {
-			again++
+			reread++
 		}
 		reason := to.reason
 		if reason == "" {
-			became, err := l.add(r.Offset, to, now)
+			outcome, err := l.add(r.Offset, to, now)
 			if err != nil {
 				return err
 			}
-			switch became {
+			switch outcome {
 			case fateUnfit:
 				reason = reasonLine
 			case fateDuplicate:
@@ -176,19 +176,19 @@ func (l *loop) take(ctx context.Context, got read) error {
 	// A new leader may not know yet how much of the log is committed. It then reports an end below
 	// what was already read, and returns no records.
 	atEnd := got.Next == got.HighWatermark
-	l.c.reached(got.Next, atEnd, got.sentAt.UnixMilli())
+	l.c.advanceTo(got.Next, atEnd, got.sentAt.UnixMilli())
 	l.p.readTo = max(l.p.readTo, l.c.position)
-	if l.recall != nil {
-		l.recall.Reached(l.c.position)
-		l.recall.live++
-		l.recall.idle = atEnd
+	if l.deduper != nil {
+		l.deduper.Reached(l.c.position)
+		l.deduper.liveFetches++
+		l.deduper.liveAtEnd = atEnd
 	}
 	l.p.a.metrics.read.Add(int64(len(got.Records)))
-	l.p.a.metrics.reread.Add(float64(again))
+	l.p.a.metrics.reread.Add(float64(reread))
 	// A record that is in no file must be safe in the dead letters before an entry passes it.
 	// Entries are cut only between calls of take.
 	if len(dead) > 0 {
-		if err := l.p.bury(ctx, dead); err != nil {
+		if err := l.p.writeDeadLetters(ctx, dead); err != nil {
 			return err
 		}
 		l.p.lg.WarnContext(ctx, "records went to the dead letters", "records", len(dead), "offset", dead[0].Offset)
@@ -198,8 +198,8 @@ func (l *loop) take(ctx context.Context, got read) error {
 
 // add adds a record to its file, unless it is a duplicate.
 func (l *loop) add(offset int64, to *routed, now int64) (fate, error) {
-	if to.known {
-		return l.c.addOnce(l.recall.Store, to.key, offset, to.Source, to.Received, now, to.Line)
+	if to.hasKey {
+		return l.c.addUnlessDuplicate(l.deduper.Store, to.key, offset, to.Source, to.Received, now, to.Line)
 	}
 	return l.c.add(offset, to.Source, to.Received, now, to.Line)
 }
@@ -211,7 +211,7 @@ func (l *loop) sealDue() error {
 	}
 	if l.outdated && !l.switching && l.c.pastFilter() {
 		l.switching = true
-		l.c.quiet = 0
+		l.c.quietUntil = 0
 		if err := l.c.sealAll(segment.ReasonConfig); err != nil {
 			return err
 		}
@@ -221,8 +221,8 @@ func (l *loop) sealDue() error {
 			return err
 		}
 	}
-	for i := range l.waiting {
-		w := &l.waiting[i]
+	for i := range l.pendingRequests {
+		w := &l.pendingRequests[i]
 		if !w.sealed && l.c.position >= w.end {
 			if err := l.c.sealAll(w.reason); err != nil {
 				return err
@@ -235,7 +235,7 @@ func (l *loop) sealDue() error {
 
 // sealNow seals all open files. The next entry follows even if they hold no lines.
 func (l *loop) sealNow() error {
-	l.c.quiet = 0
+	l.c.quietUntil = 0
 	return l.c.sealAll(segment.ReasonStop)
 }
 
@@ -244,9 +244,9 @@ func (l *loop) sealNow() error {
 // next start. A partition that was taken away is left at once. If the log lacks some of what was
 // read, that stays on the disk as well, because the next owner halts without it.
 func (l *loop) stop(ctx context.Context) error {
-	switch begins := l.p.view.begins(); {
+	switch begins := l.p.view.logStart(); {
 	case l.p.a.stopping.Load():
-		defer time.AfterFunc(l.p.a.cfg.DrainTimeout, l.abort).Stop()
+		defer time.AfterFunc(l.p.a.cfg.DrainTimeout, l.abortEntry).Stop()
 		if err := l.drain(); err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -263,7 +263,7 @@ func (l *loop) stop(ctx context.Context) error {
 
 func (l *loop) drain() error {
 	if !l.c.idle() {
-		if err := l.rotated(<-l.rotations); err != nil {
+		if err := l.handleRotated(<-l.rotations); err != nil {
 			return err
 		}
 	}
@@ -278,30 +278,30 @@ func (l *loop) drain() error {
 		if l.c.idle() {
 			return nil
 		}
-		if err := l.rotated(<-l.rotations); err != nil {
+		if err := l.handleRotated(<-l.rotations); err != nil {
 			return err
 		}
 	}
 }
 
-// end releases everything that the tenure holds, after its context has ended; err is the reason. It
-// waits for all that the loop started.
-func (l *loop) end(ctx context.Context, err error) {
-	l.abort()
+// close releases everything that the tenure holds, after its context has ended; err is the reason.
+// It waits for all that the loop started.
+func (l *loop) close(ctx context.Context, err error) {
+	l.abortEntry()
 	// 1. fetching
-	l.reads.wait()
+	l.prefetch.wait()
 	// 2. the entry in flight, which reads files of the spool
 	if !l.c.idle() {
 		<-l.rotations
 		l.p.view.noteWriting(time.Time{})
 	}
-	l.p.a.pressure.waiting.Add(-int64(l.counted))
+	l.p.a.pressure.waiting.Add(-int64(l.waitingFiles))
 	// 3. requests
-	for _, r := range l.waiting {
+	for _, r := range l.pendingRequests {
 		r.done <- fmt.Errorf("seal partition %d: %w", l.p.log.Partition, err)
 	}
 	// 4. the spool
-	l.p.ended = true
+	l.p.tenureEnded = true
 	if l.logState == logCut || errors.Is(err, stream.ErrOffsetOutOfRange) {
 		l.c.spool.Discard() // the log has other records at these offsets, or they are all in the ledger
 	} else {
@@ -310,5 +310,5 @@ func (l *loop) end(ctx context.Context, err error) {
 		l.c.spool.Close()
 	}
 	// 5. the remembered messages
-	l.closeRecall(ctx)
+	l.closeDeduper(ctx)
 }

@@ -16,29 +16,29 @@ import (
 
 // view is the part of a partition's state that other goroutines may see.
 type view struct {
-	mu       sync.Mutex // guards all below
-	position int64
-	start    int64 // of the log
-	end      int64
-	files    int
-	held     int64
-	oldest   int64 // time of receipt (unix ms) of the oldest record that is in no entry; 0: none
-	paused   string
-	err      error
-	fetch    error     // why nothing more can be fetched
-	unread   time.Time // when fetch begins to count as trouble
-	alive    time.Time // when the tenure's loop was last seen running; zero: it has not begun
-	writing  time.Time // when the entry being written last made progress; zero: none is being written
-	recall   dedup.Stats
-	recalls  bool // whether duplicates are removed
+	mu               sync.Mutex // guards all below
+	position         int64
+	start            int64 // of the log
+	end              int64
+	files            int
+	held             int64
+	oldest           int64 // time of receipt (unix ms) of the oldest record that is in no entry; 0: none
+	paused           string
+	err              error
+	fetchErr         error     // why nothing more can be fetched
+	fetchTroubleFrom time.Time // when fetchErr begins to count as trouble
+	alive            time.Time // when the tenure's loop was last seen running; zero: it has not begun
+	writing          time.Time // when the entry being written last made progress; zero: none is being written
+	dedupStats       dedup.Stats
+	dedupOn          bool // whether duplicates are removed
 }
 
-// noteRecall updates the statistics of remembered messages; nil: duplicates are not removed.
-func (v *view) noteRecall(r *recall) {
+// noteDedup updates the statistics of remembered messages; nil: duplicates are not removed.
+func (v *view) noteDedup(r *deduper) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.recalls = r != nil; v.recalls {
-		v.recall = r.Stats()
+	if v.dedupOn = r != nil; v.dedupOn {
+		v.dedupStats = r.Stats()
 	}
 }
 
@@ -64,8 +64,8 @@ func (v *view) noteBounds(b stream.Bounds) {
 	v.start, v.end = b.First, max(b.End, v.position)
 }
 
-// begins returns where the log begins, as far as is known.
-func (v *view) begins() int64 {
+// logStart returns where the log begins, as far as is known.
+func (v *view) logStart() int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.start
@@ -73,7 +73,7 @@ func (v *view) begins() int64 {
 
 // noteState updates what is open.
 func (v *view) noteState(c *core, paused string) {
-	oldest, ok := c.oldest()
+	oldest, ok := c.oldestReceived()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
@@ -95,21 +95,21 @@ func (v *view) noteProblem(err error) {
 	v.err, v.files, v.held = err, 0, 0
 }
 
-// noteUnread records why nothing more of the partition can be fetched, and from when on that counts
-// as trouble; nil: it can be fetched.
-func (v *view) noteUnread(err error, from time.Time) {
+// noteFetchErr records why nothing more of the partition can be fetched, and from when on that
+// counts as trouble; nil: it can be fetched.
+func (v *view) noteFetchErr(err error, from time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.fetch, v.unread = err, from
+	v.fetchErr, v.fetchTroubleFrom = err, from
 }
 
-// unfetched returns why the partition cannot be fetched, once that counts as trouble. The caller
+// fetchTrouble returns why the partition cannot be fetched, once that counts as trouble. The caller
 // holds mu.
-func (v *view) unfetched() error {
-	if time.Now().Before(v.unread) {
+func (v *view) fetchTrouble() error {
+	if time.Now().Before(v.fetchTroubleFrom) {
 		return nil
 	}
-	return v.fetch
+	return v.fetchErr
 }
 
 // noteAlive records when the tenure's loop was running; zero: it ended.
@@ -131,7 +131,7 @@ func (v *view) trouble() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	err := v.halted()
-	if v.paused == "" || v.err != nil || v.unfetched() != nil {
+	if v.paused == "" || v.err != nil || v.fetchTrouble() != nil {
 		return err
 	}
 	paused := fmt.Errorf("paused: %s", v.paused)
@@ -142,11 +142,11 @@ func (v *view) trouble() error {
 }
 
 const (
-	// unreadAfter is longer than a broker's restart.
-	unreadAfter = 6 * time.Second
-	// standsAfter is longer than it takes to seal all of a partition's files, or to write a
+	// unfetchedAfter is longer than a broker's restart.
+	unfetchedAfter = 6 * time.Second
+	// stuckAfter is longer than it takes to seal all of a partition's files, or to write a
 	// checkpoint to a slow disk.
-	standsAfter = 2 * time.Minute
+	stuckAfter = 2 * time.Minute
 	// unwrittenAfter is longer than it takes to stage an object, and than a short outage.
 	unwrittenAfter = 5 * time.Minute
 )
@@ -155,10 +155,10 @@ const (
 // because a loop that waits for a disk that does not answer, or that retries endlessly, reports no
 // error.
 func (v *view) halted() error {
-	if err := cmp.Or(v.err, v.unfetched()); err != nil {
+	if err := cmp.Or(v.err, v.fetchTrouble()); err != nil {
 		return err
 	}
-	if d := time.Since(v.alive); !v.alive.IsZero() && d > standsAfter {
+	if d := time.Since(v.alive); !v.alive.IsZero() && d > stuckAfter {
 		return fmt.Errorf("it has not gone on for %s, as if its disk did not answer", d.Round(time.Second))
 	}
 	if d := time.Since(v.writing); !v.writing.IsZero() && d > unwrittenAfter {
@@ -174,7 +174,7 @@ type metrics struct {
 	read        atomic.Int64 // number of records
 	records     prometheus.CounterFunc
 	waiting     prometheus.GaugeFunc // sealed files
-	left        prometheus.Gauge     // partitions
+	leftovers   prometheus.Gauge     // partitions
 	abandoned   prometheus.Counter
 	deadLetters *prometheus.CounterVec
 
@@ -224,7 +224,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 		paused:   gauge("paused", "1 while nothing is read, for lack of disk or because staging is behind."),
 		halted:   gauge("in_trouble", "1 while the partition cannot be read, or what was read of it not be written to the ledger; the log says why."),
 	}
-	m.left = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_appender_left_partitions", Help: "Partitions that are not this worker's, be they of another topic or incarnation, and of which it keeps local files: their ledger does not have them all, nor an entry of another worker."})
+	m.leftovers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_appender_left_partitions", Help: "Partitions that are not this worker's, be they of another topic or incarnation, and of which it keeps local files: their ledger does not have them all, nor an entry of another worker."})
 	m.records = prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."},
 		func() float64 { return float64(m.read.Load()) })
 	m.waiting = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sealift_appender_waiting_files", Help: "Sealed files that are in no entry of the ledger yet."},
@@ -232,7 +232,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.records, m.waiting, m.left, m.abandoned, m.deadLetters, m.duplicates, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
+	for _, c := range []prometheus.Collector{m.records, m.waiting, m.leftovers, m.abandoned, m.deadLetters, m.duplicates, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the appender: %w", err)
 		}
@@ -272,10 +272,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.held, float64(v.held))
 		gauge(m.paused, boolean(v.paused != ""))
 		gauge(m.halted, boolean(v.halted() != nil))
-		if m.a.recalls != nil {
-			s := &v.recall
+		if m.a.dedupBudget != nil {
+			s := &v.dedupStats
 			for i, value := range []float64{
-				boolean(!v.recalls), float64(s.IDs), s.Covered.Seconds(), float64(s.Gap),
+				boolean(!v.dedupOn), float64(s.IDs), s.Covered.Seconds(), float64(s.Gap),
 				float64(s.Bytes), float64(s.Memory), float64(s.Errors), float64(s.Cut),
 			} {
 				gauge(m.dedup[i], value)

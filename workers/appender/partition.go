@@ -25,10 +25,10 @@ type partition struct {
 	view     view                          // what metrics and readiness read
 	readTo   int64                         // offset up to which this worker has ever read, as far as it knows
 	origin   string                        // attempt of the ledger's first entry, once known
-	forgets  *forgets                      // what its message store has to forget; outlives the partition
-	// ended says that an earlier tenure of this process has ended. Local files are then not resumed
-	// as long as the log holds their records.
-	ended bool
+	forget   *pendingForget                // what its message store has to forget; outlives the partition
+	// tenureEnded says that an earlier tenure of this process has ended. Local files are then not
+	// resumed as long as the log holds their records.
+	tenureEnded bool
 }
 
 // run owns the partition until ctx ends: it takes it over, reads it, and takes it over again
@@ -40,7 +40,7 @@ func (p *partition) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		p.awaitTenure(ctx)
 		start := time.Now()
-		err := p.own(ctx)
+		err := p.runTenure(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -49,18 +49,18 @@ func (p *partition) run(ctx context.Context) {
 			backoff.Reset()
 		}
 		level := slog.LevelWarn
-		if errors.Is(err, ledger.ErrLost) || errors.Is(err, errSwitch) {
+		if errors.Is(err, ledger.ErrLost) || errors.Is(err, errRuleSwitch) {
 			level = slog.LevelInfo
 		}
 		wait := backoff.Next().Round(time.Millisecond)
 		p.lg.Log(ctx, level, "partition abandoned, taking it over again", "err", err, "in", wait)
 		p.view.noteProblem(err)
-		p.answer(ctx, err, wait)
+		p.rejectRequests(ctx, err, wait)
 	}
 }
 
-// errOver says that the assignment by the group is out of date.
-var errOver = errors.New("the consumer group's generation has ended, the next one decides whose the partition is")
+// errGenerationEnded says that the assignment by the group is out of date.
+var errGenerationEnded = errors.New("the consumer group's generation has ended, the next one decides whose the partition is")
 
 // awaitTenure returns when the partition is ours in a generation that has not ended as far as we
 // know, or when ctx ends. Without it, a worker that is cut off from the group would take the
@@ -72,13 +72,13 @@ func (p *partition) awaitTenure(ctx context.Context) {
 		default:
 			return
 		}
-		p.view.noteProblem(errOver)
-		p.answer(ctx, errOver, 200*time.Millisecond)
+		p.view.noteProblem(errGenerationEnded)
+		p.rejectRequests(ctx, errGenerationEnded, 200*time.Millisecond)
 	}
 }
 
-// answer waits, and meanwhile answers requests with err.
-func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
+// rejectRequests waits, and meanwhile answers requests with err.
+func (p *partition) rejectRequests(ctx context.Context, err error, wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
@@ -93,11 +93,11 @@ func (p *partition) answer(ctx context.Context, err error, wait time.Duration) {
 	}
 }
 
-// own takes the partition over and reads it until something makes the state void.
-func (p *partition) own(ctx context.Context) error {
+// runTenure takes the partition over and reads it until something makes the state void.
+func (p *partition) runTenure(ctx context.Context) error {
 	defer p.view.noteAlive(time.Time{})
 	p.view.noteAlive(time.Now())
-	if err := p.usable(); err != nil {
+	if err := p.checkWritable(); err != nil {
 		return err
 	}
 	p.view.noteAlive(time.Time{}) // taking over has its own time limit and reports when it is slow
@@ -107,11 +107,11 @@ func (p *partition) own(ctx context.Context) error {
 		return err
 	}
 	defer t.close()
-	router, outdated, err := p.a.routerOf(t.base.Router)
+	router, outdated, err := p.a.routerFor(t.base.Router)
 	if err != nil {
 		return err
 	}
-	c, err := p.begin(ctx, t, tenure.Owner)
+	c, err := p.startCore(ctx, t, tenure.Owner)
 	if err != nil {
 		return err
 	}
@@ -125,6 +125,6 @@ func (p *partition) own(ctx context.Context) error {
 		err = l.run(reading)
 	}
 	cancel()
-	l.end(reading, err)
+	l.close(reading, err)
 	return err
 }

@@ -17,31 +17,31 @@ const (
 // themselves, by compressing into the spool. Sealed files that wait for the staging bucket take
 // about 350 bytes of memory each, and their size on disk.
 type pressure struct {
-	free    func() (int64, error) // bytes of free disk
-	least   int64                 // free bytes below which reading pauses
-	low     atomic.Bool
-	most    int64        // sealed files that may wait, see Config.MaxWaiting
-	waiting atomic.Int64 // sealed files of all partitions that are in no entry
+	free       func() (int64, error) // bytes of free disk
+	minFree    int64                 // free bytes below which reading pauses
+	diskShort  atomic.Bool
+	maxWaiting int64        // sealed files that may wait, see Config.MaxWaiting
+	waiting    atomic.Int64 // sealed files of all partitions that are in no entry
 }
 
-func newPressure(dir string, least, most int64) *pressure {
-	return &pressure{least: least, most: most, free: func() (int64, error) {
+func newPressure(dir string, minFree, maxWaiting int64) *pressure {
+	return &pressure{minFree: minFree, maxWaiting: maxWaiting, free: func() (int64, error) {
 		var st syscall.Statfs_t
 		err := syscall.Statfs(dir, &st)
 		return int64(st.Bavail) * st.Bsize, err
 	}}
 }
 
-// paused returns why a partition must not read, or "". own is how many sealed files of its own
-// wait, was what paused last returned. A partition that was paused because of waiting files reads
-// again once no more than three quarters of the maximum wait.
-func (p *pressure) paused(was string, own int) string {
-	most := p.most
-	if was == pausedStaging {
+// pauseReason returns why a partition must not read, or "". own is how many sealed files of its own
+// wait, last what pauseReason last returned. A partition that was paused because of waiting files
+// reads again once no more than three quarters of the maximum wait.
+func (p *pressure) pauseReason(last string, own int) string {
+	most := p.maxWaiting
+	if last == pausedStaging {
 		most = most * 3 / 4
 	}
 	switch {
-	case p.low.Load():
+	case p.diskShort.Load():
 		return pausedDisk
 	case own > 0 && p.waiting.Load() > most:
 		return pausedStaging
@@ -57,10 +57,10 @@ func (p *pressure) watch(ctx context.Context) {
 	for {
 		if free, err := p.free(); err == nil {
 			switch {
-			case free < p.least:
-				p.low.Store(true)
-			case free > p.least+p.least/4:
-				p.low.Store(false)
+			case free < p.minFree:
+				p.diskShort.Store(true)
+			case free > p.minFree+p.minFree/4:
+				p.diskShort.Store(false)
 			}
 		}
 		select {

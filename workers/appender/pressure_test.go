@@ -23,16 +23,16 @@ func TestShortDiskSealsEarlyAndPauses(t *testing.T) {
 		r.run()
 		r.produce("a", "b", "a")
 		time.Sleep(5 * time.Second)
-		require.Empty(t, r.written(), "nothing is over yet")
+		require.Empty(t, r.written(), "sealed before the roll")
 
 		free.Store(1 << 20)
 		time.Sleep(5 * time.Second)
-		require.Equal(t, [][]string{{"a/0-2", "b/1-1"}}, r.written(), "what is open gives its space back")
+		require.Equal(t, [][]string{{"a/0-2", "b/1-1"}}, r.written(), "open files were not sealed for their space")
 		require.ErrorContains(t, r.Ready(t.Context()), "disk is short")
 		r.produce("c", "d")
 		time.Sleep(time.Minute)
-		require.EqualValues(t, 3, r.RecordsForTesting(), "nothing more is read")
-		require.EqualValues(t, 2, lag(r.Appender), "and the lag says so")
+		require.EqualValues(t, 3, r.RecordsForTesting(), "records read during the pause")
+		require.EqualValues(t, 2, lag(r.Appender), "lag during the pause")
 
 		free.Store(1<<30 + 1<<20) // less than a quarter above the minimum: it would be short again at once
 		time.Sleep(time.Minute)
@@ -42,19 +42,19 @@ func TestShortDiskSealsEarlyAndPauses(t *testing.T) {
 		require.NoError(t, r.Ready(t.Context()))
 		require.NoError(t, r.seal())
 		require.Equal(t, [][]string{{"a/0-2", "b/1-1"}, {"c/3-3", "d/4-4"}}, r.written())
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestMessagesAreForgottenForTheDiskLast: staging files frees more disk than forgetting messages,
+// TestShortDiskShrinksTheStoreLast: staging files frees more disk than forgetting messages,
 // and a disk that is short for a moment is no reason to let duplicates pass.
-func TestMessagesAreForgottenForTheDiskLast(t *testing.T) {
+func TestShortDiskShrinksTheStoreLast(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		short time.Duration
 		away  bool // staging is down meanwhile, so what is read could go nowhere
 		want  string
 	}{
-		"a_moment":                 {short: 50 * time.Second, want: "a/3-3"},
+		"briefly":                  {short: 50 * time.Second, want: "a/3-3"},
 		"long":                     {short: 10 * time.Minute, want: "a/2-3"},
 		"long_with_staging_behind": {short: 10 * time.Minute, away: true, want: "a/3-3"},
 	} {
@@ -66,25 +66,25 @@ func TestMessagesAreForgottenForTheDiskLast(t *testing.T) {
 				r.pressure.free = func() (int64, error) { return free.Load(), nil }
 				r.chain = append(r.chain, &ledger.Entry{})
 				back := time.Now().Add(30*time.Second + c.short)
-				r.rotating = func(context.Context, int) error {
+				r.onRotate = func(context.Context, int) error {
 					if c.away {
 						time.Sleep(time.Until(back))
 					}
 					return nil
 				}
 				r.run()
-				r.send("m1", "m2")
+				r.produceMessages("m1", "m2")
 				time.Sleep(30 * time.Second) // until there is a checkpoint
 				free.Store(1 << 20)
 				time.Sleep(c.short)
 				require.ErrorContains(t, r.Ready(t.Context()), "disk is short")
 				free.Store(10 << 30)
 				time.Sleep(5 * time.Second)
-				r.send("m1", "m3")
+				r.produceMessages("m1", "m3")
 				time.Sleep(time.Second)
 				require.NoError(t, r.seal())
 				require.Equal(t, [][]string{{"a/0-1"}, {c.want}}, r.written())
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
@@ -106,18 +106,18 @@ func TestStagingBehindPausesReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxWaiting: 4, RollEvery: time.Minute})
 		open := make(chan struct{})
-		r.rotating = func(context.Context, int) error { <-open; return nil }
+		r.onRotate = func(context.Context, int) error { <-open; return nil }
 		r.run()
 		r.produce("a", "b", "c", "d")
 		time.Sleep(2 * time.Minute)
-		require.NoError(t, r.Ready(t.Context()), "so many may wait")
+		require.NoError(t, r.Ready(t.Context()), "as many waiting files as allowed")
 		r.produce("a")
 		time.Sleep(2 * time.Minute)
 		require.ErrorContains(t, r.Ready(t.Context()), "staging takes files slower")
 		r.produce("a", "b")
 		time.Sleep(time.Hour)
-		require.EqualValues(t, 5, r.RecordsForTesting(), "nothing more is read")
-		require.EqualValues(t, 2, lag(r.Appender), "and the lag says so")
+		require.EqualValues(t, 5, r.RecordsForTesting(), "records read during the pause")
+		require.EqualValues(t, 2, lag(r.Appender), "lag during the pause")
 
 		close(open)
 		time.Sleep(2 * time.Minute)
@@ -129,13 +129,13 @@ func TestStagingBehindPausesReading(t *testing.T) {
 		}
 		require.ElementsMatch(t, []string{"a/0-0", "b/1-1", "c/2-2", "d/3-3", "a/4-4", "a/5-5", "b/6-6"}, all)
 		require.Zero(t, r.pressure.waiting.Load())
-		r.end()
+		r.stopAndWait()
 	})
 }
 
 // A partition pauses for sealed files only while some of them are its own: otherwise its reading is
 // not what staging is behind with, and nothing of its own could end the pause.
-func TestWhoPausesForStaging(t *testing.T) {
+func TestOnlyPartitionsWithWaitingFilesPause(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		was          string
 		waiting, own int
@@ -150,6 +150,6 @@ func TestWhoPausesForStaging(t *testing.T) {
 	} {
 		p := newPressure(t.TempDir(), 0, 100)
 		p.waiting.Store(int64(c.waiting))
-		require.Equal(t, c.want, p.paused(c.was, c.own), hazard)
+		require.Equal(t, c.want, p.pauseReason(c.was, c.own), hazard)
 	}
 }

@@ -21,22 +21,22 @@ import (
 // checkpoint is the core's part of a spool's checkpoint. Together with the files of the spool it is
 // "entry Seq + records read since", up to Position.
 type checkpoint struct {
-	Seq      int64    `json:"seq"`
-	Attempt  string   `json:"attempt"` // of entry Seq
-	Router   string   `json:"router"`
-	Position int64    `json:"position"`
-	Progress int64    `json:"progress"`
-	Quiet    int64    `json:"quiet"`
-	Epoch    int      `json:"epoch"`
-	Skipped  []skip   `json:"skipped"`
-	Doubles  []double `json:"doubles,omitempty"`
+	Seq        int64          `json:"seq"`
+	Attempt    string         `json:"attempt"` // of entry Seq
+	Router     string         `json:"router"`
+	Position   int64          `json:"position"`
+	Progress   int64          `json:"progress"`
+	Quiet      int64          `json:"quiet"`
+	Epoch      int            `json:"epoch"`
+	Skipped    []skippedRun   `json:"skipped"`
+	Duplicates []duplicateRun `json:"doubles,omitempty"`
 }
 
 // save writes the core to a checkpoint, so that it outlives the process.
 func (c *core) save() (bytes int64, err error) {
 	state, err := json.Marshal(checkpoint{
 		Seq: c.base.Seq, Attempt: c.base.Attempt, Router: c.base.Router,
-		Position: c.position, Progress: c.progress, Quiet: c.quiet, Epoch: c.epoch, Skipped: c.skipped, Doubles: c.savedDoubles(),
+		Position: c.position, Progress: c.progress, Quiet: c.quietUntil, Epoch: c.epoch, Skipped: c.skipped, Duplicates: c.allDuplicates(),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("encode checkpoint: %w", err)
@@ -52,7 +52,7 @@ var errUntrusted = errors.New("local files cannot be used")
 // from the entry that the file was begun on, so either all of them are or none. If only some are,
 // the error is errUntrusted.
 func (c *core) inLedger(m segment.Meta) (bool, error) {
-	through, ok := c.through[m.Stream]
+	through, ok := c.filter[m.Stream]
 	if ablation.On(ablation.TrustsAnyFiles) {
 		return false, nil
 	}
@@ -74,7 +74,7 @@ func (c *core) inLedger(m segment.Meta) (bool, error) {
 func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segment.Recovery) (*core, error) {
 	c := newCore(cfg, base, nil)
 	c.position = max(cp.Position, base.LowWatermark)
-	c.progress, c.quiet, c.epoch = cp.Progress, cp.Quiet, cp.Epoch+1 // entries were cut since
+	c.progress, c.quietUntil, c.epoch = cp.Progress, cp.Quiet, cp.Epoch+1 // entries were cut since
 	for _, s := range cp.Skipped {
 		switch {
 		case s.First >= base.LowWatermark:
@@ -83,7 +83,7 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 			return nil, fmt.Errorf("%w: skipped offsets %d to %d are in the ledger in part", errUntrusted, s.First, s.Last)
 		}
 	}
-	if err := c.loadDoubles(cp.Doubles); err != nil {
+	if err := c.loadDuplicates(cp.Duplicates); err != nil {
 		return nil, err
 	}
 	spool, sealed, err := local.Resume(func(m segment.Meta) (bool, error) {
@@ -98,7 +98,7 @@ func resumeCore(cfg coreConfig, base *ledger.Entry, cp *checkpoint, local *segme
 	c.spool, c.sealed = spool, sealed
 	spool.Files(func(m segment.Meta) {
 		// The file's last frame may hold the deadline from before the clock was set back.
-		c.due(m.Stream, min(m.Note, c.deadline(c.progress)))
+		c.setDeadline(m.Stream, min(m.Note, c.rollDeadline(c.progress)))
 	})
 	return c, nil
 }
@@ -112,21 +112,21 @@ func (a *Appender) spoolConfig(partition int) segment.Config {
 	}
 }
 
-// errPassed says that the log held the watermark when a claim began, and no longer does.
-var errPassed = errors.New("the log ceased to hold the ledger's watermark while the partition was taken over")
+// errWatermarkGone says that the log held the watermark when a claim began, and no longer does.
+var errWatermarkGone = errors.New("the log ceased to hold the ledger's watermark while the partition was taken over")
 
-// begin returns the core with which this worker continues after a takeover: with the files left on
-// its disk if they can be trusted, otherwise from the watermark on.
-func (p *partition) begin(ctx context.Context, t *takeover, owner string) (*core, error) {
+// startCore returns the core with which this worker continues after a takeover: with the files left
+// on its disk if they can be trusted, otherwise from the watermark on.
+func (p *partition) startCore(ctx context.Context, t *takeover, owner string) (*core, error) {
 	cfg, base := p.a.spoolConfig(p.log.Partition), t.base
 	c, err := p.resume(ctx, t, owner)
-	if t.local == nil && (p.ended || errors.Is(err, errUntrusted)) {
+	if t.local == nil && (p.tenureEnded || errors.Is(err, errUntrusted)) {
 		// The files are about to be dropped, and the bounds that the claim was checked
 		// against are older than its jobs, its retries and the reading of the disk. If the
 		// log lacks the watermark by now, the next try looks at the files before its claim.
 		b, err := p.a.bounds(ctx, p.log)
 		if err != nil || !b.Readable(base.LowWatermark) {
-			return nil, cmp.Or(err, errPassed)
+			return nil, cmp.Or(err, errWatermarkGone)
 		}
 	}
 	switch {
@@ -175,7 +175,7 @@ func (p *partition) readFiles(ctx context.Context) (*segment.Recovery, error) {
 // segment.ErrNoCheckpoint, errUntrusted, or one that may be gone at a later try.
 func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*core, error) {
 	start, base := time.Now(), t.base
-	if t.local == nil && p.ended {
+	if t.local == nil && p.tenureEnded {
 		return nil, segment.ErrNoCheckpoint
 	}
 	local, cp := t.local, t.cp
@@ -193,7 +193,7 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*cor
 		if cp, err = p.readCheckpoint(local); err != nil {
 			return nil, err
 		}
-		if err = p.trust(ctx, cp, base, owner); err != nil && !ablation.On(ablation.TrustsAnyFiles) {
+		if err = p.checkChain(ctx, cp, base, owner); err != nil && !ablation.On(ablation.TrustsAnyFiles) {
 			return nil, err
 		}
 	}
@@ -226,11 +226,11 @@ func (p *partition) readCheckpoint(local *segment.Recovery) (*checkpoint, error)
 	return cp, nil
 }
 
-// trust returns nil if the checkpoint belongs to this very chain, and every entry since, up to its
-// claim base, is this worker's own.
+// checkChain returns nil if the checkpoint belongs to this very chain, and every entry since, up to
+// its claim base, is this worker's own.
 //
 // Invariant: I5. Only the state that the head was made from may continue from it.
-func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entry, owner string) error {
+func (p *partition) checkChain(ctx context.Context, cp *checkpoint, base *ledger.Entry, owner string) error {
 	void := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", errUntrusted, fmt.Sprintf(format, args...))
 	}
@@ -241,7 +241,7 @@ func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entr
 		return void("records were routed by %q, now by %q", cp.Router, base.Router)
 	}
 	for seq := cp.Seq; seq < base.Seq; seq++ {
-		e, err := p.entry(ctx, seq)
+		e, err := p.entryWithRetry(ctx, seq)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 			return void("entry %d is not there", seq)
@@ -256,12 +256,12 @@ func (p *partition) trust(ctx context.Context, cp *checkpoint, base *ledger.Entr
 	return nil
 }
 
-// entry returns an entry of the ledger, or ledger.ErrNotFound. Walking the chain takes many
-// requests, and a failed one would void the whole walk and everything read from disk for it. So it
-// retries while the store is overloaded or out of reach.
-func (p *partition) entry(ctx context.Context, seq int64) (e *ledger.Entry, err error) {
+// entryWithRetry returns an entry of the ledger, or ledger.ErrNotFound. Walking the chain takes
+// many requests, and a failed one would void the whole walk and everything read from disk for it.
+// So it retries while the store is overloaded or out of reach.
+func (p *partition) entryWithRetry(ctx context.Context, seq int64) (e *ledger.Entry, err error) {
 	err = objstore.RetryRead(ctx, func() error {
-		e, err = p.entryNow(ctx, seq)
+		e, err = p.entryOnce(ctx, seq)
 		return err
 	})
 	return e, err
@@ -269,11 +269,11 @@ func (p *partition) entry(ctx context.Context, seq int64) (e *ledger.Entry, err 
 
 // save writes a checkpoint if anything has changed.
 func (l *loop) save() error {
-	if l.recall != nil {
-		l.recall.Checkpoint()
+	if l.deduper != nil {
+		l.deduper.Checkpoint()
 	}
 	at := savepoint{position: l.c.position, seq: l.c.base.Seq}
-	if at == l.saved {
+	if at == l.lastSave {
 		return nil
 	}
 	start := time.Now()
@@ -281,15 +281,15 @@ func (l *loop) save() error {
 	if err != nil {
 		return err
 	}
-	l.saved = at
+	l.lastSave = at
 	l.p.a.metrics.checkpoint.Observe(time.Since(start).Seconds())
 	l.p.a.metrics.checkpointBytes.Add(float64(n))
 	return nil
 }
 
-// checkpointEvery is how much reading a killed process loses.
-const checkpointEvery = 10 * time.Second
+// checkpointInterval is how much reading a killed process loses.
+const checkpointInterval = 10 * time.Second
 
-// saveEvery returns the time until the next checkpoint. It is random, so that partitions do not all
-// write at once.
-func saveEvery() time.Duration { return checkpointEvery/2 + jitter.N(checkpointEvery) }
+// saveInterval returns the time until the next checkpoint. It is random, so that partitions do not
+// all write at once.
+func saveInterval() time.Duration { return checkpointInterval/2 + jitter.N(checkpointInterval) }

@@ -20,9 +20,9 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// directed returns a schedule without randomness: one worker has read the records "source@minutes"
-// of its partition, written a checkpoint, and was killed.
-func directed(t *testing.T, records ...string) (*schedule, *worker) {
+// directedSchedule returns a schedule without randomness: one worker has read the records
+// "source@minutes" of its partition, written a checkpoint, and was killed.
+func directedSchedule(t *testing.T, records ...string) (*schedule, *worker) {
 	t.Helper()
 	s := newSchedule(t, 1)
 	w := s.workers[0]
@@ -34,8 +34,8 @@ func directed(t *testing.T, records ...string) (*schedule, *worker) {
 	return s, w
 }
 
-// wins appends an entry of the given worker and makes it the head.
-func (s *schedule) wins(owner string, low int64, through ...ledger.Through) {
+// appendEntry appends an entry of the given worker and makes it the head.
+func (s *schedule) appendEntry(owner string, low int64, through ...ledger.Through) {
 	e := claim(s.head, owner)
 	e.LowWatermark, e.SealedThrough = low, through
 	s.head = e
@@ -67,35 +67,35 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 			want:  []string{"4", "a/0-2", "b/1-3"},
 		},
 		"own_claim": {
-			since: func(s *schedule) { s.wins("w1", 0) },
+			since: func(s *schedule) { s.appendEntry("w1", 0) },
 			want:  []string{"4", "a/0-2", "b/1-3"},
 		},
 		"own_entry_of_what_was_read": {
-			since: func(s *schedule) { s.wins("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 2}) },
+			since: func(s *schedule) { s.appendEntry("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 2}) },
 			want:  []string{"4", "b/1-3"},
 		},
 		"own_entry_of_what_was_read_later_too": {
-			since: func(s *schedule) { s.wins("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 9}) },
+			since: func(s *schedule) { s.appendEntry("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 9}) },
 			want:  []string{"4", "b/1-3"},
 		},
 		"own_entry_of_all_and_more": {
-			since: func(s *schedule) { s.wins("w1", 9) },
+			since: func(s *schedule) { s.appendEntry("w1", 9) },
 			want:  []string{"9"},
 		},
 		"an_entry_that_ends_within_a_file": { // written by a copy of the disk that had read less
-			since: func(s *schedule) { s.wins("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 1}) },
+			since: func(s *schedule) { s.appendEntry("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 1}) },
 			want:  []string{"1"},
 		},
 		"a_watermark_within_a_file": {
-			since: func(s *schedule) { s.wins("w1", 1) },
+			since: func(s *schedule) { s.appendEntry("w1", 1) },
 			want:  []string{"1"},
 		},
 		"claim_of_another": {
-			since: func(s *schedule) { s.wins("w2", 0) },
+			since: func(s *schedule) { s.appendEntry("w2", 0) },
 			want:  []string{"0"},
 		},
 		"claim_of_another_and_ours_again": {
-			since: func(s *schedule) { s.wins("w2", 0); s.wins("w1", 0) },
+			since: func(s *schedule) { s.appendEntry("w2", 0); s.appendEntry("w1", 0) },
 			want:  []string{"0"},
 		},
 		"another_chain": {
@@ -111,12 +111,12 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 			want:  []string{"0"},
 		},
 		"other_routing_rule": {
-			since: func(s *schedule) { s.rule = "key;header" }, // the claim switches to it, because the filter is empty
+			since: func(s *schedule) { s.routerRule = "key;header" }, // the claim switches to it, because the filter is empty
 			want:  []string{"0"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, w := directed(t, "a@1", "b@2", "a@3", "b@4")
+			s, w := directedSchedule(t, "a@1", "b@2", "a@3", "b@4")
 			c.since(s)
 			s.takeOver(w)
 			require.ElementsMatch(t, c.want, holdings(w.c))
@@ -125,25 +125,25 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 	}
 }
 
-// TestATakeoverThatIsCancelled: a takeover that is cancelled while it reads local files leaves them
-// to the next one.
-func TestATakeoverThatIsCancelled(t *testing.T) {
-	s, w := directed(t, "a@1", "b@2", "a@3", "b@4")
+// TestCancelledTakeoverKeepsLocalFiles: a takeover that is cancelled while it reads local files
+// leaves them to the next one.
+func TestCancelledTakeoverKeepsLocalFiles(t *testing.T) {
+	s, w := directedSchedule(t, "a@1", "b@2", "a@3", "b@4")
 	base, err := s.Acquire(t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = w.p.begin(ctx, &takeover{base: base}, w.name)
+	_, err = w.p.startCore(ctx, &takeover{base: base}, w.name)
 	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorIs(t, w.p.local(ctx, new(takeover), base, w.name), context.Canceled)
+	require.ErrorIs(t, w.p.findLocalFiles(ctx, new(takeover), base, w.name), context.Canceled)
 	s.takeOver(w)
 	require.ElementsMatch(t, []string{"4", "a/0-2", "b/1-3"}, holdings(w.c))
 	s.kill(w)
 }
 
-// TestAWalkOfTheChainOutlastsARequest: the walk that decides whether local files are trusted
+// TestChainWalkRetriesRequests: the walk that decides whether local files are trusted
 // survives a failed request, but does not retry forever.
-func TestAWalkOfTheChainOutlastsARequest(t *testing.T) {
+func TestChainWalkRetriesRequests(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails   error
 		failing int           // number of failing requests
@@ -158,11 +158,11 @@ func TestAWalkOfTheChainOutlastsARequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, w := directed(t, "a@1")
+				s, w := directedSchedule(t, "a@1")
 				base, err := s.Acquire(t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
 				require.NoError(t, err)
 				asked := 0
-				s.looking = func(context.Context) error {
+				s.onEntry = func(context.Context) error {
 					if asked++; asked > c.failing {
 						return nil
 					}
@@ -171,7 +171,7 @@ func TestAWalkOfTheChainOutlastsARequest(t *testing.T) {
 				}
 				to := new(takeover)
 				defer to.close()
-				require.ErrorIs(t, w.p.local(t.Context(), to, base, w.name), c.err)
+				require.ErrorIs(t, w.p.findLocalFiles(t.Context(), to, base, w.name), c.err)
 				require.Equal(t, c.err == nil, to.local != nil)
 				require.Equal(t, c.asked, asked)
 				s.kill(w)
@@ -180,9 +180,10 @@ func TestAWalkOfTheChainOutlastsARequest(t *testing.T) {
 	}
 }
 
-// TestAWatermarkWithinSkippedRecords: an entry by a copy of the disk that had skipped only some of
-// the records makes the local files unusable, since it is unknown which of them were counted.
-func TestAWatermarkWithinSkippedRecords(t *testing.T) {
+// TestResumeWithAWatermarkWithinSkippedRecords: an entry by a copy of the disk that had skipped
+// only some of the records makes the local files unusable, since it is unknown which of them were
+// counted.
+func TestResumeWithAWatermarkWithinSkippedRecords(t *testing.T) {
 	for name, c := range map[string]struct {
 		low     int64
 		want    string
@@ -202,7 +203,7 @@ func TestAWatermarkWithinSkippedRecords(t *testing.T) {
 			_, err := w.c.save()
 			require.NoError(t, err)
 			s.kill(w)
-			s.wins("w1", c.low)
+			s.appendEntry("w1", c.low)
 			s.takeOver(w)
 			require.Equal(t, []string{c.want}, holdings(w.c))
 			feed(t, w.c, "a@1")
@@ -213,8 +214,8 @@ func TestAWatermarkWithinSkippedRecords(t *testing.T) {
 	}
 }
 
-// TestWhatIsInTheLedgerWithinDuplicates: the same for duplicates.
-func TestWhatIsInTheLedgerWithinDuplicates(t *testing.T) {
+// TestResumeWithDuplicatesPartlyInTheLedger: the same for duplicates.
+func TestResumeWithDuplicatesPartlyInTheLedger(t *testing.T) {
 	for name, c := range map[string]struct {
 		low  int64
 		last int64 // last offset of their stream in the filter; -1: none
@@ -231,7 +232,7 @@ func TestWhatIsInTheLedgerWithinDuplicates(t *testing.T) {
 			w := s.workers[0]
 			s.takeOver(w)
 			for o := range int64(3) {
-				require.NoError(t, w.c.double(ledger.StreamOf("a", t0), o, t0))
+				require.NoError(t, w.c.skipDuplicate(ledger.StreamOf("a", t0), o, t0))
 			}
 			_, err := w.c.save()
 			require.NoError(t, err)
@@ -240,7 +241,7 @@ func TestWhatIsInTheLedgerWithinDuplicates(t *testing.T) {
 			if c.last >= 0 {
 				through = append(through, ledger.Through{Source: "a", Hour: t0, Offset: c.last})
 			}
-			s.wins("w1", c.low, through...)
+			s.appendEntry("w1", c.low, through...)
 			s.takeOver(w)
 			require.Equal(t, []string{c.want}, holdings(w.c))
 			s.kill(w)
@@ -248,9 +249,9 @@ func TestWhatIsInTheLedgerWithinDuplicates(t *testing.T) {
 	}
 }
 
-// TestResumedStateIsTheOneThatWas: deadlines, sealed files that are in no entry, and skipped
+// TestResumeRestoresTheState: deadlines, sealed files that are in no entry, and skipped
 // records survive a restart.
-func TestResumedStateIsTheOneThatWas(t *testing.T) {
+func TestResumeRestoresTheState(t *testing.T) {
 	s := newSchedule(t, 1)
 	w := s.workers[0]
 	s.takeOver(w)
@@ -277,9 +278,9 @@ func TestResumedStateIsTheOneThatWas(t *testing.T) {
 	s.kill(w)
 }
 
-// died returns a rig for a process that starts with copies of this one's disk and ledger, as if
-// this one had been killed.
-func (r *rig) died(cfg Config) *rig {
+// restarted returns a rig for a process that starts with copies of this one's disk and ledger, as
+// if this one had been killed.
+func (r *rig) restarted(cfg Config) *rig {
 	cfg.DataDir = r.t.TempDir()
 	require.NoError(r.t, os.CopyFS(cfg.DataDir, os.DirFS(r.cfg.DataDir)))
 	next := newRig(r.t, cfg)
@@ -289,9 +290,9 @@ func (r *rig) died(cfg Config) *rig {
 	return next
 }
 
-// TestAKilledWorkerReadsOnFromItsCheckpoint: a killed worker continues from its checkpoint, and a
+// TestRestartContinuesFromTheCheckpoint: a killed worker continues from its checkpoint, and a
 // stopped one from where it stopped.
-func TestAKilledWorkerReadsOnFromItsCheckpoint(t *testing.T) {
+func TestRestartContinuesFromTheCheckpoint(t *testing.T) {
 	for name, c := range map[string]struct {
 		stopped bool
 		reads   int64
@@ -308,11 +309,11 @@ func TestAKilledWorkerReadsOnFromItsCheckpoint(t *testing.T) {
 				r.produce("a")
 				synctest.Wait()
 				if c.stopped {
-					r.end()
+					r.stopAndWait()
 				}
-				next := r.died(Config{})
+				next := r.restarted(Config{})
 				if !c.stopped {
-					r.end()
+					r.stopAndWait()
 				}
 				next.produce("b")
 				next.run()
@@ -320,56 +321,56 @@ func TestAKilledWorkerReadsOnFromItsCheckpoint(t *testing.T) {
 				require.Equal(t, c.reads, next.RecordsForTesting())
 				require.NoError(t, next.seal())
 				require.Equal(t, [][]string{{"a/0-4", "b/1-5"}}, next.written())
-				next.end()
+				next.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestAnEntryOfADyingWorkerIsNotWrittenTwice: a worker was killed before it learned that its entry
+// TestEntryWrittenBeforeAKillIsNotRepeated: a worker was killed before it learned that its entry
 // was written.
-func TestAnEntryOfADyingWorkerIsNotWrittenTwice(t *testing.T) {
+func TestEntryWrittenBeforeAKillIsNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
 		r.produce("a", "b")
 		time.Sleep(16 * time.Second)
 		require.NoError(t, r.seal())
-		next := r.died(Config{})
-		r.end()
+		next := r.restarted(Config{})
+		r.stopAndWait()
 		next.produce("a")
 		next.run()
 		require.NoError(t, next.seal())
 		require.Equal(t, [][]string{{"a/0-0", "b/1-1"}, {"a/2-2"}}, next.written())
 		require.EqualValues(t, 1, next.RecordsForTesting())
-		next.end()
+		next.stopAndWait()
 	})
 }
 
-// TestAnOpenEntryIsSettledByTheHead: a worker stops while the staging bucket is down. Its files are
-// still on its disk, and end up in exactly one entry.
-func TestAnOpenEntryIsSettledByTheHead(t *testing.T) {
+// TestUnresolvedEntryIsDecidedByTheHead: a worker stops while the staging bucket is down. Its files
+// are still on its disk, and end up in exactly one entry.
+func TestUnresolvedEntryIsDecidedByTheHead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.rotating = func(ctx context.Context, nth int) error { <-ctx.Done(); return ctx.Err() }
+		r.onRotate = func(ctx context.Context, nth int) error { <-ctx.Done(); return ctx.Err() }
 		r.run()
 		r.produce("a", "b")
 		synctest.Wait()
 		go func() { _ = r.seal() }()
 		synctest.Wait()
-		r.end()
-		next := r.died(Config{})
+		r.stopAndWait()
+		next := r.restarted(Config{})
 		next.run()
 		require.NoError(t, next.seal())
 		require.Equal(t, [][]string{{"a/0-0", "b/1-1"}}, next.written())
 		require.Zero(t, next.RecordsForTesting())
-		next.end()
+		next.stopAndWait()
 	})
 }
 
-// TestLocalFilesOfOthersPartitionsGo: local files of partitions that are not ours, and of other
+// TestUselessLeftoversAreDeleted: local files of partitions that are not ours, and of other
 // topics and incarnations, are deleted if nobody could continue with them.
-func TestLocalFilesOfOthersPartitionsGo(t *testing.T) {
+func TestUselessLeftoversAreDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		kept := filepath.Join(r.spoolsDir(), "0", "00000000.journal")
@@ -389,16 +390,16 @@ func TestLocalFilesOfOthersPartitionsGo(t *testing.T) {
 		synctest.Wait()
 		require.FileExists(t, kept)
 		require.FileExists(t, gone[0])
-		r.assigned(0, 1)
+		r.assignPartitions(0, 1)
 		synctest.Wait()
 		require.DirExists(t, filepath.Dir(gone[0]))
-		r.assigned(0)
+		r.assignPartitions(0)
 		time.Sleep(time.Minute)
 		for _, path := range gone {
 			require.NoFileExists(t, path)
 			require.NoDirExists(t, filepath.Dir(path))
 		}
-		r.end()
+		r.stopAndWait()
 	})
 }
 
@@ -428,8 +429,8 @@ func TestLocalFilesOfAnotherTopicOrIncarnation(t *testing.T) {
 				r.run()
 				r.produce("a", "b", "a")
 				time.Sleep(time.Minute)
-				r.end()
-				next := r.died(c.cfg)
+				r.stopAndWait()
+				next := r.restarted(c.cfg)
 				var logged bytes.Buffer
 				next.deps.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 				log := ledger.Log{Topic: r.cfg.Topic, Incarnation: r.cfg.Incarnation}
@@ -446,7 +447,7 @@ func TestLocalFilesOfAnotherTopicOrIncarnation(t *testing.T) {
 				} else {
 					require.DirExists(t, spool)
 				}
-				next.end()
+				next.stopAndWait()
 				require.Contains(t, logged.String(), "keeping local files of another topic or incarnation")
 				require.Equal(t, c.gone != "", strings.Contains(logged.String(), "are deleted"))
 				require.Contains(t, logged.String(), c.gone)

@@ -17,36 +17,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pass simulates retention: it removes everything below the offset.
-func (r *rig) pass(offset int64) {
+// retainFrom simulates retention: it removes everything below the offset.
+func (r *rig) retainFrom(offset int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.logStart = offset
 }
 
-// reachable makes fetches fail with err; nil makes them succeed again.
-func (r *rig) reachable(err error) {
+// setFetchErr makes fetches fail with err; nil makes them succeed again.
+func (r *rig) setFetchErr(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unread = err
+	r.fetchErr = err
 }
 
-// TestRetentionThatPassesTheReader: what was read and is in no entry yet exists only on the local
+// TestRetentionPassesTheReader: what was read and is in no entry yet exists only on the local
 // disk, so it must get into the ledger. Nothing is lost except what Kafka itself deleted.
-func TestRetentionThatPassesTheReader(t *testing.T) {
+func TestRetentionPassesTheReader(t *testing.T) {
 	read := []string{"a/0-2", "b/1-1"}
 	for name, c := range map[string]struct {
 		before func(r *rig)      // before retention passes
 		after  func(r *rig) *rig // after retention has passed; nil: time passes
 	}{
 		"open_files": {},
-		"a_fetch_that_learns_it_when_the_bounds_are_not_told": {
-			before: func(r *rig) { r.away = errTest },
+		"a_fetch_fails_while_the_bounds_are_unknown": {
+			before: func(r *rig) { r.boundsErr = errTest },
 			after: func(r *rig) *rig {
 				time.Sleep(time.Minute)
 				require.Empty(r.t, r.written())
 				r.mu.Lock()
-				r.away = nil
+				r.boundsErr = nil
 				r.mu.Unlock()
 				return r
 			},
@@ -54,7 +54,7 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 		"staging_away": {
 			before: func(r *rig) {
 				back := time.Now().Add(3 * time.Hour)
-				r.rotating = func(context.Context, int) error { time.Sleep(time.Until(back)); return nil }
+				r.onRotate = func(context.Context, int) error { time.Sleep(time.Until(back)); return nil }
 			},
 			after: func(r *rig) *rig {
 				time.Sleep(2 * time.Hour)
@@ -66,30 +66,30 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 		},
 		"staging_away_and_a_restart": {
 			before: func(r *rig) {
-				r.rotating = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+				r.onRotate = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
 			},
 			after: func(r *rig) *rig {
 				time.Sleep(2 * time.Hour)
-				r.end()
-				next := r.died(Config{})
+				r.stopAndWait()
+				next := r.restarted(Config{})
 				next.run()
 				return next
 			},
 		},
-		"a_restart_before_the_fetch_that_learns_it": {
+		"a_restart_before_a_fetch_fails": {
 			before: func(r *rig) {
-				r.rotating = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
-				r.unread = errTest
+				r.onRotate = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+				r.fetchErr = errTest
 			},
 			after: func(r *rig) *rig {
 				time.Sleep(time.Hour)
-				r.end()
-				next := r.died(Config{})
+				r.stopAndWait()
+				next := r.restarted(Config{})
 				next.run()
 				return next
 			},
 		},
-		"a_disk_that_fails_as_it_is_sealed": {
+		"the_disk_fails_while_files_are_sealed": {
 			before: func(r *rig) {
 				// The name of the next chunk. The directory is deleted when local files are
 				// resumed.
@@ -99,7 +99,7 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 		"an_entry_that_fails": {
 			before: func(r *rig) {
 				failed := false
-				r.rotating = func(context.Context, int) error {
+				r.onRotate = func(context.Context, int) error {
 					if failed {
 						return nil
 					}
@@ -109,10 +109,10 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 			},
 		},
 		"a_kill": {
-			before: func(r *rig) { r.unread = errTest },
+			before: func(r *rig) { r.fetchErr = errTest },
 			after: func(r *rig) *rig {
-				next := r.died(Config{})
-				r.end()
+				next := r.restarted(Config{})
+				r.stopAndWait()
 				next.run()
 				return next
 			},
@@ -124,12 +124,12 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 				r.run()
 				r.produce("a", "b", "a", "")
 				time.Sleep(time.Minute) // until there is a checkpoint
-				r.reachable(errTest)
+				r.setFetchErr(errTest)
 				time.Sleep(time.Minute)
 				r.produce("a", "b", "b")
-				r.pass(6)
+				r.retainFrom(6)
 				r.mu.Lock()
-				r.unread = nil
+				r.fetchErr = nil
 				if c.before != nil {
 					c.before(r)
 				}
@@ -139,20 +139,20 @@ func TestRetentionThatPassesTheReader(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				require.Equal(t, [][]string{read}, r.written())
-				require.EqualValues(t, 4, r.head.LowWatermark, "so that it halts for what was not read, and nothing else")
+				require.EqualValues(t, 4, r.head.LowWatermark, "watermark after everything read was written")
 				require.ErrorIs(t, r.Ready(t.Context()), errHalted)
-				require.ErrorIs(t, r.seal(), errHalted, "a request is not left waiting")
+				require.ErrorIs(t, r.seal(), errHalted, "seal request of a halted partition")
 				require.EqualValues(t, 1, r.skipped)
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestRetentionThatPassesTheWatermark but not the reader: after a restart the local files cover
+// TestRetentionPassesTheWatermark but not the reader: after a restart the local files cover
 // what is gone. They are written to the ledger at once: until then every other worker is halted,
 // and an operator may accept the loss.
-func TestRetentionThatPassesTheWatermark(t *testing.T) {
+func TestRetentionPassesTheWatermark(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(next *rig)
 		want  [][]string // entries written at once; nil: the partition halts
@@ -170,49 +170,49 @@ func TestRetentionThatPassesTheWatermark(t *testing.T) {
 				r.run()
 				r.produce("a", "b", "a")
 				time.Sleep(time.Minute)
-				r.pass(2)
-				r.end()
-				next := r.died(Config{})
+				r.retainFrom(2)
+				r.stopAndWait()
+				next := r.restarted(Config{})
 				next.produce("", "a")
 				c.spoil(next)
 				entries := len(next.chain)
 				var asked atomic.Int64
-				next.looking = func(context.Context) error { asked.Add(1); return nil }
+				next.onEntry = func(context.Context) error { asked.Add(1); return nil }
 				next.run()
 				if c.want != nil {
-					require.EqualValues(t, entries, asked.Load(), "the chain since their entry is walked once")
+					require.EqualValues(t, entries, asked.Load(), "ledger entries read by the takeover")
 				}
 				time.Sleep(time.Minute)
 				if c.want == nil {
 					require.ErrorIs(t, next.Ready(t.Context()), errHalted)
-					require.Len(t, next.chain, entries, "a halted partition writes nothing")
+					require.Len(t, next.chain, entries, "entries written by a halted partition")
 				} else {
 					require.NoError(t, next.Ready(t.Context()))
-					require.GreaterOrEqual(t, next.head.LowWatermark, next.logStart, "nothing is lost any more, whoever comes now")
+					require.GreaterOrEqual(t, next.head.LowWatermark, next.logStart, "watermark is still below the log's start")
 				}
 				require.Equal(t, c.want, next.written())
 				if c.want != nil {
 					require.NoError(t, next.seal())
 					require.Equal(t, append(c.want, []string{"a/4-4"}), next.written())
-					require.EqualValues(t, 2, next.RecordsForTesting(), "only what came since: poison, and a")
+					require.EqualValues(t, 2, next.RecordsForTesting(), "records read after the restart")
 				}
-				next.end()
+				next.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestATakeoverTakesTheTimeThatLocalFilesTake: reading a day's files of all partitions from a cold
+// TestTakeoverTimeoutExcludesReadingLocalFiles: reading a day's files of all partitions from a cold
 // disk may take long. What comes after it has the full time limit again.
-func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
+func TestTakeoverTimeoutExcludesReadingLocalFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
 		r.produce("a", "b", "a")
 		time.Sleep(time.Minute)
-		r.pass(2)
-		r.end()
-		next := r.died(Config{})
+		r.retainFrom(2)
+		r.stopAndWait()
+		next := r.restarted(Config{})
 		wait := func(ctx context.Context, long time.Duration) error {
 			select {
 			case <-ctx.Done():
@@ -221,9 +221,9 @@ func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
 				return nil
 			}
 		}
-		next.looking = func(ctx context.Context) error { return wait(ctx, time.Hour) }
+		next.onEntry = func(ctx context.Context) error { return wait(ctx, time.Hour) }
 		var claims atomic.Int32
-		next.acquiring = func(ctx context.Context) error {
+		next.onAcquire = func(ctx context.Context) error {
 			if claims.Add(1) > 1 {
 				return nil
 			}
@@ -238,13 +238,13 @@ func TestATakeoverTakesTheTimeThatLocalFilesTake(t *testing.T) {
 		require.EqualValues(t, 2, claims.Load())
 		require.NoError(t, next.Ready(t.Context()))
 		require.Equal(t, []string{"a/0-2", "b/1-1"}, next.written()[0])
-		next.end()
+		next.stopAndWait()
 	})
 }
 
-// TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead: its next owner is halted, and its
+// TestPartitionRevokedWhileTheLogLacksWhatWasRead: its next owner is halted, and its
 // former owner writes what it read once the partition is back.
-func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
+func TestPartitionRevokedWhileTheLogLacksWhatWasRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		start  int64 // beginning of the log
 		owned  bool  // another owner claims it meanwhile
@@ -262,7 +262,7 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 				r := newRig(t, Config{})
 				var away atomic.Bool
 				away.Store(true)
-				r.rotating = func(ctx context.Context, _ int) error {
+				r.onRotate = func(ctx context.Context, _ int) error {
 					if away.Load() {
 						<-ctx.Done()
 					}
@@ -273,29 +273,29 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 				time.Sleep(time.Minute)
 				if c.failed {
 					r.mu.Lock()
-					r.rotating = func(context.Context, int) error { return errTest }
-					r.acquiring = func(context.Context) error { return errTest }
+					r.onRotate = func(context.Context, int) error { return errTest }
+					r.onAcquire = func(context.Context) error { return errTest }
 					r.mu.Unlock()
 					require.ErrorIs(t, r.seal(), errTest)
 				}
-				r.reachable(errTest)
+				r.setFetchErr(errTest)
 				r.produce("a", "a", "a")
-				r.pass(c.start)
+				r.retainFrom(c.start)
 				time.Sleep(time.Minute) // until the bounds are known
 				if readable := c.start <= 3; !readable {
-					r.reachable(nil) // a fetch finds out that it is gone
+					r.setFetchErr(nil) // a fetch finds out that it is gone
 					time.Sleep(time.Minute)
 				}
-				r.assigned()
-				time.Sleep(2 * leftEvery) // later sweeps must not delete it either
+				r.assignPartitions()
+				time.Sleep(2 * leftoverInterval) // later sweeps must not delete it either
 				kept, err := os.ReadDir(r.spoolsDir())
 				require.NoError(t, err)
 				require.Len(t, kept, 1)
 				away.Store(false)
-				r.reachable(nil)
+				r.setFetchErr(nil)
 				if c.failed {
 					r.mu.Lock()
-					r.rotating, r.acquiring = nil, nil
+					r.onRotate, r.onAcquire = nil, nil
 					r.mu.Unlock()
 				}
 				if c.owned {
@@ -305,26 +305,26 @@ func TestAPartitionThatIsTakenAwayWhileTheLogLacksWhatWasRead(t *testing.T) {
 					r.chain = append(r.chain, r.head)
 					r.mu.Unlock()
 				}
-				r.assigned(0)
+				r.assignPartitions(0)
 				time.Sleep(time.Minute)
 				if c.start <= 3 {
 					require.NoError(t, r.seal())
 				}
 				require.Equal(t, c.want, r.written())
-				r.assigned()
-				time.Sleep(2 * leftEvery)
+				r.assignPartitions()
+				time.Sleep(2 * leftoverInterval)
 				if c.start <= 3 {
-					require.NoDirExists(t, filepath.Join(r.spoolsDir(), "0"), "it is in the ledger")
+					require.NoDirExists(t, filepath.Join(r.spoolsDir(), "0"), "local files that are in the ledger were kept")
 				}
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestATenureThatFailsWhileTheLogLacksTheWatermark: the next tenure continues with what the failed
+// TestTenureFailsWhileTheLogLacksTheWatermark: the next tenure continues with what the failed
 // one read. If the log holds everything, the next one reads it again, since that frees the disk.
-func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
+func TestTenureFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 	for name, c := range map[string]struct {
 		start  int64 // beginning of the log
 		reread int64
@@ -338,12 +338,12 @@ func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 				r.run()
 				r.produce("a", "b", "a")
 				time.Sleep(time.Minute) // until there is a checkpoint
-				r.pass(c.start)
+				r.retainFrom(c.start)
 				r.produce("a", "b")
 				synctest.Wait()
 				failures := 1
 				r.mu.Lock()
-				r.rotating = func(context.Context, int) error {
+				r.onRotate = func(context.Context, int) error {
 					if failures--; failures < 0 {
 						return nil
 					}
@@ -364,15 +364,15 @@ func TestATenureThatFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 				} else {
 					require.Equal(t, []string{"a/0-3", "b/1-4"}, all)
 				}
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestRetentionThatPassesDuringAClaim: what the log held before a claim may be gone minutes later,
+// TestRetentionPassesDuringAClaim: what the log held before a claim may be gone minutes later,
 // after it. The local files of a failed tenure are then the only copy.
-func TestRetentionThatPassesDuringAClaim(t *testing.T) {
+func TestRetentionPassesDuringAClaim(t *testing.T) {
 	for name, told := range map[string]bool{"bounds_told": true, "bounds_not_told": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -381,19 +381,19 @@ func TestRetentionThatPassesDuringAClaim(t *testing.T) {
 				r.produce("a", "b", "a")
 				time.Sleep(time.Minute) // until there is a checkpoint
 				r.mu.Lock()
-				r.rotating = func(context.Context, int) error {
+				r.onRotate = func(context.Context, int) error {
 					r.mu.Lock()
 					defer r.mu.Unlock()
-					r.rotating = nil
+					r.onRotate = nil
 					return errTest
 				}
-				r.acquiring = func(context.Context) error {
-					r.pass(2)
+				r.onAcquire = func(context.Context) error {
+					r.retainFrom(2)
 					r.mu.Lock()
 					defer r.mu.Unlock()
-					r.acquiring = nil
+					r.onAcquire = nil
 					if !told {
-						r.away = errTest
+						r.boundsErr = errTest
 					}
 					return nil
 				}
@@ -401,26 +401,26 @@ func TestRetentionThatPassesDuringAClaim(t *testing.T) {
 				require.ErrorIs(t, r.seal(), errTest)
 				time.Sleep(time.Minute)
 				require.NoError(t, r.Ready(t.Context()))
-				require.Equal(t, 3, r.acquisitions(), "one more, which looks at the files before it claims")
-				require.Equal(t, [][]string{{"a/0-2", "b/1-1"}}, r.written(), "at once: whoever else is asked would halt")
-				r.end()
+				require.Equal(t, 3, r.acquisitions(), "claims, the last after the local files were read")
+				require.Equal(t, [][]string{{"a/0-2", "b/1-1"}}, r.written(), "local files were not written at once")
+				r.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestTenuresThatFailForHours: tenures that keep failing after their claims do not use up the only
+// TestTenuresFailForHours: tenures that keep failing after their claims do not use up the only
 // copy.
-func TestTenuresThatFailForHours(t *testing.T) {
+func TestTenuresFailForHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
 		r.produce("a", "b", "a")
 		time.Sleep(time.Minute) // until there is a checkpoint
-		r.pass(2)
+		r.retainFrom(2)
 		var healed atomic.Bool
 		r.mu.Lock()
-		r.rotating = func(context.Context, int) error {
+		r.onRotate = func(context.Context, int) error {
 			if r.acquisitions() < 1000 {
 				return errTest
 			}
@@ -433,13 +433,13 @@ func TestTenuresThatFailForHours(t *testing.T) {
 		require.True(t, healed.Load())
 		require.NoError(t, r.Ready(t.Context()))
 		require.Equal(t, []string{"a/0-2", "b/1-1"}, slices.Concat(r.written()...))
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestLocalFilesThatCannotBeRead: they are not given up while the disk has trouble, and if they are
+// TestUnreadableLocalFiles: they are not given up while the disk has trouble, and if they are
 // given up, the log says why.
-func TestLocalFilesThatCannotBeRead(t *testing.T) {
+func TestUnreadableLocalFiles(t *testing.T) {
 	read := [][]string{{"a/0-2", "b/1-1"}}
 	aside := func(t *testing.T, spool string) func() {
 		aside := filepath.Join(t.TempDir(), "aside")
@@ -501,26 +501,26 @@ func TestLocalFilesThatCannotBeRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				r.rotating = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+				r.onRotate = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
 				r.run()
 				r.produce("a", "b", "a")
 				synctest.Wait()
 				go func() { _ = r.seal() }() // writes files into chunks
 				synctest.Wait()
 				if !c.late {
-					r.pass(2)
+					r.retainFrom(2)
 				}
-				r.end()
-				next := r.died(Config{})
+				r.stopAndWait()
+				next := r.restarted(Config{})
 				var logged bytes.Buffer
 				next.deps.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
 				spool := filepath.Join(next.spoolsDir(), "0")
 				var heal func()
 				if c.after {
-					next.acquiring = func(context.Context) error { // the files have been read by now
+					next.onAcquire = func(context.Context) error { // the files have been read by now
 						if heal == nil {
 							heal = c.spoil(t, spool)
-							next.pass(2)
+							next.retainFrom(2)
 						}
 						return nil
 					}
@@ -533,7 +533,7 @@ func TestLocalFilesThatCannotBeRead(t *testing.T) {
 				heal()
 				time.Sleep(time.Minute)
 				require.Equal(t, c.want, next.written())
-				next.end()
+				next.stopAndWait()
 				require.Contains(t, logged.String(), c.logs)
 				require.Equal(t, c.logs != "", strings.Contains(logged.String(), "cannot be used"))
 			})

@@ -34,28 +34,28 @@ type rig struct {
 	stop        context.CancelFunc
 	ended       chan error
 
-	mu        sync.Mutex // guards all below
-	records   []stream.Record
-	logStart  int64         // retention removed what is below
-	grown     chan struct{} // closed when records grew
-	head      *ledger.Entry
-	chain     []*ledger.Entry                // entries written by this rig, including the head
-	chains    map[ledger.Log][]*ledger.Entry // of other topics and incarnations
-	acquired  int
-	away      error                                        // the error of Bounds for another partition
-	unread    error                                        // the error of every fetch
-	unsafe    int64                                        // records above the high watermark that a new leader reports
-	gone      bool                                         // leaving the group is never answered
-	rival     bool                                         // another worker takes the partition each time
-	batches   [][]string                                   // files of each entry
-	skipped   int64                                        // records counted as skipped by all entries
-	acquiring func(ctx context.Context) error              // called by every takeover before its claim; may be nil
-	looking   func(ctx context.Context) error              // called for every entry read; may be nil
-	rotating  func(ctx context.Context, nth int) error     // called before the nth entry is written; may be nil
-	staged    func()                                       // Tenure.Staged of the entry that is being written
-	burying   func(nth int, records []stream.Record) error // called for the nth Produce of dead letters; may be nil
-	buried    []stream.Record
-	burials   int
+	mu          sync.Mutex // guards all below
+	records     []stream.Record
+	logStart    int64         // retention removed what is below
+	grown       chan struct{} // closed when records grew
+	head        *ledger.Entry
+	chain       []*ledger.Entry                // entries written by this rig, including the head
+	chains      map[ledger.Log][]*ledger.Entry // of other topics and incarnations
+	acquired    int
+	boundsErr   error                                        // the error of Bounds for another partition
+	fetchErr    error                                        // the error of every fetch
+	uncommitted int64                                        // records above the high watermark that a new leader reports
+	leaveHangs  bool                                         // leaving the group is never answered
+	rival       bool                                         // another worker takes the partition each time
+	batches     [][]string                                   // files of each entry
+	skipped     int64                                        // records counted as skipped by all entries
+	onAcquire   func(ctx context.Context) error              // called by every takeover before its claim; may be nil
+	onEntry     func(ctx context.Context) error              // called for every entry read; may be nil
+	onRotate    func(ctx context.Context, nth int) error     // called before the nth entry is written; may be nil
+	staged      func()                                       // Tenure.Staged of the entry that is being written
+	onBury      func(nth int, records []stream.Record) error // called for the nth Produce of dead letters; may be nil
+	buried      []stream.Record
+	burials     int
 }
 
 func newRig(t *testing.T, cfg Config) *rig {
@@ -67,7 +67,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 		cfg.DataDir = t.TempDir()
 	}
 	a, err := New(cfg, Deps{
-		Log: r, Join: func(string) (Membership, error) { return r, nil }, DeadLetters: buryIn{r}, Rotator: r,
+		Log: r, Join: func(string) (Membership, error) { return r, nil }, DeadLetters: deadLetterSink{r}, Rotator: r,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
@@ -80,11 +80,11 @@ func (r *rig) run() {
 	ctx, stop := context.WithCancel(r.t.Context())
 	r.stop = stop
 	go func() { r.ended <- r.Run(ctx) }()
-	r.assigned(0)
+	r.assignPartitions(0)
 	synctest.Wait()
 }
 
-func (r *rig) assigned(partitions ...int) {
+func (r *rig) assignPartitions(partitions ...int) {
 	gen := &stream.Generation{Assignments: map[string][]stream.Assignment{}}
 	for _, p := range partitions {
 		gen.Assignments[r.cfg.Topic] = append(gen.Assignments[r.cfg.Topic], stream.Assignment{Partition: p, Mark: stream.Mark{Committed: -1}})
@@ -92,8 +92,8 @@ func (r *rig) assigned(partitions ...int) {
 	r.generations <- gen
 }
 
-// end stops the appender and returns how long that took.
-func (r *rig) end() time.Duration {
+// stopAndWait stops the appender and returns how long that took.
+func (r *rig) stopAndWait() time.Duration {
 	begin := time.Now()
 	r.stop()
 	require.NoError(r.t, <-r.ended)
@@ -126,7 +126,7 @@ func (r *rig) Next(ctx context.Context) (*stream.Generation, error) {
 }
 
 func (r *rig) Close(ctx context.Context) error {
-	if r.gone {
+	if r.leaveHangs {
 		<-ctx.Done()
 	}
 	return nil
@@ -139,7 +139,7 @@ func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions)
 	defer deadline.Stop()
 	for waited := false; ; {
 		r.mu.Lock()
-		start, end, safe, grown, err := r.logStart, int64(len(r.records)), int64(len(r.records))-r.unsafe, r.grown, r.unread
+		start, end, safe, grown, err := r.logStart, int64(len(r.records)), int64(len(r.records))-r.uncommitted, r.grown, r.fetchErr
 		got := r.records[min(offset, safe):safe:safe]
 		r.mu.Unlock()
 		switch {
@@ -163,17 +163,17 @@ func (r *rig) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions)
 func (r *rig) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if errors.Is(r.away, errTest) {
-		return nil, r.away
+	if errors.Is(r.boundsErr, errTest) {
+		return nil, r.boundsErr
 	}
-	return map[int]stream.Bounds{0: {First: r.logStart, End: int64(len(r.records))}}, r.away
+	return map[int]stream.Bounds{0: {First: r.logStart, End: int64(len(r.records))}}, r.boundsErr
 }
 
 func (r *rig) Ping(context.Context) error { return nil }
 
 func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (*ledger.Entry, error) {
 	r.mu.Lock()
-	next, start, end, acquiring := r.claims(tenure.Owner), r.logStart, int64(len(r.records)), r.acquiring
+	next, start, end, acquiring := r.nextClaim(tenure.Owner), r.logStart, int64(len(r.records)), r.onAcquire
 	r.mu.Unlock()
 	if tenure.Local != nil && (start > next.LowWatermark || end < next.LowWatermark) {
 		if local, err := tenure.Local(ctx, next, end); err != nil || local <= next.LowWatermark {
@@ -194,24 +194,24 @@ func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (
 	if r.rival {
 		return nil, ledger.ErrLost
 	}
-	r.head = r.claims(tenure.Owner)
+	r.head = r.nextClaim(tenure.Owner)
 	r.chain = append(r.chain, r.head)
 	return r.head, nil
 }
 
-// claims returns the entry by which the given worker would take the partition over. The caller
+// nextClaim returns the entry by which the given worker would take the partition over. The caller
 // holds mu.
-func (r *rig) claims(owner string) *ledger.Entry {
+func (r *rig) nextClaim(owner string) *ledger.Entry {
 	e := claim(r.head, owner)
 	if len(e.SealedThrough) == 0 {
-		e.Router = r.rule
+		e.Router = r.routerRule
 	}
 	return e
 }
 
 func (r *rig) Entry(ctx context.Context, log ledger.Log, seq int64) (*ledger.Entry, error) {
 	r.mu.Lock()
-	looking := r.looking
+	looking := r.onEntry
 	r.mu.Unlock()
 	if looking != nil {
 		if err := looking(ctx); err != nil {
@@ -259,7 +259,7 @@ func (r *rig) acquisitions() int {
 
 func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error) {
 	r.mu.Lock()
-	rotating, nth := r.rotating, len(r.batches)
+	rotating, nth := r.onRotate, len(r.batches)
 	r.staged = tenure.Staged
 	r.mu.Unlock()
 	if rotating != nil {
@@ -281,15 +281,15 @@ func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Bat
 	return r.head, nil
 }
 
-// buryIn implements the dead letters of the rig.
-type buryIn struct{ *rig }
+// deadLetterSink implements the dead letters of the rig.
+type deadLetterSink struct{ *rig }
 
-func (b buryIn) Produce(ctx context.Context, records ...stream.Record) error {
+func (b deadLetterSink) Produce(ctx context.Context, records ...stream.Record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.burials++
-	if b.burying != nil {
-		if err := b.burying(b.burials, records); err != nil {
+	if b.onBury != nil {
+		if err := b.onBury(b.burials, records); err != nil {
 			if _, large := stream.NotWritten(err, records); len(large) > 0 {
 				offset := func(d stream.Record) string { v, _ := d.Header(deadletter.HeaderOffset); return string(v) }
 				b.buried = append(b.buried, slices.DeleteFunc(slices.Clone(records), func(d stream.Record) bool {

@@ -17,8 +17,8 @@ type request struct {
 	done   chan<- error
 }
 
-// rotated is the outcome of one entry.
-type rotated struct {
+// rotateResult is the outcome of one entry.
+type rotateResult struct {
 	head *ledger.Entry
 	err  error
 }
@@ -37,20 +37,20 @@ func (l *loop) rotate() {
 	}
 	batch := l.c.cut()
 	if batch == nil {
-		l.fulfil()
+		l.answerRequests()
 		return
 	}
 	base, tenure := l.c.base, *l.p.tenure.Load()
 	l.p.view.noteWriting(time.Now())
 	tenure.Staged = func() { l.p.view.noteWriting(time.Now()) }
 	go func() {
-		head, err := l.p.a.deps.Rotator.Rotate(l.work, base, batch, tenure)
-		l.rotations <- rotated{head: head, err: err}
+		head, err := l.p.a.deps.Rotator.Rotate(l.entryCtx, base, batch, tenure)
+		l.rotations <- rotateResult{head: head, err: err}
 	}()
 }
 
-// rotated handles the outcome of an entry.
-func (l *loop) rotated(r rotated) error {
+// handleRotated handles the outcome of an entry.
+func (l *loop) handleRotated(r rotateResult) error {
 	l.p.view.noteWriting(time.Time{})
 	if ablation.On(ablation.KeepsLostState) && l.keepsLost(r.err) {
 		return nil
@@ -60,9 +60,9 @@ func (l *loop) rotated(r rotated) error {
 		return r.err
 	}
 	l.c.won(r.head)
-	l.fulfil()
+	l.answerRequests()
 	if l.switching && len(l.c.sealed) == 0 && len(r.head.SealedThrough) == 0 {
-		return errSwitch
+		return errRuleSwitch
 	}
 	return nil
 }
@@ -73,38 +73,39 @@ func (l *loop) keepsLost(err error) bool {
 	if !errors.Is(err, ledger.ErrLost) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(l.work, time.Minute) // work outlives the worker
+	ctx, cancel := context.WithTimeout(l.entryCtx, time.Minute) // entryCtx outlives the worker
 	defer cancel()
 	head, err := l.p.a.deps.Rotator.Acquire(ctx, l.p.log, *l.p.tenure.Load())
 	if err != nil {
 		return false
 	}
-	l.c.sealed = append(l.c.flight, l.c.sealed...)
+	l.c.sealed = append(l.c.inFlight, l.c.sealed...)
 	l.c.failed()
 	l.c.rebase(head)
 	return true
 }
 
-// fulfil answers the requests whose records are all in the ledger.
-func (l *loop) fulfil() {
-	kept := l.waiting[:0]
-	for _, w := range l.waiting {
-		if w.sealed && !l.c.pending(w.end) {
+// answerRequests answers the requests whose records are all in the ledger.
+func (l *loop) answerRequests() {
+	kept := l.pendingRequests[:0]
+	for _, w := range l.pendingRequests {
+		if w.sealed && !l.c.hasUnwritten(w.end) {
 			w.done <- nil
 			continue
 		}
 		kept = append(kept, w)
 	}
-	l.waiting = kept
+	l.pendingRequests = kept
 }
 
-// ask accepts a request. It is fulfilled when everything that the log holds now is in the ledger.
-func (l *loop) ask(ctx context.Context, r request) error {
+// acceptRequest accepts a request. It is fulfilled when everything that the log holds now is in the
+// ledger.
+func (l *loop) acceptRequest(ctx context.Context, r request) error {
 	bounds, err := l.p.a.bounds(ctx, l.p.log)
 	if err != nil {
 		r.done <- fmt.Errorf("seal partition %d: %w", l.p.log.Partition, err)
 		return nil
 	}
-	l.waiting = append(l.waiting, pendingRequest{request: r, end: bounds.End})
+	l.pendingRequests = append(l.pendingRequests, pendingRequest{request: r, end: bounds.End})
 	return l.sealDue()
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// TestAChangedRoutingRuleWaitsForAnEmptyFilter: a record that is already in a file is recognised
+// TestRoutingRuleSwitchesOverAnEmptyFilter: a record that is already in a file is recognised
 // only under the old rule, since the filter names streams by that. Here all keys differ from the
 // headers.
-func TestAChangedRoutingRuleWaitsForAnEmptyFilter(t *testing.T) {
+func TestRoutingRuleSwitchesOverAnEmptyFilter(t *testing.T) {
 	for name, c := range map[string]struct {
 		last int64 // offset of stream a in the filter
 		want [][]string
@@ -36,7 +36,7 @@ func TestAChangedRoutingRuleWaitsForAnEmptyFilter(t *testing.T) {
 				r.run()
 				time.Sleep(5 * time.Second)
 				require.Len(t, r.written(), 1)
-				require.Equal(t, 2, r.acquisitions(), "the rule is switched by a claim")
+				require.Equal(t, 2, r.acquisitions(), "claims, one of which switches the rule")
 				require.NoError(t, r.Ready(t.Context()))
 				r.mu.Lock()
 				other := r.records[3] // of source a by its header
@@ -47,21 +47,21 @@ func TestAChangedRoutingRuleWaitsForAnEmptyFilter(t *testing.T) {
 				time.Sleep(5 * time.Second)
 				require.NoError(t, r.seal())
 				require.Equal(t, c.want, r.written())
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestAnUnknownRoutingRuleStopsThePartition: an entry of a later version may have a rule that this
+// TestUnknownRoutingRuleStopsThePartition: an entry of a later version may have a rule that this
 // one does not know.
-func TestAnUnknownRoutingRuleStopsThePartition(t *testing.T) {
+func TestUnknownRoutingRuleStopsThePartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.head.Router = "moon;header"
 		r.head.SealedThrough = []ledger.Through{{Source: "a", Offset: 2}}
 		r.run()
 		require.ErrorContains(t, r.Ready(t.Context()), `kafka.source_from "moon"`)
-		r.end()
+		r.stopAndWait()
 	})
 }

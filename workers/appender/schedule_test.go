@@ -31,24 +31,24 @@ import (
 // schedule is a random history of a partition, with a log and a ledger in memory and the files of
 // its workers on disk.
 type schedule struct {
-	*rig    // for its chain
-	t       *testing.T
-	r       *rand.Rand
-	log     []logged
-	files   map[ledger.Stream][]string // lines that are in the ledger
-	skips   map[string]int64           // records that the ledger counts as skipped, by reason
-	workers []*worker
-	resumed int // takeovers with local files
-	doubles int // copies that were left out
-	copies  int // copies that passed
+	*rig       // for its chain
+	t          *testing.T
+	r          *rand.Rand
+	log        []logged
+	files      map[ledger.Stream][]string // lines that are in the ledger
+	skips      map[string]int64           // records that the ledger counts as skipped, by reason
+	workers    []*worker
+	resumed    int // takeovers with local files
+	duplicates int // copies that were left out
+	copies     int // copies that passed
 }
 
 // worker is a process that owns the partition, or believes it does.
 type worker struct {
-	name   string
-	p      *partition
-	c      *core // nil: it is not running
-	recall *recall
+	name    string
+	p       *partition
+	c       *core // nil: it is not running
+	deduper *deduper
 }
 
 // logged is a record of the log. Several records may hold the same message.
@@ -68,7 +68,7 @@ func (l logged) line(offset int64) []byte {
 	return fmt.Appendf(nil, `{"o":%d}`, offset)
 }
 
-func (l logged) key(store *recall) dedup.Key {
+func (l logged) key(store *deduper) dedup.Key {
 	return store.Key(l.source, strconv.AppendInt(nil, int64(l.message), 10))
 }
 
@@ -97,7 +97,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 	for _, name := range []string{"w1", "w1", "w2"} {
 		a, err := New(Config{DataDir: t.TempDir(), DedupWindow: 24 * time.Hour}, Deps{Log: endless{}, Rotator: s.rig, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
-		s.workers = append(s.workers, &worker{name: name, p: &partition{a: a, lg: a.deps.Logger, forgets: new(forgets)}})
+		s.workers = append(s.workers, &worker{name: name, p: &partition{a: a, lg: a.deps.Logger, forget: new(pendingForget)}})
 	}
 	return s
 }
@@ -130,8 +130,8 @@ func (s *schedule) run() {
 			s.kill(w)
 		case n < 93: // a graceful restart
 			s.save(w)
-			w.recall.close()
-			w.recall = nil
+			w.deduper.close()
+			w.deduper = nil
 			s.kill(w)
 			s.takeOver(w)
 		case n < 94: // another worker claims it; this one keeps running without knowing
@@ -146,12 +146,12 @@ func (s *schedule) run() {
 	for _, w := range s.workers {
 		s.kill(w)
 	}
-	s.judge()
+	s.verify()
 }
 
-// judge checks the ledger against the log: of every message the first copy is in a file, and every
+// verify checks the ledger against the log: of every message the first copy is in a file, and every
 // record is in one file or counted under the right reason.
-func (s *schedule) judge() {
+func (s *schedule) verify() {
 	filed := map[string]bool{}
 	for stream, got := range s.files {
 		at := -1
@@ -178,37 +178,37 @@ func (s *schedule) judge() {
 		case l.unfit:
 			want[reasonLine]++
 		case !filed[string(line)]:
-			require.True(s.t, known[m], "offset %d: the first copy of %v", o, m)
+			require.True(s.t, known[m], "offset %d: the first copy of %v is in no file", o, m)
 			want[ledger.SkippedDuplicate]++
 		default:
 			s.copies += map[bool]int{true: 1}[known[m]]
 			known[m] = true
 		}
 	}
-	s.doubles += int(want[ledger.SkippedDuplicate])
-	require.Equal(s.t, want, s.skips, "skipped records are counted once")
+	s.duplicates += int(want[ledger.SkippedDuplicate])
+	require.Equal(s.t, want, s.skips, "records counted as skipped, by reason")
 }
 
 // takeOver does what a partition's goroutine does from the claim on.
 func (s *schedule) takeOver(w *worker) {
 	if w.c != nil { // it lost the partition earlier
 		w.c.spool.Discard()
-		w.recall.close()
+		w.deduper.close()
 	}
 	base, err := s.Acquire(s.t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
 	require.NoError(s.t, err)
-	w.c, err = w.p.begin(s.t.Context(), &takeover{base: base}, w.name)
+	w.c, err = w.p.startCore(s.t.Context(), &takeover{base: base}, w.name)
 	require.NoError(s.t, err)
 	if w.c.position > base.LowWatermark {
 		s.resumed++
 	}
-	w.recall = w.p.recall(s.t.Context(), w.c, w.p.entry)
+	w.deduper = w.p.openDeduper(s.t.Context(), w.c, w.p.entryWithRetry)
 }
 
 // save writes a checkpoint, sometimes only what a kill leaves of one.
 func (s *schedule) save(w *worker) {
 	if s.r.IntN(10) > 0 {
-		w.recall.Checkpoint()
+		w.deduper.Checkpoint()
 	}
 	if s.r.IntN(10) > 0 {
 		_, err := w.c.save()
@@ -216,29 +216,29 @@ func (s *schedule) save(w *worker) {
 	}
 }
 
-// recalls reads a part of the log again, to remember its messages.
-func (s *schedule) recalls(w *worker) {
-	from, to, ok := w.recall.NextFill()
+// backfill reads a part of the log again, to remember its messages.
+func (s *schedule) backfill(w *worker) {
+	from, to, ok := w.deduper.NextFill()
 	if !ok {
 		return
 	}
 	newest := int64(0)
 	for o := from; o < to; o++ {
 		if l := s.log[o]; !l.poison() {
-			w.recall.Fill(l.key(w.recall), o, l.received, t0+1000*hour)
+			w.deduper.Fill(l.key(w.deduper), o, l.received, t0+1000*hour)
 			newest = max(newest, l.received)
 		}
 		if s.r.IntN(200) == 0 {
 			return // the fetch failed
 		}
 	}
-	w.recall.Filled(from, to, newest)
+	w.deduper.Filled(from, to, newest)
 }
 
 // kill acts like kill -9: closing writes nothing.
 func (s *schedule) kill(w *worker) {
-	if w.recall != nil {
-		s.killRecall(w)
+	if w.deduper != nil {
+		s.killDeduper(w)
 	}
 	if w.c != nil {
 		w.c.spool.Close()
@@ -246,25 +246,25 @@ func (s *schedule) kill(w *worker) {
 	}
 }
 
-// killRecall closes the store and undoes what the close wrote.
-func (s *schedule) killRecall(w *worker) {
-	dir := s.recallOf(w)
+// killDeduper closes the store and undoes what the close wrote.
+func (s *schedule) killDeduper(w *worker) {
+	dir := s.storeOf(w)
 	was := dir + ".was"
 	s.copyDir(dir, was)
-	w.recall.close()
-	w.recall = nil
+	w.deduper.close()
+	w.deduper = nil
 	require.NoError(s.t, os.RemoveAll(dir))
 	require.NoError(s.t, os.Rename(was, dir))
 }
 
-func (s *schedule) recallOf(w *worker) string { return filepath.Join(w.p.a.recallsDir(), "0") }
+func (s *schedule) storeOf(w *worker) string { return filepath.Join(w.p.a.storesDir(), "0") }
 
 func (s *schedule) spoolOf(w *worker) string { return filepath.Join(w.p.a.spoolsDir(), "0") }
 
 // copyDisk gives the second worker the files of the first.
 func (s *schedule) copyDisk() {
 	s.kill(s.workers[1])
-	for _, dir := range []func(w *worker) string{s.spoolOf, s.recallOf} {
+	for _, dir := range []func(w *worker) string{s.spoolOf, s.storeOf} {
 		require.NoError(s.t, os.RemoveAll(dir(s.workers[1])))
 		s.copyDir(dir(s.workers[0]), dir(s.workers[1]))
 	}
@@ -286,7 +286,7 @@ func (s *schedule) copyDir(from, to string) {
 
 // damage truncates a file, flips a bit in it, or deletes it.
 func (s *schedule) damage(w *worker) {
-	dir := []string{s.spoolOf(w), s.recallOf(w)}[s.r.IntN(2)]
+	dir := []string{s.spoolOf(w), s.storeOf(w)}[s.r.IntN(2)]
 	names, _ := filepath.Glob(filepath.Join(dir, "*"))
 	if len(names) == 0 {
 		return
@@ -314,11 +314,11 @@ func (s *schedule) read(w *worker) {
 	c, now := w.c, t0+1000*hour
 	c.cfg.maxRuns = s.r.IntN(10)
 	if s.r.IntN(4) == 0 {
-		s.recalls(w)
+		s.backfill(w)
 	}
 	for range s.r.IntN(20) {
 		if c.position >= int64(len(s.log)) {
-			c.reached(c.position, true, s.log[len(s.log)-1].received+s.r.Int64N(3*hour))
+			c.advanceTo(c.position, true, s.log[len(s.log)-1].received+s.r.Int64N(3*hour))
 			return
 		}
 		l := s.log[c.position]
@@ -326,10 +326,10 @@ func (s *schedule) read(w *worker) {
 			require.NoError(s.t, c.skip(c.position, route.ReasonSource))
 			continue
 		}
-		_, err := c.addOnce(w.recall.Store, l.key(w.recall), c.position, l.source, l.received, now, l.line(c.position))
+		_, err := c.addUnlessDuplicate(w.deduper.Store, l.key(w.deduper), c.position, l.source, l.received, now, l.line(c.position))
 		require.NoError(s.t, err)
 	}
-	w.recall.Reached(c.position)
+	w.deduper.Reached(c.position)
 }
 
 func (s *schedule) seal(c *core) {
@@ -338,8 +338,8 @@ func (s *schedule) seal(c *core) {
 	}
 	require.NoError(s.t, c.sealDue())
 	for stream, deadline := range c.open {
-		require.Greater(s.t, deadline, c.progress, "%v is over", stream)
-		require.LessOrEqual(s.t, c.soonest, deadline, stream)
+		require.Greater(s.t, deadline, c.progress, "%v is due but not sealed", stream)
+		require.LessOrEqual(s.t, c.earliestDeadline, deadline, stream)
 	}
 }
 
@@ -352,8 +352,8 @@ func (s *schedule) cut(w *worker) {
 	}
 	if w.c.base != s.head {
 		w.c.spool.Discard()
-		w.recall.close()
-		w.c, w.recall = nil, nil
+		w.deduper.close()
+		w.c, w.deduper = nil, nil
 		return
 	}
 	if s.r.IntN(10) == 0 { // killed before the entry was written
@@ -361,7 +361,7 @@ func (s *schedule) cut(w *worker) {
 		return
 	}
 	for _, f := range b.Files {
-		s.files[f.Stream] = append(s.files[f.Stream], s.intact(f)...)
+		s.files[f.Stream] = append(s.files[f.Stream], s.verifiedLines(f)...)
 	}
 	for reason, n := range b.Skipped {
 		s.skips[reason] += n
@@ -375,8 +375,8 @@ func (s *schedule) cut(w *worker) {
 	w.c.won(s.head)
 }
 
-// intact returns the lines of a file, after checking all figures of its metadata.
-func (s *schedule) intact(f *segment.Sealed) []string {
+// verifiedLines returns the lines of a file, after checking all figures of its metadata.
+func (s *schedule) verifiedLines(f *segment.Sealed) []string {
 	object, err := io.ReadAll(f.Reader())
 	require.NoError(s.t, err)
 	require.Equal(s.t, sha256.Sum256(object), f.SHA256)

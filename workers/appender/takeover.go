@@ -12,47 +12,47 @@ import (
 
 // takeover is a claim, and what was found out while making it.
 type takeover struct {
-	base  *ledger.Entry
-	local *segment.Recovery // files that hold what the log no longer holds, and can be trusted; nil: the log holds everything
-	cp    *checkpoint       // the checkpoint in local
-	anew  bool              // the log ends below the watermark, so nothing of it must be read
+	base       *ledger.Entry
+	local      *segment.Recovery // files that hold what the log no longer holds, and can be trusted; nil: the log holds everything
+	cp         *checkpoint       // the checkpoint in local
+	logShorter bool              // the log ends below the watermark, so nothing of it must be read
 }
 
-// takeoverWithin limits one try to take a partition over, so that a try that hangs becomes visible.
-// A claim whose outcome is open does no harm: if it is written after all, the next try loses to it,
-// and the one after that finds it.
-const takeoverWithin = 2 * time.Minute
+// takeoverTimeout limits one try to take a partition over, so that a try that hangs becomes
+// visible. A claim whose outcome is open does no harm: if it is written after all, the next try
+// loses to it, and the one after that finds it.
+const takeoverTimeout = 2 * time.Minute
 
 // takeOver claims the partition. The caller must close the result.
 func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeover, error) {
 	t := new(takeover)
-	within, cancel := context.WithCancel(ctx)
+	claimCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	timer := time.AfterFunc(takeoverWithin, cancel)
+	timer := time.AfterFunc(takeoverTimeout, cancel)
 	defer timer.Stop()
 	tenure.Routes = func(rule string) error {
-		_, _, err := p.a.routerOf(rule)
+		_, _, err := p.a.routerFor(rule)
 		return err
 	}
 	tenure.Local = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
 		// Reading a day's files takes as long as the disk needs, but it does end, and the next try
 		// would only start over.
 		timer.Stop()
-		defer timer.Reset(takeoverWithin)
-		t.anew = end < claim.LowWatermark
-		if err := p.local(ctx, t, claim, tenure.Owner); err != nil || t.local == nil {
+		defer timer.Reset(takeoverTimeout)
+		t.logShorter = end < claim.LowWatermark
+		if err := p.findLocalFiles(ctx, t, claim, tenure.Owner); err != nil || t.local == nil {
 			return -1, err
 		}
 		return t.cp.Position, nil
 	}
 	var err error
-	t.base, err = p.a.deps.Rotator.Acquire(within, p.log, tenure)
+	t.base, err = p.a.deps.Rotator.Acquire(claimCtx, p.log, tenure)
 	if err == nil {
 		return t, nil
 	}
 	t.close()
-	if within.Err() != nil && ctx.Err() == nil {
-		err = fmt.Errorf("not taken over within %s: %w", takeoverWithin, err)
+	if claimCtx.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("not taken over within %s: %w", takeoverTimeout, err)
 	}
 	return nil, err
 }
@@ -64,23 +64,23 @@ func (t *takeover) close() {
 	}
 }
 
-// local finds what a claim can continue with when the log does not hold everything. t.local stays
-// nil if the claim would drop the local files. An error means that this is not known, and that
-// another try may read them.
-func (p *partition) local(ctx context.Context, t *takeover, claim *ledger.Entry, owner string) error {
+// findLocalFiles finds what a claim can continue with when the log does not hold everything.
+// t.local stays nil if the claim would drop the local files. An error means that this is not known,
+// and that another try may read them.
+func (p *partition) findLocalFiles(ctx context.Context, t *takeover, claim *ledger.Entry, owner string) error {
 	local, err := p.readFiles(ctx)
 	switch {
 	case errors.Is(err, segment.ErrNoCheckpoint):
 		return nil
 	case errors.Is(err, segment.ErrDamaged):
-		p.ofNoUse(ctx, claim, err)
+		p.logUnusable(ctx, claim, err)
 		return nil
 	case err != nil: // the files may be intact
 		return err
 	}
 	cp, err := p.readCheckpoint(local)
 	if err == nil {
-		err = p.trust(ctx, cp, claim, owner)
+		err = p.checkChain(ctx, cp, claim, owner)
 	}
 	if err == nil {
 		t.local, t.cp = local, cp
@@ -88,13 +88,13 @@ func (p *partition) local(ctx context.Context, t *takeover, claim *ledger.Entry,
 	}
 	local.Close()
 	if errors.Is(err, errUntrusted) {
-		p.ofNoUse(ctx, claim, err)
+		p.logUnusable(ctx, claim, err)
 		return nil
 	}
 	return err
 }
 
-// ofNoUse logs why the local files are not used, because the halt that follows does not say so.
-func (p *partition) ofNoUse(ctx context.Context, claim *ledger.Entry, why error) {
+// logUnusable logs why the local files are not used, because the halt that follows does not say so.
+func (p *partition) logUnusable(ctx context.Context, claim *ledger.Entry, why error) {
 	p.lg.WarnContext(ctx, "local files cannot be used", "entry", claim.Seq, "err", why)
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestAgeOfTheOldestIsHonest: the reported age is not too low while a partition is in trouble,
+// TestOldestAgeIsNotTooLow: the reported age is not too low while a partition is in trouble,
 // paused, or behind.
-func TestAgeOfTheOldestIsHonest(t *testing.T) {
+func TestOldestAgeIsNotTooLow(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	var v view
 	v.noteState(c, "")
-	require.Zero(t, v.oldest, "an empty log has no oldest record")
+	require.Zero(t, v.oldest, "age of an empty log")
 
 	feed(t, c, "a@5", "b@6")
 	v.noteRead(c.position, 2)
@@ -28,17 +28,17 @@ func TestAgeOfTheOldestIsHonest(t *testing.T) {
 	require.Equal(t, t0+5*60_000, v.oldest)
 
 	v.noteProblem(errors.New("away"))
-	require.Equal(t, t0+5*60_000, v.oldest, "an abandoned partition is not fresh")
+	require.Equal(t, t0+5*60_000, v.oldest, "age of an abandoned partition")
 
 	require.NoError(t, c.sealAll("request"))
 	require.NotNil(t, c.cut())
 	c.won(entry(2))
 	v.noteState(c, "")
-	require.Zero(t, v.oldest, "all that there is, is in the ledger")
+	require.Zero(t, v.oldest, "age when everything is in the ledger")
 
 	v.noteBounds(stream.Bounds{End: 10}) // the log grew, and nothing is read
 	v.noteState(c, pausedDisk)
-	require.Equal(t, c.progress, v.oldest, "what was not read was received since")
+	require.Equal(t, c.progress, v.oldest, "age of records that were not read")
 	require.EqualValues(t, 8, v.end-v.position)
 }
 
@@ -53,17 +53,17 @@ func (r *rig) inTrouble() bool {
 			return f.GetMetric()[0].GetGauge().GetValue() == 1
 		}
 	}
-	require.Fail(r.t, "there is no such metric")
+	require.Fail(r.t, "metric is missing")
 	return false
 }
 
-// TestAPartitionWhoseEntriesAreNotWrittenIsInTrouble: writing is retried indefinitely, so it counts
+// TestUnwrittenEntriesAreTrouble: writing is retried indefinitely, so it counts
 // as trouble after a while, unless objects are being staged meanwhile.
-func TestAPartitionWhoseEntriesAreNotWrittenIsInTrouble(t *testing.T) {
+func TestUnwrittenEntriesAreTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		going, release := make(chan struct{}), make(chan struct{})
-		r.rotating = func(ctx context.Context, _ int) error {
+		r.onRotate = func(ctx context.Context, _ int) error {
 			for {
 				select {
 				case <-ctx.Done():
@@ -89,24 +89,24 @@ func TestAPartitionWhoseEntriesAreNotWrittenIsInTrouble(t *testing.T) {
 		require.ErrorContains(t, r.Ready(t.Context()), "no ledger entry could be written for 6m0s")
 		require.True(t, r.inTrouble())
 		r.mu.Lock()
-		r.rotating = nil
+		r.onRotate = nil
 		r.mu.Unlock()
 		release <- struct{}{}
 		synctest.Wait()
 		require.NoError(t, r.Ready(t.Context()))
 		require.False(t, r.inTrouble())
 		time.Sleep(time.Hour)
-		require.NoError(t, r.Ready(t.Context()), "there is nothing to write")
-		r.end()
+		require.NoError(t, r.Ready(t.Context()), "readiness without anything to write")
+		r.stopAndWait()
 	})
 }
 
-// TestAPartitionThatStandsIsInTrouble: a disk that does not answer returns no error.
-func TestAPartitionThatStandsIsInTrouble(t *testing.T) {
+// TestStuckLoopIsTrouble: a disk that does not answer returns no error.
+func TestStuckLoopIsTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{DedupWindow: time.Hour})
 		var once sync.Once
-		r.looking = func(context.Context) error { // stands for a disk that does not answer
+		r.onEntry = func(context.Context) error { // stands for a disk that does not answer
 			once.Do(func() { time.Sleep(10 * time.Minute) })
 			return errTest
 		}
@@ -119,26 +119,26 @@ func TestAPartitionThatStandsIsInTrouble(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		require.NoError(t, r.Ready(t.Context()))
 		require.False(t, r.inTrouble())
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestAPartitionThatCannotBeFetchedIsInTrouble: a partition is in trouble if its leader is gone or
+// TestFailingFetchesAreTrouble: a partition is in trouble if its leader is gone or
 // its next batch is damaged for good, but not while its broker restarts.
-func TestAPartitionThatCannotBeFetchedIsInTrouble(t *testing.T) {
+func TestFailingFetchesAreTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		fail := func(err error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.unread = err
+			r.fetchErr = err
 		}
 		r.run()
 		require.NoError(t, r.Ready(t.Context()))
 		require.False(t, r.inTrouble())
 		broken := errors.New("the batch is damaged")
 		fail(broken)
-		time.Sleep(unreadAfter - time.Second/10)
+		time.Sleep(unfetchedAfter - time.Second/10)
 		require.NoError(t, r.Ready(t.Context()))
 		time.Sleep(2*time.Second + time.Second/10) // the first fetch that fails may be late by that
 		require.ErrorIs(t, r.Ready(t.Context()), broken)
@@ -147,6 +147,6 @@ func TestAPartitionThatCannotBeFetchedIsInTrouble(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		require.NoError(t, r.Ready(t.Context()))
 		require.False(t, r.inTrouble())
-		r.end()
+		r.stopAndWait()
 	})
 }

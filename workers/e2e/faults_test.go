@@ -27,11 +27,11 @@ type hazard struct {
 // protocol promises.
 var faultMatrix = []hazard{
 	{"A1", "after fetch, before append", "read again", []string{
-		"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/appender TestAKilledWorkerReadsOnFromItsCheckpoint/killed", "workers/e2e TestPartitionsMoveBetweenAppenders"}},
+		"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/appender TestRestartContinuesFromTheCheckpoint/killed", "workers/e2e TestPartitionsMoveBetweenAppenders"}},
 	{"A2", "in the middle of append; no space, I/O error on write, close, fsync", "files dropped, partition taken over again", []string{
 		"pkg/segment TestDiskErrorBreaksTheSpool", "pkg/segment TestRecoverRejectsDamage", "workers/e2e TestUnwritableDataDirectoryIsWaitedOut", "workers/appender TestShortDiskSealsEarlyAndPauses"}},
 	{"A3", "after seal, before the file's PUT", "read again; no trace", []string{
-		"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/appender TestStopFinishesTheEntryInFlight/drop_what_is_open"}},
+		"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/appender TestStopFinishesTheEntryInFlight/drop_open_files"}},
 	{"A4", "the file's PUT: not applied, applied with its reply lost, applied late", "the same again, or an orphan", []string{
 		"workers/rotator TestFaults/data_not_applied", "workers/rotator TestFaults/data_reply_lost", "workers/rotator TestFaults/data_refused", "workers/rotator TestAGhostOfAStagedFileIsHarmless",
 		"workers/rotator TestRottenBytesAreRefused", "workers/rotator TestAConnectionThatTakesNothingIsGivenUp"}},
@@ -42,18 +42,18 @@ var faultMatrix = []hazard{
 		"pkg/ledger TestAppendResolvesItsOutcome/conflict", "pkg/ledger TestGhostOfAnAbandonedEntryDecidesOnce", "workers/rotator TestFaults/ledger_reply_lost",
 		"workers/rotator TestAGhostOfAnEntryDecidesOnce/before_the_claim", "workers/rotator TestAGhostOfAnEntryDecidesOnce/after_the_claim"}},
 	{"A7", "entry won; before local files go, before the hint, hint refused", "no effect", []string{
-		"workers/appender TestAnEntryOfADyingWorkerIsNotWrittenTwice", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain/own_entry_of_what_was_read",
+		"workers/appender TestEntryWrittenBeforeAKillIsNotRepeated", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain/own_entry_of_what_was_read",
 		"workers/rotator TestACommitThatFailsChangesNothing", "pkg/stream testStaleCommit"}},
 	{"A8", "before, between and after the jobs", "the outbox: enqueued by whoever takes over, twice is harmless", []string{
 		"workers/rotator TestTakeoverEnqueuesWhatItsFormerOwnerDidNot", "workers/rotator TestOutboxOfSeveralEntries", "workers/copier TestJobsForTheSameDebtShareATask"}},
 	{"A9", "the claim: the outcomes of A6; two claimers", "one wins, the other reloads", []string{
-		"workers/rotator TestClaimsHaveOneWinner/reply_lost", "workers/rotator TestClaimsHaveOneWinner/two_claimers", "workers/appender TestARivalIsNotFoughtInStep"}},
+		"workers/rotator TestClaimsHaveOneWinner/reply_lost", "workers/rotator TestClaimsHaveOneWinner/two_claimers", "workers/appender TestTakeoversBackOffFromARival"}},
 	{"A10", "a zombie stopped before A3 to A6 that goes on after its successor wrote none, one, many entries", "it loses, and abandons", []string{
 		"workers/rotator TestAZombieLosesWhateverItsSuccessorDid/claim_only", "workers/rotator TestAZombieLosesWhateverItsSuccessorDid/one_entry",
 		"workers/rotator TestAZombieLosesWhateverItsSuccessorDid/many_entries", "workers/appender TestAnyScheduleFilesEveryRecordOnce"}},
 	{"A11", "rebalance storms; a partition lost and regained", "state is kept only if the head has not moved", []string{
 		"workers/e2e TestRebalanceStorm", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain/claim_of_another_and_ours_again",
-		"workers/appender TestARevokedPartitionIsLeftAtOnce", "workers/appender TestNothingIsTakenOverInAGenerationThatEnded", "pkg/stream TestFewPartitionsMoveWhenAWorkerJoinsOrLeaves"}},
+		"workers/appender TestRevokedPartitionIsLeftAtOnce", "workers/appender TestNoTakeoverInAnEndedGeneration", "pkg/stream TestFewPartitionsMoveWhenAWorkerJoinsOrLeaves"}},
 	{"A12", "hint and ledger contradict; ledger below the log's start; log's end below the ledger; other cluster", "halt and alarm, never a reset", []string{
 		"workers/rotator TestContradictionsHalt/entry_rolled_back", "workers/rotator TestContradictionsHalt/ledger_lost", "workers/rotator TestContradictionsHalt/log_shorter",
 		"workers/rotator TestContradictionsHalt/log_begins_later", "workers/rotator TestContradictionsHalt/other_kafka_cluster", "workers/e2e TestStagingThatIsNotTheLedgersEmbedded",
@@ -89,9 +89,9 @@ var faultMatrix = []hazard{
 		"workers/auditor TestOrphans", "workers/auditor TestOrphansAboveTheWatermark", "workers/auditor TestObjectsOlderThanTheChainAreKept"}},
 
 	{"X1", "crash before the file's PUT", "read again from the watermark, with the filter", []string{
-		"workers/appender TestRecordsOfTheFilterAreInAFileAlready", "workers/appender TestAnyScheduleFilesEveryRecordOnce"}},
+		"workers/appender TestRecordsCoveredByTheFilterAreNotFiledAgain", "workers/appender TestAnyScheduleFilesEveryRecordOnce"}},
 	{"X2", "crash between the file's PUT and the ledger's", "an orphan; cuts may differ", []string{"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/auditor TestOrphans"}},
-	{"X3", "the ledger's PUT, reply lost, then crash", "the new owner sees the entry", []string{"workers/rotator TestAGhostOfAnEntryDecidesOnce/before_the_claim", "workers/appender TestAnOpenEntryIsSettledByTheHead"}},
+	{"X3", "the ledger's PUT, reply lost, then crash", "the new owner sees the entry", []string{"workers/rotator TestAGhostOfAnEntryDecidesOnce/before_the_claim", "workers/appender TestUnresolvedEntryIsDecidedByTheHead"}},
 	{"X4", "the ledger's PUT arrives late", "wins or loses; whoever lost reloads", []string{"workers/rotator TestAGhostOfAnEntryDecidesOnce/after_the_claim", "pkg/ledger TestGhostOfAnAbandonedEntryDecidesOnce"}},
 	{"X5", "crash between the ledger and Kafka's hint", "the hint is behind: harmless", []string{"workers/rotator TestOffsetsSetByOtherToolsChangeNothing/an_older_note_of_ours"}},
 	{"X6", "crash between the ledger and the jobs", "the next owner enqueues them", []string{"workers/rotator TestTakeoverEnqueuesWhatItsFormerOwnerDidNot", "workers/rotator TestOutboxOfSeveralEntries"}},
@@ -109,7 +109,7 @@ var faultMatrix = []hazard{
 		"workers/rotator TestOffsetsSetByOtherToolsChangeNothing/to_latest", "workers/rotator TestOffsetsSetByOtherToolsChangeNothing/to_earliest",
 		"workers/e2e TestOffsetsSetByToolsEmbedded", "workers/e2e TestOffsetsSetByToolsStack", "pkg/embedded TestTrim/offsets_set_by_other_tools_delete_nothing"}},
 	{"P5b", "files on disk survive a restart; whole blocks, of this worker, on this head", "bytes read again are those since the last checkpoint", []string{
-		"pkg/segment TestRecoverRandomHistories", "pkg/segment TestRecoverRejectsDamage", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain", "workers/appender TestResumedStateIsTheOneThatWas"}},
+		"pkg/segment TestRecoverRandomHistories", "pkg/segment TestRecoverRejectsDamage", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain", "workers/appender TestResumeRestoresTheState"}},
 	{"P5c", "partitions are added", "read from their first record; none without an owner", []string{
 		"workers/e2e TestMorePartitionsEmbedded", "workers/e2e TestMorePartitionsStack", "pkg/stream testMorePartitions", "pkg/stream TestOnlyTheLeaderHasPartitionCounts",
 		"workers/auditor TestPartitionsWithoutAnOwnerAreSeen"}},

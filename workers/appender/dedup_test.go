@@ -24,8 +24,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// send appends a record of each message to the log.
-func (r *rig) send(messages ...string) {
+// produceMessages appends a record of each message to the log.
+func (r *rig) produceMessages(messages ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range messages {
@@ -43,36 +43,36 @@ func (r *rig) send(messages ...string) {
 
 // A batch that is sent twice is filed once, whatever happens in between to the process and its
 // disk.
-func TestResent(t *testing.T) {
+func TestResentMessagesAreFiledOnce(t *testing.T) {
 	cfg := Config{DedupWindow: 24 * time.Hour}
 	for hazard, between := range map[string]func(t *testing.T, r *rig) *rig{
 		"nothing": func(_ *testing.T, r *rig) *rig { return r },
 		"a_restart": func(_ *testing.T, r *rig) *rig {
-			r.end()
-			return r.died(cfg)
+			r.stopAndWait()
+			return r.restarted(cfg)
 		},
 		"a_kill": func(_ *testing.T, r *rig) *rig {
-			next := r.died(cfg)
-			r.end()
+			next := r.restarted(cfg)
+			r.stopAndWait()
 			return next
 		},
 		"a_lost_disk": func(t *testing.T, r *rig) *rig {
-			next := r.died(cfg)
-			r.end()
+			next := r.restarted(cfg)
+			r.stopAndWait()
 			require.NoError(t, os.RemoveAll(next.cfg.DataDir))
 			return next
 		},
 		"a_lost_store": func(t *testing.T, r *rig) *rig {
-			r.end()
-			next := r.died(cfg)
-			require.NoError(t, os.RemoveAll(filepath.Join(next.cfg.DataDir, recallDir)))
+			r.stopAndWait()
+			next := r.restarted(cfg)
+			require.NoError(t, os.RemoveAll(filepath.Join(next.cfg.DataDir, dedupDir)))
 			return next
 		},
 		"a_lost_store_and_all_in_the_ledger": func(t *testing.T, r *rig) *rig {
 			require.NoError(t, r.seal())
-			next := r.died(cfg)
-			r.end()
-			require.NoError(t, os.RemoveAll(filepath.Join(next.cfg.DataDir, recallDir)))
+			next := r.restarted(cfg)
+			r.stopAndWait()
+			require.NoError(t, os.RemoveAll(filepath.Join(next.cfg.DataDir, dedupDir)))
 			return next
 		},
 		"an_abandoned_partition": func(t *testing.T, r *rig) *rig {
@@ -88,13 +88,13 @@ func TestResent(t *testing.T) {
 				r := newRig(t, cfg)
 				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 				r.run()
-				r.send("m1", "m2", "m3")
+				r.produceMessages("m1", "m2", "m3")
 				time.Sleep(30 * time.Second) // until there is a checkpoint
 				next := between(t, r)
 				if next != r {
 					next.run()
 				}
-				next.send("m1", "m4", "m3", "m3")
+				next.produceMessages("m1", "m4", "m3", "m3")
 				time.Sleep(30 * time.Second)
 				require.NoError(t, next.seal())
 				require.NoError(t, next.seal())
@@ -106,7 +106,7 @@ func TestResent(t *testing.T) {
 				require.EqualValues(t, 7, next.head.LowWatermark)
 				require.EqualValues(t, 3, next.skipped)
 				require.Empty(t, next.buried)
-				next.end()
+				next.stopAndWait()
 			})
 		})
 	}
@@ -118,23 +118,23 @@ func TestDuplicatesAreFoundOnceTheStoreOpens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{DedupWindow: 24 * time.Hour}) // its chain lacks entry 0
 		r.run()
-		r.send("m1", "m2", "m1")
+		r.produceMessages("m1", "m2", "m1")
 		time.Sleep(time.Second)
 		r.mu.Lock()
 		r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 		r.mu.Unlock()
 		time.Sleep(30 * time.Second)
-		r.send("m1", "m2", "m3")
+		r.produceMessages("m1", "m2", "m3")
 		time.Sleep(time.Second)
 		require.NoError(t, r.seal())
 		require.Equal(t, []string{"a/0-5"}, r.written()[0])
-		require.EqualValues(t, 2, r.skipped, "the first copy of m1 came before")
-		r.end()
+		require.EqualValues(t, 2, r.skipped, "duplicates skipped after the store was opened")
+		r.stopAndWait()
 	})
 }
 
 // A tenure that ends before the ledger answers logs no warning.
-func TestDuplicatesThatPassAreLogged(t *testing.T) {
+func TestDisabledDedupIsLogged(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		looking func(ctx context.Context) error
 		says    string
@@ -147,9 +147,9 @@ func TestDuplicatesThatPassAreLogged(t *testing.T) {
 				var logged logtest.Buffer
 				r := newRig(t, Config{DedupWindow: 24 * time.Hour})
 				r.deps.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
-				r.looking = c.looking
+				r.onEntry = c.looking
 				r.run()
-				r.end()
+				r.stopAndWait()
 				if c.says == "" {
 					require.Empty(t, logged.String())
 				}
@@ -160,15 +160,15 @@ func TestDuplicatesThatPassAreLogged(t *testing.T) {
 }
 
 // At the start the request that identifies the log is retried, so that one failed request does not
-// let duplicates pass. Reading waits for it no longer than firstRecall, and not at all later.
-func TestTheLogsNameIsAskedForAgain(t *testing.T) {
-	for name, failing := range map[string]int{"one_answer_is_missing": 1, "all_are": 1000} {
+// let duplicates pass. Reading waits for it no longer than firstBackfill, and not at all later.
+func TestOriginOfTheChainIsRetried(t *testing.T) {
+	for name, failing := range map[string]int{"first_request_fails": 1, "all_requests_fail": 1000} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{DedupWindow: 24 * time.Hour})
 				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 				var asked []time.Time
-				r.looking = func(context.Context) error {
+				r.onEntry = func(context.Context) error {
 					r.mu.Lock()
 					defer r.mu.Unlock()
 					if asked = append(asked, time.Now()); len(asked) > failing {
@@ -177,8 +177,8 @@ func TestTheLogsNameIsAskedForAgain(t *testing.T) {
 					return objstore.ErrUnavailable
 				}
 				r.run()
-				r.send("m", "m")
-				time.Sleep(firstRecall + time.Second)
+				r.produceMessages("m", "m")
+				time.Sleep(firstBackfill + time.Second)
 				require.EqualValues(t, 2, r.RecordsForTesting())
 				r.mu.Lock()
 				early := len(asked)
@@ -189,12 +189,12 @@ func TestTheLogsNameIsAskedForAgain(t *testing.T) {
 				times := slices.Clone(asked)
 				r.mu.Unlock()
 				for i := early; i < len(times); i++ {
-					require.Greater(t, times[i].Sub(times[i-1]), time.Second, "one request at each save")
+					require.Greater(t, times[i].Sub(times[i-1]), time.Second, "requests between checkpoints")
 				}
 				require.Equal(t, failing == 1, len(times) == early)
 				require.NoError(t, r.seal())
 				require.Equal(t, failing == 1, r.skipped == 1)
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
@@ -202,18 +202,18 @@ func TestTheLogsNameIsAskedForAgain(t *testing.T) {
 
 // Offsets of one log mean nothing in another: a store from elsewhere is not used, nor is what a log
 // held before it went back.
-func TestOffsetsOfAnotherLog(t *testing.T) {
+func TestStoreOfAnotherLogIsNotUsed(t *testing.T) {
 	cfg := Config{DedupWindow: 24 * time.Hour}
 	for hazard, between := range map[string]func(t *testing.T, r *rig) *rig{
 		"a_copied_directory": func(_ *testing.T, r *rig) *rig {
-			r.end()
-			next := r.died(cfg)
+			r.stopAndWait()
+			next := r.restarted(cfg)
 			next.records, next.head, next.chain = nil, entry(0), []*ledger.Entry{{Attempt: "another"}}
 			return next
 		},
 		"another_routing_rule_meanwhile": func(_ *testing.T, r *rig) *rig {
-			r.end()
-			next := r.died(cfg)
+			r.stopAndWait()
+			next := r.restarted(cfg)
 			// Under the other rule the messages had no source. Now that rule has been switched.
 			next.head = &ledger.Entry{Seq: 20, LowWatermark: 3, RouterFrom: 3, Owner: "another"}
 			return next
@@ -226,12 +226,12 @@ func TestOffsetsOfAnotherLog(t *testing.T) {
 			r.mu.Unlock()
 			return r
 		},
-		"an_unclean_election_while_nobody_names_the_log": func(_ *testing.T, r *rig) *rig {
-			r.assigned()
+		"an_unclean_election_while_the_origin_is_unknown": func(_ *testing.T, r *rig) *rig {
+			r.assignPartitions()
 			r.mu.Lock()
 			r.chain = r.chain[1:]
 			r.mu.Unlock()
-			r.assigned(0)
+			r.assignPartitions(0)
 			time.Sleep(3 * time.Second)
 			r.mu.Lock()
 			r.records = nil
@@ -250,20 +250,20 @@ func TestOffsetsOfAnotherLog(t *testing.T) {
 				r := newRig(t, cfg)
 				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 				r.run()
-				r.send("m1", "m2", "m3")
+				r.produceMessages("m1", "m2", "m3")
 				time.Sleep(30 * time.Second)
 				next := between(t, r)
 				if next != r {
 					next.run()
 				}
 				time.Sleep(30 * time.Second)
-				next.send("m0", "m1", "m2", "m3")
+				next.produceMessages("m0", "m1", "m2", "m3")
 				time.Sleep(30 * time.Second)
 				require.NoError(t, next.seal())
 				last := len(next.records) - 1
-				require.Equal(t, []string{fmt.Sprintf("a/%d-%d", last-3, last)}, slices.Concat(next.written()...), "all four")
+				require.Equal(t, []string{fmt.Sprintf("a/%d-%d", last-3, last)}, slices.Concat(next.written()...), "all four messages are filed")
 				require.Zero(t, next.skipped)
-				next.end()
+				next.stopAndWait()
 			})
 		})
 	}
@@ -278,7 +278,7 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 	store.Start(0)
 	add := func(offset int64, source, message string) {
 		t.Helper()
-		_, err := c.addOnce(store, store.Key(source, []byte(message)), offset, source, t0, t0, []byte("{}"))
+		_, err := c.addUnlessDuplicate(store, store.Key(source, []byte(message)), offset, source, t0, t0, []byte("{}"))
 		require.NoError(t, err)
 	}
 	add(0, "b", "holds the watermark back")
@@ -288,7 +288,7 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 	add(4, "a", "m")
 	add(5, "a", "o")
 	add(6, "a", "m") // above it
-	require.Len(t, c.doubles, 1)
+	require.Len(t, c.duplicates, 1)
 	require.NoError(t, c.seal(ledger.StreamOf("a", t0), segment.ReasonRequest))
 	b := c.cut()
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, b.Skipped)
@@ -321,7 +321,7 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 
 // However duplicates alternate with lines, also with lines of other sources and the first lines of
 // files, recording them takes little memory.
-func TestDuplicatesTakeNoMemory(t *testing.T) {
+func TestDuplicateRunsTakeLittleMemory(t *testing.T) {
 	for _, sources := range []int64{1, 100} {
 		t.Run(fmt.Sprint(sources), func(t *testing.T) {
 			c := newTestCore(t, entry(0))
@@ -329,14 +329,14 @@ func TestDuplicatesTakeNoMemory(t *testing.T) {
 			for i := range int64(rounds) {
 				source := fmt.Sprint("s", i*7919%(1+i*sources/rounds)) // more and more sources
 				add(t, c, fateFiled, c.position, source, t0, t0, []byte("{}"))
-				require.NoError(t, c.double(ledger.StreamOf(source, t0), c.position, t0))
+				require.NoError(t, c.skipDuplicate(ledger.StreamOf(source, t0), c.position, t0))
 			}
 			require.Len(t, c.open, int(sources))
-			require.LessOrEqual(t, len(c.savedDoubles()), int(2*sources))
-			require.Len(t, c.savedDoubles(), c.runs)
+			require.LessOrEqual(t, len(c.allDuplicates()), int(2*sources))
+			require.Len(t, c.allDuplicates(), c.duplicateRuns)
 			bytes, err := c.save()
 			require.NoError(t, err)
-			require.Less(t, bytes, 4*rounds+sources*500, "most of it is lines")
+			require.Less(t, bytes, 4*rounds+sources*500, "checkpoint is larger than its lines")
 			require.NoError(t, c.sealAll(segment.ReasonRequest))
 			require.Equal(t, map[string]int64{ledger.SkippedDuplicate: rounds}, c.cut().Skipped)
 		})
@@ -350,23 +350,23 @@ func TestDuplicatesWithoutAFileTakeLittleMemory(t *testing.T) {
 	c.cfg.maxRuns = 300
 	former := func(n int) {
 		for i := range n {
-			require.NoError(t, c.double(ledger.StreamOf(fmt.Sprint("s", i%100), t0-hour), c.position, t0))
+			require.NoError(t, c.skipDuplicate(ledger.StreamOf(fmt.Sprint("s", i%100), t0-hour), c.position, t0))
 		}
 	}
 	for i := range 1000 {
 		former(100)
 		feed(t, c, fmt.Sprintf("s%d@1", i))
 	}
-	require.LessOrEqual(t, len(c.savedDoubles()), 300+100)
-	require.Len(t, c.savedDoubles(), c.runs)
+	require.LessOrEqual(t, len(c.allDuplicates()), 300+100)
+	require.Len(t, c.allDuplicates(), c.duplicateRuns)
 	require.NoError(t, c.sealAll(segment.ReasonRequest))
 	c.cfg.maxFiles = 1000
 	b := c.cut()
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 100_000}, b.Skipped)
 	former(200) // read while the entry is being written
 	c.won(entry(b.LowWatermark))
-	require.Equal(t, 100, c.runs)
-	c.reached(c.position, true, t0+3*hour)
+	require.Equal(t, 100, c.duplicateRuns)
+	c.advanceTo(c.position, true, t0+3*hour)
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 200}, c.cut().Skipped)
 }
 
@@ -386,7 +386,7 @@ func TestNoWatermarkFallsInsideARun(t *testing.T) {
 			core := newTestCore(t, entry(0))
 			core.cfg.maxRuns = c.maxRuns
 			double := func() {
-				require.NoError(t, core.double(ledger.StreamOf("d", t0), core.position, t0))
+				require.NoError(t, core.skipDuplicate(ledger.StreamOf("d", t0), core.position, t0))
 			}
 			feed(t, core, "a@1")
 			require.NoError(t, core.skip(1, "x"))
@@ -404,23 +404,23 @@ func TestNoWatermarkFallsInsideARun(t *testing.T) {
 			feed(t, core, "c@1")
 			require.NoError(t, core.seal(ledger.StreamOf("b", t0), segment.ReasonRequest))
 			b = core.cut()
-			require.EqualValues(t, 7, b.LowWatermark, "where c begins")
+			require.EqualValues(t, 7, b.LowWatermark, "watermark is not where c begins")
 			require.Equal(t, c.second, b.Skipped)
 		})
 	}
 }
 
 // A run between two lines of a file does not hold the watermark back: the file's entry counts it.
-func TestAWatermarkInsideARunOfItsEntry(t *testing.T) {
+func TestWatermarkInsideARunOfItsOwnEntry(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@1")
-	require.NoError(t, c.double(ledger.StreamOf("a", t0), 1, t0))
+	require.NoError(t, c.skipDuplicate(ledger.StreamOf("a", t0), 1, t0))
 	feed(t, c, "b@1")
-	require.NoError(t, c.double(ledger.StreamOf("a", t0), 3, t0))
+	require.NoError(t, c.skipDuplicate(ledger.StreamOf("a", t0), 3, t0))
 	feed(t, c, "a@1")
 	require.NoError(t, c.seal(ledger.StreamOf("a", t0), segment.ReasonRequest))
 	b := c.cut()
-	require.EqualValues(t, 2, b.LowWatermark, "where b begins")
+	require.EqualValues(t, 2, b.LowWatermark, "watermark is not where b begins")
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, b.Skipped)
 }
 
@@ -434,7 +434,7 @@ func TestUnfitLinesAreNotRemembered(t *testing.T) {
 	key := store.Key("a", []byte("m"))
 	want := []fate{fateUnfit, fateFiled, fateDuplicate}
 	for o, line := range []string{"{\n}", "{}", "{}"} {
-		got, err := c.addOnce(store, key, int64(o), "a", t0, t0, []byte(line))
+		got, err := c.addUnlessDuplicate(store, key, int64(o), "a", t0, t0, []byte(line))
 		require.NoError(t, err)
 		require.Equal(t, want[o], got)
 	}

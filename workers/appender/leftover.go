@@ -17,8 +17,9 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// leftEvery is how often leftovers are checked, in addition to each assignment of partitions.
-const leftEvery = time.Minute
+// leftoverInterval is how often leftovers are checked, in addition to each assignment of
+// partitions.
+const leftoverInterval = time.Minute
 
 // leftover is what is known of the local files of a partition that is not ours.
 type leftover struct {
@@ -26,10 +27,10 @@ type leftover struct {
 	next int64 // entries below it were checked: they do not make the files useless
 }
 
-// watchLeft sweeps until ctx ends. It has its own goroutine, because it waits for disks and the
-// ledger, and reading must not.
-func (a *Appender) watchLeft(ctx context.Context, worker string) {
-	every := 5 * a.tickEvery()
+// watchLeftovers sweeps until ctx ends. It has its own goroutine, because it waits for disks and
+// the ledger, and reading must not.
+func (a *Appender) watchLeftovers(ctx context.Context, worker string) {
+	every := 5 * a.tickInterval()
 	swept, at := 0, time.Time{}
 	for {
 		select {
@@ -37,96 +38,96 @@ func (a *Appender) watchLeft(ctx context.Context, worker string) {
 			return
 		case <-time.After(every/2 + jitter.N(every)):
 		}
-		if !a.assigning.TryLock() {
+		if !a.assignMu.TryLock() {
 			continue // partitions are being started and stopped, which may take a while
 		}
-		assigned := a.assigned
-		a.assigning.Unlock()
-		if assigned == 0 || assigned == swept && time.Since(at) < leftEvery {
+		assignments := a.assignments
+		a.assignMu.Unlock()
+		if assignments == 0 || assignments == swept && time.Since(at) < leftoverInterval {
 			continue
 		}
-		if assigned != swept { // a partition that was ours in between has other files now
-			clear(a.left)
+		if assignments != swept { // a partition that was ours in between has other files now
+			clear(a.leftovers)
 		}
-		swept, at = assigned, time.Now()
-		if err := errors.Join(a.sweepLeft(ctx, worker, assigned), a.sweepRecalls(ctx, assigned)); err != nil && ctx.Err() == nil {
+		swept, at = assignments, time.Now()
+		if err := errors.Join(a.sweepLeftovers(ctx, worker, assignments), a.sweepStores(ctx, assignments)); err != nil && ctx.Err() == nil {
 			a.deps.Logger.WarnContext(ctx, "local files of partitions that are not ours, or what is remembered of their messages, were not deleted", "err", err)
 		}
 	}
 }
 
-// sweepLeft deletes local files of partitions that are not ours, also of other topics and
+// sweepLeftovers deletes local files of partitions that are not ours, also of other topics and
 // incarnations, once the ledger that they build on has everything they hold, or has an entry of
 // another worker: after that, no claim of ours can continue with them. Until then they stay, also
 // across restarts: if retention has passed meanwhile, they are the only copy, and the other worker
-// is halted without it. sweepLeft gives up when partitions are assigned anew, that is, when
+// is halted without it. sweepLeftovers gives up when partitions are assigned anew, that is, when
 // a.assigned differs from assigned.
 //
-// Invariant: I5. It deletes only what trust would refuse for good, or what adds nothing.
-func (a *Appender) sweepLeft(ctx context.Context, worker string, assigned int) error {
+// Invariant: I5. It deletes only what checkChain would refuse for good, or what adds nothing.
+func (a *Appender) sweepLeftovers(ctx context.Context, worker string, assignments int) error {
 	spools := filepath.Join(a.cfg.DataDir, spoolDir)
 	left, err := fs.Glob(os.DirFS(spools), "*/*/*")
 	if err != nil {
 		return fmt.Errorf("sweep appender.data_dir: %w", err)
 	}
 	var errs []error
-	kept, away := 0, false
+	kept, ledgerFailed := 0, false
 	for _, path := range left {
 		if ctx.Err() != nil {
 			return nil
 		}
 		dir := filepath.Join(spools, path)
-		log, numbered := logOf(path)
-		if numbered && a.ours(log) {
+		log, ok := logOf(path)
+		if ok && a.ours(log) {
 			continue
 		}
-		if !numbered {
+		if !ok {
 			errs = append(errs, a.remove(ctx, dir, "they are no partition's"))
 			continue
 		}
-		l, err := a.leftOf(ctx, log, dir)
+		l, err := a.readLeftover(ctx, log, dir)
 		why := ""
 		switch {
-		case err != nil || l != nil && away: // after one failure the others do not wait for the ledger as well
+		case err != nil || l != nil && ledgerFailed: // after one failure the others do not wait for the ledger as well
 		case l == nil:
 			why = "they hold no whole checkpoint"
 		default:
 			why, err = a.superseded(ctx, log, l, worker)
-			away = err != nil && !errors.Is(err, ledger.ErrCorrupt)
+			ledgerFailed = err != nil && !errors.Is(err, ledger.ErrCorrupt)
 		}
 		errs = append(errs, err)
 		if why == "" {
 			kept++
 			continue
 		}
-		doomed, err := a.doom(dir, assigned)
-		if errors.Is(err, errAssigned) {
+		doomed, err := a.renameForDeletion(dir, assignments)
+		if errors.Is(err, errReassigned) {
 			return errors.Join(errs...) // the next sweep checks again
 		}
 		if err == nil {
-			delete(a.left, log)
+			delete(a.leftovers, log)
 			err = a.remove(ctx, doomed, why)
 		}
 		errs = append(errs, err)
 	}
-	a.metrics.left.Set(float64(kept))
+	a.metrics.leftovers.Set(float64(kept))
 	return errors.Join(errs...)
 }
 
-// errAssigned says that partitions were assigned in the meantime, perhaps the one that was not
+// errReassigned says that partitions were assigned in the meantime, perhaps the one that was not
 // ours.
-var errAssigned = errors.New("partitions are assigned anew")
+var errReassigned = errors.New("partitions are assigned anew")
 
-// doom renames the directory of a partition that is not ours to a name that belongs to no
-// partition, so that any later sweep deletes it. Deleting may take minutes, and neither the next
+// renameForDeletion renames the directory of a partition that is not ours to a name that belongs to
+// no partition, so that any later sweep deletes it. Deleting may take minutes, and neither the next
 // assignment nor a stop must wait for it.
-func (a *Appender) doom(dir string, assigned int) (doomed string, err error) {
-	if !a.assigning.TryLock() {
-		return "", errAssigned
+func (a *Appender) renameForDeletion(dir string, assignments int) (doomed string, err error) {
+	if !a.assignMu.TryLock() {
+		return "", errReassigned
 	}
-	defer a.assigning.Unlock()
-	if a.assigned != assigned {
-		return "", errAssigned
+	defer a.assignMu.Unlock()
+	if a.assignments != assignments {
+		return "", errReassigned
 	}
 	doomed = fmt.Sprintf("%s.%x", dir, time.Now().UnixNano())
 	return doomed, os.Rename(dir, doomed)
@@ -170,10 +171,10 @@ func (a *Appender) ours(log ledger.Log) bool {
 	return r != nil && r.log == log
 }
 
-// leftOf returns what is left of a partition that is not ours, or nil if there is no checkpoint. It
-// does not check whether the files are intact; a claim does, since it reads them.
-func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*leftover, error) {
-	if l := a.left[log]; l != nil {
+// readLeftover returns what is left of a partition that is not ours, or nil if there is no
+// checkpoint. It does not check whether the files are intact; a claim does, since it reads them.
+func (a *Appender) readLeftover(ctx context.Context, log ledger.Log, dir string) (*leftover, error) {
+	if l := a.leftovers[log]; l != nil {
 		return l, nil
 	}
 	state, err := segment.State(ctx, dir)
@@ -187,9 +188,9 @@ func (a *Appender) leftOf(ctx context.Context, log ledger.Log, dir string) (*lef
 	if json.Unmarshal(state, &l.checkpoint) != nil {
 		return nil, nil //nolint:nilerr // nobody can go on with it
 	}
-	l.Skipped, l.Doubles = nil, nil // not needed, and there may be many
+	l.Skipped, l.Duplicates = nil, nil // not needed, and there may be many
 	l.next = l.Seq
-	a.left[log] = l
+	a.leftovers[log] = l
 	lg := a.deps.Logger.With("dir", dir, "topic", log.Topic, "incarnation", log.Incarnation, "partition", log.Partition, "entry", l.Seq, "read_to", l.Position)
 	if log.Topic == a.cfg.Topic && log.Incarnation == a.cfg.Incarnation {
 		lg.InfoContext(ctx, "keeping local files of a partition that is not ours until the ledger has them or another worker has written to it")

@@ -14,16 +14,16 @@ import (
 	"github.com/sealift/sealift/pkg/flock"
 )
 
-// home is the data directory. It belongs to one process at a time and holds the worker's stable
+// dataDir is the data directory. It belongs to one process at a time and holds the worker's stable
 // name, by which the worker keeps its partitions.
-type home struct {
+type dataDir struct {
 	worker string
 	lock   *os.File
 }
 
-// openHome locks the directory. It deletes what was remembered of other topics and incarnations.
-// Their local files stay, since they may be the only copy: see sweepLeft.
-func openHome(dir, topic, incarnation string) (*home, error) {
+// openDataDir locks the directory. It deletes what was remembered of other topics and incarnations.
+// Their local files stay, since they may be the only copy: see sweepLeftovers.
+func openDataDir(dir, topic, incarnation string) (*dataDir, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create appender.data_dir %q: %w", dir, err)
 	}
@@ -31,27 +31,27 @@ func openHome(dir, topic, incarnation string) (*home, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open appender.data_dir: %w", err)
 	}
-	recalls := filepath.Join(dir, recallDir)
-	for path, kept := range map[string]string{recalls: topic, filepath.Join(recalls, topic): incarnation} {
-		if err := sweep(path, func(name string) bool { return name == kept }); err != nil {
+	stores := filepath.Join(dir, dedupDir)
+	for path, kept := range map[string]string{stores: topic, filepath.Join(stores, topic): incarnation} {
+		if err := deleteExcept(path, func(name string) bool { return name == kept }); err != nil {
 			_ = lock.Close()
 			return nil, err
 		}
 	}
-	worker, err := workerName(filepath.Join(dir, "worker"))
+	worker, err := loadWorkerName(filepath.Join(dir, "worker"))
 	if err != nil {
 		_ = lock.Close()
 		return nil, err
 	}
-	return &home{worker: worker, lock: lock}, nil
+	return &dataDir{worker: worker, lock: lock}, nil
 }
 
 // spoolDir, below the data directory, holds the partitions' open files.
 const spoolDir = "spool"
 
-// sweep deletes everything in dir that keep rejects. Nobody else would delete it, and it would fill
-// the disk for good.
-func sweep(dir string, keep func(name string) bool) error {
+// deleteExcept deletes everything in dir that keep rejects. Nobody else would delete it, and it
+// would fill the disk for good.
+func deleteExcept(dir string, keep func(name string) bool) error {
 	left, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever creates it reports the problem
 		return nil
@@ -70,8 +70,8 @@ func sweep(dir string, keep func(name string) bool) error {
 	return nil
 }
 
-// workerName reads the worker's name. If there is none, it makes one up and stores it.
-func workerName(path string) (string, error) {
+// loadWorkerName reads the worker's name. If there is none, it makes one up and stores it.
+func loadWorkerName(path string) (string, error) {
 	b, err := os.ReadFile(path)
 	if err == nil && len(strings.TrimSpace(string(b))) > 0 {
 		return strings.TrimSpace(string(b)), nil
@@ -90,4 +90,4 @@ func workerName(path string) (string, error) {
 	return name, nil
 }
 
-func (h *home) close() { _ = h.lock.Close() }
+func (h *dataDir) close() { _ = h.lock.Close() }

@@ -18,25 +18,25 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// recallDir, below the data directory, holds the stores of remembered messages.
-const recallDir = "dedup"
+// dedupDir, below the data directory, holds the stores of remembered messages.
+const dedupDir = "dedup"
 
-// recall remembers a partition's messages during one tenure. To fill gaps in what is remembered, it
-// reads older parts of the log again. The loop owns it.
-type recall struct {
+// deduper remembers a partition's messages during one tenure. To fill gaps in what is remembered,
+// it reads older parts of the log again. The loop owns it.
+type deduper struct {
 	*dedup.Store
-	slices  chan slice // parts of the log read again
-	next    chan struct{}
-	reading bool
-	filling fillRange // only used when reading
-	since   time.Time // of the tenure
-	live    int       // fetches of live reading since the last part was filled in
-	idle    bool      // live reading has reached the log's end
-	done    sync.WaitGroup
+	parts       chan logPart // parts of the log read again
+	buffersFree chan struct{}
+	reading     bool
+	backfilling backfillRange // only used when reading
+	since       time.Time     // of the tenure
+	liveFetches int           // fetches of live reading since the last part was filled in
+	liveAtEnd   bool          // live reading has reached the log's end
+	done        sync.WaitGroup
 }
 
-// slice is a part of what is read again.
-type slice struct {
+// logPart is a part of what is read again.
+type logPart struct {
 	records []stream.Record
 	floor   int64 // if not 0, the offset at which the log begins
 	last    bool
@@ -44,28 +44,28 @@ type slice struct {
 }
 
 const (
-	// firstRecall limits how long live reading waits at the start for the newest of the missing
+	// firstBackfill limits how long live reading waits at the start for the newest of the missing
 	// messages: their copies are the most likely to come.
-	firstRecall = 2 * time.Second
+	firstBackfill = 2 * time.Second
 	// livePerRound is how many fetches of live reading come between two parts filled in, unless
 	// live reading is idle.
 	livePerRound = 8
 )
 
-// recallsDir holds the partitions' stores, which are named by partition number.
-func (a *Appender) recallsDir() string {
-	return filepath.Join(a.cfg.DataDir, recallDir, a.cfg.Topic, a.cfg.Incarnation)
+// storesDir holds the partitions' stores, which are named by partition number.
+func (a *Appender) storesDir() string {
+	return filepath.Join(a.cfg.DataDir, dedupDir, a.cfg.Topic, a.cfg.Incarnation)
 }
 
-func (p *partition) recallDir() string {
-	return filepath.Join(p.a.recallsDir(), strconv.Itoa(p.log.Partition))
+func (p *partition) storeDir() string {
+	return filepath.Join(p.a.storesDir(), strconv.Itoa(p.log.Partition))
 }
 
-// sweepRecalls deletes the stores of partitions that have not been ours for longer than the window.
+// sweepStores deletes the stores of partitions that have not been ours for longer than the window.
 // If a partition comes back sooner, its store saves reading that part of the log again.
-// sweepRecalls gives up when partitions are assigned anew, like sweepLeft.
-func (a *Appender) sweepRecalls(ctx context.Context, assigned int) error {
-	dir := a.recallsDir()
+// sweepStores gives up when partitions are assigned anew, like sweepLeftovers.
+func (a *Appender) sweepStores(ctx context.Context, assignments int) error {
+	dir := a.storesDir()
 	stores, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // whoever creates it reports the problem
 		return nil
@@ -73,17 +73,17 @@ func (a *Appender) sweepRecalls(ctx context.Context, assigned int) error {
 	errs := []error{err}
 	for _, d := range stores {
 		path := filepath.Join(dir, d.Name())
-		log, numbered := logOf(filepath.Join(a.cfg.Topic, a.cfg.Incarnation, d.Name()))
-		if !numbered {
+		log, ok := logOf(filepath.Join(a.cfg.Topic, a.cfg.Incarnation, d.Name()))
+		if !ok {
 			errs = append(errs, a.remove(ctx, path, "they are no partition's"))
 			continue
 		}
 		info, err := d.Info()
-		if a.ours(log) || a.recalls != nil && err == nil && time.Since(info.ModTime()) < a.cfg.DedupWindow {
+		if a.ours(log) || a.dedupBudget != nil && err == nil && time.Since(info.ModTime()) < a.cfg.DedupWindow {
 			continue
 		}
-		doomed, err := a.doom(path, assigned)
-		if errors.Is(err, errAssigned) {
+		doomed, err := a.renameForDeletion(path, assignments)
+		if errors.Is(err, errReassigned) {
 			return errors.Join(errs...)
 		}
 		if err == nil {
@@ -94,10 +94,10 @@ func (a *Appender) sweepRecalls(ctx context.Context, assigned int) error {
 	return errors.Join(errs...)
 }
 
-// recall opens the partition's store for a tenure that continues from c. It returns nil if that
-// fails; then duplicates are not removed. entry reads an entry of the ledger.
-func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recall {
-	if p.a.recalls == nil {
+// openDeduper opens the partition's store for a tenure that continues from c. It returns nil if
+// that fails; then duplicates are not removed. entry reads an entry of the ledger.
+func (p *partition) openDeduper(ctx context.Context, c *core, entry entryFunc) *deduper {
+	if p.a.dedupBudget == nil {
 		return nil
 	}
 	store, err := p.openStore(ctx, c, entry)
@@ -105,18 +105,18 @@ func (p *partition) recall(ctx context.Context, c *core, entry entryFunc) *recal
 		if ctx.Err() == nil { // if the tenure has ended, no duplicates pass
 			p.lg.WarnContext(ctx, "duplicates are not removed", "err", err)
 		}
-		p.view.noteRecall(nil)
+		p.view.noteDedup(nil)
 		return nil
 	}
 	store.Start(c.position)
 	store.Floor(c.base.RouterFrom)
-	return &recall{Store: store, slices: make(chan slice), next: make(chan struct{}, 1), since: time.Now()}
+	return &deduper{Store: store, parts: make(chan logPart), buffersFree: make(chan struct{}, 1), since: time.Now()}
 }
 
 // openStore opens the partition's store, after removing from its directory what has to be
 // forgotten.
 func (p *partition) openStore(ctx context.Context, c *core, entry entryFunc) (*dedup.Store, error) {
-	if err := p.discard(); err != nil {
+	if err := p.discardStore(); err != nil {
 		return nil, err
 	}
 	// Offsets have a meaning in one log only, and the ledger's first entry identifies the log: the
@@ -127,30 +127,30 @@ func (p *partition) openStore(ctx context.Context, c *core, entry entryFunc) (*d
 		return nil, err
 	}
 	store, err := dedup.Open(dedup.Config{
-		Dir:    p.recallDir(),
-		Window: p.a.cfg.DedupWindow, Budget: p.a.recalls, Log: p.lg,
+		Dir:    p.storeDir(),
+		Window: p.a.cfg.DedupWindow, Budget: p.a.dedupBudget, Log: p.lg,
 		Rule: fmt.Sprintf("%s %d %s", p.origin, c.base.RouterFrom, c.base.Router),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if f := p.forgets; f.read > 0 {
+	if f := p.forget; f.read > 0 {
 		if err := store.Forgo(f.known, f.read); err != nil {
 			store.Close()
 			return nil, err
 		}
 	}
-	*p.forgets = forgets{}
+	*p.forget = pendingForget{}
 	return store, nil
 }
 
-// discard deletes everything in the store's directory, if forgets says so.
-func (p *partition) discard() error {
-	if !p.forgets.all {
+// discardStore deletes everything in the store's directory, if p.forget says so.
+func (p *partition) discardStore() error {
+	if !p.forget.all {
 		return nil
 	}
-	err := dedup.Discard(p.recallDir())
-	p.forgets.all = err != nil
+	err := dedup.Discard(p.storeDir())
+	p.forget.all = err != nil
 	return err
 }
 
@@ -160,7 +160,7 @@ func (p *partition) findOrigin(ctx context.Context, entry entryFunc) error {
 	if p.origin != "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, firstRecall)
+	ctx, cancel := context.WithTimeout(ctx, firstBackfill)
 	defer cancel()
 	first, err := entry(ctx, 0)
 	if err == nil {
@@ -172,22 +172,22 @@ func (p *partition) findOrigin(ctx context.Context, entry entryFunc) error {
 // entryFunc returns an entry of the partition's ledger.
 type entryFunc func(ctx context.Context, seq int64) (*ledger.Entry, error)
 
-// entryNow is like entry, with one request only, because reading waits for it.
-func (p *partition) entryNow(ctx context.Context, seq int64) (*ledger.Entry, error) {
+// entryOnce is like entryWithRetry, with one request only, because reading waits for it.
+func (p *partition) entryOnce(ctx context.Context, seq int64) (*ledger.Entry, error) {
 	return p.a.deps.Rotator.Entry(ctx, p.log, seq)
 }
 
-// forgets says what a partition's message store has to forget before it is used again. It is
+// pendingForget says what a partition's message store has to forget before it is used again. It is
 // non-empty only if the disk refused to forget, or the log could not be identified. It outlives
 // tenures and assignments, but not the process.
-type forgets struct {
+type pendingForget struct {
 	all         bool
 	known, read int64 // see dedup.Store.Forgo; read is 0 if there is nothing to forgo
 }
 
-// closeRecall closes the store at the end of a tenure. The context of the tenure has ended.
-func (l *loop) closeRecall(ctx context.Context) {
-	p, f := l.p, l.p.forgets
+// closeDeduper closes the store at the end of a tenure. The context of the tenure has ended.
+func (l *loop) closeDeduper(ctx context.Context) {
+	p, f := l.p, l.p.forget
 	switch l.logState {
 	case logCut: // everything from the watermark on is read again
 		f.all = true
@@ -200,11 +200,11 @@ func (l *loop) closeRecall(ctx context.Context) {
 		}
 		f.known, f.read = known, max(l.c.position, f.read)
 	default:
-		l.recall.close()
+		l.deduper.close()
 		return
 	}
 	var err error
-	if r := l.recall; r != nil {
+	if r := l.deduper; r != nil {
 		r.done.Wait()
 		if f.all {
 			err = r.Discard()
@@ -213,28 +213,28 @@ func (l *loop) closeRecall(ctx context.Context) {
 			r.Close()
 		}
 		if err == nil {
-			*f = forgets{}
+			*f = pendingForget{}
 		}
-	} else if err = p.discard(); f.read > 0 { // the directory may be that of an earlier tenure
-		p.recall(context.WithoutCancel(ctx), l.c, p.entry).close()
+	} else if err = p.discardStore(); f.read > 0 { // the directory may be that of an earlier tenure
+		p.openDeduper(context.WithoutCancel(ctx), l.c, p.entryWithRetry).close()
 	}
-	if p.a.recalls != nil && *f != (forgets{}) {
+	if p.a.dedupBudget != nil && *f != (pendingForget{}) {
 		p.lg.ErrorContext(ctx, "what is remembered of messages is not forgotten on the disk, though the log was cut; duplicates pass until it is; if this process ends before, the next one may take events for copies of what the log lost, and leave them out",
-			"dir", p.recallDir(), "err", err)
+			"dir", p.storeDir(), "err", err)
 	}
 }
 
-func (r *recall) close() {
+func (r *deduper) close() {
 	if r != nil {
 		r.done.Wait()
 		r.Close()
 	}
 }
 
-// fillRound returns the channel from which to take the next part to fill in, or nil if live reading
-// comes first, and whether live reading has to wait for it.
-func (l *loop) fillRound(ctx context.Context) (from chan slice, wait bool) {
-	r := l.recall
+// backfillRound returns the channel from which to take the next part to fill in, or nil if live
+// reading comes first, and whether live reading has to wait for it.
+func (l *loop) backfillRound(ctx context.Context) (from chan logPart, wait bool) {
+	r := l.deduper
 	if r == nil || l.logState != logReadable { // the log may now hold other records than before
 		return nil, false
 	}
@@ -242,29 +242,29 @@ func (l *loop) fillRound(ctx context.Context) (from chan slice, wait bool) {
 		if from, to, ok := r.NextFill(); ok {
 			r.reading = true
 			log := l.p.a.deps.Log.Fetcher(l.p.log.Topic, l.p.log.Partition)
-			at := l.c.position
-			r.done.Go(func() { r.read(ctx, log, from, to, at) })
-			r.filling = fillRange{from: from, to: to}
+			livePosition := l.c.position
+			r.done.Go(func() { r.backfill(ctx, log, from, to, livePosition) })
+			r.backfilling = backfillRange{from: from, to: to}
 		}
 	}
 	if !r.reading {
 		return nil, false
 	}
-	wait = time.Since(r.since) < firstRecall
-	if !wait && !r.idle && l.paused == "" && r.live < livePerRound {
+	wait = time.Since(r.since) < firstBackfill
+	if !wait && !r.liveAtEnd && l.paused == "" && r.liveFetches < livePerRound {
 		return nil, false
 	}
-	return r.slices, wait
+	return r.parts, wait
 }
 
-// read passes the records from offset from up to to, exclusive, to the loop. at is the position of
-// the loop's live reading.
-func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
-	give := func(s slice) bool {
+// backfill passes the records from offset from up to to, exclusive, to the loop. livePosition is
+// the position of the loop's live reading.
+func (r *deduper) backfill(ctx context.Context, log Fetcher, from, to, livePosition int64) {
+	send := func(s logPart) bool {
 		select {
 		case <-ctx.Done():
 			return false
-		case r.slices <- s:
+		case r.parts <- s:
 		}
 		if s.last { // nothing is fetched after it, and the next reader waits for next
 			return true
@@ -272,7 +272,7 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-r.next: // the buffers are free again
+		case <-r.buffersFree:
 			return true
 		}
 	}
@@ -281,8 +281,8 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 		if errors.Is(err, stream.ErrOffsetOutOfRange) {
 			// Retention deleted the records. A fetch at a readable offset tells where the log
 			// begins.
-			if got, err = log.Fetch(ctx, at, stream.FetchOptions{MaxBytes: 1, MaxWait: 100 * time.Millisecond}); err == nil {
-				give(slice{last: true, floor: got.LogStart, err: stream.ErrOffsetOutOfRange})
+			if got, err = log.Fetch(ctx, livePosition, stream.FetchOptions{MaxBytes: 1, MaxWait: 100 * time.Millisecond}); err == nil {
+				send(logPart{last: true, floor: got.LogStart, err: stream.ErrOffsetOutOfRange})
 				return
 			}
 		}
@@ -292,7 +292,7 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 				return
 			case <-time.After(time.Second):
 			}
-			give(slice{last: true, err: err})
+			send(logPart{last: true, err: err})
 			return
 		}
 		records := got.Records
@@ -303,21 +303,21 @@ func (r *recall) read(ctx context.Context, log Fetcher, from, to, at int64) {
 		// there.
 		last := got.Next >= to || got.Next == offset && got.HighWatermark >= to
 		offset = got.Next
-		if !give(slice{records: records, last: last}) || last {
+		if !send(logPart{records: records, last: last}) || last {
 			return
 		}
 	}
 }
 
-// fillRange is the range that is being read again.
-type fillRange struct {
+// backfillRange is the range that is being read again.
+type backfillRange struct {
 	from, to, newest int64
 }
 
-// filled handles a part of the log that was read again.
-func (l *loop) filled(s slice) {
-	r := l.recall
-	r.live = 0
+// handleBackfill handles a part of the log that was read again.
+func (l *loop) handleBackfill(s logPart) {
+	r := l.deduper
+	r.liveFetches = 0
 	now := time.Now().UnixMilli()
 	for i := range s.records {
 		rec := &s.records[i]
@@ -325,7 +325,7 @@ func (l *loop) filled(s slice) {
 		if reason != "" || !l.c.spool.Fits(to.Line) {
 			continue
 		}
-		r.filling.newest = max(r.filling.newest, min(to.Received, now))
+		r.backfilling.newest = max(r.backfilling.newest, min(to.Received, now))
 		if len(to.Message) > 0 {
 			r.Fill(r.Key(to.Source, to.Message), rec.Offset, to.Received, now)
 		}
@@ -336,28 +336,28 @@ func (l *loop) filled(s slice) {
 	if s.last {
 		r.reading = false
 		if s.err == nil {
-			r.Filled(r.filling.from, r.filling.to, r.filling.newest)
+			r.Filled(r.backfilling.from, r.backfilling.to, r.backfilling.newest)
 		}
-		r.filling = fillRange{}
+		r.backfilling = backfillRange{}
 		return
 	}
-	r.next <- struct{}{}
+	r.buffersFree <- struct{}{}
 }
 
-// shrinkEvery is how long the disk has to be short before another part of the remembered messages
-// is given up.
-const shrinkEvery = time.Minute
+// shrinkInterval is how long the disk has to be short before another part of the remembered
+// messages is given up.
+const shrinkInterval = time.Minute
 
-// shrink gives up a part of the remembered messages when the disk stays short although everything
-// that was read is in the ledger. The alternative would be to read nothing.
-func (l *loop) shrink() {
-	if l.paused != pausedDisk || !l.c.idle() || l.count() > 0 || l.c.spool.Len() > 0 {
-		l.short = time.Now()
+// shrinkStore gives up a part of the remembered messages when the disk stays short although
+// everything that was read is in the ledger. The alternative would be to read nothing.
+func (l *loop) shrinkStore() {
+	if l.paused != pausedDisk || !l.c.idle() || l.updateWaiting() > 0 || l.c.spool.Len() > 0 {
+		l.shortSince = time.Now()
 		return
 	}
-	if time.Since(l.short) >= shrinkEvery {
-		l.recall.Shrink()
-		l.short = time.Now()
+	if time.Since(l.shortSince) >= shrinkInterval {
+		l.deduper.Shrink()
+		l.shortSince = time.Now()
 	}
 }
 
@@ -366,7 +366,7 @@ type routed struct {
 	route.Routed
 	reason string
 	key    dedup.Key
-	known  bool // key is set: it has a messageId
+	hasKey bool // key is set: it has a messageId
 }
 
 // routeChunk is how many records are routed at a time: enough for their memory accesses to overlap.
@@ -380,16 +380,16 @@ func (l *loop) routeAll(records []stream.Record, out *[routeChunk]routed) {
 		to := &out[i]
 		*to = routed{}
 		to.Routed, to.reason = l.router.Route(&records[i])
-		if l.recall == nil || to.reason != "" {
+		if l.deduper == nil || to.reason != "" {
 			continue
 		}
 		if len(to.Message) > 0 {
-			to.key, to.known = l.recall.Key(to.Source, to.Message), true
+			to.key, to.hasKey = l.deduper.Key(to.Source, to.Message), true
 			keys[n] = to.key
 			n++
 		}
 	}
 	if n > 0 {
-		l.recall.Warm(keys[:n])
+		l.deduper.Warm(keys[:n])
 	}
 }

@@ -17,32 +17,32 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// TestWhatIsKnownOfLeftFilesIsSmall: it is kept in memory as long as the files are.
-func TestWhatIsKnownOfLeftFilesIsSmall(t *testing.T) {
+// TestLeftoverInMemoryIsSmall: it is kept in memory as long as the files are.
+func TestLeftoverInMemoryIsSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{DedupWindow: time.Hour})
 		r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 		r.run()
 		r.produce("", "a", "")
-		r.send("m", "m")
+		r.produceMessages("m", "m")
 		time.Sleep(time.Minute) // until there is a checkpoint
-		r.end()
+		r.stopAndWait()
 		dir := filepath.Join(r.spoolsDir(), "0")
 		state, err := segment.State(t.Context(), dir)
 		require.NoError(t, err)
 		require.Contains(t, string(state), `"doubles":[`)
-		l, err := r.leftOf(t.Context(), ledger.Log{Topic: r.cfg.Topic}, dir)
+		l, err := r.readLeftover(t.Context(), ledger.Log{Topic: r.cfg.Topic}, dir)
 		require.NoError(t, err)
 		require.EqualValues(t, 5, l.Position)
 		require.Empty(t, l.Skipped)
-		require.Empty(t, l.Doubles)
+		require.Empty(t, l.Duplicates)
 	})
 }
 
-// TestLocalFilesAreKeptUntilAnotherOwnerWrites: also across a restart after which the partition is
+// TestLeftoversAreKeptUntilAnotherOwnerWrites: also across a restart after which the partition is
 // not ours. If retention has passed, the files are the only copy, and the next owner is halted
 // without them.
-func TestLocalFilesAreKeptUntilAnotherOwnerWrites(t *testing.T) {
+func TestLeftoversAreKeptUntilAnotherOwnerWrites(t *testing.T) {
 	for name, c := range map[string]struct {
 		start int64 // beginning of the log
 		owned bool  // whether another owner writes to the ledger
@@ -59,13 +59,13 @@ func TestLocalFilesAreKeptUntilAnotherOwnerWrites(t *testing.T) {
 				first.run()
 				first.produce("a", "b", "a")
 				time.Sleep(time.Minute)
-				first.end()
-				r := first.died(Config{})
+				first.stopAndWait()
+				r := first.restarted(Config{})
 				ctx, stop := context.WithCancel(t.Context())
 				r.stop = stop
 				go func() { r.ended <- r.Run(ctx) }()
-				r.assigned(1) // not partition 0
-				r.pass(c.start)
+				r.assignPartitions(1) // not partition 0
+				r.retainFrom(c.start)
 				time.Sleep(time.Hour)
 				spool := filepath.Join(r.spoolsDir(), "0")
 				require.DirExists(t, spool)
@@ -74,24 +74,24 @@ func TestLocalFilesAreKeptUntilAnotherOwnerWrites(t *testing.T) {
 					r.head = claim(r.head, "w2")
 					r.chain = append(r.chain, r.head)
 					r.mu.Unlock()
-					time.Sleep(2 * leftEvery)
+					time.Sleep(2 * leftoverInterval)
 					require.NoDirExists(t, spool)
 				} else {
-					r.assigned()
-					r.assigned(0)
+					r.assignPartitions()
+					r.assignPartitions(0)
 					time.Sleep(time.Minute)
 					require.NoError(t, r.seal())
 					require.Equal(t, c.want, slices.Concat(r.written()...))
 				}
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestFilesThatAreLeftAgainAreOthers: a partition that was ours between two sweeps has read
+// TestLeftoverIsReadAgainAfterAnAssignment: a partition that was ours between two sweeps has read
 // further, so an entry that covers the files it left before does not cover its present ones.
-func TestFilesThatAreLeftAgainAreOthers(t *testing.T) {
+func TestLeftoverIsReadAgainAfterAnAssignment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
@@ -100,35 +100,35 @@ func TestFilesThatAreLeftAgainAreOthers(t *testing.T) {
 		var asked atomic.Int64
 		told := make(chan struct{})
 		r.mu.Lock()
-		r.looking = func(context.Context) error {
+		r.onEntry = func(context.Context) error {
 			if asked.Add(1) == 1 { // the call of the sweep
 				<-told
 			}
 			return nil
 		}
 		r.mu.Unlock()
-		r.assigned(1)
+		r.assignPartitions(1)
 		time.Sleep(10 * time.Second)
 		require.EqualValues(t, 1, asked.Load())
-		r.assigned(0)
+		r.assignPartitions(0)
 		synctest.Wait()
 		require.NoError(t, r.seal())
 		r.produce("b")
 		time.Sleep(time.Minute)
-		r.assigned(1)
+		r.assignPartitions(1)
 		close(told)
-		time.Sleep(2 * leftEvery)
+		time.Sleep(2 * leftoverInterval)
 		require.DirExists(t, filepath.Join(r.spoolsDir(), "0"))
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestDeletingHoldsNothingUp: deleting a day's chunks takes minutes. Neither the next assignment
-// nor a stop waits for it, and a later sweep deletes what a stop left.
-func TestDeletingHoldsNothingUp(t *testing.T) {
+// TestDeletingBlocksNoAssignment: deleting a day's chunks takes minutes. Neither the next
+// assignment nor a stop waits for it, and a later sweep deletes what a stop left.
+func TestDeletingBlocksNoAssignment(t *testing.T) {
 	for hazard, dir := range map[string]func(r *rig) string{
 		"local_files":         func(r *rig) string { return filepath.Join(r.spoolsDir(), "0") },
-		"remembered_messages": func(r *rig) string { return filepath.Join(r.recallsDir(), "0") },
+		"remembered_messages": func(r *rig) string { return filepath.Join(r.storesDir(), "0") },
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -150,39 +150,39 @@ func TestDeletingHoldsNothingUp(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				r.stop = stop
 				go func() { r.ended <- r.Run(ctx) }()
-				r.assigned(1)
+				r.assignPartitions(1)
 				time.Sleep(5 * time.Minute)
 				require.NoDirExists(t, dir(r))
 				left, err := os.ReadDir(parent)
 				require.NoError(t, err)
-				require.NotEmpty(t, left, "it is being deleted")
+				require.NotEmpty(t, left, "deletion has not begun, or is over")
 
 				begun := time.Now()
-				r.assigned(0) // assigned again
+				r.assignPartitions(0) // assigned again
 				r.produce("a")
 				time.Sleep(time.Second)
 				require.NoError(t, r.seal())
 				require.Less(t, time.Since(begun), 10*time.Second)
-				require.LessOrEqual(t, r.end(), time.Minute)
+				require.LessOrEqual(t, r.stopAndWait(), time.Minute)
 
-				next := r.died(cfg)
+				next := r.restarted(cfg)
 				next.run()
 				time.Sleep(3 * time.Hour)
-				require.DirExists(t, dir(next), "it is ours")
+				require.DirExists(t, dir(next), "directory of an assigned partition was deleted")
 				left, err = os.ReadDir(filepath.Dir(dir(next)))
 				require.NoError(t, err)
 				for _, d := range left {
-					require.Len(t, d.Name(), 1, "the number of a partition")
+					require.Len(t, d.Name(), 1, "directory is not named by a partition number")
 				}
-				next.end()
+				next.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestALedgerThatIsAwayIsAskedOnce: while the ledger is down, a sweep asks it once, not for every
+// TestSweepAsksAFailingLedgerOnce: while the ledger is down, a sweep asks it once, not for every
 // partition with leftover files; and nothing else waits for a sweep.
-func TestALedgerThatIsAwayIsAskedOnce(t *testing.T) {
+func TestSweepAsksAFailingLedgerOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
@@ -194,47 +194,47 @@ func TestALedgerThatIsAwayIsAskedOnce(t *testing.T) {
 		}
 		var asked atomic.Int64
 		r.mu.Lock()
-		r.looking = func(ctx context.Context) error {
+		r.onEntry = func(ctx context.Context) error {
 			asked.Add(1)
 			<-ctx.Done() // until the worker stops
 			return ctx.Err()
 		}
 		r.mu.Unlock()
-		r.assigned(0)
-		r.reachable(errTest)
+		r.assignPartitions(0)
+		r.setFetchErr(errTest)
 		r.produce("a")
 		time.Sleep(time.Hour)
 		require.EqualValues(t, 1, asked.Load())
 		require.EqualValues(t, 1, lag(r.Appender))
 		r.mu.Lock()
-		r.looking = func(context.Context) error { asked.Add(1); return errTest }
+		r.onEntry = func(context.Context) error { asked.Add(1); return errTest }
 		r.mu.Unlock()
-		r.end()
+		r.stopAndWait()
 		require.EqualValues(t, 1, asked.Load())
 
 		asked.Store(0)
 		ctx, stop := context.WithCancel(t.Context())
-		next := r.died(Config{})
-		next.looking = func(context.Context) error { asked.Add(1); return errTest }
+		next := r.restarted(Config{})
+		next.onEntry = func(context.Context) error { asked.Add(1); return errTest }
 		next.stop = stop
 		go func() { next.ended <- next.Run(ctx) }()
-		next.assigned()
+		next.assignPartitions()
 		time.Sleep(10 * time.Second)
 		require.EqualValues(t, 1, asked.Load())
-		next.end()
+		next.stopAndWait()
 	})
 }
 
-// TestASweepGoesOnWhereTheLastOneEnded: a leftover whose chain nobody writes to any more is checked
-// every minute, indefinitely, so a sweep reads only entries that the last one has not seen.
-func TestASweepGoesOnWhereTheLastOneEnded(t *testing.T) {
+// TestSweepContinuesWhereTheLastOneEnded: a leftover whose chain nobody writes to any more is
+// checked every minute, indefinitely, so a sweep reads only entries that the last one has not seen.
+func TestSweepContinuesWhereTheLastOneEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
 		r.produce("a", "b", "a")
 		time.Sleep(time.Minute) // until there is a checkpoint
-		r.end()
-		next := r.died(Config{Incarnation: "2"})
+		r.stopAndWait()
+		next := r.restarted(Config{Incarnation: "2"})
 		chain := next.chain
 		for range 100 {
 			chain = covers("w", 0)(chain)
@@ -243,19 +243,19 @@ func TestASweepGoesOnWhereTheLastOneEnded(t *testing.T) {
 		next.chains = map[ledger.Log][]*ledger.Entry{log: chain}
 		next.chain, next.head = nil, entry(0)
 		var asked atomic.Int64
-		next.looking = func(context.Context) error { asked.Add(1); return nil }
+		next.onEntry = func(context.Context) error { asked.Add(1); return nil }
 		next.run()
 		time.Sleep(time.Minute)
 		require.Greater(t, asked.Load(), int64(100))
 		asked.Store(0)
 		time.Sleep(time.Hour)
 		require.Positive(t, asked.Load())
-		require.LessOrEqual(t, asked.Load(), int64(time.Hour/leftEvery))
+		require.LessOrEqual(t, asked.Load(), int64(time.Hour/leftoverInterval))
 		next.mu.Lock()
 		next.chains[log] = covers("w", 3)(chain)
 		next.mu.Unlock()
-		time.Sleep(2 * leftEvery)
+		time.Sleep(2 * leftoverInterval)
 		require.NoDirExists(t, filepath.Join(next.cfg.DataDir, spoolDir, log.Topic, log.Incarnation, "0"))
-		next.end()
+		next.stopAndWait()
 	})
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/sealift/sealift/pkg/logtest"
 )
 
-// TestALogThatWentBackVoidsWhatWasRead: what is on the disk then differs from what the log holds at
+// TestTruncatedLogVoidsTheState: what is on the disk then differs from what the log holds at
 // these offsets.
-func TestALogThatWentBackVoidsWhatWasRead(t *testing.T) {
+func TestTruncatedLogVoidsTheState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
@@ -29,44 +29,44 @@ func TestALogThatWentBackVoidsWhatWasRead(t *testing.T) {
 		r.records = r.records[:1:1]
 		r.mu.Unlock()
 		time.Sleep(time.Minute)
-		require.Zero(t, lag(r.Appender), "the log's end went back, too")
+		require.Zero(t, lag(r.Appender), "lag after the log's end went back")
 		r.produce("c", "c", "c")
 		require.NoError(t, r.Ready(t.Context()))
 		require.NoError(t, r.seal())
 		require.Equal(t, [][]string{{"a/0-0", "c/1-3"}}, r.written())
 		require.Equal(t, 2, r.acquisitions())
-		r.end()
+		r.stopAndWait()
 	})
 }
 
-// TestALogThatWentBackAndLacksTheWatermark: what was read since the watermark exists only on the
+// TestTruncatedLogWithoutTheWatermark: what was read since the watermark exists only on the
 // disk. It is not given up for what the log may hold at the lost offsets.
-func TestALogThatWentBackAndLacksTheWatermark(t *testing.T) {
+func TestTruncatedLogWithoutTheWatermark(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.run()
 		r.produce("a", "b", "a", "b", "a")
 		time.Sleep(time.Minute)
-		r.pass(2)
+		r.retainFrom(2)
 		r.mu.Lock()
 		r.records = r.records[:4:4]
 		r.mu.Unlock()
 		time.Sleep(time.Minute)
 		require.Equal(t, [][]string{{"a/0-4", "b/1-3"}}, r.written())
 		require.EqualValues(t, 5, r.head.LowWatermark)
-		require.ErrorIs(t, r.Ready(t.Context()), errHalted, "somebody has to look")
+		require.ErrorIs(t, r.Ready(t.Context()), errHalted, "partition was not halted")
 		r.produce("c", "c")
 		time.Sleep(time.Minute)
 		require.NoError(t, r.Ready(t.Context()))
 		require.NoError(t, r.seal())
-		require.Equal(t, [][]string{{"a/0-4", "b/1-3"}, {"c/5-5"}}, r.written(), "offset 4 is not promised: it passes for read")
-		r.end()
+		require.Equal(t, [][]string{{"a/0-4", "b/1-3"}, {"c/5-5"}}, r.written(), "files; offset 4 counts as read")
+		r.stopAndWait()
 	})
 }
 
-// TestMessagesOfALogThatWentBack: messages in the ledger stay remembered. What the log holds at the
+// TestMessagesAfterATruncatedLog: messages in the ledger stay remembered. What the log holds at the
 // lost offsets is in no file, so copies of it are not duplicates.
-func TestMessagesOfALogThatWentBack(t *testing.T) {
+func TestMessagesAfterATruncatedLog(t *testing.T) {
 	cfg := Config{DedupWindow: 24 * time.Hour}
 	for name, c := range map[string]struct {
 		start, end int64 // of the log when it was cut
@@ -78,52 +78,52 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 		want       string
 		skipped    int64
 	}{
-		"and_its_beginning":                  {start: 2, end: 4, want: "a/6-6", skipped: 1},
-		"below_the_watermark":                {end: 0, want: "a/6-6", skipped: 1},
-		"and_its_beginning_without_memory":   {start: 2, end: 4, restart: true, want: "a/5-6"},
-		"below_the_watermark_without_memory": {end: 0, restart: true, want: "a/5-6"},
-		"as_long_again_without_memory":       {start: 2, end: 4, restart: true, late: true, want: "a/5-6"},
-		"and_its_beginning_and_a_tenure":     {start: 2, end: 4, again: true, want: "a/7-7", skipped: 1},
-		"below_the_watermark_and_a_tenure":   {end: 0, again: true, want: "a/7-7", skipped: 1},
-		"without_memory_and_a_tenure":        {start: 2, end: 4, restart: true, again: true, want: "a/6-7"},
-		"as_long_again_after_a_stop":         {start: 2, end: 4, restart: true, stopped: true, want: "a/5-6"},
-		"without_memory_nor_name":            {start: 2, end: 4, restart: true, unnamed: true, want: "a/5-6"},
+		"cut_at_both_ends":                   {start: 2, end: 4, want: "a/6-6", skipped: 1},
+		"cut_below_the_watermark":            {end: 0, want: "a/6-6", skipped: 1},
+		"cut_at_both_ends_store_lost":        {start: 2, end: 4, restart: true, want: "a/5-6"},
+		"cut_below_the_watermark_store_lost": {end: 0, restart: true, want: "a/5-6"},
+		"grown_back_store_lost":              {start: 2, end: 4, restart: true, late: true, want: "a/5-6"},
+		"cut_at_both_ends_another_tenure":    {start: 2, end: 4, again: true, want: "a/7-7", skipped: 1},
+		"cut_below_another_tenure":           {end: 0, again: true, want: "a/7-7", skipped: 1},
+		"store_lost_another_tenure":          {start: 2, end: 4, restart: true, again: true, want: "a/6-7"},
+		"grown_back_after_a_stop":            {start: 2, end: 4, restart: true, stopped: true, want: "a/5-6"},
+		"store_lost_origin_unknown":          {start: 2, end: 4, restart: true, unnamed: true, want: "a/5-6"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, cfg)
 				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 				r.run()
-				r.send("m0")
+				r.produceMessages("m0")
 				if c.start == 0 {
 					time.Sleep(time.Second)
 					require.NoError(t, r.seal())
 				}
-				r.send("m1", "m2", "m3", "m4")
+				r.produceMessages("m1", "m2", "m3", "m4")
 				time.Sleep(time.Minute)
 				if c.restart {
-					r.end()
-					r = r.died(cfg)
-					require.NoError(t, os.RemoveAll(filepath.Join(r.cfg.DataDir, recallDir)))
+					r.stopAndWait()
+					r = r.restarted(cfg)
+					require.NoError(t, os.RemoveAll(filepath.Join(r.cfg.DataDir, dedupDir)))
 				}
-				r.pass(c.start)
+				r.retainFrom(c.start)
 				r.mu.Lock()
 				r.records = r.records[:c.end:c.end]
 				r.mu.Unlock()
 				release := make(chan struct{})
 				if c.late {
-					r.rotating = func(context.Context, int) error { <-release; return nil }
+					r.onRotate = func(context.Context, int) error { <-release; return nil }
 					r.chain = r.chain[1:] // so that nothing is read again yet
 				}
 				if c.stopped {
-					r.rotating = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+					r.onRotate = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
 				}
 				if c.unnamed {
 					r.chain = r.chain[1:]
-					r.rotating = func(context.Context, int) error {
+					r.onRotate = func(context.Context, int) error {
 						r.mu.Lock()
 						defer r.mu.Unlock()
-						r.chain, r.rotating = slices.Insert(r.chain, 0, &ledger.Entry{}), nil
+						r.chain, r.onRotate = slices.Insert(r.chain, 0, &ledger.Entry{}), nil
 						return nil
 					}
 				}
@@ -132,14 +132,14 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				if c.stopped {
-					r.end()
-					r = r.died(cfg)
+					r.stopAndWait()
+					r = r.restarted(cfg)
 				} else if !c.late {
 					require.ErrorIs(t, r.Ready(t.Context()), errHalted)
 					require.EqualValues(t, 5, r.head.LowWatermark)
 				}
 				for len(r.records) < 5 {
-					r.send("new")
+					r.produceMessages("new")
 				}
 				if c.late {
 					r.mu.Lock()
@@ -153,31 +153,31 @@ func TestMessagesOfALogThatWentBack(t *testing.T) {
 				close(release)
 				time.Sleep(time.Minute)
 				if c.again {
-					r.send("between")
+					r.produceMessages("between")
 					time.Sleep(time.Minute)
 					require.NoError(t, r.seal())
-					r.end()
-					r = r.died(cfg)
+					r.stopAndWait()
+					r = r.restarted(cfg)
 					r.run()
 					time.Sleep(time.Minute)
 				}
-				r.send("m4", "new")
+				r.produceMessages("m4", "new")
 				time.Sleep(time.Minute)
 				require.NoError(t, r.Ready(t.Context()))
 				require.NoError(t, r.seal())
 				all := slices.Concat(r.written()...)
 				require.Equal(t, c.want, all[len(all)-1])
 				require.Equal(t, c.skipped, r.skipped)
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestMessagesOfALogWhoseBoundsAreNotTold: the log may have been cut, and once it has grown to its
+// TestMessagesOfALogWithUnknownBounds: the log may have been cut, and once it has grown to its
 // former end nobody can tell. Neither what it held at these offsets nor what it holds now is
 // remembered, since it may be in no file.
-func TestMessagesOfALogWhoseBoundsAreNotTold(t *testing.T) {
+func TestMessagesOfALogWithUnknownBounds(t *testing.T) {
 	cfg := Config{DedupWindow: 24 * time.Hour}
 	for name, c := range map[string]struct {
 		rival   bool // the local files are of no use
@@ -185,28 +185,28 @@ func TestMessagesOfALogWhoseBoundsAreNotTold(t *testing.T) {
 		want    string
 		skipped int64
 	}{
-		"and_what_was_read_is_dropped":          {rival: true, want: "a/0-3", skipped: 1},
-		"and_what_was_read_is_taken_up":         {want: "a/0-4"},
-		"and_what_was_read_is_dropped_unnamed":  {rival: true, unnamed: true, want: "a/0-3", skipped: 1},
-		"and_what_was_read_is_taken_up_unnamed": {unnamed: true, want: "a/0-4"},
+		"state_dropped":                {rival: true, want: "a/0-3", skipped: 1},
+		"state_resumed":                {want: "a/0-4"},
+		"state_dropped_origin_unknown": {rival: true, unnamed: true, want: "a/0-3", skipped: 1},
+		"state_resumed_origin_unknown": {unnamed: true, want: "a/0-4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, cfg)
 				r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 				r.run()
-				r.send("m1", "m2", "m3")
+				r.produceMessages("m1", "m2", "m3")
 				time.Sleep(time.Minute)
 				if c.unnamed {
-					r.assigned()
+					r.assignPartitions()
 					r.mu.Lock()
 					r.chain = r.chain[1:]
 					r.mu.Unlock()
-					r.assigned(0)
+					r.assignPartitions(0)
 					time.Sleep(3 * time.Second)
 				}
 				r.mu.Lock()
-				r.away = errTest
+				r.boundsErr = errTest
 				r.records = r.records[:1:1]
 				close(r.grown) // so that the reader fetches again
 				r.grown = make(chan struct{})
@@ -217,7 +217,7 @@ func TestMessagesOfALogWhoseBoundsAreNotTold(t *testing.T) {
 					r.chain = slices.Insert(r.chain, 0, &ledger.Entry{})
 					r.mu.Unlock()
 				}
-				r.assigned()
+				r.assignPartitions()
 				synctest.Wait()
 				if c.rival {
 					r.mu.Lock()
@@ -225,27 +225,27 @@ func TestMessagesOfALogWhoseBoundsAreNotTold(t *testing.T) {
 					r.chain = append(r.chain, r.head)
 					r.mu.Unlock()
 				}
-				r.send("n2", "n3")
+				r.produceMessages("n2", "n3")
 				r.mu.Lock()
-				r.away = nil
+				r.boundsErr = nil
 				r.mu.Unlock()
-				r.assigned(0)
+				r.assignPartitions(0)
 				time.Sleep(time.Minute)
-				r.send("m2", "n2")
+				r.produceMessages("m2", "n2")
 				time.Sleep(time.Minute)
 				require.NoError(t, r.seal())
 				require.Equal(t, []string{c.want}, slices.Concat(r.written()...))
 				require.Equal(t, c.skipped, r.skipped)
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestMessagesOfALogThatWentBackOnADiskInTrouble: as long as the disk refuses to forget, no
+// TestMessagesAfterATruncatedLogWithAFailingDisk: as long as the disk refuses to forget, no
 // messages are remembered, because what the log holds at the lost offsets is in no file.
-func TestMessagesOfALogThatWentBackOnADiskInTrouble(t *testing.T) {
-	for name, leaves := range map[string]bool{"and_stays": false, "and_is_assigned_anew": true} {
+func TestMessagesAfterATruncatedLogWithAFailingDisk(t *testing.T) {
+	for name, leaves := range map[string]bool{"same_assignment": false, "assigned_again": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var logged logtest.Buffer
@@ -253,52 +253,52 @@ func TestMessagesOfALogThatWentBackOnADiskInTrouble(t *testing.T) {
 				first := newRig(t, cfg)
 				first.chain = slices.Insert(first.chain, 0, &ledger.Entry{})
 				first.run()
-				first.send("m0", "m1", "m2", "m3", "m4")
+				first.produceMessages("m0", "m1", "m2", "m3", "m4")
 				time.Sleep(time.Minute)
-				first.end()
-				r := first.died(cfg)
+				first.stopAndWait()
+				r := first.restarted(cfg)
 				r.deps.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelError}))
-				dir := filepath.Join(r.recallsDir(), "0")
+				dir := filepath.Join(r.storesDir(), "0")
 				require.NoError(t, os.RemoveAll(dir))
-				r.pass(2)
+				r.retainFrom(2)
 				r.records = r.records[:4:4]
 				inTheWay := filepath.Join(dir, "floor.tmp")
-				r.rotating = func(context.Context, int) error { return os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700) }
+				r.onRotate = func(context.Context, int) error { return os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700) }
 				r.run()
 				time.Sleep(time.Minute)
 				require.ErrorIs(t, r.Ready(t.Context()), errHalted)
 				require.Contains(t, logged.String(), "is not forgotten on the disk")
 				r.mu.Lock()
-				r.rotating = nil
+				r.onRotate = nil
 				r.mu.Unlock()
 				if leaves {
-					r.assigned()
-					r.assigned(0)
+					r.assignPartitions()
+					r.assignPartitions(0)
 				}
-				r.send("new")
+				r.produceMessages("new")
 				time.Sleep(time.Minute)
-				r.send("m4", "new")
+				r.produceMessages("m4", "new")
 				time.Sleep(time.Minute)
 				require.NoError(t, r.seal())
 				require.Equal(t, []string{"a/0-4", "a/5-6"}, slices.Concat(r.written()...))
 
 				require.NoError(t, os.RemoveAll(inTheWay))
 				time.Sleep(time.Minute)
-				r.send("m4", "new", "m5")
+				r.produceMessages("m4", "new", "m5")
 				time.Sleep(time.Minute)
 				require.NoError(t, r.seal())
 				require.Equal(t, []string{"a/0-4", "a/5-6", "a/9-9"}, slices.Concat(r.written()...))
 				require.EqualValues(t, 2, r.skipped)
 				require.FileExists(t, filepath.Join(dir, "floor"))
-				r.end()
+				r.stopAndWait()
 			})
 		})
 	}
 }
 
-// TestATopicThatWasMadeAnew: what was read of the former topic exists nowhere else, and nothing of
+// TestRecreatedTopic: what was read of the former topic exists nowhere else, and nothing of
 // the new one belongs to its ledger.
-func TestATopicThatWasMadeAnew(t *testing.T) {
+func TestRecreatedTopic(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		for _, anew := range []int{0, 1} { // number of records in the new topic
 			t.Run(fmt.Sprintf("restart=%v/%d", restart, anew), func(t *testing.T) {
@@ -310,8 +310,8 @@ func TestATopicThatWasMadeAnew(t *testing.T) {
 					r.produce("a", "b", "a")
 					time.Sleep(time.Minute)
 					if restart {
-						r.end()
-						r = r.died(Config{})
+						r.stopAndWait()
+						r = r.restarted(Config{})
 					}
 					r.mu.Lock()
 					r.records = nil
@@ -326,7 +326,7 @@ func TestATopicThatWasMadeAnew(t *testing.T) {
 					require.ErrorIs(t, r.Ready(t.Context()), errHalted)
 					require.Equal(t, [][]string{{"a/0-0", "b/1-1"}, {"a/2-4", "b/3-3"}}, r.written())
 					require.EqualValues(t, 5, r.head.LowWatermark)
-					r.end()
+					r.stopAndWait()
 				})
 			})
 		}

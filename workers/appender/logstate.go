@@ -14,7 +14,7 @@ import (
 //	readable -- a fetch finds the offset missing --> unknown
 //	unknown  -- the log's bounds are known --------> cut, passed or rewritten
 //	readable -- a record's offset went back -------> cut
-//	readable -- the takeover found the log anew ---> rewritten
+//	readable -- the takeover found a shorter log --> rewritten
 type logState int
 
 const (
@@ -39,12 +39,12 @@ const (
 // writeOnly reports whether what was read only has to be written, because the log lacks some of it.
 func (s logState) writeOnly() bool { return s == logPassed || s == logRewritten }
 
-// whyGone finds out why the log lacks the next offset, as long as that is unknown.
-func (l *loop) whyGone(ctx context.Context) error {
+// resolveMissing finds out why the log lacks the next offset, as long as that is unknown.
+func (l *loop) resolveMissing(ctx context.Context) error {
 	if l.logState != logUnknown {
 		return nil
 	}
-	l.p.view.noteUnread(l.gone, time.Now())
+	l.p.view.noteFetchErr(l.missingErr, time.Now())
 	bounds, err := l.p.a.bounds(ctx, l.p.log)
 	if err != nil {
 		l.p.lg.WarnContext(ctx, "the log's bounds are not known, asking again", "err", err)
@@ -52,21 +52,21 @@ func (l *loop) whyGone(ctx context.Context) error {
 	}
 	if bounds.Readable(l.c.base.LowWatermark) {
 		l.logState = logCut // the log begins below the offset, so it must be the end that went back
-		return l.gone
+		return l.missingErr
 	}
 	l.p.lg.ErrorContext(ctx, "the log has lost records: reading cannot continue; writing what was already read to the ledger",
 		"offset", l.c.position, "log_start", bounds.First, "log_end", bounds.End)
 	if bounds.First > l.c.position {
-		return l.writeAll(logPassed, l.gone)
+		return l.writeHeld(logPassed, l.missingErr)
 	}
-	return l.writeAll(logRewritten, l.gone)
+	return l.writeHeld(logRewritten, l.missingErr)
 }
 
-// writeAll stops reading. What is held is written to the ledger, and the tenure ends with the error
-// gone.
-func (l *loop) writeAll(state logState, gone error) error {
-	l.logState, l.gone = state, gone
-	l.p.view.noteProblem(gone)
+// writeHeld stops reading. What is held is written to the ledger, and the tenure ends with the
+// error gone.
+func (l *loop) writeHeld(state logState, reason error) error {
+	l.logState, l.missingErr = state, reason
+	l.p.view.noteProblem(reason)
 	return l.sealNow()
 }
 
@@ -75,8 +75,8 @@ func (l *loop) writeAll(state logState, gone error) error {
 // written at once.
 func (l *loop) salvage(t *takeover) error {
 	switch {
-	case t.anew:
-		return l.writeAll(logRewritten, fmt.Errorf("the topic ends below offset %d: %w", t.base.LowWatermark, stream.ErrOffsetOutOfRange))
+	case t.logShorter:
+		return l.writeHeld(logRewritten, fmt.Errorf("the topic ends below offset %d: %w", t.base.LowWatermark, stream.ErrOffsetOutOfRange))
 	case t.local != nil:
 		return l.sealNow()
 	}
