@@ -59,7 +59,7 @@ func Start(cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		hint := ""
 		if errors.Is(err, syscall.EADDRINUSE) {
-			hint = "; each process of a machine needs its own: --set admin.listen=" + next(cfg.Listen)
+			hint = "; each process of a machine needs its own: --set admin.listen=" + withNextPort(cfg.Listen)
 		}
 		return nil, fmt.Errorf("listen on admin.listen %q: %w%s", cfg.Listen, err, hint)
 	}
@@ -74,8 +74,8 @@ func Start(cfg Config, deps Deps) (*Server, error) {
 	return s, nil
 }
 
-// next returns the address with the next port number.
-func next(address string) string {
+// withNextPort returns the address with the next port number.
+func withNextPort(address string) string {
 	host, port, _ := net.SplitHostPort(address) // net.Listen has parsed it
 	n, _ := strconv.Atoi(port)
 	if n < 1 || n >= 65535 {
@@ -98,7 +98,7 @@ func (s *Server) handler(deps Deps) http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, s.cfg.Version)
+		writeJSON(w, http.StatusOK, s.cfg.Version)
 	})
 	if s.cfg.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -129,7 +129,7 @@ func (s *Server) Close(ctx context.Context) error {
 	return err
 }
 
-func answer(w http.ResponseWriter, status int, v any) {
+func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

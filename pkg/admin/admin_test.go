@@ -124,7 +124,7 @@ func TestHangingProbe(t *testing.T) {
 }
 
 // Requests that are still being answered when the process ends are cut off, which is not an error.
-func TestCloseCutsOffWhoHangs(t *testing.T) {
+func TestCloseCutsOffHangingRequests(t *testing.T) {
 	asked, release := make(chan struct{}), make(chan struct{})
 	s, err := Start(Config{Listen: "127.0.0.1:0"}, Deps{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
@@ -154,8 +154,8 @@ func TestStartNamesAddressAndKey(t *testing.T) {
 	_, err := Start(Config{Listen: s.Addr()}, Deps{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	require.ErrorContains(t, err, s.Addr())
 	require.ErrorContains(t, err, "admin.listen")
-	require.ErrorContains(t, err, "--set admin.listen="+next(s.Addr()))
+	require.ErrorContains(t, err, "--set admin.listen="+withNextPort(s.Addr()))
 	for address, want := range map[string]string{":9090": ":9091", "[::1]:9091": "[::1]:9092", ":65535": ":9091", ":http": ":9091"} {
-		require.Equal(t, want, next(address))
+		require.Equal(t, want, withNextPort(address))
 	}
 }

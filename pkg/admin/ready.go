@@ -100,5 +100,5 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if !ready.Ready {
 		status = http.StatusServiceUnavailable
 	}
-	answer(w, status, ready)
+	writeJSON(w, status, ready)
 }

@@ -13,20 +13,20 @@ type entry struct {
 	creds   objstore.Credentials // zero: none yet
 	refresh time.Time            // from then on new ones are requested
 	flight  *flight              // nil: none in progress
-	place   *list.Element
+	element *list.Element
 }
 
 // flight is one request to STS, whose result many may wait for.
 type flight struct {
-	done  chan struct{} // closed when creds and err are set
-	creds objstore.Credentials
-	err   error
-	gone  bool // the leader's context ended, which says nothing about the role to those who wait
+	done      chan struct{} // closed when creds and err are set
+	creds     objstore.Credentials
+	err       error
+	abandoned bool // the leader's context ended, which says nothing about the role to those who wait
 }
 
 // usable reports whether the credentials can be used while STS is unavailable.
 func (e *entry) usable() bool {
-	return e.creds.AccessKeyID != "" && time.Until(e.creds.Expires) > lastResort
+	return e.creds.AccessKeyID != "" && time.Until(e.creds.Expires) > minUsable
 }
 
 // join returns credentials, or a flight to wait for, or a flight that the caller must lead (true).
@@ -37,11 +37,11 @@ func (r *Roles) join(request Request) (objstore.Credentials, *flight, bool) {
 	e := r.entries[request]
 	if e == nil {
 		e = &entry{request: request}
-		e.place = r.used.PushFront(e)
+		e.element = r.used.PushFront(e)
 		r.entries[request] = e
 		r.evict()
 	} else {
-		r.used.MoveToFront(e.place)
+		r.used.MoveToFront(e.element)
 	}
 	switch {
 	case e.creds.AccessKeyID != "" && time.Now().Before(e.refresh):
@@ -58,13 +58,13 @@ func (r *Roles) join(request Request) (objstore.Credentials, *flight, bool) {
 	return objstore.Credentials{}, e.flight, true
 }
 
-// keep caches the result of a flight.
-func (r *Roles) keep(request Request, f *flight, asked time.Time) {
+// cacheResult caches the result of a flight.
+func (r *Roles) cacheResult(request Request, f *flight, asked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// If Forget was called in the meantime, a result requested before it is not kept.
 	if e := r.entries[request]; e != nil && e.flight == f {
-		early := min(earlyAtMost, f.creds.Expires.Sub(asked)/4)
+		early := min(maxRefreshAhead, f.creds.Expires.Sub(asked)/4)
 		e.creds, e.refresh = f.creds, f.creds.Expires.Add(-early)
 	}
 }
@@ -77,18 +77,18 @@ func (r *Roles) fallback(request Request, err error) (objstore.Credentials, erro
 	if e == nil || e.creds.AccessKeyID == "" {
 		return objstore.Credentials{}, err
 	}
-	if isAway(err) && e.usable() {
-		e.refresh = time.Now().Add(min(askAgain, time.Until(e.creds.Expires)-lastResort))
+	if isUnavailable(err) && e.usable() {
+		e.refresh = time.Now().Add(min(retryAfter, time.Until(e.creds.Expires)-minUsable))
 		return e.creds, nil
 	}
-	if !isAway(err) {
+	if !isUnavailable(err) {
 		e.creds = objstore.Credentials{}
 	}
 	return objstore.Credentials{}, err
 }
 
-// land ends a flight.
-func (r *Roles) land(request Request, f *flight) {
+// endFlight ends a flight.
+func (r *Roles) endFlight(request Request, f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e := r.entries[request]; e != nil && e.flight == f {
@@ -103,7 +103,7 @@ func (r *Roles) land(request Request, f *flight) {
 // Forget drops what is cached for the request, for instance when a store has refused the
 // credentials or the destination was changed.
 func (r *Roles) Forget(request Request) {
-	request = r.complete(request)
+	request = r.withDefaults(request)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e := r.entries[request]; e != nil {
@@ -126,5 +126,5 @@ func (r *Roles) evict() {
 // drop removes an entry. The caller holds mu.
 func (r *Roles) drop(e *entry) {
 	delete(r.entries, e.request)
-	r.used.Remove(e.place)
+	r.used.Remove(e.element)
 }

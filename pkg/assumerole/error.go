@@ -90,12 +90,12 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// ownError marks a failure to get the operator's own credentials, so that it can be recognised in
-// an error of the SDK.
-type ownError struct{ err error }
+// ownCredentialsError marks a failure to get the operator's own credentials, so that it can be
+// recognised in an error of the SDK.
+type ownCredentialsError struct{ err error }
 
-func (e *ownError) Error() string { return e.err.Error() }
-func (e *ownError) Unwrap() error { return e.err }
+func (e *ownCredentialsError) Error() string { return e.err.Error() }
+func (e *ownCredentialsError) Unwrap() error { return e.err }
 
 // classify turns what the SDK returned into an *Error.
 func classify(ctx context.Context, request Request, err error) error {
@@ -104,7 +104,7 @@ func classify(ctx context.Context, request Request, err error) error {
 		e.Err = cause
 		return e
 	}
-	var own *ownError
+	var own *ownCredentialsError
 	if errors.As(err, &own) {
 		e.Kind, e.Err = ErrOwnCredentials, own.err
 		return e
@@ -148,5 +148,5 @@ func kindOf(err error, status int, code string) error {
 	return ErrUnavailable
 }
 
-// isAway reports whether the failure says nothing about the role.
-func isAway(err error) bool { return errors.Is(err, ErrUnavailable) }
+// isUnavailable reports whether the failure says nothing about the role.
+func isUnavailable(err error) bool { return errors.Is(err, ErrUnavailable) }

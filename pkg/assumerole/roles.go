@@ -41,9 +41,9 @@ type Config struct {
 	// It should be well above the number of destinations: they are used in turn, and a cache that
 	// is only slightly too small never has a hit. Default 50,000, at about 2 KB each.
 	MaxCached int
-	// AnyTrust makes VerifyTrust accept every role without asking, for an STS that does not support
-	// external ids. Default false.
-	AnyTrust bool
+	// NoExternalID makes VerifyTrust accept every role without asking, for an STS that does not
+	// support external ids. Default false.
+	NoExternalID bool
 }
 
 // Request says which role to assume and how. It is the cache key.
@@ -62,30 +62,30 @@ type Request struct {
 const (
 	// sessionName appears in the customer's CloudTrail.
 	sessionName = "sealift"
-	// lifetime is the session duration requested. A role that is assumed with a role's credentials
-	// gets no more.
-	lifetime = time.Hour
-	// earlyAtMost, or a quarter of their lifetime if that is shorter, is how long credentials must
-	// still be valid; otherwise they are refreshed.
-	earlyAtMost = 10 * time.Minute
-	// lastResort is how long they must still be valid if STS is unavailable.
-	lastResort = time.Minute
-	// patience is how long an unresponsive STS is waited for if there is something to fall back on.
-	// A PUT waits meanwhile, for credentials and for the trust. Copiers treat a PUT without
-	// progress for two seconds as one that hangs.
-	patience = 800 * time.Millisecond
-	// askAgain is how long credentials that could not be refreshed are used before STS is asked
+	// sessionDuration is the session duration requested. A role that is assumed with a role's
+	// credentials gets no more.
+	sessionDuration = time.Hour
+	// maxRefreshAhead, or a quarter of their lifetime if that is shorter, is how long credentials
+	// must still be valid; otherwise they are refreshed.
+	maxRefreshAhead = 10 * time.Minute
+	// minUsable is how long they must still be valid if STS is unavailable.
+	minUsable = time.Minute
+	// refreshTimeout is how long an unresponsive STS is waited for if there is something to fall
+	// back on. A PUT waits meanwhile, for credentials and for the trust. Copiers treat a PUT
+	// without progress for two seconds as one that hangs.
+	refreshTimeout = 800 * time.Millisecond
+	// retryAfter is how long credentials that could not be refreshed are used before STS is asked
 	// again.
-	askAgain = 20 * time.Second
+	retryAfter = 20 * time.Second
 )
 
 // Roles assumes roles. It is safe for concurrent use.
 type Roles struct {
-	cfg    Config
-	client *sts.Client
-	probes sync.WaitGroup // probes in progress, perhaps with nobody waiting for them any more
-	life   context.Context
-	end    context.CancelFunc
+	cfg        Config
+	client     *sts.Client
+	probes     sync.WaitGroup // probes in progress, perhaps with nobody waiting for them any more
+	base       context.Context
+	cancelBase context.CancelFunc
 
 	mu      sync.Mutex // guards all below, and entries
 	entries map[Request]*entry
@@ -110,26 +110,26 @@ func New(cfg Config) *Roles {
 		Credentials: aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 			c, err := cfg.Credentials(ctx)
 			if err != nil {
-				return aws.Credentials{}, &ownError{err}
+				return aws.Credentials{}, &ownCredentialsError{err}
 			}
 			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal()}, nil
 		}),
 	}
-	opts.HTTPClient = tallying{awshttp.NewBuildableClient()}
+	opts.HTTPClient = countingClient{awshttp.NewBuildableClient()}
 	if cfg.HTTPClient != nil {
-		opts.HTTPClient = tallying{cfg.HTTPClient}
+		opts.HTTPClient = countingClient{cfg.HTTPClient}
 	}
 	if cfg.Endpoint != "" {
 		opts.BaseEndpoint = aws.String(cfg.Endpoint)
 	}
-	life, end := context.WithCancel(context.Background())
-	return &Roles{cfg: cfg, client: sts.New(opts), life: life, end: end, entries: map[Request]*entry{}, used: list.New(), trusts: map[trustKey]*trust{}}
+	base, cancelBase := context.WithCancel(context.Background())
+	return &Roles{cfg: cfg, client: sts.New(opts), base: base, cancelBase: cancelBase, entries: map[Request]*entry{}, used: list.New(), trusts: map[trustKey]*trust{}}
 }
 
 // Close cancels requests to STS that nobody waits for any more, and waits until they have ended.
 // Without the cancellation that may take seconds. No method may be called after it.
 func (r *Roles) Close() {
-	r.end()
+	r.cancelBase()
 	r.probes.Wait()
 }
 
@@ -142,7 +142,7 @@ func (r *Roles) Close() {
 // Every error is an *Error, even if ctx ended. A denial is returned even if the cache still holds
 // credentials.
 func (r *Roles) Credentials(ctx context.Context, request Request) (objstore.Credentials, error) {
-	request = r.complete(request)
+	request = r.withDefaults(request)
 	for {
 		creds, f, leads := r.join(request)
 		if f == nil {
@@ -155,15 +155,15 @@ func (r *Roles) Credentials(ctx context.Context, request Request) (objstore.Cred
 		case <-ctx.Done():
 			return objstore.Credentials{}, classify(ctx, request, ctx.Err())
 		case <-f.done:
-			if !f.gone {
+			if !f.abandoned {
 				return f.creds, f.err
 			}
 		}
 	}
 }
 
-// complete fills in the region of the STS to ask.
-func (r *Roles) complete(request Request) Request {
+// withDefaults fills in the region of the STS to ask.
+func (r *Roles) withDefaults(request Request) Request {
 	if request.Region == "" {
 		request.Region = r.cfg.Region
 	}
@@ -181,35 +181,35 @@ func (r *Roles) complete(request Request) Request {
 var fipsRegions = []string{"us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-east-1", "us-gov-west-1"}
 
 // lead asks STS for itself and all who wait. If there is a fallback, briefly limits how long.
-func (r *Roles) lead(ctx context.Context, request Request, f *flight, briefly bool) (objstore.Credentials, error) {
+func (r *Roles) lead(ctx context.Context, request Request, f *flight, hasFallback bool) (objstore.Credentials, error) {
 	landed := false
 	defer func() {
 		if !landed { // a panic in the credentials function
-			f.gone = true
-			r.land(request, f)
+			f.abandoned = true
+			r.endFlight(request, f)
 		}
 	}()
-	asking, cancel := within(ctx, briefly)
+	asking, cancel := refreshContext(ctx, hasFallback)
 	defer cancel()
 	asked := time.Now()
 	f.creds, f.err = r.assume(asking, request)
 	switch {
 	case f.err == nil:
-		r.keep(request, f, asked)
+		r.cacheResult(request, f, asked)
 	case ctx.Err() != nil: // the leader cannot use credentials any more
-		f.gone = true
+		f.abandoned = true
 	default:
 		f.creds, f.err = r.fallback(request, f.err)
 	}
 	landed = true
-	r.land(request, f)
+	r.endFlight(request, f)
 	return f.creds, f.err
 }
 
-// within returns the context for asking STS.
-func within(ctx context.Context, briefly bool) (context.Context, context.CancelFunc) {
-	if briefly {
-		return context.WithTimeout(ctx, patience)
+// refreshContext returns the context for asking STS.
+func refreshContext(ctx context.Context, hasFallback bool) (context.Context, context.CancelFunc) {
+	if hasFallback {
+		return context.WithTimeout(ctx, refreshTimeout)
 	}
 	return ctx, func() {}
 }
@@ -222,7 +222,7 @@ func (r *Roles) assume(ctx context.Context, request Request) (objstore.Credentia
 	in := &sts.AssumeRoleInput{
 		RoleArn:         &request.RoleARN,
 		RoleSessionName: aws.String(sessionName),
-		DurationSeconds: aws.Int32(int32(lifetime / time.Second)),
+		DurationSeconds: aws.Int32(int32(sessionDuration / time.Second)),
 	}
 	if request.ExternalID != "" {
 		in.ExternalId = &request.ExternalID

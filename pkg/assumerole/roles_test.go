@@ -34,7 +34,7 @@ const (
 
 var request = assumerole.Request{RoleARN: roleARN, ExternalID: externalID, Region: "eu-west-1"}
 
-func own(context.Context) (objstore.Credentials, error) {
+func ownCredentials(context.Context) (objstore.Credentials, error) {
 	return objstore.Credentials{AccessKeyID: "AKIAOPERATOR", SecretAccessKey: secret.New("secret")}, nil
 }
 
@@ -54,7 +54,7 @@ func TestAssumedRoleDelivers(t *testing.T) {
 	server, endpoint, client := serve(t)
 	require.NoError(t, server.CreateBucket("acme-logs"))
 	require.NoError(t, server.CreateBucket("other-logs"))
-	roles := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: own, HTTPClient: client})
+	roles := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: ownCredentials, HTTPClient: client})
 	open := func(bucket string) objstore.Store {
 		return objstore.NewS3(objstore.S3Config{
 			Bucket: bucket, Region: "us-east-1", Endpoint: endpoint, PathStyle: true, HTTPClient: client,
@@ -84,7 +84,7 @@ func TestAssumedRoleDelivers(t *testing.T) {
 
 func TestIdentity(t *testing.T) {
 	_, endpoint, client := serve(t)
-	id, err := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: own, HTTPClient: client}).Identity(t.Context())
+	id, err := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: ownCredentials, HTTPClient: client}).Identity(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, assumerole.Identity{Account: "000000000000", ARN: "arn:aws:iam::000000000000:root"}, id)
 
@@ -97,7 +97,7 @@ func TestIdentity(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	_, endpoint, client := serve(t)
-	roles := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: own, HTTPClient: client})
+	roles := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: ownCredentials, HTTPClient: client})
 	for name, c := range map[string]struct {
 		change func(*assumerole.Request)
 		kind   error
@@ -133,7 +133,7 @@ func TestRefusals(t *testing.T) {
 		}})
 		_, err := stranger.Credentials(t.Context(), request)
 		require.ErrorIs(t, err, assumerole.ErrOwnCredentials)
-		require.ErrorIs(t, err, assumerole.ErrUnavailable, "the customer is not to blame")
+		require.ErrorIs(t, err, assumerole.ErrUnavailable, "counted as the customer's fault")
 		require.ErrorContains(t, err, "SignatureDoesNotMatch")
 	})
 	t.Run("own_credentials_missing", func(t *testing.T) {
@@ -147,8 +147,8 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// token is an STS in memory. Its answers contain the number of the request.
-type token struct {
+// fakeSTS is an STS in memory. Its answers contain the number of the request.
+type fakeSTS struct {
 	requests atomic.Int64
 	last     atomic.Pointer[url.Values]
 	region   atomic.Pointer[string]
@@ -156,7 +156,7 @@ type token struct {
 	answer func(n int64, r *http.Request) (status int, body string)
 }
 
-func (s *token) RoundTrip(r *http.Request) (*http.Response, error) {
+func (s *fakeSTS) RoundTrip(r *http.Request) (*http.Response, error) {
 	raw, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (s *token) RoundTrip(r *http.Request) (*http.Response, error) {
 	host := r.URL.Host
 	s.region.Store(&host)
 	n := s.requests.Add(1)
-	status, body := 200, granted(n, time.Hour)
+	status, body := 200, grantedAnswer(n, time.Hour)
 	if s.answer != nil {
 		if status, body = s.answer(n, r); status == 0 {
 			return nil, errors.New("connection reset by peer")
@@ -181,18 +181,18 @@ func (s *token) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-func granted(n int64, life time.Duration) string {
+func grantedAnswer(n int64, life time.Duration) string {
 	return fmt.Sprintf(`<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA%d</AccessKeyId><SecretAccessKey>s</SecretAccessKey>`+
 		`<SessionToken>t</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
 		n, time.Now().Add(life).UTC().Format(time.RFC3339))
 }
 
-func denied() (int, string) {
+func deniedAnswer() (int, string) {
 	return 403, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>`
 }
 
-func newRoles(s *token, change func(*assumerole.Config)) *assumerole.Roles {
-	cfg := assumerole.Config{Region: "us-east-1", Credentials: own, HTTPClient: &http.Client{Transport: s}}
+func newRoles(s *fakeSTS, change func(*assumerole.Config)) *assumerole.Roles {
+	cfg := assumerole.Config{Region: "us-east-1", Credentials: ownCredentials, HTTPClient: &http.Client{Transport: s}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -207,7 +207,7 @@ func get(t *testing.T, r *assumerole.Roles, request assumerole.Request) string {
 }
 
 func TestRequestForm(t *testing.T) {
-	s := &token{}
+	s := &fakeSTS{}
 	roles := newRoles(s, nil)
 	with := request
 	with.SessionPolicy = `{"Statement":[]}`
@@ -230,7 +230,7 @@ func TestFIPS(t *testing.T) {
 		"us-west-2": "sts-fips.us-west-2.amazonaws.com", "us-gov-west-1": "sts.us-gov-west-1.amazonaws.com",
 		"eu-west-1": "sts-fips.us-east-1.amazonaws.com", // Europe has none
 	} {
-		s := &token{}
+		s := &fakeSTS{}
 		roles := newRoles(s, func(c *assumerole.Config) { c.Region = region })
 		with := assumerole.Request{RoleARN: roleARN, ExternalID: externalID, FIPS: true}
 		key := get(t, roles, with)
@@ -240,22 +240,22 @@ func TestFIPS(t *testing.T) {
 		require.NotEqual(t, key, get(t, roles, without))
 		require.Equal(t, "sts."+region+".amazonaws.com", *s.region.Load(), region)
 		roles.Forget(with)
-		require.NotEqual(t, key, get(t, roles, with), "%s: forgotten", region)
+		require.NotEqual(t, key, get(t, roles, with), "%s: Forget had no effect", region)
 	}
-	s := &token{}
+	s := &fakeSTS{}
 	get(t, newRoles(s, func(c *assumerole.Config) { c.Endpoint = "https://sts.example.com" }), assumerole.Request{RoleARN: roleARN, FIPS: true})
 	require.Equal(t, "sts.example.com", *s.region.Load(), "an endpoint of one's own is taken as it is")
 }
 
 // A role that is assumed with a role's credentials can be used for an hour at most, and STS refuses
 // requests for more.
-func TestChainedRolesAreAskedForAnHour(t *testing.T) {
-	s := &token{}
+func TestSessionDurationIsOneHour(t *testing.T) {
+	s := &fakeSTS{}
 	s.answer = func(n int64, _ *http.Request) (int, string) {
 		if seconds, _ := strconv.Atoi(s.last.Load().Get("DurationSeconds")); seconds > 3600 {
 			return 400, `<ErrorResponse><Error><Code>ValidationError</Code><Message>The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining</Message></Error></ErrorResponse>`
 		}
-		return 200, granted(n, time.Hour)
+		return 200, grantedAnswer(n, time.Hour)
 	}
 	chained := func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "ASIAOPERATOR", SecretAccessKey: secret.New("secret"), SessionToken: secret.New("token")}, nil
@@ -266,7 +266,7 @@ func TestChainedRolesAreAskedForAnHour(t *testing.T) {
 
 // Two tenants never share credentials: every part of the request belongs to the cache key.
 func TestCacheKey(t *testing.T) {
-	s := &token{}
+	s := &fakeSTS{}
 	roles := newRoles(s, nil)
 	seen := map[string]bool{}
 	for _, change := range []func(*assumerole.Request){
@@ -291,9 +291,9 @@ func TestCacheKey(t *testing.T) {
 
 func TestSingleFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &token{answer: func(n int64, _ *http.Request) (int, string) {
+		s := &fakeSTS{answer: func(n int64, _ *http.Request) (int, string) {
 			time.Sleep(time.Second)
-			return 200, granted(n, time.Hour)
+			return 200, grantedAnswer(n, time.Hour)
 		}}
 		roles := newRoles(s, nil)
 		var all sync.WaitGroup
@@ -312,9 +312,9 @@ func TestSingleFlight(t *testing.T) {
 
 func TestSharedFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &token{answer: func(int64, *http.Request) (int, string) {
+		s := &fakeSTS{answer: func(int64, *http.Request) (int, string) {
 			time.Sleep(time.Second)
-			return denied()
+			return deniedAnswer()
 		}}
 		roles := newRoles(s, nil)
 		var all sync.WaitGroup
@@ -333,15 +333,15 @@ func TestSharedFailure(t *testing.T) {
 	})
 }
 
-func TestWhoLeavesTakesNobodyAlong(t *testing.T) {
+func TestCancelledLeaderDoesNotFailWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &token{answer: func(n int64, r *http.Request) (int, string) {
+		s := &fakeSTS{answer: func(n int64, r *http.Request) (int, string) {
 			select {
 			case <-r.Context().Done():
 				return 0, ""
 			case <-time.After(10 * time.Second):
 			}
-			return 200, granted(n, time.Hour)
+			return 200, grantedAnswer(n, time.Hour)
 		}}
 		roles := newRoles(s, nil)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -376,7 +376,7 @@ func TestRefreshedEarly(t *testing.T) {
 	for life, early := range map[time.Duration]time.Duration{time.Hour: 10 * time.Minute, 12 * time.Hour: 10 * time.Minute, 20 * time.Minute: 5 * time.Minute} {
 		t.Run(life.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &token{answer: func(n int64, _ *http.Request) (int, string) { return 200, granted(n, life) }}
+				s := &fakeSTS{answer: func(n int64, _ *http.Request) (int, string) { return 200, grantedAnswer(n, life) }}
 				roles := newRoles(s, nil)
 				require.Equal(t, "ASIA1", get(t, roles, request))
 				time.Sleep(life - early - time.Minute)
@@ -388,30 +388,30 @@ func TestRefreshedEarly(t *testing.T) {
 	}
 }
 
-// aways are ways in which a service can be unavailable. Callers wait for half a minute, which is
+// outages are ways in which a service can be unavailable. Callers wait for half a minute, which is
 // what a copier allows for a PUT.
-var aways = map[string]func(*http.Request) (int, string){
-	"refuses": func(*http.Request) (int, string) { return away() },
+var outages = map[string]func(*http.Request) (int, string){
+	"refuses": func(*http.Request) (int, string) { return awayAnswer() },
 	"resets":  func(*http.Request) (int, string) { return 0, "" },
 	"silent":  func(r *http.Request) (int, string) { <-r.Context().Done(); return 0, "" },
 }
 
 const putTimeout = 30 * time.Second
 
-// notYetLate is how long a copier waits before it treats a PUT as one that hangs.
-const notYetLate = 2 * time.Second
+// hangAfter is how long a copier waits before it treats a PUT as one that hangs.
+const hangAfter = 2 * time.Second
 
-func TestWhileTheServiceIsAway(t *testing.T) {
-	for name, away := range aways {
+func TestCredentialsWhileSTSIsAway(t *testing.T) {
+	for name, away := range outages {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				gone := false
-				s := &token{}
+				s := &fakeSTS{}
 				s.answer = func(n int64, r *http.Request) (int, string) {
 					if gone {
 						return away(r)
 					}
-					return 200, granted(n, time.Hour)
+					return 200, grantedAnswer(n, time.Hour)
 				}
 				roles := newRoles(s, nil)
 				ask := func() (objstore.Credentials, error) {
@@ -419,7 +419,7 @@ func TestWhileTheServiceIsAway(t *testing.T) {
 					defer cancel()
 					c, err := roles.Credentials(ctx, request)
 					if err == nil && ctx.Err() != nil {
-						t.Errorf("nothing can be done with what came too late")
+						t.Errorf("the answer came too late for a PUT")
 					}
 					return c, err
 				}
@@ -435,18 +435,18 @@ func TestWhileTheServiceIsAway(t *testing.T) {
 				var all sync.WaitGroup
 				all.Go(func() {
 					begun := time.Now()
-					if c, err := ask(); err != nil || c.AccessKeyID != "ASIA1" || time.Since(begun) >= notYetLate/2 {
-						t.Errorf("what is left is used, but got %v, %v, after %v", c, err, time.Since(begun))
+					if c, err := ask(); err != nil || c.AccessKeyID != "ASIA1" || time.Since(begun) >= hangAfter/2 {
+						t.Errorf("want the old credentials, got %v, %v, after %v", c, err, time.Since(begun))
 					}
 				})
 				synctest.Wait()
 				start := time.Now()
-				old("nor is it waited for")
+				old("waited although a result is known")
 				require.Zero(t, time.Since(start))
 				all.Wait()
 				asked := s.requests.Load()
 				old("")
-				require.Equal(t, asked, s.requests.Load(), "not asked again at once")
+				require.Equal(t, asked, s.requests.Load(), "asked again too soon")
 				time.Sleep(4*time.Minute + 20*time.Second)
 				_, err := ask()
 				require.ErrorIs(t, err, assumerole.ErrUnavailable, "less than a minute is left")
@@ -466,11 +466,11 @@ func TestWhileTheServiceIsAway(t *testing.T) {
 
 func TestDenialIsNotHidden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &token{answer: func(n int64, _ *http.Request) (int, string) {
+		s := &fakeSTS{answer: func(n int64, _ *http.Request) (int, string) {
 			if n > 1 {
-				return denied()
+				return deniedAnswer()
 			}
-			return 200, granted(n, time.Hour)
+			return 200, grantedAnswer(n, time.Hour)
 		}}
 		roles := newRoles(s, nil)
 		get(t, roles, request)
@@ -483,7 +483,7 @@ func TestDenialIsNotHidden(t *testing.T) {
 }
 
 func TestForget(t *testing.T) {
-	s := &token{}
+	s := &fakeSTS{}
 	roles := newRoles(s, nil)
 	require.Equal(t, "ASIA1", get(t, roles, request))
 	roles.Forget(request)
@@ -493,9 +493,9 @@ func TestForget(t *testing.T) {
 
 func TestForgetDuringAFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &token{answer: func(n int64, _ *http.Request) (int, string) {
+		s := &fakeSTS{answer: func(n int64, _ *http.Request) (int, string) {
 			time.Sleep(time.Second)
-			return 200, granted(n, time.Hour)
+			return 200, grantedAnswer(n, time.Hour)
 		}}
 		roles := newRoles(s, nil)
 		var flown sync.WaitGroup
@@ -503,12 +503,12 @@ func TestForgetDuringAFlight(t *testing.T) {
 		synctest.Wait()
 		roles.Forget(request)
 		flown.Wait()
-		require.Equal(t, "ASIA2", get(t, roles, request), "what was asked for before is not kept")
+		require.Equal(t, "ASIA2", get(t, roles, request), "a result that was requested before Forget was kept")
 	})
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	s := &token{}
+	s := &fakeSTS{}
 	roles := newRoles(s, func(c *assumerole.Config) { c.MaxCached = 3 })
 	role := func(i int) assumerole.Request {
 		return assumerole.Request{RoleARN: fmt.Sprintf("%s-%d", roleARN, i), Region: "us-east-1"}
@@ -544,7 +544,7 @@ func TestClassification(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // because the SDK's retries sleep
-				s := &token{answer: func(int64, *http.Request) (int, string) {
+				s := &fakeSTS{answer: func(int64, *http.Request) (int, string) {
 					return c.status, "<ErrorResponse><Error><Code>" + c.code + "</Code><Message>m</Message></Error></ErrorResponse>"
 				}}
 				_, err := newRoles(s, nil).Credentials(t.Context(), request)
@@ -559,23 +559,24 @@ func TestClassification(t *testing.T) {
 	}
 }
 
-// TestAnAnswerWithoutCredentialsIsNone: the SDK accepts an empty document, for instance that of a
+// TestAnswerWithoutCredentialsIsAnError: the SDK accepts an empty document, for instance that of a
 // load balancer, as an answer.
-func TestAnAnswerWithoutCredentialsIsNone(t *testing.T) {
+func TestAnswerWithoutCredentialsIsAnError(t *testing.T) {
 	for name, document := range map[string]string{
 		"empty":          "",
 		"no_credentials": "<AssumeRoleResponse><AssumeRoleResult></AssumeRoleResult></AssumeRoleResponse>",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &token{answer: func(int64, *http.Request) (int, string) { return http.StatusOK, document }}
+			s := &fakeSTS{answer: func(int64, *http.Request) (int, string) { return http.StatusOK, document }}
 			_, err := newRoles(s, nil).Credentials(t.Context(), request)
 			require.ErrorIs(t, err, assumerole.ErrUnavailable)
 		})
 	}
 }
 
-// TestNoCredentialsAreNamed: without credentials STS was not asked, so the error must not suggest it.
-func TestNoCredentialsAreNamed(t *testing.T) {
+// TestMissingCredentialsError: without credentials STS was not asked, so the error must not suggest
+// it.
+func TestMissingCredentialsError(t *testing.T) {
 	err := &assumerole.Error{Kind: assumerole.ErrOwnCredentials, Err: fmt.Errorf("%w: set some", objstore.ErrNoCredentials)}
 	require.EqualError(t, err, "ask STS who we are: no AWS credentials: set some")
 }

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// trustFor is how long a role that was found safe is not probed again, reduced by up to a
+	// trustTTL is how long a role that was found safe is not probed again, reduced by up to a
 	// quarter at random.
-	trustFor = 24 * time.Hour
-	// distrustFor is how long a role that was found open is refused without a probe. It is short,
+	trustTTL = 24 * time.Hour
+	// distrustTTL is how long a role that was found open is refused without a probe. It is short,
 	// so that a corrected trust policy is noticed soon.
-	distrustFor = 3 * time.Minute
-	// probeFor limits a probe that nobody waits for any more. It is shorter than askAgain.
-	probeFor = 10 * time.Second
+	distrustTTL = 3 * time.Minute
+	// probeTimeout limits a probe that nobody waits for any more. It is shorter than retryAfter.
+	probeTimeout = 10 * time.Second
 )
 
-// nothing is the session policy of probes. It denies everything, so credentials that a probe should
-// not have obtained are worthless.
-const nothing = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
+// denyAllPolicy is the session policy of probes. It denies everything, so credentials that a probe
+// should not have obtained are worthless.
+const denyAllPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
 
 // trustKey identifies a role and its external id. The other fields of a Request do not matter for
 // trust.
@@ -51,18 +51,18 @@ type trust struct {
 // the probe get it at once. Every error is an *Error; one that matches ErrUnavailable means that
 // nothing is known.
 func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
-	if r.cfg.AnyTrust {
+	if r.cfg.NoExternalID {
 		return nil
 	}
-	request = r.complete(request)
-	t := r.trustOf(request)
-	known, fresh, old := r.trusted(t)
+	request = r.withDefaults(request)
+	t := r.trustEntry(request)
+	known, fresh, old := r.trustState(t)
 	if fresh || known && old == nil && len(t.asking) > 0 {
 		return old
 	}
 	var enough <-chan time.Time // when to stop waiting; nil: there is no known result
 	if known {
-		timer := time.NewTimer(patience)
+		timer := time.NewTimer(refreshTimeout)
 		defer timer.Stop()
 		enough = timer.C
 	}
@@ -73,7 +73,7 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	case <-ctx.Done():
 		return classify(ctx, request, ctx.Err())
 	}
-	if _, fresh, err := r.trusted(t); fresh { // another caller asked in the meantime
+	if _, fresh, err := r.trustState(t); fresh { // another caller asked in the meantime
 		<-t.asking
 		return err
 	}
@@ -84,15 +84,15 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 		if ctx.Err() != nil {
 			return err // the failure says nothing to others
 		}
-		return r.learn(t, asked, err)
+		return r.recordTrust(t, asked, err)
 	}
 	answer := make(chan error, 1)
 	r.probes.Go(func() {
 		defer func() { <-t.asking }()
-		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeFor)
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 		defer cancel()
-		defer context.AfterFunc(r.life, cancel)()
-		answer <- r.learn(t, asked, r.probe(asking, request))
+		defer context.AfterFunc(r.base, cancel)()
+		answer <- r.recordTrust(t, asked, r.probe(asking, request))
 	})
 	select {
 	case err := <-answer:
@@ -104,32 +104,32 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 	}
 }
 
-// trusted returns what is known, and whether it is fresh.
-func (r *Roles) trusted(t *trust) (known, fresh bool, err error) {
+// trustState returns what is known, and whether it is fresh.
+func (r *Roles) trustState(t *trust) (known, fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return t.known, time.Now().Before(t.until), t.err
 }
 
-// learn records the result of a probe that began at asked, and returns what is known now.
-func (r *Roles) learn(t *trust, asked time.Time, err error) error {
+// recordTrust records the result of a probe that began at asked, and returns what is known now.
+func (r *Roles) recordTrust(t *trust, asked time.Time, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case err == nil:
-		t.known, t.err, t.until = true, nil, time.Now().Add(trustFor-jitter.N(trustFor/4))
-	case !isAway(err):
-		t.known, t.err, t.until = true, err, time.Now().Add(distrustFor)
+		t.known, t.err, t.until = true, nil, time.Now().Add(trustTTL-jitter.N(trustTTL/4))
+	case !isUnavailable(err):
+		t.known, t.err, t.until = true, err, time.Now().Add(distrustTTL)
 	default: // what is known remains valid
 		if !t.known {
 			t.err = err
 		}
-		t.until = asked.Add(askAgain)
+		t.until = asked.Add(retryAfter)
 	}
 	return t.err
 }
 
-func (r *Roles) trustOf(request Request) *trust {
+func (r *Roles) trustEntry(request Request) *trust {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := trustKey{request.RoleARN, request.ExternalID}
@@ -152,7 +152,7 @@ func (r *Roles) trustOf(request Request) *trust {
 func (r *Roles) probe(ctx context.Context, request Request) error {
 	for _, wrong := range []struct{ id, how string }{{"", "without an external id"}, {wrongID(request.ExternalID), "with a wrong external id"}} {
 		try := request
-		try.ExternalID, try.SessionPolicy = wrong.id, nothing
+		try.ExternalID, try.SessionPolicy = wrong.id, denyAllPolicy
 		_, err := r.assume(ctx, try) // the credentials are discarded
 		var e *Error
 		switch {

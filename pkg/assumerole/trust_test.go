@@ -20,20 +20,20 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// trusting returns an STS that uses f to judge the external id.
-func trusting(f func(given bool, id string) bool) *token {
-	s := &token{}
+// stsWithTrust returns an STS that uses f to judge the external id.
+func stsWithTrust(f func(given bool, id string) bool) *fakeSTS {
+	s := &fakeSTS{}
 	s.answer = func(n int64, _ *http.Request) (int, string) {
 		form := *s.last.Load()
 		if f(form.Has("ExternalId"), form.Get("ExternalId")) {
-			return 200, granted(n, time.Hour)
+			return 200, grantedAnswer(n, time.Hour)
 		}
-		return denied()
+		return deniedAnswer()
 	}
 	return s
 }
 
-func away() (int, string) {
+func awayAnswer() (int, string) {
 	return 503, `<ErrorResponse><Error><Code>ServiceUnavailable</Code><Message>later</Message></Error></ErrorResponse>`
 }
 
@@ -54,7 +54,7 @@ func TestVerifyTrust(t *testing.T) {
 		"begins_like_this_id": {func(_ bool, id string) bool { return strings.HasPrefix(id, externalID[:9]) }, "with a wrong external id", 2},
 	} {
 		t.Run(policy, func(t *testing.T) {
-			s := trusting(c.trusts)
+			s := stsWithTrust(c.trusts)
 			roles := newRoles(s, nil)
 			err := roles.VerifyTrust(t.Context(), request)
 			require.Equal(t, c.requests, s.requests.Load())
@@ -72,12 +72,12 @@ func TestVerifyTrust(t *testing.T) {
 }
 
 // Credentials that a probe obtains can do nothing, and are not kept.
-func TestProbesAreWorthNothing(t *testing.T) {
+func TestProbeCredentialsAreWorthless(t *testing.T) {
 	var forms []url.Values
-	s := &token{}
+	s := &fakeSTS{}
 	s.answer = func(n int64, _ *http.Request) (int, string) {
 		forms = append(forms, *s.last.Load())
-		return 200, granted(n, time.Hour)
+		return 200, grantedAnswer(n, time.Hour)
 	}
 	roles := newRoles(s, nil)
 	require.Equal(t, "ASIA1", get(t, roles, request))
@@ -91,9 +91,9 @@ func TestProbesAreWorthNothing(t *testing.T) {
 	require.Equal(t, "ASIA3", get(t, roles, without))
 }
 
-func TestAnyTrustAsksNothing(t *testing.T) {
-	s := trusting(func(bool, string) bool { return true })
-	roles := newRoles(s, func(c *assumerole.Config) { c.AnyTrust = true })
+func TestNoExternalIDAsksNothing(t *testing.T) {
+	s := stsWithTrust(func(bool, string) bool { return true })
+	roles := newRoles(s, func(c *assumerole.Config) { c.NoExternalID = true })
 	require.NoError(t, roles.VerifyTrust(t.Context(), request))
 	require.Zero(t, s.requests.Load())
 }
@@ -104,7 +104,7 @@ func TestVerifyTrustOfEmbeddedRoles(t *testing.T) {
 	open := request
 	open.RoleARN += "-open"
 	require.NoError(t, server.PutRole(s3server.PutOnly(open.RoleARN, server.Operator(), "", "acme-logs")))
-	roles := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: own, HTTPClient: client})
+	roles := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: ownCredentials, HTTPClient: client})
 	require.NoError(t, roles.VerifyTrust(t.Context(), request))
 	require.ErrorIs(t, roles.VerifyTrust(t.Context(), open), assumerole.ErrTrustsAnyone)
 }
@@ -112,14 +112,14 @@ func TestVerifyTrustOfEmbeddedRoles(t *testing.T) {
 func TestTrustIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		safe := true
-		s := trusting(func(_ bool, id string) bool { return !safe || id == externalID })
+		s := stsWithTrust(func(_ bool, id string) bool { return !safe || id == externalID })
 		roles := newRoles(s, nil)
 		verify := func() error { return roles.VerifyTrust(t.Context(), request) }
 		require.NoError(t, verify())
 		time.Sleep(17 * time.Hour)
 		other := request
 		other.SessionPolicy = `{"Statement":[]}`
-		require.NoError(t, roles.VerifyTrust(t.Context(), other), "the session policy has no part in it")
+		require.NoError(t, roles.VerifyTrust(t.Context(), other), "trust depends on the session policy")
 		require.EqualValues(t, 2, s.requests.Load(), "a good answer for at least 18 hours")
 
 		safe = false // the customer removes the condition
@@ -133,21 +133,21 @@ func TestTrustIsKept(t *testing.T) {
 	})
 }
 
-func TestTrustWhileTheServiceIsAway(t *testing.T) {
-	for name, away := range aways {
+func TestTrustWhileSTSIsAway(t *testing.T) {
+	for name, away := range outages {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var gone, open atomic.Bool
 				gone.Store(true)
-				s := &token{}
+				s := &fakeSTS{}
 				s.answer = func(n int64, r *http.Request) (int, string) {
 					switch {
 					case gone.Load():
 						return away(r)
 					case open.Load():
-						return 200, granted(n, time.Hour)
+						return 200, grantedAnswer(n, time.Hour)
 					}
-					return denied()
+					return deniedAnswer()
 				}
 				roles := newRoles(s, nil)
 				defer roles.Close()
@@ -156,7 +156,7 @@ func TestTrustWhileTheServiceIsAway(t *testing.T) {
 					defer cancel()
 					err := roles.VerifyTrust(ctx, request)
 					if err == nil && ctx.Err() != nil {
-						t.Errorf("nothing can be done with what came too late")
+						t.Errorf("the answer came too late for a PUT")
 					}
 					return err
 				}
@@ -166,7 +166,7 @@ func TestTrustWhileTheServiceIsAway(t *testing.T) {
 				asked := s.requests.Load()
 				require.ErrorIs(t, verify(), assumerole.ErrUnavailable)
 				if name != "silent" { // in that case the caller stopped waiting
-					require.Equal(t, asked, s.requests.Load(), "not asked again at once")
+					require.Equal(t, asked, s.requests.Load(), "asked again too soon")
 				}
 
 				gone.Store(false)
@@ -177,36 +177,36 @@ func TestTrustWhileTheServiceIsAway(t *testing.T) {
 				var all sync.WaitGroup
 				all.Go(func() {
 					begun := time.Now()
-					if err := verify(); err != nil || time.Since(begun) >= notYetLate/2 {
-						t.Errorf("what was good counts on, but got %v, after %v", err, time.Since(begun))
+					if err := verify(); err != nil || time.Since(begun) >= hangAfter/2 {
+						t.Errorf("want the known good result, got %v, after %v", err, time.Since(begun))
 					}
 				})
 				synctest.Wait()
 				start := time.Now()
 				require.NoError(t, verify())
-				require.Zero(t, time.Since(start), "nor is it waited for")
+				require.Zero(t, time.Since(start), "waited although a result is known")
 				all.Wait()
 				asked = s.requests.Load()
 				require.NoError(t, verify())
-				require.Equal(t, asked, s.requests.Load(), "not asked again at once")
+				require.Equal(t, asked, s.requests.Load(), "asked again too soon")
 				gone.Store(false)
 				open.Store(true)
 				time.Sleep(21 * time.Second)
 				require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
 				gone.Store(true)
 				time.Sleep(time.Hour)
-				require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone, "and so does what was bad")
+				require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone, "a known bad result was forgotten")
 			})
 		})
 	}
 }
 
-// TestATrustIsAskedForWhereTheServiceIsSlow: the probe is repeated each day even if STS is slower
+// TestTrustIsProbedWhereSTSIsSlow: the probe is repeated each day even if STS is slower
 // than a PUT can wait. Otherwise a good result would be kept forever.
-func TestATrustIsAskedForWhereTheServiceIsSlow(t *testing.T) {
+func TestTrustIsProbedWhereSTSIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var open atomic.Bool
-		s := &token{}
+		s := &fakeSTS{}
 		s.answer = func(n int64, r *http.Request) (int, string) {
 			select {
 			case <-r.Context().Done():
@@ -214,9 +214,9 @@ func TestATrustIsAskedForWhereTheServiceIsSlow(t *testing.T) {
 			case <-time.After(1500 * time.Millisecond):
 			}
 			if open.Load() {
-				return 200, granted(n, time.Hour)
+				return 200, grantedAnswer(n, time.Hour)
 			}
-			return denied()
+			return deniedAnswer()
 		}
 		roles := newRoles(s, nil)
 		defer roles.Close()
@@ -233,7 +233,7 @@ func TestATrustIsAskedForWhereTheServiceIsSlow(t *testing.T) {
 		asked := s.requests.Load()
 		time.Sleep(17 * time.Hour)
 		require.NoError(t, verify())
-		require.Equal(t, asked, s.requests.Load(), "the answer came, and is kept for a day")
+		require.Equal(t, asked, s.requests.Load(), "asked again although the answer is known")
 
 		open.Store(true)
 		time.Sleep(8 * time.Hour)
@@ -244,24 +244,24 @@ func TestATrustIsAskedForWhereTheServiceIsSlow(t *testing.T) {
 		time.Sleep(4 * time.Minute)
 		require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
 		time.Sleep(4 * time.Second)
-		require.NoError(t, verify(), "it was mended")
+		require.NoError(t, verify(), "the corrected trust policy was not noticed")
 
 		time.Sleep(25 * time.Hour)
 		require.NoError(t, verify())
 		begun := time.Now()
 		roles.Close()
-		require.Zero(t, time.Since(begun), "what nobody waits for ends with the process")
+		require.Zero(t, time.Since(begun), "Close waits for a probe that nobody waits for")
 	})
 }
 
-func TestOneAsksForTheTrustOfARole(t *testing.T) {
+func TestTrustProbesAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &token{answer: func(_ int64, r *http.Request) (int, string) {
+		s := &fakeSTS{answer: func(_ int64, r *http.Request) (int, string) {
 			select {
 			case <-r.Context().Done():
 				return 0, ""
 			case <-time.After(time.Second):
-				return denied()
+				return deniedAnswer()
 			}
 		}}
 		roles := newRoles(s, nil)
@@ -270,13 +270,13 @@ func TestOneAsksForTheTrustOfARole(t *testing.T) {
 		var all sync.WaitGroup
 		all.Go(func() { // asks, and gives up
 			if err := roles.VerifyTrust(short, request); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, assumerole.ErrUnavailable) {
-				t.Errorf("who asked got %v", err)
+				t.Errorf("leader got %v", err)
 			}
 		})
 		synctest.Wait()
 		all.Go(func() { // waits, and gives up
 			if err := roles.VerifyTrust(short, request); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("who waited got %v", err)
+				t.Errorf("waiter got %v", err)
 			}
 		})
 		for range 20 {
@@ -287,12 +287,12 @@ func TestOneAsksForTheTrustOfARole(t *testing.T) {
 			})
 		}
 		all.Wait()
-		require.EqualValues(t, 3, s.requests.Load(), "one by who left, two by one who stayed")
+		require.EqualValues(t, 3, s.requests.Load(), "one by the cancelled caller, two by its successor")
 	})
 }
 
 func TestTrustIsBounded(t *testing.T) {
-	s := trusting(func(_ bool, id string) bool { return id == externalID })
+	s := stsWithTrust(func(_ bool, id string) bool { return id == externalID })
 	roles := newRoles(s, func(c *assumerole.Config) { c.MaxCached = 3 })
 	for i := range 10 {
 		require.NoError(t, roles.VerifyTrust(t.Context(), assumerole.Request{RoleARN: fmt.Sprint(roleARN, i), ExternalID: externalID}))
@@ -304,18 +304,18 @@ func TestTrustIsBounded(t *testing.T) {
 	require.GreaterOrEqual(t, s.requests.Load(), int64(20+2*7), "no more than three were kept")
 }
 
-func TestTally(t *testing.T) {
+func TestRequestCounter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // because the SDK's retries sleep
-		s := &token{}
+		s := &fakeSTS{}
 		s.answer = func(n int64, _ *http.Request) (int, string) {
 			if n == 1 {
-				return away()
+				return awayAnswer()
 			}
-			return 200, granted(n, time.Hour)
+			return 200, grantedAnswer(n, time.Hour)
 		}
 		roles := newRoles(s, nil)
 		var n atomic.Int64
-		ctx := assumerole.WithTally(t.Context(), &n)
+		ctx := assumerole.WithRequestCounter(t.Context(), &n)
 		for range 2 {
 			_, err := roles.Credentials(ctx, request)
 			require.NoError(t, err)

@@ -107,7 +107,7 @@ func Partition(d Destination) string {
 	if p, ok := endpointPartition(d.Endpoint); ok {
 		return p
 	}
-	return cmp.Or(iam.PartitionOf(d.RoleARN), iam.Partition(d.Region))
+	return cmp.Or(iam.ARNPartition(d.RoleARN), iam.RegionPartition(d.Region))
 }
 
 func endpointPartition(endpoint string) (partition string, ok bool) {

@@ -176,7 +176,7 @@ func (c *checker) checkAddressing(d Destination, bad func(field, what, fix strin
 			bad(choice.field, "it chooses among AWS's own endpoints, and endpoint names one", "remove one of the two")
 		}
 	}
-	if p, ok := endpointPartition(d.Endpoint); ok && d.Region != "" && iam.Partition(d.Region) != p {
+	if p, ok := endpointPartition(d.Endpoint); ok && d.Region != "" && iam.RegionPartition(d.Region) != p {
 		bad("region", fmt.Sprintf("%s is not in %s, the endpoint's partition of AWS", d.Region, p), "write the region of the endpoint, or leave it out")
 	}
 	if d.FIPS && d.Region != "" && !HasFIPS(d.Region) {

@@ -47,14 +47,14 @@ func (e *Error) Unwrap() error { return e.Err }
 // if the new one cannot be used.
 func (f Files) TLS(log *slog.Logger) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.Insecure} //nolint:gosec // the operator's own choice
-	var wrongCA, wrongPair error
-	t.RootCAs, wrongCA = Roots(f.Section+".ca_file", f.CA)
+	var caErr, pairErr error
+	t.RootCAs, caErr = Roots(f.Section+".ca_file", f.CA)
 	if f.Cert != "" || f.Key != "" {
-		own := &pair{files: f, log: log}
-		_, wrongPair = own.load()
-		t.GetClientCertificate = own.forServer
+		pair := &keyPair{files: f, log: log}
+		_, pairErr = pair.load()
+		t.GetClientCertificate = pair.forRequest
 	}
-	if err := errors.Join(wrongCA, wrongPair); err != nil {
+	if err := errors.Join(caErr, pairErr); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -64,13 +64,13 @@ func (f Files) TLS(log *slog.Logger) (*tls.Config, error) {
 // our own certificate and does not ask clients for theirs; CA and Insecure are ignored. Errors and
 // log are as for TLS.
 func (f Files) Server(log *slog.Logger) (*tls.Config, error) {
-	own := &pair{files: f, log: log}
-	if _, err := own.load(); err != nil {
+	pair := &keyPair{files: f, log: log}
+	if _, err := pair.load(); err != nil {
 		return nil, err
 	}
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.current(), nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.current(), nil },
 	}, nil
 }
 
@@ -80,30 +80,30 @@ func Roots(key, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	return add(x509.NewCertPool(), key, file)
+	return addRoots(x509.NewCertPool(), key, file)
 }
 
-// Beside returns the authorities of base (nil: the system's) plus those in the file that the key
-// names. base is not changed.
-func Beside(base *x509.CertPool, key, file string) (*x509.CertPool, error) {
+// ExtendRoots returns the authorities of base (nil: the system's) plus those in the file that the
+// key names. base is not changed.
+func ExtendRoots(base *x509.CertPool, key, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return base, nil
 	}
 	if base != nil {
-		return add(base.Clone(), key, file)
+		return addRoots(base.Clone(), key, file)
 	}
 	system, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("read the system's certificates, beside those of %s: %w", key, err)
 	}
-	return add(system, key, file)
+	return addRoots(system, key, file)
 }
 
 // Bundle reads the authorities that AWS_CA_BUNDLE names; nil if it is not set.
 func Bundle() (*x509.CertPool, error) { return Roots(BundleEnv, os.Getenv(BundleEnv)) }
 
-func add(pool *x509.CertPool, key, file string) (*x509.CertPool, error) {
-	text, err := read(key, file, "CERTIFICATE")
+func addRoots(pool *x509.CertPool, key, file string) (*x509.CertPool, error) {
+	text, err := readPEM(key, file, "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +120,8 @@ func add(pool *x509.CertPool, key, file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// read returns the content of a file, which must hold a PEM block of one of the kinds.
-func read(key, file string, kinds ...string) ([]byte, error) {
+// readPEM returns the content of a file, which must hold a PEM block of one of the kinds.
+func readPEM(key, file string, kinds ...string) ([]byte, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, &Error{key, file, err}

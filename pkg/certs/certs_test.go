@@ -33,18 +33,18 @@ func TestFilesNameKeyAndPath(t *testing.T) {
 		files certs.Files
 		want  []string // nil: no error
 	}{
-		"all":            {certs.Files{CA: ca.File, Cert: pair.Cert, Key: pair.Key}, nil},
-		"none":           {certs.Files{}, nil},
-		"ca_missing":     {certs.Files{CA: "/nonexistent"}, []string{"kafka.tls.ca_file", "/nonexistent", "no such file"}},
-		"ca_directory":   {certs.Files{CA: t.TempDir()}, []string{"kafka.tls.ca_file", "is a directory"}},
-		"ca_not_pem":     {certs.Files{CA: der}, []string{"kafka.tls.ca_file", der, "it holds no PEM"}},
-		"ca_is_a_key":    {certs.Files{CA: pair.Key}, []string{"kafka.tls.ca_file", pair.Key, "it holds a PEM PRIVATE KEY, not a CERTIFICATE"}},
-		"ca_broken":      {certs.Files{CA: broken}, []string{"kafka.tls.ca_file", broken, "is broken"}},
-		"key_missing":    {certs.Files{Cert: pair.Cert, Key: "/nonexistent"}, []string{"kafka.tls.key_file", "/nonexistent"}},
-		"key_is_a_cert":  {certs.Files{Cert: pair.Cert, Key: pair.Cert}, []string{"kafka.tls.key_file", pair.Cert, "it holds a PEM CERTIFICATE, not a PRIVATE KEY"}},
-		"key_encrypted":  {certs.Files{Cert: pair.Cert, Key: locked}, []string{"kafka.tls.key_file", locked, "without a passphrase"}},
-		"another's_key":  {certs.Files{Cert: pair.Cert, Key: other.Key}, []string{"kafka.tls.cert_file", pair.Cert, "kafka.tls.key_file", other.Key, "private key does not match public key"}},
-		"all_are_missed": {certs.Files{CA: "/a", Cert: "/b", Key: "/c"}, []string{"ca_file: open /a", "cert_file: open /b", "key_file: open /c"}},
+		"all":           {certs.Files{CA: ca.File, Cert: pair.Cert, Key: pair.Key}, nil},
+		"none":          {certs.Files{}, nil},
+		"ca_missing":    {certs.Files{CA: "/nonexistent"}, []string{"kafka.tls.ca_file", "/nonexistent", "no such file"}},
+		"ca_directory":  {certs.Files{CA: t.TempDir()}, []string{"kafka.tls.ca_file", "is a directory"}},
+		"ca_not_pem":    {certs.Files{CA: der}, []string{"kafka.tls.ca_file", der, "it holds no PEM"}},
+		"ca_is_a_key":   {certs.Files{CA: pair.Key}, []string{"kafka.tls.ca_file", pair.Key, "it holds a PEM PRIVATE KEY, not a CERTIFICATE"}},
+		"ca_broken":     {certs.Files{CA: broken}, []string{"kafka.tls.ca_file", broken, "is broken"}},
+		"key_missing":   {certs.Files{Cert: pair.Cert, Key: "/nonexistent"}, []string{"kafka.tls.key_file", "/nonexistent"}},
+		"key_is_a_cert": {certs.Files{Cert: pair.Cert, Key: pair.Cert}, []string{"kafka.tls.key_file", pair.Cert, "it holds a PEM CERTIFICATE, not a PRIVATE KEY"}},
+		"key_encrypted": {certs.Files{Cert: pair.Cert, Key: locked}, []string{"kafka.tls.key_file", locked, "without a passphrase"}},
+		"another's_key": {certs.Files{Cert: pair.Cert, Key: other.Key}, []string{"kafka.tls.cert_file", pair.Cert, "kafka.tls.key_file", other.Key, "private key does not match public key"}},
+		"all_missing":   {certs.Files{CA: "/a", Cert: "/b", Key: "/c"}, []string{"ca_file: open /a", "cert_file: open /b", "key_file: open /c"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.files.Section = "kafka.tls"
@@ -121,7 +121,7 @@ func TestHandshakesThatFailAreExplained(t *testing.T) {
 			if c.keys == nil {
 				c.keys = &keys
 			}
-			transport := certs.Explained(&http.Transport{TLSClientConfig: settings}, *c.keys)
+			transport := certs.ExplainingTransport(&http.Transport{TLSClientConfig: settings}, *c.keys)
 			client := &http.Client{Transport: transport}
 			defer client.CloseIdleConnections()
 			res, err := client.Get("https://" + server.Listener.Addr().String())
@@ -139,31 +139,31 @@ func TestHandshakesThatFailAreExplained(t *testing.T) {
 func TestOtherErrorsAreLeftAlone(t *testing.T) {
 	_, err := net.Dial("tcp", "127.0.0.1:1")
 	require.Error(t, err)
-	require.Empty(t, certs.Why(err, keys))
+	require.Empty(t, certs.Explain(err, keys))
 }
 
 func days(n int) time.Time { return time.Now().UTC().Add(time.Duration(n) * 24 * time.Hour) }
 
 // Beside adds authorities to the system's or the base's, and does not change the base.
-func TestBesideAddsAuthorities(t *testing.T) {
+func TestExtendRoots(t *testing.T) {
 	one, two := certtest.NewCA(t, "one"), certtest.NewCA(t, "two")
 	base, err := certs.Roots("", one.File)
 	require.NoError(t, err)
 	before := base.Clone()
-	both, err := certs.Beside(base, "destinations.ca_file", two.File)
+	both, err := certs.ExtendRoots(base, "destinations.ca_file", two.File)
 	require.NoError(t, err)
 	require.True(t, base.Equal(before))
 	require.False(t, both.Equal(base))
-	want, err := certs.Beside(nil, "", "")
+	want, err := certs.ExtendRoots(nil, "", "")
 	require.NoError(t, err)
 	require.Nil(t, want, "the system's")
 	system, err := x509.SystemCertPool()
 	require.NoError(t, err)
-	with, err := certs.Beside(nil, "", one.File)
+	with, err := certs.ExtendRoots(nil, "", one.File)
 	require.NoError(t, err)
 	require.False(t, with.Equal(system))
 	require.False(t, with.Equal(base) && !system.Equal(x509.NewCertPool()))
-	_, err = certs.Beside(base, "destinations.ca_file", "/nonexistent")
+	_, err = certs.ExtendRoots(base, "destinations.ca_file", "/nonexistent")
 	require.ErrorContains(t, err, "destinations.ca_file: open /nonexistent")
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Keys are the configuration keys of a connection, for Why.
+// Keys are the configuration keys of a connection, for Explain.
 type Keys struct {
 	CA      string // of the authorities
 	Cert    string // of our own certificate; "": there is no such setting
@@ -19,26 +19,27 @@ type Keys struct {
 	Enable  string // what turns TLS on, such as "kafka.tls.enabled"
 }
 
-// Why says why a handshake failed and which key to change; "" if err is not about the handshake.
-func Why(err error, k Keys) string {
-	if why := wrongCertificate(err, k); why != "" {
-		return why
+// Explain says why a handshake failed and which key to change; "" if err is not about the
+// handshake.
+func Explain(err error, k Keys) string {
+	if hint := explainServerCertificate(err, k); hint != "" {
+		return hint
 	}
 	var (
-		plain tls.RecordHeaderError
-		far   *net.OpError
+		plain  tls.RecordHeaderError
+		remote *net.OpError
 	)
 	switch {
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Sprintf("the server at %s does not speak TLS: correct the port, or turn %s off", k.Address, k.Enable)
-	case errors.As(err, &far) && far.Op == "remote error": // a TLS alert, whose type is not exported
-		return refused(far.Err.Error(), k)
+	case errors.As(err, &remote) && remote.Op == "remote error": // a TLS alert, whose type is not exported
+		return explainAlert(remote.Err.Error(), k)
 	}
 	return ""
 }
 
-// wrongCertificate says why we reject the server's certificate.
-func wrongCertificate(err error, k Keys) string {
+// explainServerCertificate says why we reject the server's certificate.
+func explainServerCertificate(err error, k Keys) string {
 	var (
 		unknown x509.UnknownAuthorityError
 		host    x509.HostnameError
@@ -62,10 +63,10 @@ func wrongCertificate(err error, k Keys) string {
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02") }
 
-// refused says why the server rejects us, judged by its alert
+// explainAlert says why the server rejects us, judged by its alert
 // (https://www.rfc-editor.org/rfc/rfc8446#section-6.2). If it misses a client certificate, the
 // alert depends on the implementation: OpenSSL sends certificate_required, Java bad_certificate.
-func refused(alert string, k Keys) string {
+func explainAlert(alert string, k Keys) string {
 	switch {
 	case !strings.Contains(alert, "certificate") && !strings.Contains(alert, "handshake failure"):
 		return fmt.Sprintf("the server at %s rejects this TLS: it may require another version", k.Address)
@@ -76,33 +77,35 @@ func refused(alert string, k Keys) string {
 		k.Cert, strings.TrimSuffix(k.Cert, "cert_file")+"key_file")
 }
 
-// Hint appends why to an error, unless it is "".
-func Hint(err error, why string) error {
-	if why == "" {
+// WithHint appends why to an error, unless it is "".
+func WithHint(err error, hint string) error {
+	if hint == "" {
 		return err
 	}
-	return fmt.Errorf("%w; %s", err, why)
+	return fmt.Errorf("%w; %s", err, hint)
 }
 
-// Explained appends Why to the errors of a transport.
-func Explained(next http.RoundTripper, k Keys) http.RoundTripper { return &explained{next, k} }
+// ExplainingTransport appends what Explain says to the errors of a transport.
+func ExplainingTransport(next http.RoundTripper, k Keys) http.RoundTripper {
+	return &explainingTransport{next, k}
+}
 
-type explained struct {
+type explainingTransport struct {
 	next http.RoundTripper
 	keys Keys
 }
 
 // RoundTrip implements http.RoundTripper.
-func (e *explained) RoundTrip(r *http.Request) (*http.Response, error) {
+func (e *explainingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := e.next.RoundTrip(r)
 	if err != nil {
-		err = Hint(err, Why(err, e.keys))
+		err = WithHint(err, Explain(err, e.keys))
 	}
 	return res, err
 }
 
 // CloseIdleConnections makes http.Client.CloseIdleConnections work.
-func (e *explained) CloseIdleConnections() {
+func (e *explainingTransport) CloseIdleConnections() {
 	if c, ok := e.next.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}

@@ -9,10 +9,10 @@ import (
 	"sync"
 )
 
-// pair is our own certificate and key, kept up to date with their files. The files are read for
+// keyPair is our own certificate and key, kept up to date with their files. The files are read for
 // every handshake that needs them, and compared by content. So the next connection uses new ones,
 // however they were replaced: by a rename, a switched symlink, or a write in place.
-type pair struct {
+type keyPair struct {
 	files Files
 	log   *slog.Logger
 
@@ -23,11 +23,11 @@ type pair struct {
 }
 
 // load reads the files, and uses them if they have changed.
-func (p *pair) load() (changed bool, err error) {
+func (p *keyPair) load() (changed bool, err error) {
 	certKey, keyKey := p.files.Section+".cert_file", p.files.Section+".key_file"
-	cert, noCert := read(certKey, p.files.Cert, "CERTIFICATE")
-	key, noKey := read(keyKey, p.files.Key, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY")
-	if err := errors.Join(noCert, noKey); err != nil {
+	cert, certErr := readPEM(certKey, p.files.Cert, "CERTIFICATE")
+	key, keyErr := readPEM(keyKey, p.files.Key, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY")
+	if err := errors.Join(certErr, keyErr); err != nil {
 		return false, err
 	}
 	if bytes.Equal(cert, p.cert) && bytes.Equal(key, p.key) {
@@ -43,7 +43,7 @@ func (p *pair) load() (changed bool, err error) {
 
 // current returns the pair in the files. If it cannot be used, for example while only one of the
 // files has been written, it returns the last good one; that is logged once.
-func (p *pair) current() *tls.Certificate {
+func (p *keyPair) current() *tls.Certificate {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	changed, err := p.load()
@@ -59,9 +59,9 @@ func (p *pair) current() *tls.Certificate {
 	return p.good
 }
 
-// forServer answers a server's request for a certificate. Like crypto/tls with a fixed pair, it
+// forRequest answers a server's request for a certificate. Like crypto/tls with a fixed pair, it
 // sends none if the server would not accept it.
-func (p *pair) forServer(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+func (p *keyPair) forRequest(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	if own := p.current(); r.SupportsCertificate(own) == nil {
 		return own, nil
 	}

@@ -87,7 +87,7 @@ func (r *rotation) connect() string {
 	return who.String()
 }
 
-func TestRotatedCertificateIsTakenUp(t *testing.T) {
+func TestRotatedCertificateIsUsed(t *testing.T) {
 	for hazard, rotate := range map[string]func(*rotation){
 		"renamed":          func(r *rotation) { r.replace(r.files.Cert, r.next.Cert); r.replace(r.files.Key, r.next.Key) },
 		"written_in_place": func(r *rotation) { r.copy(r.next.Cert, r.files.Cert); r.copy(r.next.Key, r.files.Key) },
@@ -115,10 +115,10 @@ func TestBrokenNewCertificateChangesNothing(t *testing.T) {
 		broken func(*rotation)
 		says   string // in the warning
 	}{
-		"only_the_certificate_yet": {func(r *rotation) { r.replace(r.files.Cert, r.next.Cert) }, "private key does not match public key"},
-		"only_the_key_yet":         {func(r *rotation) { r.replace(r.files.Key, r.next.Key) }, "private key does not match public key"},
-		"half_written":             {func(r *rotation) { require.NoError(r.t, os.Truncate(r.files.Cert, 100)) }, "read kafka.tls.cert_file"},
-		"empty":                    {func(r *rotation) { require.NoError(r.t, os.Truncate(r.files.Key, 0)) }, "read kafka.tls.key_file"},
+		"only_the_certificate_replaced": {func(r *rotation) { r.replace(r.files.Cert, r.next.Cert) }, "private key does not match public key"},
+		"only_the_key_replaced":         {func(r *rotation) { r.replace(r.files.Key, r.next.Key) }, "private key does not match public key"},
+		"half_written":                  {func(r *rotation) { require.NoError(r.t, os.Truncate(r.files.Cert, 100)) }, "read kafka.tls.cert_file"},
+		"empty":                         {func(r *rotation) { require.NoError(r.t, os.Truncate(r.files.Key, 0)) }, "read kafka.tls.key_file"},
 		"gone": {func(r *rotation) {
 			require.NoError(r.t, os.Remove(r.files.Cert))
 			require.NoError(r.t, os.Remove(r.files.Key))
@@ -148,7 +148,7 @@ func TestBrokenNewCertificateChangesNothing(t *testing.T) {
 }
 
 // A problem with the files is logged once for as long as it lasts, and again when it comes back.
-func TestAKeyThatIsAwayIsLoggedEachTime(t *testing.T) {
+func TestMissingKeyIsLoggedEachTime(t *testing.T) {
 	r := newRotation(t)
 	for times := range 2 {
 		require.NoError(t, os.Rename(r.files.Key, r.files.Key+".away"))
@@ -159,5 +159,5 @@ func TestAKeyThatIsAwayIsLoggedEachTime(t *testing.T) {
 		require.NoError(t, os.Rename(r.files.Key+".away", r.files.Key))
 		require.Equal(t, "old", r.connect())
 	}
-	require.NotContains(t, r.log.String(), "new certificate is used", "it is the same")
+	require.NotContains(t, r.log.String(), "new certificate is used", "an unchanged certificate was reported as new")
 }

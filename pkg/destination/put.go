@@ -108,7 +108,7 @@ type Result struct {
 // or writes the same bytes. Both answers, 200 and 412, mean delivered.
 func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Result, err error) {
 	var sts atomic.Int64
-	ctx = assumerole.WithTally(ctx, &sts)
+	ctx = assumerole.WithRequestCounter(ctx, &sts)
 	defer func() { r.STS = int(sts.Load()) }()
 	request, err := sessionRequest(t)
 	if err != nil {

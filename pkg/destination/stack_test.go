@@ -48,7 +48,7 @@ func TestProbeStoresNothingOnTheStack(t *testing.T) {
 	web := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(web.CloseIdleConnections)
 	roles := assumerole.New(assumerole.Config{
-		Endpoint: endpoint, Region: "us-east-1", HTTPClient: web, AnyTrust: true,
+		Endpoint: endpoint, Region: "us-east-1", HTTPClient: web, NoExternalID: true,
 		Credentials: func(context.Context) (objstore.Credentials, error) {
 			return objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret.New(key)}, nil
 		},

@@ -9,9 +9,9 @@ package embedded
 
 import "net"
 
-// loopback completes an address. An empty host means 127.0.0.1, because neither service
+// withLoopbackHost completes an address. An empty host means 127.0.0.1, because neither service
 // authenticates its callers.
-func loopback(addr string) (string, error) {
+func withLoopbackHost(addr string) (string, error) {
 	if addr == "" {
 		addr = ":0"
 	}

@@ -18,8 +18,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// forever is a number of milliseconds that no process lives, for tickers that must never tick.
-const forever = "315360000000" // 10 years
+// tenYearsMillis is a number of milliseconds that no process lives, for tickers that must never
+// tick.
+const tenYearsMillis = "315360000000" // 10 years
 
 // KafkaConfig configures the embedded broker.
 type KafkaConfig struct {
@@ -27,10 +28,10 @@ type KafkaConfig struct {
 	Dir string
 	// Addr is the host:port to listen on. No host means 127.0.0.1; port 0 means any free one.
 	Addr string
-	// TrimBehind lists consumer groups. In every topic for which one of them has committed offsets
+	// TrimGroups lists consumer groups. In every topic for which one of them has committed offsets
 	// with metadata, the records below these offsets are deleted from time to time, except a
 	// partition's last batch. Empty: nothing is deleted.
-	TrimBehind []string
+	TrimGroups []string
 	Log        *slog.Logger
 	trimEvery  time.Duration // between two trims; 30s except in tests
 }
@@ -55,7 +56,7 @@ type Kafka struct {
 
 // StartKafka starts the broker with everything that is in Dir.
 func StartKafka(cfg KafkaConfig) (*Kafka, error) {
-	addr, err := loopback(cfg.Addr)
+	addr, err := withLoopbackHost(cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded kafka at %q: %w", cfg.Addr, err)
 	}
@@ -80,7 +81,7 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 			// Its compaction removes old segments before it writes the new ones, and its retention
 			// may empty a partition, which then restarts at offset 0 after a kill -9. Neither may
 			// ever run.
-			"log.cleaner.backoff.ms": forever,
+			"log.cleaner.backoff.ms": tenYearsMillis,
 			"log.retention.ms":       "-1",
 			// Keep the offsets of groups without members; the default is a week.
 			"offsets.retention.minutes": "5256000", // 10 years
@@ -93,8 +94,8 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 	}
 	// Loading has read the whole log: 1 GB of it needs 1 GB of memory for a moment.
 	debug.FreeOSMemory()
-	k := &Kafka{cluster: cluster, addr: cluster.ListenAddrs()[0], log: cfg.Log, groups: cfg.TrimBehind}
-	if len(cfg.TrimBehind) > 0 {
+	k := &Kafka{cluster: cluster, addr: cluster.ListenAddrs()[0], log: cfg.Log, groups: cfg.TrimGroups}
+	if len(cfg.TrimGroups) > 0 {
 		k.client, err = kgo.NewClient(kgo.SeedBrokers(k.addr), kgo.ClientID("sealift-embedded-trim"),
 			// Newer requests name topics by id, which is not known here.
 			kgo.MaxVersions(kversion.V3_0_0()))

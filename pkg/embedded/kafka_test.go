@@ -26,7 +26,7 @@ const childDir = "SEALIFT_EMBEDDED_CHILD_DIR"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
-		k, err := StartKafka(KafkaConfig{Dir: dir, TrimBehind: []string{"readers"}, trimEvery: time.Hour})
+		k, err := StartKafka(KafkaConfig{Dir: dir, TrimGroups: []string{"readers"}, trimEvery: time.Hour})
 		if err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 
 func start(t *testing.T, dir string) *Kafka {
 	t.Helper()
-	k, err := StartKafka(KafkaConfig{Dir: dir, TrimBehind: []string{"readers"}, trimEvery: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	k, err := StartKafka(KafkaConfig{Dir: dir, TrimGroups: []string{"readers"}, trimEvery: time.Hour, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = k.Close() })
 	return k
@@ -219,11 +219,11 @@ func TestTrim(t *testing.T) {
 
 		k := start(t, dir)
 		_, next = bounds(t, client(t, k.Addr()), "events")
-		require.Equal(t, int64(10), next, "offsets must never be given twice")
+		require.Equal(t, int64(10), next, "an offset was given twice")
 	})
 
 	t.Run("slowest_group_and_foreign_topics_are_respected", func(t *testing.T) {
-		k, err := StartKafka(KafkaConfig{Dir: t.TempDir(), TrimBehind: []string{"readers", "others", "never joined"}, trimEvery: time.Hour})
+		k, err := StartKafka(KafkaConfig{Dir: t.TempDir(), TrimGroups: []string{"readers", "others", "never joined"}, trimEvery: time.Hour})
 		require.NoError(t, err)
 		defer k.Close()
 		c := client(t, k.Addr())
@@ -246,7 +246,7 @@ func TestTrim(t *testing.T) {
 	})
 
 	t.Run("offsets_set_by_other_tools_delete_nothing", func(t *testing.T) {
-		k, err := StartKafka(KafkaConfig{Dir: t.TempDir(), TrimBehind: []string{"readers"}, trimEvery: time.Hour})
+		k, err := StartKafka(KafkaConfig{Dir: t.TempDir(), TrimGroups: []string{"readers"}, trimEvery: time.Hour})
 		require.NoError(t, err)
 		defer k.Close()
 		c := client(t, k.Addr(), kgo.DefaultProduceTopic("events"))
@@ -309,7 +309,7 @@ func TestAddress(t *testing.T) {
 	for _, tc := range []struct{ in, want string }{
 		{"", "127.0.0.1:0"}, {":9092", "127.0.0.1:9092"}, {"0.0.0.0:1", "0.0.0.0:1"}, {"[::1]:1", "[::1]:1"},
 	} {
-		got, err := loopback(tc.in)
+		got, err := withLoopbackHost(tc.in)
 		require.NoError(t, err)
 		require.Equal(t, tc.want, got)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// redisTick is how late keys may expire; with many keys it may be later.
-const redisTick = 50 * time.Millisecond
+// expiryTick is how late keys may expire; with many keys it may be later.
+const expiryTick = 50 * time.Millisecond
 
 // Redis is an in-memory Redis.
 type Redis struct {
@@ -22,7 +22,7 @@ type Redis struct {
 
 // StartRedis starts a Redis at addr (host:port; no host means 127.0.0.1, port 0 any free one).
 func StartRedis(addr string) (*Redis, error) {
-	at, err := loopback(addr)
+	at, err := withLoopbackHost(addr)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded redis at %q: %w", addr, err)
 	}
@@ -30,14 +30,14 @@ func StartRedis(addr string) (*Redis, error) {
 	if err := r.server.StartAddr(at); err != nil {
 		return nil, fmt.Errorf("start embedded redis at %s: %w", at, err)
 	}
-	r.wg.Go(r.age)
+	r.wg.Go(r.expireKeys)
 	return r, nil
 }
 
-// age makes keys expire, because the server's own clock stands still.
-func (r *Redis) age() {
+// expireKeys makes keys expire, because the server's own clock stands still.
+func (r *Redis) expireKeys() {
 	last := time.Now()
-	timer := time.NewTimer(redisTick)
+	timer := time.NewTimer(expiryTick)
 	defer timer.Stop()
 	for {
 		select {
@@ -49,16 +49,16 @@ func (r *Redis) age() {
 		r.server.FastForward(now.Sub(last))
 		last = now
 		// One pass sorts all keys; spend at most a twentieth of the time on this.
-		timer.Reset(max(redisTick, 20*time.Since(now)))
+		timer.Reset(max(expiryTick, 20*time.Since(now)))
 	}
 }
 
 // Addr returns the host:port of the server, on loopback if it listens on all interfaces.
-func (r *Redis) Addr() string { return Reachable(r.server.Addr()) }
+func (r *Redis) Addr() string { return ClientAddr(r.server.Addr()) }
 
-// Reachable returns the address at which clients on this machine reach a listener: if it listens on
-// all interfaces, its own address names no machine.
-func Reachable(addr string) string {
+// ClientAddr returns the address at which clients on this machine reach a listener: if it listens
+// on all interfaces, its own address names no machine.
+func ClientAddr(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil && net.ParseIP(host).IsUnspecified() {
 		return net.JoinHostPort("127.0.0.1", port)

@@ -26,7 +26,7 @@ func (k *Kafka) trimEvery(ctx context.Context, every time.Duration) {
 	}
 }
 
-// Trim deletes the records that every group of TrimBehind is done with. The last record of a
+// Trim deletes the records that every group of TrimGroups is done with. The last record of a
 // partition is kept: it preserves the next offset over a kill -9.
 //
 // Invariant: I12 makes this safe. An offset that a worker commits is never above the ledger's
@@ -36,17 +36,17 @@ func (k *Kafka) Trim(ctx context.Context) error {
 	if k.client == nil {
 		return nil
 	}
-	done, err := k.committed(ctx)
-	if err != nil || len(done) == 0 {
+	committed, err := k.lowestCommitted(ctx)
+	if err != nil || len(committed) == 0 {
 		return err
 	}
-	ends, err := k.ends(ctx, done)
+	ends, err := k.endOffsets(ctx, committed)
 	if err != nil {
 		return err
 	}
 	req := kmsg.NewPtrDeleteRecordsRequest()
 	req.TimeoutMillis = 10_000
-	for topic, parts := range done {
+	for topic, parts := range committed {
 		rt := kmsg.NewDeleteRecordsRequestTopic()
 		rt.Topic = topic
 		for p, offset := range parts {
@@ -81,9 +81,9 @@ func (k *Kafka) Trim(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// committed returns the lowest committed offset of all groups, by topic and partition.
-func (k *Kafka) committed(ctx context.Context) (map[string]map[int32]int64, error) {
-	done := map[string]map[int32]int64{}
+// lowestCommitted returns the lowest committed offset of all groups, by topic and partition.
+func (k *Kafka) lowestCommitted(ctx context.Context) (map[string]map[int32]int64, error) {
+	lowest := map[string]map[int32]int64{}
 	for _, group := range k.groups {
 		req := kmsg.NewPtrOffsetFetchRequest()
 		req.Group = group
@@ -109,24 +109,24 @@ func (k *Kafka) committed(ctx context.Context) (map[string]map[int32]int64, erro
 					if p.Metadata == nil || *p.Metadata == "" {
 						p.Offset = 0
 					}
-					if done[t.Topic] == nil {
-						done[t.Topic] = map[int32]int64{}
+					if lowest[t.Topic] == nil {
+						lowest[t.Topic] = map[int32]int64{}
 					}
-					if low, ok := done[t.Topic][p.Partition]; !ok || p.Offset < low {
-						done[t.Topic][p.Partition] = p.Offset
+					if low, ok := lowest[t.Topic][p.Partition]; !ok || p.Offset < low {
+						lowest[t.Topic][p.Partition] = p.Offset
 					}
 				}
 			}
 		}
 	}
-	return done, nil
+	return lowest, nil
 }
 
-// ends returns the offset of the next record of each of the partitions.
-func (k *Kafka) ends(ctx context.Context, of map[string]map[int32]int64) (map[string]map[int32]int64, error) {
+// endOffsets returns the offset of the next record of each of the partitions.
+func (k *Kafka) endOffsets(ctx context.Context, partitions map[string]map[int32]int64) (map[string]map[int32]int64, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID = -1
-	for topic, parts := range of {
+	for topic, parts := range partitions {
 		rt := kmsg.NewListOffsetsRequestTopic()
 		rt.Topic = topic
 		for p := range parts {

@@ -19,53 +19,53 @@ type Caller struct {
 
 func (c Caller) isRoot() bool { return strings.HasSuffix(c.ARN, ":root") }
 
-// naming is how an element names a caller; later ones are stronger.
-type naming int
+// principalMatch is how an element names a caller; later ones are stronger.
+type principalMatch int
 
 const (
-	unnamed naming = iota
-	byAccount
-	byRole
-	directly
+	matchNone principalMatch = iota
+	matchAccount
+	matchRole
+	matchDirect
 )
 
-// names returns how the principals name a caller.
+// match returns how the principals name a caller.
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html and,
 // for the effect of the different ways of naming,
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html.
-func (p *Principals) names(c Caller) naming {
+func (p *Principals) match(c Caller) principalMatch {
 	switch {
 	case p.Everyone:
-		return directly
+		return matchDirect
 	case c.Service != "":
 		if slices.Contains(p.Service, c.Service) {
-			return directly
+			return matchDirect
 		}
-		return unnamed
+		return matchNone
 	}
-	found := unnamed
+	found := matchNone
 	for _, v := range p.AWS {
 		switch {
 		case v == "*", c.ARN != "" && v == c.ARN:
-			return directly
+			return matchDirect
 		case c.Role != "" && v == c.Role:
-			found = byRole
+			found = matchRole
 		case c.Account != "" && (v == c.Account || strings.HasSuffix(v, "::"+c.Account+":root")):
-			found = max(found, byAccount)
+			found = max(found, matchAccount)
 		}
 	}
-	if found == byAccount && c.isRoot() {
-		return directly
+	if found == matchAccount && c.isRoot() {
+		return matchDirect
 	}
 	return found
 }
 
-// spares reports whether NotPrincipal exempts a caller. For that it must name everything that the
+// exempts reports whether NotPrincipal exempts a caller. For that it must name everything that the
 // caller is, including a session's role and account.
-func (p *Principals) spares(c Caller) bool {
+func (p *Principals) exempts(c Caller) bool {
 	if p.Everyone || slices.Contains(p.AWS, "*") || c.Service != "" {
-		return p.names(c) != unnamed
+		return p.match(c) != matchNone
 	}
 	account := slices.ContainsFunc(p.AWS, func(v string) bool {
 		return c.Account != "" && (v == c.Account || strings.HasSuffix(v, "::"+c.Account+":root"))

@@ -16,8 +16,8 @@ type operator struct {
 	compare func(have string, want pattern) bool
 	// valid reports whether a value in a policy has the right form.
 	valid func(want string) bool
-	// wild says that * and ? are wildcards.
-	wild bool
+	// wildcards says that * and ? are wildcards.
+	wildcards bool
 }
 
 // operators are the condition operators by name, see
@@ -28,12 +28,12 @@ var operators = map[string]operator{
 	"StringNotEquals":           {compare: equal, negated: true},
 	"StringEqualsIgnoreCase":    {compare: equalFold},
 	"StringNotEqualsIgnoreCase": {compare: equalFold, negated: true},
-	"StringLike":                {compare: like, wild: true},
-	"StringNotLike":             {compare: like, wild: true, negated: true},
-	"ArnEquals":                 {compare: arnLike, wild: true, valid: arnForm},
-	"ArnNotEquals":              {compare: arnLike, wild: true, valid: arnForm, negated: true},
-	"ArnLike":                   {compare: arnLike, wild: true, valid: arnForm},
-	"ArnNotLike":                {compare: arnLike, wild: true, valid: arnForm, negated: true},
+	"StringLike":                {compare: like, wildcards: true},
+	"StringNotLike":             {compare: like, wildcards: true, negated: true},
+	"ArnEquals":                 {compare: arnLike, wildcards: true, valid: arnForm},
+	"ArnNotEquals":              {compare: arnLike, wildcards: true, valid: arnForm, negated: true},
+	"ArnLike":                   {compare: arnLike, wildcards: true, valid: arnForm},
+	"ArnNotLike":                {compare: arnLike, wildcards: true, valid: arnForm, negated: true},
 	"Bool":                      {compare: equalFold, valid: boolForm},
 	"NumericEquals":             {compare: numeric(func(c int) bool { return c == 0 }), valid: numberForm},
 	"NumericNotEquals":          {compare: numeric(func(c int) bool { return c == 0 }), valid: numberForm, negated: true},
@@ -51,19 +51,19 @@ var operators = map[string]operator{
 	"NotIpAddress":              {compare: inNetwork, valid: networkForm, negated: true},
 }
 
-// test is an operator with its qualifiers, as named in a policy.
-type test struct {
+// qualifiedOperator is an operator with its qualifiers, as named in a policy.
+type qualifiedOperator struct {
 	operator
 	null     bool // Null
 	ifExists bool
 	all, any bool // ForAllValues:, ForAnyValue:
 }
 
-func readTest(name string) (test, bool) {
+func parseOperator(name string) (qualifiedOperator, bool) {
 	if name == "Null" {
-		return test{null: true, operator: operator{valid: boolForm}}, true
+		return qualifiedOperator{null: true, operator: operator{valid: boolForm}}, true
 	}
-	var t test
+	var t qualifiedOperator
 	if rest, ok := strings.CutPrefix(name, "ForAllValues:"); ok {
 		name, t.all = rest, true
 	} else if rest, ok := strings.CutPrefix(name, "ForAnyValue:"); ok {
@@ -77,7 +77,7 @@ func readTest(name string) (test, bool) {
 
 func (c Condition) check(place string) error {
 	for name, keys := range c {
-		t, known := readTest(name)
+		t, known := parseOperator(name)
 		if !known {
 			return malformed(place+"."+name, "no such operator")
 		}
@@ -102,15 +102,15 @@ func (c Condition) check(place string) error {
 	return nil
 }
 
-// holds reports whether every operator and key of the condition is met.
-func (c Condition) holds(ctx Context, variables bool) bool {
+// isMet reports whether every operator and key of the condition is met.
+func (c Condition) isMet(ctx Context, variables bool) bool {
 	for name, keys := range c {
-		t, known := readTest(name)
+		t, known := parseOperator(name)
 		if !known {
 			return false // check has refused such documents
 		}
 		for key, wants := range keys {
-			if !t.met(ctx.values(key), wants, ctx, variables) {
+			if !t.isMet(ctx.values(key), wants, ctx, variables) {
 				return false
 			}
 		}
@@ -118,9 +118,9 @@ func (c Condition) holds(ctx Context, variables bool) bool {
 	return true
 }
 
-// met reports whether the values of one key meet the condition. The policy's values are
+// isMet reports whether the values of one key meet the condition. The policy's values are
 // alternatives; with a negated operator none of them may match.
-func (t test) met(have, wants []string, ctx Context, variables bool) bool {
+func (t qualifiedOperator) isMet(have, wants []string, ctx Context, variables bool) bool {
 	if t.null {
 		return slices.ContainsFunc(wants, func(w string) bool { return strings.EqualFold(w, strconv.FormatBool(len(have) == 0)) })
 	}
@@ -131,7 +131,7 @@ func (t test) met(have, wants []string, ctx Context, variables bool) bool {
 	}
 	fits := func(h string) bool {
 		found := slices.ContainsFunc(wants, func(w string) bool {
-			p, ok := compile(w, t.wild, variables, ctx)
+			p, ok := compile(w, t.wildcards, variables, ctx)
 			return ok && t.compare(h, p)
 		})
 		return found != t.negated

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asked is the request for all conditions in these tests.
-var asked = Context{
+// testContext is the request for all conditions in these tests.
+var testContext = Context{
 	"aws:SecureTransport":             {"true"},
 	"aws:SourceIp":                    {"203.0.113.7"},
 	"aws:CurrentTime":                 {"2026-11-28T12:00:00Z"},
@@ -129,7 +129,7 @@ var conditions = map[string]struct {
 	"date_less_or_equal_earlier":       {`{"DateLessThanEquals":{"aws:CurrentTime":"2026-11-27"}}`, false},
 	"date_greater_later":               {`{"DateGreaterThan":{"aws:CurrentTime":"2026-12"}}`, false},
 	"date_greater_or_equal_same":       {`{"DateGreaterThanEquals":{"aws:CurrentTime":"2026-11-28T12:00:00Z"}}`, true},
-	"address_in_ipv6_clothes":          {`{"IpAddress":{"test:mapped":"203.0.113.0/24"}}`, true},
+	"address_mapped_to_ipv6":           {`{"IpAddress":{"test:mapped":"203.0.113.0/24"}}`, true},
 	"negated_of_many_values":           {`{"StringNotEquals":{"kms:EncryptionContextKeys":"tenant"}}`, false},
 	"no_condition":                     {`{}`, true},
 }
@@ -140,7 +140,7 @@ func TestConditions(t *testing.T) {
 			s := `{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*","Condition":` + c.condition + `}]}`
 			p, err := Parse(Identity, []byte(s))
 			require.NoError(t, err)
-			require.Equal(t, c.holds, p.Statement[0].Condition.holds(asked, true))
+			require.Equal(t, c.holds, p.Statement[0].Condition.isMet(testContext, true))
 		})
 	}
 }
@@ -154,16 +154,16 @@ func TestEveryOperatorIsTried(t *testing.T) {
 			}
 		}
 		require.Len(t, held, 2, "%s is tried where it holds and where it does not", name)
-		require.Equal(t, o.negated, Condition{name: {"aws:absent": {"x"}}}.holds(asked, true), "%s of a key that is absent", name)
+		require.Equal(t, o.negated, Condition{name: {"aws:absent": {"x"}}}.isMet(testContext, true), "%s of a key that is absent", name)
 	}
 }
 
-func TestVariablesAreOfTheNewVersion(t *testing.T) {
+func TestVariablesNeedTheNewVersion(t *testing.T) {
 	judge := func(version, resource string) bool {
 		p, err := Parse(Identity, []byte(`{`+version+`"Statement":[{"Effect":"Allow","Action":"*","Resource":`+resource+`}]}`))
 		require.NoError(t, err)
-		r := Request{Action: "s3:PutObject", Resource: "arn:aws:s3:::b/home/anna/x", Context: asked}
-		return p.allows(r, false) != unnamed
+		r := Request{Action: "s3:PutObject", Resource: "arn:aws:s3:::b/home/anna/x", Context: testContext}
+		return p.allowMatch(r, false) != matchNone
 	}
 	const mine = `"arn:aws:s3:::b/home/${aws:username}/*"`
 	require.True(t, judge(`"Version":"2012-10-17",`, mine))

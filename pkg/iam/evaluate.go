@@ -52,93 +52,93 @@ type Decision struct {
 // what a resource's policy grants to the role, but not what the policy of a resource in the same
 // account grants to the session itself or to everyone.
 func Evaluate(r Request, p Policies) Decision {
-	if d, denied := r.denied(p); denied {
+	if d, denied := r.explicitDeny(p); denied {
 		return d
 	}
-	granted := unnamed
+	resourceMatch := matchNone
 	if p.Resource != nil {
-		granted = p.Resource.allows(r, true)
+		resourceMatch = p.Resource.allowMatch(r, true)
 	}
-	own := slices.ContainsFunc(p.Identity, func(i *Policy) bool { return i.allows(r, false) != unnamed })
-	within := p.Session == nil || p.Session.allows(r, false) != unnamed
-	same := r.Caller.Account == r.Owner
-	alone := r.Caller.Account == "" // anonymous, or a service: it has no policies of its own
-	if same && r.Caller.isRoot() {
-		own = true // the root of an account may do everything in it
+	identityAllows := slices.ContainsFunc(p.Identity, func(i *Policy) bool { return i.allowMatch(r, false) != matchNone })
+	sessionAllows := p.Session == nil || p.Session.allowMatch(r, false) != matchNone
+	sameAccount := r.Caller.Account == r.Owner
+	noOwnPolicies := r.Caller.Account == "" // anonymous, or a service: it has no policies of its own
+	if sameAccount && r.Caller.isRoot() {
+		identityAllows = true // the root of an account may do everything in it
 	}
-	consents := same && p.Kind == Bucket // consents to whatever the caller's policies allow
+	delegates := sameAccount && p.Kind == Bucket // consents to whatever the caller's policies allow
 	switch {
-	case !consents && granted == unnamed:
-		return lacks(p.Kind)
-	case (same || alone) && granted == directly:
+	case !delegates && resourceMatch == matchNone:
+		return notAllowedBy(p.Kind)
+	case (sameAccount || noOwnPolicies) && resourceMatch == matchDirect:
 		return Decision{Allowed: true}
-	case same && granted == byRole:
-		own = true
+	case sameAccount && resourceMatch == matchRole:
+		identityAllows = true
 	}
 	switch {
-	case !own && !same && granted == byAccount:
+	case !identityAllows && !sameAccount && resourceMatch == matchAccount:
 		// As observed of AWS: consent to a whole account is not told from none.
-		return lacks(p.Kind)
-	case !own:
-		return lacks(Identity)
-	case !within:
-		return lacks(Session)
+		return notAllowedBy(p.Kind)
+	case !identityAllows:
+		return notAllowedBy(Identity)
+	case !sessionAllows:
+		return notAllowedBy(Session)
 	}
 	return Decision{Allowed: true}
 }
 
-func lacks(k Kind) Decision { return Decision{By: k} }
+func notAllowedBy(k Kind) Decision { return Decision{By: k} }
 
-// denied looks for an explicit Deny.
-func (r Request) denied(p Policies) (Decision, bool) {
+// explicitDeny looks for an explicit Deny.
+func (r Request) explicitDeny(p Policies) (Decision, bool) {
 	for _, i := range p.Identity {
-		if s := i.denies(r, false); s != nil {
+		if s := i.denyingStatement(r, false); s != nil {
 			return Decision{Explicit: true, By: Identity, Sid: s.Sid}, true
 		}
 	}
 	if p.Session != nil {
-		if s := p.Session.denies(r, false); s != nil {
+		if s := p.Session.denyingStatement(r, false); s != nil {
 			return Decision{Explicit: true, By: Session, Sid: s.Sid}, true
 		}
 	}
 	if p.Resource != nil {
-		if s := p.Resource.denies(r, true); s != nil {
+		if s := p.Resource.denyingStatement(r, true); s != nil {
 			return Decision{Explicit: true, By: p.Kind, Sid: s.Sid}, true
 		}
 	}
 	return Decision{}, false
 }
 
-// denies returns the first statement that denies the request, or nil if none does. named says that
-// the policy's statements name principals.
-func (p *Policy) denies(r Request, named bool) *Statement {
+// denyingStatement returns the first statement that denies the request, or nil if none does. named
+// says that the policy's statements name principals.
+func (p *Policy) denyingStatement(r Request, named bool) *Statement {
 	for i := range p.Statement {
-		if s := &p.Statement[i]; s.Effect == Deny && s.applies(r, named, p.Version == Version) != unnamed {
+		if s := &p.Statement[i]; s.Effect == Deny && s.match(r, named, p.Version == Version) != matchNone {
 			return s
 		}
 	}
 	return nil
 }
 
-// allows returns how the policy's Allows that apply to the request name the caller; of several the
-// strongest.
-func (p *Policy) allows(r Request, named bool) naming {
-	best := unnamed
+// allowMatch returns how the policy's Allows that apply to the request name the caller; of several
+// the strongest.
+func (p *Policy) allowMatch(r Request, named bool) principalMatch {
+	best := matchNone
 	for i := range p.Statement {
 		if s := &p.Statement[i]; s.Effect == Allow {
-			best = max(best, s.applies(r, named, p.Version == Version))
+			best = max(best, s.match(r, named, p.Version == Version))
 		}
 	}
 	return best
 }
 
-// applies returns how the statement names the caller, or unnamed if it does not apply to the
+// match returns how the statement names the caller, or matchNone if it does not apply to the
 // request. A statement that applies in an identity's policy, which names nobody, counts as
-// directly.
-func (s *Statement) applies(r Request, named, variables bool) naming {
+// matchDirect.
+func (s *Statement) match(r Request, named, variables bool) principalMatch {
 	is := func(want string) bool { return matchAction(want, r.Action) }
 	if s.Action != nil && !slices.ContainsFunc(s.Action, is) || slices.ContainsFunc(s.NotAction, is) {
-		return unnamed
+		return matchNone
 	}
 	at := func(want string) bool {
 		p, ok := compile(want, true, variables, r.Context)
@@ -146,18 +146,18 @@ func (s *Statement) applies(r Request, named, variables bool) naming {
 	}
 	switch {
 	case s.Resource != nil && !slices.ContainsFunc(s.Resource, at), slices.ContainsFunc(s.NotResource, at):
-		return unnamed
-	case !s.Condition.holds(r.Context, variables):
-		return unnamed
+		return matchNone
+	case !s.Condition.isMet(r.Context, variables):
+		return matchNone
 	case !named:
-		return directly
+		return matchDirect
 	case s.NotPrincipal != nil:
-		if s.NotPrincipal.spares(r.Caller) {
-			return unnamed
+		if s.NotPrincipal.exempts(r.Caller) {
+			return matchNone
 		}
-		return directly
+		return matchDirect
 	}
-	return s.Principal.names(r.Caller)
+	return s.Principal.match(r.Caller)
 }
 
 // Reason returns the end of AWS's message about a refusal: "because no identity-based policy allows

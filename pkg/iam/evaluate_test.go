@@ -26,7 +26,7 @@ var (
 // doc returns a policy with one statement; parts that are "" are left out.
 func doc(t testing.TB, kind Kind, effect, principal, action, condition string) *Policy {
 	s := fmt.Sprintf(`"Effect":%q,"Action":%q`, effect, action)
-	if kind.OfResource() {
+	if kind.NamesPrincipals() {
 		s += `,"Principal":` + principal
 	}
 	if kind != Trust {
@@ -59,29 +59,29 @@ func TestEvaluate(t *testing.T) {
 		want     string // the end of the message; "" if allowed
 	}{
 		// One account: either side suffices.
-		"nobody_allows":                  {session, only(), "because no identity-based policy allows the s3:PutObject action"},
-		"identity_allows":                {session, only(put(Identity)), ""},
-		"second_identity_policy_allows":  {session, only(doc(t, Identity, Allow, "", "s3:GetObject", ""), put(Identity)), ""},
-		"bucket_allows_role":             {session, with(only(), Bucket, lets(Bucket, named(role)), nil), ""},
-		"bucket_allows_user":             {colleague, with(only(), Bucket, lets(Bucket, named(colleague.ARN)), nil), ""},
-		"bucket_allows_account":          {session, with(only(), Bucket, lets(Bucket, root), nil), "because no identity-based policy allows the s3:PutObject action"},
-		"bucket_allows_another_role":     {session, with(only(), Bucket, lets(Bucket, named(role+"2")), nil), "because no identity-based policy allows the s3:PutObject action"},
-		"bucket_silent_identity_allows":  {session, with(only(put(Identity)), Bucket, lets(Bucket, named(user)), nil), ""},
-		"root_needs_no_policy":           {owner, only(), ""},
-		"root_is_denied_by_bucket":       {owner, with(only(), Bucket, no(Bucket), nil), "with an explicit deny in a resource-based policy"},
-		"anonymous_by_star":              {Caller{}, with(only(), Bucket, lets(Bucket, `"*"`), nil), ""},
-		"anonymous_by_aws_star":          {Caller{}, with(only(), Bucket, lets(Bucket, named("*")), nil), ""},
-		"anonymous_without_policy":       {Caller{}, only(), "because no resource-based policy allows the s3:PutObject action"},
-		"service_by_name":                {Caller{Service: "logs.amazonaws.com"}, with(only(), Bucket, lets(Bucket, `{"Service":"logs.amazonaws.com"}`), nil), ""},
-		"service_is_not_named":           {Caller{Service: "ses.amazonaws.com"}, with(only(), Bucket, lets(Bucket, `{"Service":"logs.amazonaws.com"}`), nil), "because no resource-based policy allows the s3:PutObject action"},
-		"user_is_no_service":             {session, with(only(), Bucket, lets(Bucket, `{"Service":"logs.amazonaws.com"}`), nil), "because no identity-based policy allows the s3:PutObject action"},
-		"federated_matches_nobody":       {session, with(only(), Bucket, lets(Bucket, `{"Federated":"*"}`), nil), "because no identity-based policy allows the s3:PutObject action"},
-		"canonical_user_matches_nobody":  {session, with(only(), Bucket, lets(Bucket, `{"CanonicalUser":"*"}`), nil), "because no identity-based policy allows the s3:PutObject action"},
-		"deny_beats_both":                {session, with(only(put(Identity), no(Identity)), Bucket, lets(Bucket, `"*"`), nil), "with an explicit deny in an identity-based policy"},
-		"bucket_denies_what_role_may":    {session, with(only(put(Identity)), Bucket, no(Bucket), nil), "with an explicit deny in a resource-based policy"},
-		"bucket_denies_account_of_role":  {session, with(only(put(Identity)), Bucket, doc(t, Bucket, Deny, root, "s3:*", ""), nil), "with an explicit deny in a resource-based policy"},
-		"bucket_denies_others":           {session, with(only(put(Identity)), Bucket, doc(t, Bucket, Deny, named(user), "s3:*", ""), nil), ""},
-		"deny_is_told_of_identity_first": {session, with(only(no(Identity)), Bucket, no(Bucket), no(Session)), "with an explicit deny in an identity-based policy"},
+		"nobody_allows":                   {session, only(), "because no identity-based policy allows the s3:PutObject action"},
+		"identity_allows":                 {session, only(put(Identity)), ""},
+		"second_identity_policy_allows":   {session, only(doc(t, Identity, Allow, "", "s3:GetObject", ""), put(Identity)), ""},
+		"bucket_allows_role":              {session, with(only(), Bucket, lets(Bucket, named(role)), nil), ""},
+		"bucket_allows_user":              {colleague, with(only(), Bucket, lets(Bucket, named(colleague.ARN)), nil), ""},
+		"bucket_allows_account":           {session, with(only(), Bucket, lets(Bucket, root), nil), "because no identity-based policy allows the s3:PutObject action"},
+		"bucket_allows_another_role":      {session, with(only(), Bucket, lets(Bucket, named(role+"2")), nil), "because no identity-based policy allows the s3:PutObject action"},
+		"bucket_silent_identity_allows":   {session, with(only(put(Identity)), Bucket, lets(Bucket, named(user)), nil), ""},
+		"root_needs_no_policy":            {owner, only(), ""},
+		"root_is_denied_by_bucket":        {owner, with(only(), Bucket, no(Bucket), nil), "with an explicit deny in a resource-based policy"},
+		"anonymous_by_star":               {Caller{}, with(only(), Bucket, lets(Bucket, `"*"`), nil), ""},
+		"anonymous_by_aws_star":           {Caller{}, with(only(), Bucket, lets(Bucket, named("*")), nil), ""},
+		"anonymous_without_policy":        {Caller{}, only(), "because no resource-based policy allows the s3:PutObject action"},
+		"service_by_name":                 {Caller{Service: "logs.amazonaws.com"}, with(only(), Bucket, lets(Bucket, `{"Service":"logs.amazonaws.com"}`), nil), ""},
+		"service_is_not_named":            {Caller{Service: "ses.amazonaws.com"}, with(only(), Bucket, lets(Bucket, `{"Service":"logs.amazonaws.com"}`), nil), "because no resource-based policy allows the s3:PutObject action"},
+		"user_is_no_service":              {session, with(only(), Bucket, lets(Bucket, `{"Service":"logs.amazonaws.com"}`), nil), "because no identity-based policy allows the s3:PutObject action"},
+		"federated_matches_nobody":        {session, with(only(), Bucket, lets(Bucket, `{"Federated":"*"}`), nil), "because no identity-based policy allows the s3:PutObject action"},
+		"canonical_user_matches_nobody":   {session, with(only(), Bucket, lets(Bucket, `{"CanonicalUser":"*"}`), nil), "because no identity-based policy allows the s3:PutObject action"},
+		"deny_beats_both":                 {session, with(only(put(Identity), no(Identity)), Bucket, lets(Bucket, `"*"`), nil), "with an explicit deny in an identity-based policy"},
+		"bucket_denies_what_role_may":     {session, with(only(put(Identity)), Bucket, no(Bucket), nil), "with an explicit deny in a resource-based policy"},
+		"bucket_denies_account_of_role":   {session, with(only(put(Identity)), Bucket, doc(t, Bucket, Deny, root, "s3:*", ""), nil), "with an explicit deny in a resource-based policy"},
+		"bucket_denies_others":            {session, with(only(put(Identity)), Bucket, doc(t, Bucket, Deny, named(user), "s3:*", ""), nil), ""},
+		"identity_deny_is_reported_first": {session, with(only(no(Identity)), Bucket, no(Bucket), no(Session)), "with an explicit deny in an identity-based policy"},
 
 		// A session policy limits what is granted.
 		"session_lacks_it":                     {session, with(only(put(Identity)), Bucket, nil, get), "because no session policy allows the s3:PutObject action"},
@@ -138,7 +138,7 @@ func TestEvaluate(t *testing.T) {
 	}
 }
 
-func TestNotPrincipalSparesWhomItNamesWhole(t *testing.T) {
+func TestNotPrincipalExemptsFullyNamedCallers(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		caller Caller
 		spares string
@@ -209,7 +209,7 @@ func TestActionsAndResources(t *testing.T) {
 		case "NotResource":
 			s.Resource, s.NotResource = nil, Strings{c.want}
 		}
-		got := s.applies(Request{Action: c.action, Resource: c.resource}, false, true)
-		require.Equal(t, c.applies, got != unnamed, "%s %s: %s on %s", c.element, c.want, c.action, c.resource)
+		got := s.match(Request{Action: c.action, Resource: c.resource}, false, true)
+		require.Equal(t, c.applies, got != matchNone, "%s %s: %s on %s", c.element, c.want, c.action, c.resource)
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Keys returns the condition keys that the policy uses, in conditions and variables, in lower case
-// and sorted. They tell which values a request's Context has to provide.
-func (p *Policy) Keys() []string {
+// ConditionKeys returns the condition keys that the policy uses, in conditions and variables, in
+// lower case and sorted. They tell which values a request's Context has to provide.
+func (p *Policy) ConditionKeys() []string {
 	keys := map[string]bool{}
 	add := func(values Strings) {
 		if p.Version != Version {

@@ -38,14 +38,14 @@ func (p *Policy) UnmarshalJSON(document []byte) error {
 		return malformed("", "not JSON: %v", json.Unmarshal(document, &v))
 	}
 	*p = Policy{}
-	err := object(document, "", func(name, place string, v json.RawMessage) (err error) {
+	err := parseObject(document, "", func(name, place string, v json.RawMessage) (err error) {
 		switch name {
 		case "Version":
-			p.Version, err = text(v, place)
+			p.Version, err = parseString(v, place)
 		case "Id":
-			p.ID, err = text(v, place)
+			p.ID, err = parseString(v, place)
 		case "Statement":
-			p.Statement, err = statements(v, place)
+			p.Statement, err = parseStatements(v, place)
 		default:
 			err = malformed(place, "no such element of a policy")
 		}
@@ -57,10 +57,10 @@ func (p *Policy) UnmarshalJSON(document []byte) error {
 	return p.check()
 }
 
-// statements parses a list of statements, or a single one.
-func statements(v json.RawMessage, place string) ([]Statement, error) {
+// parseStatements parses a list of statements, or a single one.
+func parseStatements(v json.RawMessage, place string) ([]Statement, error) {
 	var all []json.RawMessage
-	switch first(v) {
+	switch firstByte(v) {
 	case '{':
 		all = append(all, v)
 	case '[':
@@ -72,34 +72,34 @@ func statements(v json.RawMessage, place string) ([]Statement, error) {
 	}
 	out := make([]Statement, len(all))
 	for i, raw := range all {
-		if err := out[i].read(raw, fmt.Sprintf("%s[%d]", place, i)); err != nil {
+		if err := out[i].parse(raw, fmt.Sprintf("%s[%d]", place, i)); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func (s *Statement) read(v json.RawMessage, place string) error {
-	return object(v, place, func(name, place string, v json.RawMessage) (err error) {
+func (s *Statement) parse(v json.RawMessage, place string) error {
+	return parseObject(v, place, func(name, place string, v json.RawMessage) (err error) {
 		switch name {
 		case "Sid":
-			s.Sid, err = text(v, place)
+			s.Sid, err = parseString(v, place)
 		case "Effect":
-			s.Effect, err = text(v, place)
+			s.Effect, err = parseString(v, place)
 		case "Principal":
-			s.Principal, err = principals(v, place)
+			s.Principal, err = parsePrincipals(v, place)
 		case "NotPrincipal":
-			s.NotPrincipal, err = principals(v, place)
+			s.NotPrincipal, err = parsePrincipals(v, place)
 		case "Action":
-			s.Action, err = list(v, place)
+			s.Action, err = parseStrings(v, place)
 		case "NotAction":
-			s.NotAction, err = list(v, place)
+			s.NotAction, err = parseStrings(v, place)
 		case "Resource":
-			s.Resource, err = list(v, place)
+			s.Resource, err = parseStrings(v, place)
 		case "NotResource":
-			s.NotResource, err = list(v, place)
+			s.NotResource, err = parseStrings(v, place)
 		case "Condition":
-			s.Condition, err = condition(v, place)
+			s.Condition, err = parseCondition(v, place)
 		default:
 			err = malformed(place, "no such element of a statement")
 		}
@@ -107,25 +107,25 @@ func (s *Statement) read(v json.RawMessage, place string) error {
 	})
 }
 
-func principals(v json.RawMessage, place string) (*Principals, error) {
+func parsePrincipals(v json.RawMessage, place string) (*Principals, error) {
 	p := &Principals{}
-	if first(v) == '"' {
-		if s, err := text(v, place); err != nil || s != "*" {
+	if firstByte(v) == '"' {
+		if s, err := parseString(v, place); err != nil || s != "*" {
 			return nil, malformed(place, `want "*" or an object such as {"AWS": "arn:aws:iam::123456789012:root"}`)
 		}
 		p.Everyone = true
 		return p, nil
 	}
-	err := object(v, place, func(name, place string, v json.RawMessage) (err error) {
+	err := parseObject(v, place, func(name, place string, v json.RawMessage) (err error) {
 		switch name {
 		case "AWS":
-			p.AWS, err = list(v, place)
+			p.AWS, err = parseStrings(v, place)
 		case "Service":
-			p.Service, err = list(v, place)
+			p.Service, err = parseStrings(v, place)
 		case "Federated":
-			p.Federated, err = list(v, place)
+			p.Federated, err = parseStrings(v, place)
 		case "CanonicalUser":
-			p.CanonicalUser, err = list(v, place)
+			p.CanonicalUser, err = parseStrings(v, place)
 		default:
 			err = malformed(place, "no such kind of principal")
 		}
@@ -134,18 +134,18 @@ func principals(v json.RawMessage, place string) (*Principals, error) {
 	return p, err
 }
 
-func condition(v json.RawMessage, place string) (Condition, error) {
+func parseCondition(v json.RawMessage, place string) (Condition, error) {
 	out := Condition{}
-	err := object(v, place, func(operator, place string, v json.RawMessage) error {
+	err := parseObject(v, place, func(operator, place string, v json.RawMessage) error {
 		keys := map[string]Strings{}
 		out[operator] = keys
-		return object(v, place, func(key, place string, v json.RawMessage) error {
+		return parseObject(v, place, func(key, place string, v json.RawMessage) error {
 			for k := range keys {
 				if strings.EqualFold(k, key) {
 					return malformed(place, "%s is the same key", k)
 				}
 			}
-			values, err := scalars(v, place)
+			values, err := parseScalars(v, place)
 			keys[key] = values
 			return err
 		})
@@ -156,9 +156,9 @@ func condition(v json.RawMessage, place string) (Condition, error) {
 	return out, err
 }
 
-// object calls member for each member of an object, in order, with its place.
-func object(v json.RawMessage, place string, member func(name, place string, v json.RawMessage) error) error {
-	if first(v) != '{' {
+// parseObject calls member for each member of an object, in order, with its place.
+func parseObject(v json.RawMessage, place string, member func(name, place string, v json.RawMessage) error) error {
+	if firstByte(v) != '{' {
 		return malformed(place, "want an object")
 	}
 	d := json.NewDecoder(bytes.NewReader(v))
@@ -188,7 +188,7 @@ func object(v json.RawMessage, place string, member func(name, place string, v j
 	return nil
 }
 
-func first(v json.RawMessage) byte {
+func firstByte(v json.RawMessage) byte {
 	v = bytes.TrimLeft(v, " \t\r\n")
 	if len(v) == 0 {
 		return 0
@@ -196,25 +196,25 @@ func first(v json.RawMessage) byte {
 	return v[0]
 }
 
-func text(v json.RawMessage, place string) (string, error) {
+func parseString(v json.RawMessage, place string) (string, error) {
 	var s string
-	if first(v) != '"' || json.Unmarshal(v, &s) != nil {
+	if firstByte(v) != '"' || json.Unmarshal(v, &s) != nil {
 		return "", malformed(place, "want a string")
 	}
 	return s, nil
 }
 
-// list parses a string or a list of strings.
-func list(v json.RawMessage, place string) (Strings, error) {
-	return values(v, place, func(v json.RawMessage, place string) (string, error) { return text(v, place) })
+// parseStrings parses a string or a list of strings.
+func parseStrings(v json.RawMessage, place string) (Strings, error) {
+	return parseList(v, place, func(v json.RawMessage, place string) (string, error) { return parseString(v, place) })
 }
 
-// scalars parses the values of a condition, which may also be numbers and booleans.
-func scalars(v json.RawMessage, place string) (Strings, error) {
-	return values(v, place, func(v json.RawMessage, place string) (string, error) {
-		switch first(v) {
+// parseScalars parses the values of a condition, which may also be numbers and booleans.
+func parseScalars(v json.RawMessage, place string) (Strings, error) {
+	return parseList(v, place, func(v json.RawMessage, place string) (string, error) {
+		switch firstByte(v) {
 		case '"':
-			return text(v, place)
+			return parseString(v, place)
 		case '{', '[', 'n':
 			return "", malformed(place, "want a string, a number, true or false")
 		}
@@ -222,8 +222,8 @@ func scalars(v json.RawMessage, place string) (Strings, error) {
 	})
 }
 
-func values(v json.RawMessage, place string, one func(json.RawMessage, string) (string, error)) (Strings, error) {
-	if first(v) != '[' {
+func parseList(v json.RawMessage, place string, one func(json.RawMessage, string) (string, error)) (Strings, error) {
+	if firstByte(v) != '[' {
 		s, err := one(v, place)
 		return Strings{s}, err
 	}

@@ -171,10 +171,10 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestKeys(t *testing.T) {
+func TestConditionKeys(t *testing.T) {
 	p, err := Parse(Bucket, []byte(everyForm))
 	require.NoError(t, err)
-	require.Equal(t, []string{"aws:securetransport", "aws:username", "s3:max-keys", "s3:prefix"}, p.Keys())
+	require.Equal(t, []string{"aws:securetransport", "aws:username", "s3:max-keys", "s3:prefix"}, p.ConditionKeys())
 	p.Version = OldVersion
-	require.Equal(t, []string{"aws:securetransport", "s3:max-keys", "s3:prefix"}, p.Keys())
+	require.Equal(t, []string{"aws:securetransport", "s3:max-keys", "s3:prefix"}, p.ConditionKeys())
 }

@@ -60,9 +60,9 @@ func S3Partition(host string) (partition string, ok bool) {
 	return "aws", true
 }
 
-// Partition returns the partition of a region, which is the second part of the ARNs of its
+// RegionPartition returns the partition of a region, which is the second part of the ARNs of its
 // resources.
-func Partition(region string) string {
+func RegionPartition(region string) string {
 	for _, p := range partitions {
 		if strings.HasPrefix(region, p.regions) {
 			return p.name
@@ -71,8 +71,8 @@ func Partition(region string) string {
 	return "aws"
 }
 
-// PartitionOf returns the partition in an ARN, or "" if arn is not one.
-func PartitionOf(arn string) string {
+// ARNPartition returns the partition in an ARN, or "" if arn is not one.
+func ARNPartition(arn string) string {
 	if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 {
 		return parts[1]
 	}

@@ -12,9 +12,9 @@ func TestPartitions(t *testing.T) {
 		"cn-northwest-1": "aws-cn", "us-gov-east-1": "aws-us-gov", "eusc-de-east-1": "aws-eusc", "us-iso-west-1": "aws-iso",
 		"us-isob-west-1": "aws-iso-b", "eu-isoe-west-1": "aws-iso-e", "us-isof-east-1": "aws-iso-f",
 	} {
-		got := Partition(region)
+		got := RegionPartition(region)
 		require.Equal(t, want, got, region)
-		require.Equal(t, want, Partition(FirstRegion(got)), "the first region of a partition is in it")
+		require.Equal(t, want, RegionPartition(FirstRegion(got)), "the first region of a partition is in it")
 	}
 }
 

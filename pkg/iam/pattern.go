@@ -72,7 +72,7 @@ func (p pattern) match(s string) bool {
 			star, back = j, i
 			j++
 		case j < len(p) && p[j].one:
-			i += width(s[i:])
+			i += firstRuneLen(s[i:])
 			j++
 		case j < len(p) && p[j].char == s[i]:
 			i++
@@ -90,8 +90,8 @@ func (p pattern) match(s string) bool {
 	return j == len(p)
 }
 
-// width returns the length of the first character in bytes.
-func width(s string) int {
+// firstRuneLen returns the length of the first character in bytes.
+func firstRuneLen(s string) int {
 	for i := range s {
 		if i > 0 {
 			return i

@@ -121,22 +121,22 @@ func (p *Principals) check(place string) error {
 
 // validate checks what depends on the kind.
 func (s *Statement) validate(kind Kind, place string) error {
-	named := s.Principal != nil || s.NotPrincipal != nil
+	hasPrincipal := s.Principal != nil || s.NotPrincipal != nil
 	switch {
-	case kind.OfResource() && !named:
+	case kind.NamesPrincipals() && !hasPrincipal:
 		return malformed(place, "a resource's policy needs a Principal")
-	case !kind.OfResource() && named:
+	case !kind.NamesPrincipals() && hasPrincipal:
 		return malformed(place, "an identity's policy has no Principal")
 	case s.NotPrincipal != nil && kind != Bucket:
 		return malformed(place+".NotPrincipal", "is for buckets only")
 	}
-	aimed := s.Resource != nil || s.NotResource != nil
+	hasResource := s.Resource != nil || s.NotResource != nil
 	switch {
-	case kind == Trust && aimed:
+	case kind == Trust && hasResource:
 		return malformed(place, "a role's trust policy has no Resource: it is the role")
-	case kind != Trust && !aimed:
+	case kind != Trust && !hasResource:
 		return malformed(place, "needs either Resource or NotResource")
-	case !kind.OfResource() && !sidForm.MatchString(s.Sid):
+	case !kind.NamesPrincipals() && !sidForm.MatchString(s.Sid):
 		return malformed(place+".Sid", "%q: want letters and digits only", s.Sid)
 	}
 	return nil

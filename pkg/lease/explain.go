@@ -18,11 +18,11 @@ func (s redisServer) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	return certs.Hint(err, s.reason(err))
+	return certs.WithHint(err, s.reason(err))
 }
 
 func (s redisServer) reason(err error) string {
-	if why := certs.Why(err, certKeys); why != "" {
+	if why := certs.Explain(err, certKeys); why != "" {
 		return why
 	}
 	switch {

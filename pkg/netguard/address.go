@@ -2,18 +2,18 @@ package netguard
 
 import "net/netip"
 
-// reach says how an address may be connected to.
-type reach int
+// reachability says how an address may be connected to.
+type reachability int
 
 const (
-	public    reach = iota
-	internal        // loopback, private, shared: the operator may list a name for it
-	forbidden       // link-local, metadata, multicast, reserved: only if the address itself is listed
+	public    reachability = iota
+	internal               // loopback, private, shared: the operator may list a name for it
+	forbidden              // link-local, metadata, multicast, reserved: only if the address itself is listed
 )
 
 type network struct {
 	prefix netip.Prefix
-	reach  reach
+	reach  reachability
 	what   string
 }
 
@@ -59,7 +59,7 @@ var (
 )
 
 // classify judges an address, or the IPv4 address that an IPv6 address contains.
-func classify(ip netip.Addr) (reach, string) {
+func classify(ip netip.Addr) (reachability, string) {
 	ip = ip.Unmap().WithZone("")
 	if !ip.IsValid() {
 		return forbidden, "not an address"

@@ -13,10 +13,10 @@ import (
 	"github.com/sealift/sealift/pkg/transport"
 )
 
-// control judges the address that a socket is about to connect to. As a net.Dialer's Control it is
-// called after name resolution, for every address that is tried. So a name that changes its address
-// between check and connection gains nothing.
-func (a Allowed) control(network, address string, byName bool) error {
+// checkDial judges the address that a socket is about to connect to. As a net.Dialer's Control it
+// is called after name resolution, for every address that is tried. So a name that changes its
+// address between check and connection gains nothing.
+func (a Allowed) checkDial(network, address string, byName bool) error {
 	switch network {
 	case "tcp", "tcp4", "tcp6":
 	default:
@@ -26,18 +26,18 @@ func (a Allowed) control(network, address string, byName bool) error {
 	if err != nil {
 		return refuse("endpoint address %q: not an address", address)
 	}
-	return a.connect(target, byName)
+	return a.checkAddress(target, byName)
 }
 
-// mostSessions is how many TLS sessions are kept for new connections.
-const mostSessions = 256
+// maxSessions is how many TLS sessions are kept for new connections.
+const maxSessions = 256
 
 func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Client {
 	dialer := func(byName bool) *net.Dialer {
 		d := transport.Dialer()
 		d.Resolver = resolver
 		d.Control = func(network, address string, _ syscall.RawConn) error {
-			return a.control(network, address, byName)
+			return a.checkDial(network, address, byName)
 		}
 		return d
 	}
@@ -45,28 +45,28 @@ func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Clie
 	t := transport.New(roots)
 	t.Proxy = nil // a proxy would connect for us, without judging
 	// A session contains the server's certificates, which may be as large as the server likes.
-	t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(mostSessions)
+	t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(maxSessions)
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, fmt.Errorf("dial endpoint %q: %w", address, err)
 		}
-		if a.name(host, port) {
+		if a.isListedName(host, port) {
 			return listed.DialContext(ctx, network, address)
 		}
 		return strict.DialContext(ctx, network, address)
 	}
-	return &http.Client{Transport: &guarded{allowed: a, next: t}, CheckRedirect: transport.NoRedirects}
+	return &http.Client{Transport: &guardedTransport{allowed: a, next: t}, CheckRedirect: transport.NoRedirects}
 }
 
-// guarded judges the URL of every request before connecting.
-type guarded struct {
+// guardedTransport judges the URL of every request before connecting.
+type guardedTransport struct {
 	allowed Allowed
 	next    *http.Transport
 }
 
-func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
-	if err := g.allowed.target(r.URL); err != nil {
+func (g *guardedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := g.allowed.checkURL(r.URL); err != nil {
 		if r.Body != nil {
 			_ = r.Body.Close() // a RoundTripper has to close the body even on errors
 		}
@@ -76,4 +76,4 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections makes http.Client.CloseIdleConnections work.
-func (g *guarded) CloseIdleConnections() { g.next.CloseIdleConnections() }
+func (g *guardedTransport) CloseIdleConnections() { g.next.CloseIdleConnections() }

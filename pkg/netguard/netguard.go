@@ -102,11 +102,11 @@ func (a *Allowed) add(entry string) error {
 	return nil
 }
 
-// name reports whether the host:port was listed by name. The name of an AWS interface endpoint
-// includes those with a bucket's name before it, because AWS decides which addresses these have.
-// Other names do not: the customer chooses the bucket, and could thereby choose among the
+// isListedName reports whether the host:port was listed by name. The name of an AWS interface
+// endpoint includes those with a bucket's name before it, because AWS decides which addresses these
+// have. Other names do not: the customer chooses the bucket, and could thereby choose among the
 // operator's hosts.
-func (a Allowed) name(host, port string) bool {
+func (a Allowed) isListedName(host, port string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if a.names[net.JoinHostPort(host, port)] {
 		return true
@@ -121,8 +121,8 @@ func (a Allowed) name(host, port string) bool {
 // without AWS's domain.
 var interfaceEndpoint = regexp.MustCompile(`^bucket\.vpce-[a-z0-9-]+\.s3\.[a-z0-9-]+\.vpce$`)
 
-// address reports whether the address was listed, by itself or by its network.
-func (a Allowed) address(target netip.AddrPort) bool {
+// isListedAddress reports whether the address was listed, by itself or by its network.
+func (a Allowed) isListedAddress(target netip.AddrPort) bool {
 	ip := target.Addr().Unmap().WithZone("")
 	if a.targets[netip.AddrPortFrom(ip, target.Port())] {
 		return true
@@ -159,23 +159,23 @@ func (a Allowed) Check(endpoint string) error {
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return refuse("endpoint %q: holds a path or a query; write only scheme, host and port, the bucket has its own field", endpoint)
 	}
-	return a.target(u)
+	return a.checkURL(u)
 }
 
-// target judges the scheme, host and port of a URL.
-func (a Allowed) target(u *url.URL) error {
+// checkURL judges the scheme, host and port of a URL.
+func (a Allowed) checkURL(u *url.URL) error {
 	host, port := u.Hostname(), portOf(u)
 	number, err := strconv.ParseUint(port, 10, 16)
 	if host == "" || err != nil || number == 0 {
 		return refuse("endpoint %q: no host, or not a port; write https://host or https://host:port", u.Redacted())
 	}
-	byName, byAddress := a.name(host, port), false
+	byName, byAddress := a.isListedName(host, port), false
 	if ip, err := netip.ParseAddr(host); err == nil {
 		target := netip.AddrPortFrom(ip, uint16(number))
-		if err := a.connect(target, false); err != nil {
+		if err := a.checkAddress(target, false); err != nil {
 			return err
 		}
-		byAddress = a.address(target)
+		byAddress = a.isListedAddress(target)
 	} else if !byName && isLocalName(host) {
 		return refuse("endpoint %q: %s is this machine; if it is meant, add %q to destinations.allowed_endpoints",
 			u.Redacted(), host, net.JoinHostPort(host, port))
@@ -187,11 +187,12 @@ func (a Allowed) target(u *url.URL) error {
 	return nil
 }
 
-// connect judges an address. byName says that the operator listed the name that resolved to it.
-func (a Allowed) connect(target netip.AddrPort, byName bool) error {
+// checkAddress judges an address. byName says that the operator listed the name that resolved to
+// it.
+func (a Allowed) checkAddress(target netip.AddrPort, byName bool) error {
 	reach, what := classify(target.Addr())
 	switch {
-	case reach == public, a.address(target), reach == internal && byName:
+	case reach == public, a.isListedAddress(target), reach == internal && byName:
 		return nil
 	case reach == internal:
 		return refuse("endpoint address %s is %s; if it is meant, add %q or its CIDR to destinations.allowed_endpoints",

@@ -14,7 +14,7 @@ import (
 )
 
 func TestClassify(t *testing.T) {
-	for address, want := range map[string]reach{
+	for address, want := range map[string]reachability{
 		"1.1.1.1": public, "52.218.0.1": public, "172.32.0.1": public, "172.15.255.255": public, "100.128.0.1": public,
 		"11.0.0.1": public, "192.169.0.1": public, "169.253.0.1": public, "2600:1f00::1": public, "2a05:d000::1": public,
 
@@ -160,7 +160,7 @@ func TestClientFollowsNoRedirect(t *testing.T) {
 }
 
 func TestClientIgnoresTheEnvironmentsProxy(t *testing.T) {
-	require.Nil(t, Client(nil, nil).Transport.(*guarded).next.Proxy)
+	require.Nil(t, Client(nil, nil).Transport.(*guardedTransport).next.Proxy)
 }
 
 // A name that looked public when it was checked, but resolves to loopback when connecting, is
@@ -209,20 +209,20 @@ func TestInterfaceEndpoints(t *testing.T) {
 		"vault.corp.example.com":                                  false, // a bucket named vault does not reach the operator's vault
 		"x.vpce-9.s3.eu-west-1.vpce.amazonaws.com":                false,
 	} {
-		require.Equal(t, want, listed.name(host, "443"), host)
-		require.False(t, listed.name(host, "80"), host)
+		require.Equal(t, want, listed.isListedName(host, "443"), host)
+		require.False(t, listed.isListedName(host, "80"), host)
 	}
 }
 
 func TestControl(t *testing.T) {
 	a, err := ParseAllowed([]string{"10.0.0.0/8"})
 	require.NoError(t, err)
-	require.NoError(t, a.control("tcp4", "10.0.0.1:443", false))
-	require.NoError(t, a.control("tcp6", "[2600:1f00::1]:443", false))
-	require.ErrorIs(t, a.control("tcp4", "127.0.0.1:443", false), ErrRefused)
-	require.ErrorIs(t, a.control("tcp6", "[fe80::1%eth0]:443", false), ErrRefused)
-	require.ErrorIs(t, a.control("udp", "1.1.1.1:53", false), ErrRefused)
-	require.ErrorIs(t, a.control("tcp", "name:1", false), ErrRefused)
+	require.NoError(t, a.checkDial("tcp4", "10.0.0.1:443", false))
+	require.NoError(t, a.checkDial("tcp6", "[2600:1f00::1]:443", false))
+	require.ErrorIs(t, a.checkDial("tcp4", "127.0.0.1:443", false), ErrRefused)
+	require.ErrorIs(t, a.checkDial("tcp6", "[fe80::1%eth0]:443", false), ErrRefused)
+	require.ErrorIs(t, a.checkDial("udp", "1.1.1.1:53", false), ErrRefused)
+	require.ErrorIs(t, a.checkDial("tcp", "name:1", false), ErrRefused)
 }
 
 // resolvesTo returns a resolver that resolves every name to one IPv4 address.

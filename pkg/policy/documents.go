@@ -215,7 +215,7 @@ func (s Set) objectsARN() string { return objectARN(s.partition(), s.Target, "*"
 // is the operator's own then.
 func (s Set) partition() string {
 	if s.Target.RoleARN == "" && s.Target.Region == "" {
-		return iam.PartitionOf(s.Options.Principal)
+		return iam.ARNPartition(s.Options.Principal)
 	}
 	return Partition(s.Target)
 }
@@ -252,7 +252,7 @@ func (o Options) check(t catalog.Target) error {
 	if t.Refused != "" {
 		return bad("the catalog is wrong: %s", t.Refused)
 	}
-	p := iam.PartitionOf(o.Principal)
+	p := iam.ARNPartition(o.Principal)
 	switch {
 	case t.RoleARN != "" && Partition(t) != p:
 		return bad("role %s and principal %s are in different partitions of AWS, where neither can assume the other's roles; "+
@@ -266,7 +266,7 @@ func (o Options) check(t catalog.Target) error {
 		return bad("%q is an alias, which policies do not look through; write the key's own ARN, as `aws kms describe-key` prints it", o.KMSKey)
 	case o.KMSKey != "" && !keyARN.MatchString(o.KMSKey):
 		return bad("%q is not the ARN of a KMS key; write it like arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", o.KMSKey)
-	case o.KMSKey != "" && iam.PartitionOf(o.KMSKey) != p:
+	case o.KMSKey != "" && iam.ARNPartition(o.KMSKey) != p:
 		return bad("key %s is not in the partition %s", o.KMSKey, p)
 	case o.EnforceEncryption && !t.SSE && o.KMSKey == "":
 		return bad("the destination leaves encryption to the bucket (server_side_encryption: false); name the key that it is to be enforced with")

@@ -112,7 +112,7 @@ func (s Staging) Policy(role StagingRole) (iam.Policy, error) {
 	return p, nil
 }
 
-func (s Staging) partition() string { return iam.Partition(s.Region) }
+func (s Staging) partition() string { return iam.RegionPartition(s.Region) }
 
 var assumeARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}|\*):role/.+$`)
 

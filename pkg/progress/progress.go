@@ -37,7 +37,7 @@ type Bar struct {
 // Start draws a bar on out until Finish. A total of 0 means that it is not known (yet). If out is
 // not a terminal it returns nil, which draws nothing.
 func Start(out io.Writer, label string, total int64, unit Unit) *Bar {
-	if !Terminal(out) {
+	if !IsTerminal(out) {
 		return nil
 	}
 	b := newBar(out, label, total, unit)
@@ -62,8 +62,8 @@ func newBar(out io.Writer, label string, total int64, unit Unit) *Bar {
 	return b
 }
 
-// Terminal reports whether w is a terminal on which a bar can be drawn.
-func Terminal(w io.Writer) bool {
+// IsTerminal reports whether w is a terminal on which a bar can be drawn.
+func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {
 		return false

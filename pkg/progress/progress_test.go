@@ -23,12 +23,12 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-func TestThings(t *testing.T) {
-	require.Equal(t, "1 file", Things(1, "file"))
-	require.Equal(t, "2,000 files", Things(2000, "file"))
-	require.Equal(t, "0 copies", Things(0, "copy"))
-	require.Equal(t, "1 copy", Things(1, "copy"))
-	require.Equal(t, "2 days", Things(2, "day"))
+func TestPlural(t *testing.T) {
+	require.Equal(t, "1 file", Plural(1, "file"))
+	require.Equal(t, "2,000 files", Plural(2000, "file"))
+	require.Equal(t, "0 copies", Plural(0, "copy"))
+	require.Equal(t, "1 copy", Plural(1, "copy"))
+	require.Equal(t, "2 days", Plural(2, "day"))
 }
 
 func TestSilentWithoutTerminal(t *testing.T) {
@@ -43,11 +43,11 @@ func TestSilentWithoutTerminal(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)
 	defer f.Close()
-	require.False(t, Terminal(f))
+	require.False(t, IsTerminal(f))
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer null.Close()
-	require.False(t, Terminal(null))
+	require.False(t, IsTerminal(null))
 }
 
 func TestLine(t *testing.T) {

@@ -33,8 +33,8 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.1f %cB", v, units[i])
 }
 
-// Things formats a number of things with that name: "1 file", "2,000 files", "2 copies", "2 days".
-func Things(n int64, name string) string {
+// Plural formats a number of things with that name: "1 file", "2,000 files", "2 copies", "2 days".
+func Plural(n int64, name string) string {
 	if n != 1 {
 		if stem, ok := strings.CutSuffix(name, "y"); ok && !strings.HasSuffix(stem, "a") {
 			name = stem + "ie"

@@ -46,7 +46,7 @@ func (m bucketMeta) ownerFor(who principal) string {
 // bucketARN and objectARN return the resources in policies, in the partition of the bucket's
 // region.
 func bucketARN(region, bucket string) string {
-	return "arn:" + iam.Partition(region) + ":s3:::" + bucket
+	return "arn:" + iam.RegionPartition(region) + ":s3:::" + bucket
 }
 
 func objectARN(region, bucket, key string) string { return bucketARN(region, bucket) + "/" + key }

@@ -66,7 +66,7 @@ func (s *Server) useKey(r *request, meta bucketMeta, id, action, what string) (s
 	owner := meta.ownerFor(who)
 	s.count(strings.TrimPrefix(action, "kms:"), r.bucket)
 	if id == ManagedKey {
-		arn := fmt.Sprintf("arn:%s:kms:%s:%s:%s", iam.Partition(meta.Region), meta.Region, owner, ManagedKey)
+		arn := fmt.Sprintf("arn:%s:kms:%s:%s:%s", iam.RegionPartition(meta.Region), meta.Region, owner, ManagedKey)
 		if who.Account != owner && !who.root { // AWS's own policy for it covers only its account
 			return "", kmsHidden(who, action)
 		}
@@ -74,7 +74,7 @@ func (s *Server) useKey(r *request, meta bucketMeta, id, action, what string) (s
 	}
 	arn := id
 	if !strings.HasPrefix(id, "arn:") {
-		arn = fmt.Sprintf("arn:%s:kms:%s:%s:key/%s", iam.Partition(meta.Region), meta.Region, who.Account, id)
+		arn = fmt.Sprintf("arn:%s:kms:%s:%s:key/%s", iam.RegionPartition(meta.Region), meta.Region, who.Account, id)
 	}
 	m := keyARN.FindStringSubmatch(arn)
 	if m == nil || m[1] != meta.Region {

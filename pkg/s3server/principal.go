@@ -148,7 +148,7 @@ func checkPolicies(kind iam.Kind, policies ...*iam.Policy) error {
 		if len(raw) > kind.MaxBytes() {
 			return fmt.Errorf("this %s has %d bytes, and may have %d", kind, len(raw), kind.MaxBytes())
 		}
-		for _, key := range p.Keys() {
+		for _, key := range p.ConditionKeys() {
 			if !tells(key) {
 				return fmt.Errorf("condition key %q is not one that this server knows", key)
 			}

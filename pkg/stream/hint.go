@@ -25,13 +25,13 @@ func (e *hintingTransport) RoundTrip(ctx context.Context, addr net.Addr, req kaf
 	if err == nil {
 		return res, nil
 	}
-	return res, certs.Hint(err, e.hint(err))
+	return res, certs.WithHint(err, e.hint(err))
 }
 
 var certKeys = certs.Keys{CA: "kafka.tls.ca_file", Cert: "kafka.tls.cert_file", Address: "kafka.brokers", Enable: "kafka.tls.enabled"}
 
 func (e *hintingTransport) hint(err error) string {
-	if why := certs.Why(err, certKeys); why != "" {
+	if why := certs.Explain(err, certKeys); why != "" {
 		return why
 	}
 	switch {

@@ -120,7 +120,7 @@ func (o *file) gone(ctx context.Context) error {
 	case rebuilt:
 		o.report.edit(func(r *Report) { r.Staged.Rebuilt++ })
 	case open > 0:
-		o.report.curable(StagedMissing, o.fromKafka(), place(o.ref), "staged object %q is missing, and still owed to %s", o.f.StagedKey, progress.Things(int64(open), "destination"))
+		o.report.curable(StagedMissing, o.fromKafka(), place(o.ref), "staged object %q is missing, and still owed to %s", o.f.StagedKey, progress.Plural(int64(open), "destination"))
 	case age < o.cfg.Retain:
 		o.report.curable(StagedMissing, o.fromKafka(), place(o.ref), "staged object %q is missing %s after it was sealed, and is to be kept for %s; it is delivered, and if staging.retain was raised since, nothing is wrong", o.f.StagedKey, short(age), short(o.cfg.Retain))
 	default:

@@ -84,7 +84,7 @@ func TestRedriveOfManySomeAtOnce(t *testing.T) {
 	for _, skip := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			staging := objstore.NewMemory("staging")
-			const n = 10 * 16 // job.SomeAtOnce runs 16 at once
+			const n = 10 * 16 // job.InParallel runs 16 at once
 			for i := range n {
 				p := delivery.Parked{Job: delivery.Job{File: delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 1, Index: i}, Destination: acmeOne}, Cause: fmt.Sprint(i), Fix: "y"}
 				require.NoError(t, store(t.Context(), staging, delivery.ParkedKey(p.Job.File, acmeOne), p.Encode(), false))

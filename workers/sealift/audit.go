@@ -112,22 +112,22 @@ func printAudit(out io.Writer, r auditor.Report) error {
 		return err
 	}
 	fmt.Fprintf(out, "%s of %s read: %s owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
-		progress.Things(r.Entries, "entry"), progress.Things(int64(r.Chains), "partition"), progress.Things(r.Owed, "file"), progress.Count(r.Delivered), progress.Count(r.Enqueued),
+		progress.Plural(r.Entries, "entry"), progress.Plural(int64(r.Chains), "partition"), progress.Plural(r.Owed, "file"), progress.Count(r.Delivered), progress.Count(r.Enqueued),
 		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
 	if r.GivenUp > 0 {
-		fmt.Fprintf(out, "%s given up, never delivered there (sealift redrive --skip)\n", progress.Things(r.GivenUp, "file"))
+		fmt.Fprintf(out, "%s given up, never delivered there (sealift redrive --skip)\n", progress.Plural(r.GivenUp, "file"))
 	}
 	if r.TooNew > 0 {
 		fmt.Fprintln(out, "too new: sealed within auditor.grace, so delivery may still be under way; --force enqueues these too")
 	}
 	if r.Collected+r.Orphans > 0 {
-		fmt.Fprintf(out, "%s deleted after their time, %s that no entry names\n", progress.Things(r.Collected, "staged file"), progress.Count(r.Orphans))
+		fmt.Fprintf(out, "%s deleted after their time, %s that no entry names\n", progress.Plural(r.Collected, "staged file"), progress.Count(r.Orphans))
 	}
 	if r.Redriven > 0 {
-		fmt.Fprintf(out, "%s that were parked tried again: their destinations are back\n", progress.Things(r.Redriven, "file"))
+		fmt.Fprintf(out, "%s that were parked tried again: their destinations are back\n", progress.Plural(r.Redriven, "file"))
 	}
 	if r.Skipped > 0 {
-		fmt.Fprintf(out, "%s left to another process that is auditing; --force audits them too\n", progress.Things(int64(r.Skipped), "partition"))
+		fmt.Fprintf(out, "%s left to another process that is auditing; --force audits them too\n", progress.Plural(int64(r.Skipped), "partition"))
 	}
 	if r.Parked > 0 {
 		fmt.Fprintln(out, "parked files wait for you: sealift parked says why")

@@ -115,7 +115,7 @@ endpoints that destinations.allowed_endpoints does not permit are reported too.`
 				}
 			}
 			_, err = fmt.Fprintf(a.stdout, "valid: %s, %s, %s\n",
-				progress.Things(int64(len(ws)), "workspace"), progress.Things(sources, "source"), progress.Things(destinations, "destination"))
+				progress.Plural(int64(len(ws)), "workspace"), progress.Plural(sources, "source"), progress.Plural(destinations, "destination"))
 			return err
 		},
 	}

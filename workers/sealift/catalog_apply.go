@@ -101,7 +101,7 @@ remove the workspace when "sealift completeness" shows that hour as complete. De
 
 // printDeleted says what happens to files that were not delivered yet.
 func printDeleted(out io.Writer, gone []catalog.Workspace) error {
-	if _, err := fmt.Fprintf(out, "deleted %s\n", progress.Things(int64(len(gone)), "workspace")); err != nil {
+	if _, err := fmt.Fprintf(out, "deleted %s\n", progress.Plural(int64(len(gone)), "workspace")); err != nil {
 		return err
 	}
 	for _, w := range gone {
@@ -252,7 +252,7 @@ func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 	if err := p.print(a); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(a.stdout, "applied %s, %d unchanged\n", progress.Things(int64(len(p.values)), "workspace"), p.unchanged); err != nil || len(p.values) == 0 {
+	if _, err := fmt.Fprintf(a.stdout, "applied %s, %d unchanged\n", progress.Plural(int64(len(p.values)), "workspace"), p.unchanged); err != nil || len(p.values) == 0 {
 		return err
 	}
 	if p.enables() {

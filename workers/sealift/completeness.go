@@ -136,7 +136,7 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 		return err
 	}
 	if unowed > 0 {
-		fmt.Fprintf(out, "owed to nobody: %s; %s\n", progress.Things(unowed, "file"), whyUnowed)
+		fmt.Fprintf(out, "owed to nobody: %s; %s\n", progress.Plural(unowed, "file"), whyUnowed)
 	}
 	if len(r.Hours) == 0 {
 		fmt.Fprintln(out, "no sealed files in this window: check --source and --since, and `sealift sources status`")

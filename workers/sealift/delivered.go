@@ -38,7 +38,7 @@ func (d *demonstration) awaitDelivered(ctx context.Context) error {
 			last = time.Now()
 		}
 		if time.Since(last) > patience {
-			return fmt.Errorf("%s not delivered, and none was in %v: the log says why", progress.Things(int64(len(w.open)), "file"), patience)
+			return fmt.Errorf("%s not delivered, and none was in %v: the log says why", progress.Plural(int64(len(w.open)), "file"), patience)
 		}
 		select {
 		case <-ctx.Done():

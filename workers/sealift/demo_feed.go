@@ -203,16 +203,16 @@ func (s *sent) complain(count *int64, more, text string) {
 // explain prints the counts that a person may wonder about.
 func (s *sent) explain(out io.Writer) {
 	if s.refused > 0 {
-		fmt.Fprintf(out, "%s not sent: not an event, or too large.\n", progress.Things(s.refused, "line"))
+		fmt.Fprintf(out, "%s not sent: not an event, or too large.\n", progress.Plural(s.refused, "line"))
 	}
 	if s.wrapped > 0 {
 		fmt.Fprintln(out, explainWrapped(s.wrapped)+".")
 	}
 	if s.repeated > 0 {
-		fmt.Fprintf(out, "%s had a messageId that was already sent to the same source; each message is delivered once.\n", progress.Things(s.repeated, "event"))
+		fmt.Fprintf(out, "%s had a messageId that was already sent to the same source; each message is delivered once.\n", progress.Plural(s.repeated, "event"))
 	}
 	if s.resent > 0 {
-		fmt.Fprintf(out, "%s sent again, because an answer was lost.\n", progress.Things(s.resent, "event"))
+		fmt.Fprintf(out, "%s sent again, because an answer was lost.\n", progress.Plural(s.resent, "event"))
 	}
 }
 

@@ -66,7 +66,7 @@ func printChecks(out io.Writer, endpoint string, results []checkResult) error {
 		}
 		printLeft(out, endpoint, r)
 	}
-	_, err := fmt.Fprintf(out, "%d of %s pass\n", passed, progress.Things(int64(len(results)), "destination"))
+	_, err := fmt.Fprintf(out, "%d of %s pass\n", passed, progress.Plural(int64(len(results)), "destination"))
 	return err
 }
 
@@ -97,7 +97,7 @@ func printLeft(out io.Writer, endpoint string, r checkResult) {
 		if *r.Parked >= 1000 {
 			more = " or more"
 		}
-		fmt.Fprintf(out, "%s%s parked: sealift redrive --destination %s\n", progress.Things(*r.Parked, "file"), more, shell.Word(r.Destination))
+		fmt.Fprintf(out, "%s%s parked: sealift redrive --destination %s\n", progress.Plural(*r.Parked, "file"), more, shell.Word(r.Destination))
 	}
 }
 

@@ -119,7 +119,7 @@ func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.O
 	return destination.Object{
 		Key: delivery.ObjectKey(t.Prefix, f.Log, &f.File), Metadata: delivery.ObjectMetadata(f.Log, &f.File),
 		Body: bytes.NewReader(raw), SHA256: sum,
-	}, fmt.Sprintf("a copy of a file of source %s, %s", f.File.Source, progress.Things(f.File.Records, "record")), nil
+	}, fmt.Sprintf("a copy of a file of source %s, %s", f.File.Source, progress.Plural(f.File.Records, "record")), nil
 }
 
 // change is step 4. It writes 1. the note, 2. the catalog record; both may be repeated.
@@ -177,7 +177,7 @@ func (m *mover) quiet(ctx context.Context) error {
 			return nil
 		}
 		if time.Since(begun) > m.o.wait {
-			m.say("%s still in flight: if a copier dies right now, a file may end up below both prefixes", progress.Things(pending, "file"))
+			m.say("%s still in flight: if a copier dies right now, a file may end up below both prefixes", progress.Plural(pending, "file"))
 			return nil
 		}
 		if err := pause(ctx, 500*time.Millisecond); err != nil {
@@ -228,7 +228,7 @@ func (m *mover) confirm(ctx context.Context) error {
 		}
 		return partial(fmt.Sprintf("destination %s is switched, but a copier does not follow", m.plan.now.ID))
 	}
-	m.say("%s of the newest arrived, the first at %s: s3://%s/%s", progress.Things(a.New, "file"), clock(a.First.At), a.First.Bucket, a.First.Key)
+	m.say("%s of the newest arrived, the first at %s: s3://%s/%s", progress.Plural(a.New, "file"), clock(a.First.At), a.First.Bucket, a.First.Key)
 	if a.Old > 0 {
 		m.say("%d were delivered the old way while copiers picked up the change, the last at %s", a.Old, clock(a.LastOld.At))
 	}

@@ -77,12 +77,12 @@ func (s *destinationsStatus) printFoot(out io.Writer) error {
 		}
 	}
 	if parked > 0 {
-		if _, err := fmt.Fprintf(out, "\n%s parked: sealift parked shows the causes; when they are fixed, sealift redrive retries them\n", progress.Things(parked, "file")); err != nil {
+		if _, err := fmt.Fprintf(out, "\n%s parked: sealift parked shows the causes; when they are fixed, sealift redrive retries them\n", progress.Plural(parked, "file")); err != nil {
 			return err
 		}
 	}
 	if givenUp > 0 {
-		if _, err := fmt.Fprintf(out, "\n%s given up, never delivered there (sealift redrive --skip): %s\n", progress.Things(givenUp, "file"), s.givenUp()); err != nil {
+		if _, err := fmt.Fprintf(out, "\n%s given up, never delivered there (sealift redrive --skip): %s\n", progress.Plural(givenUp, "file"), s.givenUp()); err != nil {
 			return err
 		}
 	}

@@ -76,7 +76,7 @@ func (o *filesOptions) open(ctx context.Context, args []string) (*reading, []str
 	if err != nil {
 		return nil, nil, err
 	}
-	web := certs.Explained(objstore.NewHTTPClient(bundle).Transport, certs.Keys{CA: certs.BundleEnv, Address: "--endpoint", Enable: "https in --endpoint"})
+	web := certs.ExplainingTransport(objstore.NewHTTPClient(bundle).Transport, certs.Keys{CA: certs.BundleEnv, Address: "--endpoint", Enable: "https in --endpoint"})
 	r := &reading{lists: &lists{next: web}}
 	if r.place, args, err = o.where(args); err != nil {
 		return nil, nil, err

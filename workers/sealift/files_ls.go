@@ -84,10 +84,10 @@ func (l filesListOptions) list(ctx context.Context, a *app, r *reading) error {
 	if err = errors.Join(err, out.Flush()); err != nil {
 		return err
 	}
-	asked := progress.Things(r.lists.n.Load(), "LIST request")
+	asked := progress.Plural(r.lists.n.Load(), "LIST request")
 	switch {
 	case days > l.last && l.last > 0:
-		fmt.Fprintf(a.stderr, "sealift: the last %d of %s, in %s; --last 0 shows all\n", l.last, progress.Things(int64(days), "day"), asked)
+		fmt.Fprintf(a.stderr, "sealift: the last %d of %s, in %s; --last 0 shows all\n", l.last, progress.Plural(int64(days), "day"), asked)
 	case terminal(a.stderr):
 		fmt.Fprintf(a.stderr, "sealift: %s\n", asked)
 	}
@@ -175,7 +175,7 @@ func printDays(out io.Writer, rows []day, asJSON bool) error {
 			}
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", d.Date, d.Day, d.Source, progress.Things(d.Files, "file"), progress.Bytes(d.Bytes)); err != nil {
+		if _, err := fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", d.Date, d.Day, d.Source, progress.Plural(d.Files, "file"), progress.Bytes(d.Bytes)); err != nil {
 			return err
 		}
 	}

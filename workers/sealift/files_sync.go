@@ -72,7 +72,7 @@ func (r *reading) report(a *app, result mirror.SyncResult, err error, asJSON boo
 	}
 	bad := result.Failed + result.Differing
 	if more := bad - int64(len(result.Problems)); more > 0 {
-		fmt.Fprintf(a.stderr, "sealift: … and %s more\n", progress.Things(more, "file"))
+		fmt.Fprintf(a.stderr, "sealift: … and %s more\n", progress.Plural(more, "file"))
 	}
 	for _, fix := range fixes {
 		fmt.Fprintln(a.stderr, "  fix:", fix)
@@ -84,7 +84,7 @@ func (r *reading) report(a *app, result mirror.SyncResult, err error, asJSON boo
 	case err != nil:
 		return r.explained(err)
 	case bad > 0:
-		return partial(progress.Things(bad, "file") + " of the bucket could not be downloaded")
+		return partial(progress.Plural(bad, "file") + " of the bucket could not be downloaded")
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func printSync(out io.Writer, r mirror.SyncResult, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(out).Encode(r)
 	}
-	text := fmt.Sprintf("%s downloaded (%s), %s there already", progress.Things(r.Downloaded, "file"), progress.Bytes(r.Bytes), progress.Count(r.Skipped))
+	text := fmt.Sprintf("%s downloaded (%s), %s there already", progress.Plural(r.Downloaded, "file"), progress.Bytes(r.Bytes), progress.Count(r.Skipped))
 	if r.Differing > 0 {
 		text += fmt.Sprintf(", %s kept that differ", progress.Count(r.Differing))
 	}

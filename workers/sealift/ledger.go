@@ -174,7 +174,7 @@ func (v ledgerShow) text(ctx context.Context, e *ledger.Entry) error {
 	for i := range e.Files {
 		f := &e.Files[i]
 		fmt.Fprintf(w, "  %s\t%s\t%d-%d\t%s\t%s\t%s\t%s\n", f.Source, time.UnixMilli(f.Hour).UTC().Format("2006-01-02T15h"),
-			f.First, f.Last, progress.Things(f.Records, "record"), progress.Bytes(f.GzipBytes), f.Reason, deliveredTo(f, receipts[i], givenUp[i]))
+			f.First, f.Last, progress.Plural(f.Records, "record"), progress.Bytes(f.GzipBytes), f.Reason, deliveredTo(f, receipts[i], givenUp[i]))
 	}
 	return w.Flush()
 }

@@ -43,7 +43,7 @@ sealift_appender_left_partitions is not 0 on one of them, stop the others until 
 					verb = "would continue"
 				}
 				_, err = fmt.Fprintf(a.stdout, "partition %d %s at offset %d; lost in Kafka: at most %s\n", partition, verb, e.LowWatermark,
-					progress.Things(e.Skipped[ledger.SkippedLost], "record"))
+					progress.Plural(e.Skipped[ledger.SkippedLost], "record"))
 				return err
 			})
 		},

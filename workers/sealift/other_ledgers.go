@@ -73,7 +73,7 @@ func (o otherLedger) set(than string) string {
 }
 
 func (o otherLedger) String() string {
-	return fmt.Sprintf("topic %s, incarnation %s (%s, the last entry of %s)", o.topic, o.incarnation, progress.Things(int64(len(o.logs)), "partition"), o.last.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("topic %s, incarnation %s (%s, the last entry of %s)", o.topic, o.incarnation, progress.Plural(int64(len(o.logs)), "partition"), o.last.UTC().Format(time.RFC3339))
 }
 
 // undelivered returns how many files the ledger still owes, counted once for each destination.
@@ -110,7 +110,7 @@ func noteOthers(ctx context.Context, a *app, s *services, topic, incarnation str
 		case err != nil:
 			fmt.Fprintf(a.stderr, "note: %s is not looked at here, and whether it still owes files is not known: %v\n", o, err)
 		case files > 0:
-			fmt.Fprintf(a.stderr, "note: %s still owes %s, and is not looked at here; %s looks at it\n", o, progress.Things(files, "file"), o.set(topic))
+			fmt.Fprintf(a.stderr, "note: %s still owes %s, and is not looked at here; %s looks at it\n", o, progress.Plural(files, "file"), o.set(topic))
 		}
 	}
 	return context.Cause(ctx)

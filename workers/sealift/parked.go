@@ -179,7 +179,7 @@ func printParked(out io.Writer, rows []parkedSize) error {
 	}
 	for _, row := range rows {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(w, "%s\t%s, %s, %s, since %s (%s ago)\n", row.Destination, progress.Things(row.Files, "file"), progress.Things(row.Records, "record"),
+		fmt.Fprintf(w, "%s\t%s, %s, %s, since %s (%s ago)\n", row.Destination, progress.Plural(row.Files, "file"), progress.Plural(row.Records, "record"),
 			progress.Bytes(row.Bytes), row.Since.Format(time.RFC3339), ago(time.Since(row.Since).Seconds()))
 		fmt.Fprintf(w, "  cause\t%s\n  fix\t%s\n", row.Cause, row.Fix)
 		if err := w.Flush(); err != nil {

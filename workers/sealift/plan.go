@@ -79,7 +79,7 @@ the last lines say where.`,
 func printPlan(out io.Writer, p sizing.Plan) error {
 	l := p.Load
 	fmt.Fprintf(out, "%s events/s of %.0f B, peak x%g; %s, %s, skew %g; the largest source has %.2g %%; workers of %g cores, %.3g %% busy\n", count(l.EventsPerSecond), l.EventBytes, l.Peak,
-		progress.Things(int64(l.Sources), "source"), progress.Things(int64(l.Destinations), "destination"), l.Skew, 100*p.HottestShare, l.Cores, 100*l.Utilisation)
+		progress.Plural(int64(l.Sources), "source"), progress.Plural(int64(l.Destinations), "destination"), l.Skew, 100*p.HottestShare, l.Cores, 100*l.Utilisation)
 	fmt.Fprintf(out, "a day: %s of lines, %s of gzip in %s files, %s deliveries, %s ledger entries\n\n", size(p.BytesPerDay), size(p.GzipPerDay),
 		count(p.FilesPerDay), count(p.DeliveriesPerDay), count(p.EntriesPerDay))
 

@@ -80,7 +80,7 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 					err = errors.Join(printRedrive(a.stdout, done, r, found.rows()), err)
 				}
 				if err != nil && done.Enqueued+done.Skipped+done.Closed > 0 {
-					return &exitError{exitPartial, fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Things(done.Found, "parked file"), err)}
+					return &exitError{exitPartial, fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Plural(done.Found, "parked file"), err)}
 				}
 				return err
 			})
@@ -107,7 +107,7 @@ func confirmSkip(ctx context.Context, a *app, r *copier.Redrive) error {
 		return err // the caller says that nothing is parked
 	}
 	r.Only = func(p delivery.Parked) bool { return shown[key(p)] }
-	yes, err := confirm(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Things(found.Found, "parked file"), r.Destination))
+	yes, err := confirm(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Plural(found.Found, "parked file"), r.Destination))
 	if err == nil && !yes {
 		return partial("nothing is given up")
 	}
@@ -189,17 +189,17 @@ func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []
 	case done.Found == 0:
 		_, err = fmt.Fprintln(out, nothingParked)
 	case r.DryRun && r.Skip:
-		_, err = fmt.Fprintf(out, "%s would be given up: never delivered there\n", progress.Things(done.Found, "file"))
+		_, err = fmt.Fprintf(out, "%s would be given up: never delivered there\n", progress.Plural(done.Found, "file"))
 	case r.DryRun:
-		_, err = fmt.Fprintf(out, "%s parked\n", progress.Things(done.Found, "file"))
+		_, err = fmt.Fprintf(out, "%s parked\n", progress.Plural(done.Found, "file"))
 	case r.Skip:
 		closed := ""
 		if done.Closed > 0 {
 			closed = fmt.Sprintf("; %s too late, as when it was delivered meanwhile", progress.Count(done.Closed))
 		}
-		_, err = fmt.Fprintf(out, "%s of %s given up%s\n", progress.Count(done.Skipped), progress.Things(done.Found, "parked file"), closed)
+		_, err = fmt.Fprintf(out, "%s of %s given up%s\n", progress.Count(done.Skipped), progress.Plural(done.Found, "parked file"), closed)
 	default:
-		_, err = fmt.Fprintf(out, "%s of %s enqueued again\n", progress.Count(done.Enqueued), progress.Things(done.Found, "parked file"))
+		_, err = fmt.Fprintf(out, "%s of %s enqueued again\n", progress.Count(done.Enqueued), progress.Plural(done.Found, "parked file"))
 	}
 	return err
 }
@@ -217,7 +217,7 @@ func printCauses(out io.Writer, rows []parkedRow) error {
 	}
 	for _, row := range rows {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(w, "%s\t%s, since %s\n", row.Destination, progress.Things(row.Files, "file"), row.Since.Format(time.RFC3339))
+		fmt.Fprintf(w, "%s\t%s, since %s\n", row.Destination, progress.Plural(row.Files, "file"), row.Since.Format(time.RFC3339))
 		fmt.Fprintf(w, "  cause\t%s\n  fix\t%s\n", row.Cause, row.Fix)
 		if err := w.Flush(); err != nil {
 			return err
@@ -230,6 +230,6 @@ func printCauses(out io.Writer, rows []parkedRow) error {
 	for _, row := range more {
 		files += row.Files
 	}
-	_, err := fmt.Fprintf(out, "… and %s more, of %s\n", progress.Count(int64(len(more))), progress.Things(files, "file"))
+	_, err := fmt.Fprintf(out, "… and %s more, of %s\n", progress.Count(int64(len(more))), progress.Plural(files, "file"))
 	return err
 }

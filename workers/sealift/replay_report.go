@@ -30,7 +30,7 @@ type replayScreen struct {
 
 func newReplayScreen(out io.Writer) *replayScreen {
 	s := &replayScreen{}
-	if progress.Terminal(out) {
+	if progress.IsTerminal(out) {
 		s.out = out
 	}
 	return s
@@ -46,7 +46,7 @@ func (s *replayScreen) show(format string, args ...any) {
 }
 
 func (s *replayScreen) count(t replay.Tally) {
-	s.show("counting: %s, %s", progress.Things(t.Files, "file"), progress.Bytes(t.Bytes))
+	s.show("counting: %s, %s", progress.Plural(t.Files, "file"), progress.Bytes(t.Bytes))
 }
 
 func (s *replayScreen) enqueued(t replay.Tally) {
@@ -150,7 +150,7 @@ func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *re
 		err = errors.Join(err, printRefused(v.app.stdout, tally.Refused))
 	}
 	if err == nil && r.Failed > 0 {
-		err = partial(fmt.Sprintf("replay %s: %s of %s could not be made", o.ID, progress.Count(r.Failed), progress.Things(r.Plan.Copies, "copy")))
+		err = partial(fmt.Sprintf("replay %s: %s of %s could not be made", o.ID, progress.Count(r.Failed), progress.Plural(r.Plan.Copies, "copy")))
 	}
 	return err
 }
@@ -170,7 +170,7 @@ func (a *app) showReplay(r replayResult, asJSON bool, err error) error {
 func printReplay(out io.Writer, r replayResult) error {
 	copies := "? copies"
 	if r.Plan != nil {
-		copies = progress.Things(r.Plan.Copies, "copy")
+		copies = progress.Plural(r.Plan.Copies, "copy")
 	}
 	there := ""
 	if r.There != nil && r.Existed > 0 {
@@ -204,7 +204,7 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 		return err
 	}
 	fmt.Fprintf(v.app.stdout, "%s of %s would be made: %s, %s\n",
-		progress.Things(t.Copies, "copy"), progress.Things(t.Files, "file"), progress.Things(t.Records, "record"), progress.Bytes(t.Bytes))
+		progress.Plural(t.Copies, "copy"), progress.Plural(t.Files, "file"), progress.Plural(t.Records, "record"), progress.Bytes(t.Bytes))
 	if t.Files == 0 && len(t.Refused) == 0 {
 		fmt.Fprintln(v.app.stdout, noneSelected)
 	}
@@ -213,7 +213,7 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 	}
 	if t.Missing > 0 {
 		fmt.Fprintf(v.app.stdout, "%s to rebuild from Kafka; %s lost: neither staging nor Kafka has them, or --from excludes the one that has\n",
-			progress.Things(t.Missing-t.Lost, "file"), progress.Count(t.Lost))
+			progress.Plural(t.Missing-t.Lost, "file"), progress.Count(t.Lost))
 	}
 	return nil
 }
@@ -235,7 +235,7 @@ func printRefused(out io.Writer, refused []replay.Refusal) error {
 		for _, r := range more {
 			copies += r.Copies
 		}
-		_, err := fmt.Fprintf(out, "left out: %s more, for the same reason; --json lists their sources\n", progress.Things(copies, "copy"))
+		_, err := fmt.Fprintf(out, "left out: %s more, for the same reason; --json lists their sources\n", progress.Plural(copies, "copy"))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -243,7 +243,7 @@ func printRefused(out io.Writer, refused []replay.Refusal) error {
 
 func refusalText(r replay.Refusal) string {
 	return fmt.Sprintf("%s of source %s to %s: the files are owed to %s, and no file goes to another workspace than that it is owed to",
-		progress.Things(r.Copies, "copy"), r.Source, r.Destination, r.Owed)
+		progress.Plural(r.Copies, "copy"), r.Source, r.Destination, r.Owed)
 }
 
 // noCopies says why an order has no copies.

@@ -34,7 +34,7 @@ func readCertificates(cfg config.Config, log *slog.Logger) (c certificates, err 
 	bundle, wrong[2] = certs.Bundle()
 	c.staging, wrong[3] = certs.Roots("staging.ca_file", cfg.Staging.CAFile)
 	c.sts, wrong[4] = certs.Roots("sts.ca_file", cfg.STS.CAFile)
-	c.destinations, wrong[5] = certs.Beside(bundle, "destinations.ca_file", cfg.Destinations.CAFile)
+	c.destinations, wrong[5] = certs.ExtendRoots(bundle, "destinations.ca_file", cfg.Destinations.CAFile)
 	if c.staging == nil {
 		c.staging = bundle
 	}
@@ -65,7 +65,7 @@ func explained(client *http.Client, section string) *http.Client {
 	if section == "destinations" { // each names its own endpoint, in the catalog
 		keys.Address, keys.Enable = "the destination's endpoint", "https in the destination's endpoint"
 	}
-	client.Transport = certs.Explained(client.Transport, keys)
+	client.Transport = certs.ExplainingTransport(client.Transport, keys)
 	return client
 }
 

@@ -143,9 +143,9 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 		}
 		return noEvent(name, file)
 	case counts.Refused > 0:
-		return partial(progress.Things(counts.Refused, "line") + " not sent")
+		return partial(progress.Plural(counts.Refused, "line") + " not sent")
 	case counts.DeadLetters > 0:
-		return partial("not every line became an event: " + progress.Things(counts.DeadLetters, "dead letter"))
+		return partial("not every line became an event: " + progress.Plural(counts.DeadLetters, "dead letter"))
 	}
 	return nil
 }
@@ -193,15 +193,15 @@ func (a *app) printCounts(o *sendOptions, c sendCounts) error {
 	if o.json {
 		return a.printJSON(c)
 	}
-	text := fmt.Sprintf("sent %s in %.1fs", progress.Things(c.Sent, "event"), c.Seconds)
+	text := fmt.Sprintf("sent %s in %.1fs", progress.Plural(c.Sent, "event"), c.Seconds)
 	if c.DeadLetters > 0 {
-		text += ", " + progress.Things(c.DeadLetters, "dead letter")
+		text += ", " + progress.Plural(c.DeadLetters, "dead letter")
 	}
 	if c.Refused > 0 {
-		text += fmt.Sprintf(", %s refused", progress.Things(c.Refused, "line"))
+		text += fmt.Sprintf(", %s refused", progress.Plural(c.Refused, "line"))
 	}
 	if c.Resent > 0 {
-		text += fmt.Sprintf(", %s sent again", progress.Things(c.Resent, "event"))
+		text += fmt.Sprintf(", %s sent again", progress.Plural(c.Resent, "event"))
 	}
 	if c.Wrapped > 0 {
 		text += "\n" + explainWrapped(c.Wrapped)

@@ -109,7 +109,7 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 		ExpectedOwner: cfg.Staging.ExpectedBucketOwner, Section: "staging",
 	}), cfg.Staging.Prefix)
 	s.roles = assumerole.New(assumerole.Config{
-		Endpoint: cmp.Or(cfg.STS.Endpoint, cfg.Destinations.Endpoint), Region: cfg.Staging.Region, Credentials: s.id.credentials, AnyTrust: !cfg.STS.VerifyTrust,
+		Endpoint: cmp.Or(cfg.STS.Endpoint, cfg.Destinations.Endpoint), Region: cfg.Staging.Region, Credentials: s.id.credentials, NoExternalID: !cfg.STS.VerifyTrust,
 		HTTPClient: s.sts,
 	})
 	s.catalogProducer = sync.OnceValue(func() *stream.Producer {

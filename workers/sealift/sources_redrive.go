@@ -104,7 +104,7 @@ appenders still remember the messageIds (appender.dedup_window).`,
 					shown = printRedriven(a.stdout, done, dryRun)
 				}
 				if err != nil {
-					return &exitError{exitPartial, fmt.Errorf("%s sent, run it again for the others: %w", progress.Things(done.Sent, "dead letter"), err)}
+					return &exitError{exitPartial, fmt.Errorf("%s sent, run it again for the others: %w", progress.Plural(done.Sent, "dead letter"), err)}
 				}
 				return shown
 			})
@@ -162,7 +162,7 @@ func printRedriven(out io.Writer, done deadletter.Tally, dryRun bool) error {
 	if dryRun {
 		verb = "would be sent again"
 	}
-	if _, err := fmt.Fprintf(out, "%s of %s %s\n", progress.Count(done.Sent), progress.Things(done.Found, "dead letter"), verb); err != nil {
+	if _, err := fmt.Fprintf(out, "%s of %s %s\n", progress.Count(done.Sent), progress.Plural(done.Found, "dead letter"), verb); err != nil {
 		return err
 	}
 	for _, reason := range slices.Sorted(maps.Keys(done.Left)) {

@@ -97,7 +97,7 @@ func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 	err = cfg.kafka.listen(log, func(at string) (err error) {
 		k := embedded.KafkaConfig{Dir: filepath.Join(cfg.dir, "kafka"), Addr: at, Log: log}
 		if cfg.trim {
-			k.TrimBehind = cfg.groups
+			k.TrimGroups = cfg.groups
 		}
 		s.kafka, err = embedded.StartKafka(k)
 		return err
@@ -129,7 +129,7 @@ func (a address) listen(log *slog.Logger, start func(at string) error) error {
 	return start(net.JoinHostPort(host, "0"))
 }
 
-func baseURL(addr string) string { return "http://" + embedded.Reachable(addr) }
+func baseURL(addr string) string { return "http://" + embedded.ClientAddr(addr) }
 
 func (a address) hostPort() (host, port string, err error) {
 	if host, port, err = net.SplitHostPort(cmp.Or(a.at, ":0")); err != nil {

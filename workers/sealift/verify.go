@@ -125,7 +125,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 		return o.known(ctx, s, r)
 	}
 	if err == nil && len(r.Unread) > 0 {
-		err = fmt.Errorf("not all could be verified: %s could not be read", progress.Things(int64(len(r.Unread)), "thing"))
+		err = fmt.Errorf("not all could be verified: %s could not be read", progress.Plural(int64(len(r.Unread)), "thing"))
 	}
 	if !r.OK() {
 		return &exitError{exitPartial, errors.Join(fmt.Errorf("problems found: %s", progress.Count(r.Problems)), err)}
@@ -219,8 +219,8 @@ func (b *bucketReader) lists(ctx context.Context, t catalog.Target, creds func(c
 // printVerify prints the report; whole says that everything could be verified.
 func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	n, size := progress.Count, progress.Bytes
-	fmt.Fprintf(out, "topic %s, incarnation %s: %s, %s, %s of %s, %s\n", r.Topic, r.Incarnation, progress.Things(int64(r.Chains), "partition"),
-		progress.Things(r.Entries, "entry"), progress.Things(r.Files, "file"), progress.Things(r.Records, "record"), size(r.Bytes))
+	fmt.Fprintf(out, "topic %s, incarnation %s: %s, %s, %s of %s, %s\n", r.Topic, r.Incarnation, progress.Plural(int64(r.Chains), "partition"),
+		progress.Plural(r.Entries, "entry"), progress.Plural(r.Files, "file"), progress.Plural(r.Records, "record"), size(r.Bytes))
 	var offsets []string
 	for _, reason := range slices.Sorted(maps.Keys(r.Skipped)) {
 		offsets = append(offsets, n(r.Skipped[reason])+" "+reason)
@@ -229,14 +229,14 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 		fmt.Fprintf(out, "offsets in no file: %s\n", strings.Join(append(offsets, n(r.Gaps)+" unexplained"), ", "))
 	}
 	fmt.Fprintf(out, "staging: %s there, %s deleted after their time, %s, %s on their way\n",
-		progress.Things(r.Staged.Present, "file"), n(r.Staged.Collected), progress.Things(r.Staged.Orphans, "orphan"), n(r.Staged.Unsettled))
+		progress.Plural(r.Staged.Present, "file"), n(r.Staged.Collected), progress.Plural(r.Staged.Orphans, "orphan"), n(r.Staged.Unsettled))
 	if r.Staged.Read > 0 {
-		fmt.Fprintf(out, "read completely: %s, %s\n", progress.Things(r.Staged.Read, "file"), size(r.Staged.ReadBytes))
+		fmt.Fprintf(out, "read completely: %s, %s\n", progress.Plural(r.Staged.Read, "file"), size(r.Staged.ReadBytes))
 	}
 	fmt.Fprintf(out, "debts: %s owed, %s delivered, %s given up, %s expired, %s pending, %s parked\n",
 		n(r.Owed), n(r.Receipts.Delivered), n(r.Receipts.Skipped), n(r.Receipts.Expired), n(r.Pending), n(r.Parked))
 	if r.Unowed.Files > 0 {
-		fmt.Fprintf(out, "owed to nobody: %s of %s; %s\n", progress.Things(r.Unowed.Files, "file"), progress.Things(r.Unowed.Records, "record"), whyUnowed)
+		fmt.Fprintf(out, "owed to nobody: %s of %s; %s\n", progress.Plural(r.Unowed.Files, "file"), progress.Plural(r.Unowed.Records, "record"), whyUnowed)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Destinations) > 0 {
@@ -263,10 +263,10 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	}
 	for _, d := range r.Destinations {
 		for _, f := range d.Former {
-			fmt.Fprintf(out, "%s: not looked at: %s in its former bucket %s\n", d.ID, progress.Things(f.Objects, "object"), printable(f.Bucket))
+			fmt.Fprintf(out, "%s: not looked at: %s in its former bucket %s\n", d.ID, progress.Plural(f.Objects, "object"), printable(f.Bucket))
 		}
 		if d.Past > 0 {
-			fmt.Fprintf(out, "%s: %s that only a replay whose order has expired can account for\n", d.ID, progress.Things(d.Past, "object"))
+			fmt.Fprintf(out, "%s: %s that only a replay whose order has expired can account for\n", d.ID, progress.Plural(d.Past, "object"))
 		}
 	}
 	for _, what := range r.Unread {
