@@ -42,7 +42,7 @@ func ownCredentials(context.Context) (objstore.Credentials, error) {
 func serve(t *testing.T) (*s3server.Server, string, *http.Client) {
 	server, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "AKIAOPERATOR", SecretKey: "secret"})
 	require.NoError(t, err)
-	require.NoError(t, server.PutRole(s3server.PutOnly(roleARN, server.Operator(), externalID, "acme-logs")))
+	require.NoError(t, server.PutRole(s3server.PutOnlyRole(roleARN, server.OperatorARN(), externalID, "acme-logs")))
 	h := httptest.NewServer(server)
 	client := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(func() { client.CloseIdleConnections(); h.Close(); require.NoError(t, server.Close()) })

@@ -103,7 +103,7 @@ func TestVerifyTrustOfEmbeddedRoles(t *testing.T) {
 	server, endpoint, client := serve(t)
 	open := request
 	open.RoleARN += "-open"
-	require.NoError(t, server.PutRole(s3server.PutOnly(open.RoleARN, server.Operator(), "", "acme-logs")))
+	require.NoError(t, server.PutRole(s3server.PutOnlyRole(open.RoleARN, server.OperatorARN(), "", "acme-logs")))
 	roles := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: ownCredentials, HTTPClient: client})
 	require.NoError(t, roles.VerifyTrust(t.Context(), request))
 	require.ErrorIs(t, roles.VerifyTrust(t.Context(), open), assumerole.ErrTrustsAnyone)

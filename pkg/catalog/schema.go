@@ -73,7 +73,7 @@ func explain(e *jsonschema.ValidationError) []violation {
 	case *kind.AdditionalProperties:
 		for _, p := range k.Properties {
 			v := violation{path: join(path, p), structural: true, what: "unknown key", fix: "remove it"}
-			if near := spelling.Near(p, keysAt(e.InstanceLocation)); near != "" {
+			if near := spelling.Suggest(p, keysAt(e.InstanceLocation)); near != "" {
 				v.fix = "the nearest known key is " + near
 			}
 			out = append(out, v)

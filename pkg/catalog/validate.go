@@ -207,7 +207,7 @@ func (c *checker) checkDestinationSources(i int, d Destination) {
 		case !c.sources[id]:
 			fix := "add it to the workspace's sources, or name one of them"
 			if c.hintsLeft--; c.hintsLeft >= 0 {
-				if near := spelling.Near(id, slices.Sorted(maps.Keys(c.sources))); near != "" {
+				if near := spelling.Suggest(id, slices.Sorted(maps.Keys(c.sources))); near != "" {
 					fix = fmt.Sprintf("the nearest source of the workspace is %q", near)
 				}
 			}

@@ -77,7 +77,7 @@ func explainAlert(alert string, k Keys) string {
 		k.Cert, strings.TrimSuffix(k.Cert, "cert_file")+"key_file")
 }
 
-// WithHint appends why to an error, unless it is "".
+// WithHint appends a hint to an error, unless it is "".
 func WithHint(err error, hint string) error {
 	if hint == "" {
 		return err

@@ -146,7 +146,7 @@ func nearestKey(path string) string {
 			same = append(same, k)
 		}
 	}
-	near := spelling.Near(path, Keys())
+	near := spelling.Suggest(path, Keys())
 	if len(same) > 0 {
 		near = spelling.Nearest(path, same)
 	}
@@ -176,7 +176,7 @@ func (l *loader) env(env []string) {
 			l.set(k, name, value)
 		} else {
 			fix := "unset it"
-			if near := spelling.Near(name, names); near != "" {
+			if near := spelling.Suggest(name, names); near != "" {
 				fix = "the nearest known one is " + near + "; unset it or rename it"
 			}
 			l.add(name, "environment", "unknown variable", fix)

@@ -39,7 +39,7 @@ func NoteAt(key string, body []byte, unread error, stored time.Time) (Parked, er
 	if len(what) > mostOfAnError {
 		what = append(what[:mostOfAnError], '…')
 	}
-	fix := fmt.Sprintf("`sealift redrive --destination %s` tries the file again, with --skip gives it up; either removes the note", shell.Word(job.Destination))
+	fix := fmt.Sprintf("`sealift redrive --destination %s` tries the file again, with --skip gives it up; either removes the note", shell.QuoteIfNeeded(job.Destination))
 	if job.Replay != "" {
 		fix = fmt.Sprintf("`sealift replay --resume %s` tries the file again", job.Replay)
 	}

@@ -19,7 +19,7 @@ func checkWorld(t *testing.T, w *awstest.World, o destination.Options) destinati
 }
 
 // fixText is what a fix contains if it is about what has to be mended.
-var fixText = map[awstest.Mend]string{
+var fixText = map[awstest.Remedy]string{
 	awstest.TrustPolicy: "trust policy of role " + awstest.RoleARN, awstest.RolePolicy: "role", awstest.BucketPolicy: `bucket "` + awstest.BucketName + `"`,
 	awstest.BucketSetting: "default encryption", awstest.KeyPolicy: "key", awstest.KeyState: "default encryption", awstest.CatalogEntry: "",
 	awstest.OperatorPolicy: "Sealift's principal", awstest.OperatorKey: "credentials", awstest.STSSetting: "activate STS in us-east-1",
@@ -49,7 +49,7 @@ func TestEveryHazardIsExplained(t *testing.T) {
 			r := checkWorld(t, w, destination.Options{})
 			require.Zero(t, w.Server.BucketRequests(awstest.BucketName)["GetObject"])
 			require.Empty(t, r.Stored)
-			if d.Follows || d.Name == "classic_owner_cannot_read" {
+			if d.FollowsRegion || d.Name == "classic_owner_cannot_read" {
 				require.True(t, r.OK, "%+v", r)
 				if d.Name == "classic_owner_cannot_read" {
 					require.Contains(t, strings.Join(r.Unproven, " "), "Object Ownership")
@@ -64,11 +64,11 @@ func TestEveryHazardIsExplained(t *testing.T) {
 				}
 			}
 			require.NotEmpty(t, v.Cause)
-			require.Contains(t, v.Fix.String(), fixText[d.Mend], "%+v", v)
+			require.Contains(t, v.Fix.String(), fixText[d.Remedy], "%+v", v)
 			if want := reasons[d.Name]; want != "" {
 				require.Equal(t, want, v.Reason, "%+v", v)
 			}
-			w.Mend()
+			w.Repair()
 			r = checkWorld(t, w, destination.Options{Write: true})
 			require.True(t, r.OK, "%+v", r)
 			require.Len(t, r.Stored, 1)
@@ -81,7 +81,7 @@ func TestEveryHazardIsExplained(t *testing.T) {
 func TestSoundWorldsPass(t *testing.T) {
 	for _, s := range awstest.Setups() {
 		t.Run(string(s), func(t *testing.T) {
-			w := awstest.Sound(t, s)
+			w := awstest.OpenSound(t, s)
 			r := checkWorld(t, w, destination.Options{})
 			require.True(t, r.OK, "%+v", r)
 			require.EqualValues(t, r.Puts, w.Server.BucketRequests(awstest.BucketName)["PutObject"])

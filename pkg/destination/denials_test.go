@@ -325,9 +325,9 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 
 // A bucket's region is found whichever way a store reports it.
 func TestCheckFindsTheRegion(t *testing.T) {
-	for _, elsewhere := range []s3server.Elsewhere{s3server.Permanently, s3server.Temporarily, s3server.Malformed, s3server.Illegal} {
+	for _, elsewhere := range []s3server.WrongRegionAnswer{s3server.RedirectPermanently, s3server.RedirectTemporarily, s3server.RefuseAsMalformed, s3server.RefuseLocation} {
 		a := withRole()
-		a.b.Region, a.b.Elsewhere = "eu-central-1", elsewhere
+		a.b.Region, a.b.WrongRegion = "eu-central-1", elsewhere
 		for region, detail := range map[string]string{
 			"":             "eu-central-1, as the store says",
 			"us-west-2":    "eu-central-1, and not us-west-2 as the catalog says",

@@ -41,7 +41,7 @@ func newWire(t *testing.T) *wire {
 	web := httptest.NewServer(s3)
 	t.Cleanup(web.Close)
 	require.NoError(t, s3.PutBucket(s3server.Bucket{Name: "one-logs", Owner: "123456789012"}))
-	require.NoError(t, s3.PutRole(s3server.PutOnly(roleARN, s3.Operator(), workspace, "one-logs")))
+	require.NoError(t, s3.PutRole(s3server.PutOnlyRole(roleARN, s3.OperatorARN(), workspace, "one-logs")))
 	ownARN := func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: secret.New("operatorsecret")}, nil
 	}
@@ -96,7 +96,7 @@ func TestRequestsToSTSAreCounted(t *testing.T) {
 
 func TestOpenRoleIsRefused(t *testing.T) {
 	w := newWire(t)
-	require.NoError(t, w.s3.PutRole(s3server.PutOnly(roleARN, w.s3.Operator(), "", "one-logs"))) // no condition
+	require.NoError(t, w.s3.PutRole(s3server.PutOnlyRole(roleARN, w.s3.OperatorARN(), "", "one-logs"))) // no condition
 	puts, target := w.requests("PutObject"), w.target(nil)
 	r, err := w.put(target, "1.gz")
 	require.ErrorIs(t, err, assumerole.ErrTrustsAnyone)

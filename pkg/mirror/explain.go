@@ -51,7 +51,7 @@ func Fix(err error, p Place) string {
 		return "the answer does not name the bucket's region: name it with --region"
 	case errors.Is(err, objstore.ErrNotFound):
 		p.Name = "" // suggest listing the rest of the day
-		return "it was deleted after it was listed, or never existed; list what is there: sealift files ls --files " + shell.Word(p.String())
+		return "it was deleted after it was listed, or never existed; list what is there: sealift files ls --files " + shell.QuoteIfNeeded(p.String())
 	case errors.Is(err, objstore.ErrChanged):
 		return "it was replaced while it was read: run it again"
 	case errors.Is(err, objstore.ErrDenied):

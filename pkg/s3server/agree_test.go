@@ -14,9 +14,9 @@ import (
 	"github.com/sealift/sealift/pkg/secret"
 )
 
-// agreed has session policies, and whether they allow a PUT of b/in/k. This server and another
-// implementation of IAM must agree on them.
-var agreed = map[string]struct {
+// agreeingPolicies has session policies, and whether they allow a PUT of b/in/k. This server and
+// another implementation of IAM must agree on them.
+var agreeingPolicies = map[string]struct {
 	statements string // with BUCKET for the bucket's name
 	header     map[string]string
 	allowed    bool
@@ -48,9 +48,9 @@ func demands(condition string) string {
 		{"Effect":"Deny","Action":"s3:PutObject","Resource":"arn:aws:s3:::*","Condition":{` + condition + `}}`
 }
 
-// agree tries all of them with the operator's sessions, in a bucket of its own.
-func agree(t *testing.T, w *awstest.World, role, bucket string, operator objstore.Credentials) {
-	for hazard, c := range agreed {
+// checkAgreement tries all of them with the operator's sessions, in a bucket of its own.
+func checkAgreement(t *testing.T, w *awstest.World, role, bucket string, operator objstore.Credentials) {
+	for hazard, c := range agreeingPolicies {
 		t.Run(hazard, func(t *testing.T) {
 			policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[%s]}`, strings.ReplaceAll(c.statements, "BUCKET", bucket))
 			as := obtain(t, w, call{as: operator, form: assume("RoleArn", role, "Policy", policy)})
@@ -66,6 +66,6 @@ func agree(t *testing.T, w *awstest.World, role, bucket string, operator objstor
 func TestSessionPoliciesAgree(t *testing.T) {
 	f := start(t)
 	require.NoError(t, f.CreateBucket("agreed"))
-	require.NoError(t, f.PutRole(s3server.PutOnly(roleARN, f.Operator(), "", "agreed")))
-	agree(t, &awstest.World{Endpoint: f.url, Client: f.client}, roleARN, "agreed", objstore.Credentials{AccessKeyID: accessKey, SecretAccessKey: secret.New(secretKey)})
+	require.NoError(t, f.PutRole(s3server.PutOnlyRole(roleARN, f.OperatorARN(), "", "agreed")))
+	checkAgreement(t, &awstest.World{Endpoint: f.url, Client: f.client}, roleARN, "agreed", objstore.Credentials{AccessKeyID: accessKey, SecretAccessKey: secret.New(secretKey)})
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-var accessDenied = fail(http.StatusForbidden, "AccessDenied", "Access Denied")
+var accessDenied = apiErrorf(http.StatusForbidden, "AccessDenied", "Access Denied")
 
 // authorize is the only place that decides who may do what in S3: by the policies of the caller,
 // the session and the bucket. The operator may do everything.
@@ -16,7 +16,7 @@ var accessDenied = fail(http.StatusForbidden, "AccessDenied", "Access Denied")
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html.
 func (s *Server) authorize(r *request, meta bucketMeta, action, resource string) *apiError {
 	who := r.auth.principal
-	if who.root {
+	if who.isOperator {
 		return nil
 	}
 	owner := meta.ownerFor(who)
@@ -30,7 +30,7 @@ func (s *Server) authorize(r *request, meta bucketMeta, action, resource string)
 	case owner != who.Account:
 		return accessDenied
 	}
-	return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %q %s",
+	return apiErrorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %q %s",
 		who.ARN, action, resource, d.Reason(action))
 }
 

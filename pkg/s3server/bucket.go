@@ -28,10 +28,10 @@ var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 type bucket struct {
 	name, dir string
 
-	mu    sync.RWMutex // guards everything below, and changes of the files
-	meta  bucketMeta
-	index btree.Map[string, entry]
-	gone  bool // it was deleted; whoever still has it must not put anything into it
+	mu      sync.RWMutex // guards everything below, and changes of the files
+	meta    bucketMeta
+	index   btree.Map[string, entry]
+	deleted bool // it was deleted; whoever still has it must not put anything into it
 }
 
 // bucketMeta is bucket.json.
@@ -56,7 +56,7 @@ func createBucket(root string, b Bucket, now time.Time) (*bucket, error) {
 	if err := syncDir(root); err != nil {
 		return nil, err
 	}
-	return out, out.describe(b, now)
+	return out, out.setMeta(b, now)
 }
 
 // openBucket opens a bucket. It returns nil if the bucket's creation was never finished.
@@ -75,8 +75,8 @@ func openBucket(root, name string, log *slog.Logger) (*bucket, error) {
 	return b, b.rebuild(log)
 }
 
-// folder matches the names of directories with objects, as made by path.
-var folder = regexp.MustCompile(`^[0-9a-f]{2}$`)
+// objectDirName matches the names of directories with objects, as made by path.
+var objectDirName = regexp.MustCompile(`^[0-9a-f]{2}$`)
 
 // rebuild fills the index from the objects' own descriptions.
 func (b *bucket) rebuild(log *slog.Logger) error {
@@ -87,7 +87,7 @@ func (b *bucket) rebuild(log *slog.Logger) error {
 	var group errgroup.Group
 	group.SetLimit(8)
 	for _, d := range dirs {
-		if !folder.MatchString(d.Name()) || !d.IsDir() {
+		if !objectDirName.MatchString(d.Name()) || !d.IsDir() {
 			continue
 		}
 		group.Go(func() error {
@@ -139,8 +139,8 @@ func (b *bucket) setAside(dir, file string) error {
 	return os.Rename(filepath.Join(b.dir, "objects", dir, file), filepath.Join(torn, dir+file))
 }
 
-// describe sets everything about a bucket except its objects.
-func (b *bucket) describe(as Bucket, now time.Time) error {
+// setMeta sets everything about a bucket except its objects.
+func (b *bucket) setMeta(as Bucket, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	meta := bucketMeta{Bucket: as, Created: b.meta.Created}
@@ -173,11 +173,11 @@ func (b *bucket) remove() (bool, error) {
 	if err := os.Remove(filepath.Join(b.dir, "bucket.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	b.gone = true
+	b.deleted = true
 	return true, os.RemoveAll(b.dir)
 }
 
-func (b *bucket) described() bucketMeta {
+func (b *bucket) metadata() bucketMeta {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.meta

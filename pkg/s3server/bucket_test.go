@@ -92,7 +92,7 @@ func putFile(t *testing.T, b *bucket, key, body string, when condition) error {
 	_, err = temp.WriteString(body)
 	require.NoError(t, err)
 	meta := &objectMeta{Key: key, Size: int64(len(body)), ETag: hashHex(body)}
-	require.NoError(t, finish(temp, meta))
+	require.NoError(t, appendMeta(temp, meta))
 	require.NoError(t, temp.Close())
 	err = b.commit(temp.Name(), meta, when)
 	_, gone := os.Stat(temp.Name())
@@ -136,7 +136,7 @@ func TestLongDescriptions(t *testing.T) {
 		_, err = temp.WriteString("body")
 		require.NoError(t, err)
 		meta := &objectMeta{Key: key, Size: 4, Header: map[string]string{"X": strings.Repeat("x", n)}}
-		require.NoError(t, finish(temp, meta))
+		require.NoError(t, appendMeta(temp, meta))
 		require.NoError(t, temp.Close())
 		require.NoError(t, b.commit(temp.Name(), meta, condition{}))
 		o, err := b.open(key)
@@ -173,7 +173,7 @@ func TestTornObjectsAreLeftOut(t *testing.T) {
 
 // Foreign files among the objects are not objects, and a copied object does not belong to the key
 // of its file name.
-func TestStrayFilesAreNoObjects(t *testing.T) {
+func TestStrayFilesAreNotObjects(t *testing.T) {
 	b := newBucket(t)
 	require.NoError(t, putFile(t, b, "deleted", "the body", condition{}))
 	require.NoError(t, putFile(t, b, "there", "the body", condition{}))
@@ -191,11 +191,11 @@ func TestStrayFilesAreNoObjects(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"there"}, reopened.index.Keys())
 	require.NoFileExists(t, stray)
-	require.FileExists(t, foreign, "it is not ours to move")
+	require.FileExists(t, foreign, "a foreign file was moved")
 }
 
 // A deletion that fails changes nothing, and can be tried again.
-func TestABucketThatCannotBeDeletedStays(t *testing.T) {
+func TestFailedBucketDeletionChangesNothing(t *testing.T) {
 	b := newBucket(t)
 	description := filepath.Join(b.dir, "bucket.json")
 	require.NoError(t, os.Remove(description))

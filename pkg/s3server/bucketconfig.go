@@ -12,10 +12,10 @@ import (
 // Bucket describes a bucket.
 type Bucket struct {
 	Name string `json:"-"`
-	// Region is where the bucket is. Requests signed for another region are refused, as Elsewhere
+	// Region is where the bucket is. Requests signed for another region are refused, as WrongRegion
 	// says. Default Config.Region.
-	Region    string    `json:"region"`
-	Elsewhere Elsewhere `json:"elsewhere,omitempty"`
+	Region      string            `json:"region"`
+	WrongRegion WrongRegionAnswer `json:"elsewhere,omitempty"`
 	// Owner is the 12-digit account that owns the bucket. Default: no particular one, so that every
 	// caller counts as belonging to the owner's account, and any x-amz-expected-bucket-owner is
 	// right.
@@ -75,7 +75,7 @@ func (s *Server) PutBucket(b Bucket) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.buckets[b.Name]; old != nil {
-		return old.describe(b, s.now())
+		return old.setMeta(b, s.now())
 	}
 	created, err := createBucket(s.bucketsDir(), b, s.now())
 	if err != nil {

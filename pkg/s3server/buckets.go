@@ -28,7 +28,7 @@ func (s *Server) listBuckets(w http.ResponseWriter, r *request) *apiError {
 		if b == nil {
 			continue // deleted just now
 		}
-		meta := b.described()
+		meta := b.metadata()
 		out.Buckets = append(out.Buckets, listed{name, meta.Created.UTC().Format(time.RFC3339), meta.Region})
 	}
 	writeXML(w, http.StatusOK, out)
@@ -53,17 +53,17 @@ func (s *Server) createBucket(w http.ResponseWriter, r *request) *apiError {
 		return illegalLocation(cmp.Or(where, "unspecified"))
 	}
 	if exists {
-		return fail(http.StatusConflict, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.")
+		return apiErrorf(http.StatusConflict, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.")
 	}
 	if !bucketName.MatchString(r.bucket) {
-		return fail(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
+		return apiErrorf(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
 	}
 	created := Bucket{Name: r.bucket, Region: cmp.Or(order.LocationConstraint, r.auth.region)}
-	if !r.auth.principal.root {
+	if !r.auth.principal.isOperator {
 		created.Owner = r.auth.principal.Account
 	}
 	if err := s.PutBucket(created); err != nil {
-		return internal(err)
+		return internalError(err)
 	}
 	w.Header().Set("Location", "/"+r.bucket)
 	w.WriteHeader(http.StatusOK)
@@ -74,7 +74,7 @@ func (s *Server) createBucket(w http.ResponseWriter, r *request) *apiError {
 func (s *Server) headBucket(w http.ResponseWriter, r *request) *apiError {
 	b, failed := s.bucketFor(r, "s3:ListBucket")
 	if b != nil { // the region is revealed even to those without permission
-		w.Header().Set("X-Amz-Bucket-Region", b.described().Region)
+		w.Header().Set("X-Amz-Bucket-Region", b.metadata().Region)
 	}
 	if failed != nil {
 		return failed
@@ -97,9 +97,9 @@ func (s *Server) deleteBucket(w http.ResponseWriter, r *request) *apiError {
 	}
 	switch {
 	case err != nil:
-		return internal(err)
+		return internalError(err)
 	case !removed:
-		return fail(http.StatusConflict, "BucketNotEmpty", "The bucket you tried to delete is not empty")
+		return apiErrorf(http.StatusConflict, "BucketNotEmpty", "The bucket you tried to delete is not empty")
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -111,7 +111,7 @@ func (s *Server) getBucketLocation(w http.ResponseWriter, r *request) *apiError 
 	if failed != nil {
 		return failed
 	}
-	region := b.described().Region
+	region := b.metadata().Region
 	if region == "us-east-1" {
 		region = "" // as in S3
 	}

@@ -42,7 +42,7 @@ func newDigests(r *request) (*digests, *apiError) {
 	d := &digests{md5: md5.New(), wantMD5: r.Header.Get("Content-Md5")} //nolint:gosec // see above
 	if d.wantMD5 != "" {
 		if raw, err := base64.StdEncoding.DecodeString(d.wantMD5); err != nil || len(raw) != md5.Size {
-			return nil, fail(http.StatusBadRequest, "InvalidDigest", "The Content-MD5 you specified is not valid.")
+			return nil, apiErrorf(http.StatusBadRequest, "InvalidDigest", "The Content-MD5 you specified is not valid.")
 		}
 	}
 	for name := range r.Header {
@@ -51,14 +51,14 @@ func newDigests(r *request) (*digests, *apiError) {
 			continue
 		}
 		if d.algorithm != "" {
-			return nil, fail(http.StatusBadRequest, "InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+			return nil, apiErrorf(http.StatusBadRequest, "InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 		}
 		d.algorithm, d.want = algorithm, r.Header.Get(name)
 	}
 	if trailer := strings.ToLower(strings.TrimSpace(r.Header.Get("X-Amz-Trailer"))); trailer != "" {
 		algorithm, ok := strings.CutPrefix(trailer, checksumPrefix)
 		if !ok || d.algorithm != "" {
-			return nil, fail(http.StatusBadRequest, "InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
+			return nil, apiErrorf(http.StatusBadRequest, "InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
 		}
 		d.algorithm = algorithm
 	}
@@ -67,11 +67,11 @@ func newDigests(r *request) (*digests, *apiError) {
 	}
 	create := algorithms[d.algorithm]
 	if create == nil {
-		return nil, fail(http.StatusBadRequest, "InvalidRequest", "Checksum algorithm %q is not supported", d.algorithm)
+		return nil, apiErrorf(http.StatusBadRequest, "InvalidRequest", "Checksum algorithm %q is not supported", d.algorithm)
 	}
 	d.sum = create()
 	if raw, err := base64.StdEncoding.DecodeString(d.want); d.want != "" && (err != nil || len(raw) != d.sum.Size()) {
-		return nil, fail(http.StatusBadRequest, "InvalidRequest", "Value for x-amz-checksum-%s header is invalid.", d.algorithm)
+		return nil, apiErrorf(http.StatusBadRequest, "InvalidRequest", "Value for x-amz-checksum-%s header is invalid.", d.algorithm)
 	}
 	return d, nil
 }
@@ -87,7 +87,7 @@ func (d *digests) writer(file io.Writer) io.Writer {
 // verify compares the declared checksums, from headers or trailers, with those of the body.
 func (d *digests) verify(trailers map[string]string) *apiError {
 	if d.wantMD5 != "" && d.wantMD5 != base64.StdEncoding.EncodeToString(d.md5.Sum(nil)) {
-		return fail(http.StatusBadRequest, "BadDigest", "The Content-MD5 you specified did not match what we received.")
+		return apiErrorf(http.StatusBadRequest, "BadDigest", "The Content-MD5 you specified did not match what we received.")
 	}
 	if d.sum == nil {
 		return nil
@@ -97,7 +97,7 @@ func (d *digests) verify(trailers map[string]string) *apiError {
 		want = trailers[checksumPrefix+d.algorithm]
 	}
 	if want != base64.StdEncoding.EncodeToString(d.sum.Sum(nil)) {
-		return fail(http.StatusBadRequest, "BadDigest", "The %s you specified did not match the calculated checksum.", strings.ToUpper(d.algorithm))
+		return apiErrorf(http.StatusBadRequest, "BadDigest", "The %s you specified did not match the calculated checksum.", strings.ToUpper(d.algorithm))
 	}
 	return nil
 }
@@ -111,8 +111,8 @@ func (d *digests) etag(keyed bool) string {
 	return hex.EncodeToString(sum)
 }
 
-// stored returns the checksums to keep with the object.
-func (d *digests) stored() map[string]string {
+// checksums returns the checksums to keep with the object.
+func (d *digests) checksums() map[string]string {
 	if d.sum == nil {
 		return nil
 	}

@@ -30,18 +30,18 @@ func readClaim(r *request) (*claim, *apiError) {
 		return readQueryClaim(r)
 	}
 	if r.service == serviceSTS {
-		return nil, fail(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
+		return nil, apiErrorf(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
 	}
-	return nil, fail(http.StatusForbidden, "AccessDenied", "Access Denied")
+	return nil, apiErrorf(http.StatusForbidden, "AccessDenied", "Access Denied")
 }
 
 func readHeaderClaim(r *request) (*claim, *apiError) {
 	malformed := func(why string) *apiError {
-		return fail(http.StatusBadRequest, "AuthorizationHeaderMalformed", "The authorization header is malformed; %s", why)
+		return apiErrorf(http.StatusBadRequest, "AuthorizationHeaderMalformed", "The authorization header is malformed; %s", why)
 	}
 	rest, ok := strings.CutPrefix(r.Header.Get("Authorization"), algorithm+" ")
 	if !ok {
-		return nil, fail(http.StatusBadRequest, "InvalidRequest", "The authorization mechanism you have provided is not supported. Please use %s.", algorithm)
+		return nil, apiErrorf(http.StatusBadRequest, "InvalidRequest", "The authorization mechanism you have provided is not supported. Please use %s.", algorithm)
 	}
 	c := &claim{token: r.Header.Get("X-Amz-Security-Token")}
 	for part := range strings.SplitSeq(rest, ",") {
@@ -63,7 +63,7 @@ func readHeaderClaim(r *request) (*claim, *apiError) {
 	var err error
 	if c.time, err = time.Parse(amzTime, r.Header.Get("X-Amz-Date")); err != nil {
 		if c.time, err = http.ParseTime(r.Header.Get("Date")); err != nil {
-			return nil, fail(http.StatusForbidden, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+			return nil, apiErrorf(http.StatusForbidden, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
 		}
 		c.time = c.time.UTC()
 	}
@@ -72,7 +72,7 @@ func readHeaderClaim(r *request) (*claim, *apiError) {
 
 func readQueryClaim(r *request) (*claim, *apiError) {
 	malformed := func(why string) *apiError {
-		return fail(http.StatusBadRequest, "AuthorizationQueryParametersError", "%s", why)
+		return apiErrorf(http.StatusBadRequest, "AuthorizationQueryParametersError", "%s", why)
 	}
 	q := r.query
 	if q.Get("X-Amz-Algorithm") != algorithm {

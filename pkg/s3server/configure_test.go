@@ -13,13 +13,13 @@ import (
 	"github.com/sealift/sealift/pkg/s3server/awstest"
 )
 
-func TestWhatAWSWouldNotTakeIsRefused(t *testing.T) {
+func TestInvalidConfigurationIsRefused(t *testing.T) {
 	f := start(t)
 	id := func(statement string) *iam.Policy { return parse(t, iam.Identity, statement) }
 	of := func(statement string) *iam.Policy { return parse(t, iam.Bucket, statement) }
 	unknown := id(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"aws:PrincipalOrgID":"true"}}}`)
-	trust := s3server.PutOnly(roleARN, anna, "").Trust
-	long := s3server.PutOnly(roleARN, anna, strings.Repeat("x", 2048)).Trust
+	trust := s3server.PutOnlyRole(roleARN, anna, "").Trust
+	long := s3server.PutOnlyRole(roleARN, anna, strings.Repeat("x", 2048)).Trust
 	for want, err := range map[string]error{
 		"not a user's ARN":            f.PutUser(s3server.User{ARN: roleARN, AccessKey: "A", SecretKey: "B"}),
 		"nobody else's":               f.PutUser(s3server.User{ARN: anna, AccessKey: accessKey, SecretKey: "B"}),
@@ -41,8 +41,8 @@ func TestWhatAWSWouldNotTakeIsRefused(t *testing.T) {
 }
 
 // As in AWS, names of services and actions are not case-sensitive.
-func TestServicesAreNamedInAnyCase(t *testing.T) {
-	w := awstest.Sound(t, awstest.Role)
+func TestServiceNamesAreCaseInsensitive(t *testing.T) {
+	w := awstest.OpenSound(t, awstest.Role)
 	for name, policy := range map[string]*iam.Policy{
 		"granted": parse(t, iam.Bucket, `{"Effect":"Allow","Principal":"*","Action":"S3:PUTobject","Resource":"arn:aws:s3:::granted/*"}`),
 		"denied":  parse(t, iam.Bucket, `{"Effect":"Deny","Principal":"*","Action":"S3:Put*","Resource":"arn:aws:s3:::denied/*"}`),
@@ -55,7 +55,7 @@ func TestServicesAreNamedInAnyCase(t *testing.T) {
 }
 
 // A bucket's description survives a restart.
-func TestBucketsKeepWhatTheyAre(t *testing.T) {
+func TestBucketDescriptionsSurviveARestart(t *testing.T) {
 	f := start(t)
 	b := s3server.Bucket{
 		Name: "acme", Region: "us-east-1", Owner: "123456789012", Ownership: s3server.ObjectWriter,
@@ -63,27 +63,27 @@ func TestBucketsKeepWhatTheyAre(t *testing.T) {
 	}
 	require.NoError(t, f.PutBucket(b))
 	f.restart(t)
-	require.NoError(t, f.PutRole(s3server.PutOnly(roleARN, f.Operator(), externalID, "acme")))
+	require.NoError(t, f.PutRole(s3server.PutOnlyRole(roleARN, f.OperatorARN(), externalID, "acme")))
 	c := f.assume(t)
-	refused(t, put(t, f.store("acme", with(c)), "k", "x"), 403, "AccessDenied")
+	requireRefused(t, put(t, f.store("acme", withCredentials(c)), "k", "x"), 403, "AccessDenied")
 	b.Policy = nil
 	require.NoError(t, f.PutBucket(b))
-	require.NoError(t, put(t, f.store("acme", with(c)), "k", "x"))
+	require.NoError(t, put(t, f.store("acme", withCredentials(c)), "k", "x"))
 }
 
-func TestFourWaysToSayElsewhere(t *testing.T) {
+func TestWrongRegionAnswers(t *testing.T) {
 	for _, c := range []struct {
-		how            s3server.Elsewhere
+		how            s3server.WrongRegionAnswer
 		status         int
 		header, inBody bool // where the region is found
 	}{
-		{s3server.Permanently, 301, true, false},
-		{s3server.Temporarily, 307, true, false},
-		{s3server.Malformed, 400, false, true},
-		{s3server.Illegal, 400, false, false},
+		{s3server.RedirectPermanently, 301, true, false},
+		{s3server.RedirectTemporarily, 307, true, false},
+		{s3server.RefuseAsMalformed, 400, false, true},
+		{s3server.RefuseLocation, 400, false, false},
 	} {
-		w := awstest.Sound(t, awstest.Role)
-		require.NoError(t, w.Server.PutBucket(s3server.Bucket{Name: awstest.BucketName, Region: awstest.Region, Elsewhere: c.how}))
+		w := awstest.OpenSound(t, awstest.Role)
+		require.NoError(t, w.Server.PutBucket(s3server.Bucket{Name: awstest.BucketName, Region: awstest.Region, WrongRegion: c.how}))
 		ask := call{method: http.MethodPut, path: object, as: session(t, w, ""), region: "us-east-1"}
 		r := send(t, w, ask)
 		require.Equal(t, c.status, r.status)
@@ -102,7 +102,7 @@ func TestFourWaysToSayElsewhere(t *testing.T) {
 }
 
 func TestBucketsOfUsers(t *testing.T) {
-	w := awstest.Sound(t, awstest.Role)
+	w := awstest.OpenSound(t, awstest.Role)
 	as := user(t, w, anna, parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))
 	create := func(name, region, constraint string) reply {
 		c := call{method: http.MethodPut, path: "/" + name, as: as, region: region}
@@ -120,12 +120,12 @@ func TestBucketsOfUsers(t *testing.T) {
 	require.Equal(t, 200, send(t, w, call{method: http.MethodPut, path: "/mine-1/k", as: as}).status)
 	stranger := user(t, w, "arn:aws:iam::"+awstest.ThirdAccount+":user/eve", parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))
 	r := send(t, w, call{method: http.MethodPut, path: "/mine-1/k", as: stranger})
-	require.Equal(t, "Access Denied", r.message, "strangers are told nothing")
+	require.Equal(t, "Access Denied", r.message, "a stranger is told why")
 }
 
 // A slow bucket delays only requests for it.
 func TestStandingFaults(t *testing.T) {
-	w := awstest.Sound(t, awstest.Role)
+	w := awstest.OpenSound(t, awstest.Role)
 	as := session(t, w, "")
 	require.NoError(t, w.Server.PutBucket(s3server.Bucket{Name: "other-logs", Region: awstest.Region, Fault: s3server.Fault{Status: 503, Code: "SlowDown", After: true}}))
 	require.Equal(t, 200, send(t, w, call{method: http.MethodPut, path: object, as: as}).status)

@@ -11,13 +11,13 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-// told lists the condition keys that requests have here; a policy with any other key is refused.
-// S3's keys that are named like headers are in toldHeaders.
+// knownConditionKeys lists the condition keys that requests have here; a policy with any other key
+// is refused. S3's keys that are named like headers are in headerConditionKeys.
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 // https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
-var told = []string{
+var knownConditionKeys = []string{
 	"aws:currenttime", "aws:epochtime", "aws:principalaccount", "aws:principalarn", "aws:principalisawsservice", "aws:principaltype",
 	"aws:referer", "aws:requestedregion", "aws:resourceaccount", "aws:securetransport", "aws:sourceip", "aws:tokenissuetime", "aws:useragent",
 	"aws:username", "aws:viaawsservice",
@@ -29,16 +29,16 @@ var told = []string{
 	"kms:calleraccount", "kms:encryptioncontext:aws:s3:arn", "kms:encryptioncontextkeys", "kms:viaservice",
 }
 
-// toldHeaders lists the headers that are condition keys by their own name.
-var toldHeaders = []string{
+// headerConditionKeys lists the headers that are condition keys by their own name.
+var headerConditionKeys = []string{
 	"if-match", "if-none-match", "x-amz-acl", "x-amz-content-sha256", "x-amz-copy-source", "x-amz-grant-full-control", "x-amz-grant-read",
 	"x-amz-grant-read-acp", "x-amz-grant-write", "x-amz-grant-write-acp", "x-amz-metadata-directive", "x-amz-object-ownership",
 	"x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id", "x-amz-storage-class",
 }
 
-func tells(key string) bool {
+func knowsConditionKey(key string) bool {
 	header, s3 := strings.CutPrefix(key, "s3:")
-	return slices.Contains(told, key) || s3 && slices.Contains(toldHeaders, header)
+	return slices.Contains(knownConditionKeys, key) || s3 && slices.Contains(headerConditionKeys, header)
 }
 
 // context returns the values of a request's condition keys.
@@ -89,7 +89,7 @@ func (s *Server) context(r *request, owner string) iam.Context {
 	if r.query.Has("X-Amz-Signature") {
 		set("s3:authType", "REST-QUERY-STRING")
 	}
-	for _, name := range toldHeaders {
+	for _, name := range headerConditionKeys {
 		set("s3:"+name, r.Header.Get(name))
 	}
 	if strings.HasPrefix(r.op, "ListObjects") {

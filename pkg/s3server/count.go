@@ -14,7 +14,7 @@ func (s *Server) Requests() map[string]int64 {
 func (s *Server) BucketRequests(bucket string) map[string]int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return maps.Clone(s.each[bucket])
+	return maps.Clone(s.bucketCounts[bucket])
 }
 
 func (s *Server) count(op, bucket string) {
@@ -24,8 +24,8 @@ func (s *Server) count(op, bucket string) {
 	if s.buckets[bucket] == nil { // the request is not authenticated yet, so the name may be anything
 		return
 	}
-	if s.each[bucket] == nil {
-		s.each[bucket] = map[string]int64{}
+	if s.bucketCounts[bucket] == nil {
+		s.bucketCounts[bucket] = map[string]int64{}
 	}
-	s.each[bucket][op]++
+	s.bucketCounts[bucket][op]++
 }

@@ -15,7 +15,7 @@ func (s *Server) deleteObject(w http.ResponseWriter, r *request) *apiError {
 		return failed
 	}
 	if err := b.delete(r.key); err != nil {
-		return internal(err)
+		return internalError(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -43,7 +43,7 @@ func (s *Server) deleteObjects(w http.ResponseWriter, r *request) *apiError {
 		return failed
 	}
 	if len(order.Objects) == 0 || len(order.Objects) > 1000 {
-		return fail(http.StatusBadRequest, "MalformedXML", "Between 1 and 1000 objects can be deleted at once")
+		return apiErrorf(http.StatusBadRequest, "MalformedXML", "Between 1 and 1000 objects can be deleted at once")
 	}
 	var answer struct {
 		XMLName xml.Name     `xml:"http://s3.amazonaws.com/doc/2006-03-01/ DeleteResult"`
@@ -51,11 +51,11 @@ func (s *Server) deleteObjects(w http.ResponseWriter, r *request) *apiError {
 		Errors  []failedKey  `xml:"Error"`
 	}
 	for _, o := range order.Objects {
-		meta := b.described()
+		meta := b.metadata()
 		refused := s.authorize(r, meta, "s3:DeleteObject", objectARN(meta.Region, r.bucket, o.Key))
 		if refused == nil {
 			if err := b.delete(o.Key); err != nil {
-				refused = internal(err)
+				refused = internalError(err)
 			}
 		}
 		switch {
@@ -80,7 +80,7 @@ func readXML(r *request, into any) *apiError {
 		return failed
 	}
 	if body.size > 2<<20 {
-		return fail(http.StatusBadRequest, "MalformedXML", "The body is longer than 2 MiB")
+		return apiErrorf(http.StatusBadRequest, "MalformedXML", "The body is longer than 2 MiB")
 	}
 	var raw strings.Builder
 	if _, err := io.Copy(digests.writer(&raw), body); err != nil {
@@ -97,7 +97,7 @@ func readXML(r *request, into any) *apiError {
 		return nil
 	}
 	if err := xml.Unmarshal([]byte(raw.String()), into); err != nil {
-		return fail(http.StatusBadRequest, "MalformedXML", "The XML you provided was not well-formed: %v", err)
+		return apiErrorf(http.StatusBadRequest, "MalformedXML", "The XML you provided was not well-formed: %v", err)
 	}
 	return nil
 }

@@ -21,9 +21,9 @@ func checkEncryption(meta *objectMeta) *apiError {
 	return invalidArgument("The encryption method specified is not supported")
 }
 
-// encrypt decides how an object is encrypted, by the request or else by the bucket's default, and
-// whether the caller may use the key.
-func (s *Server) encrypt(r *request, bucket bucketMeta, o *objectMeta) *apiError {
+// applyEncryption decides how an object is encrypted, by the request or else by the bucket's
+// default, and whether the caller may use the key.
+func (s *Server) applyEncryption(r *request, bucket bucketMeta, o *objectMeta) *apiError {
 	how, key := o.Header[headerSSE], o.Header[headerKMSKey]
 	switch {
 	case how == "" && bucket.Key != "":
@@ -49,8 +49,8 @@ func (s *Server) encrypt(r *request, bucket bucketMeta, o *objectMeta) *apiError
 	return nil
 }
 
-// decrypt decides whether the caller may read an object's bytes.
-func (s *Server) decrypt(r *request, bucket bucketMeta, o *objectMeta) *apiError {
+// checkDecrypt decides whether the caller may read an object's bytes.
+func (s *Server) checkDecrypt(r *request, bucket bucketMeta, o *objectMeta) *apiError {
 	key := o.Header[headerKMSKey]
 	if key == "" {
 		return nil

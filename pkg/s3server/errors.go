@@ -20,21 +20,21 @@ type apiError struct {
 
 func (e *apiError) Error() string { return fmt.Sprintf("%d %s: %s", e.status, e.code, e.message) }
 
-func fail(status int, code, format string, args ...any) *apiError {
+func apiErrorf(status int, code, format string, args ...any) *apiError {
 	return &apiError{status: status, code: code, message: fmt.Sprintf(format, args...)}
 }
 
-// internal returns the answer to a failure of this server.
-func internal(err error) *apiError {
-	return fail(http.StatusInternalServerError, "InternalError", "%v", err)
+// internalError returns the answer to a failure of this server.
+func internalError(err error) *apiError {
+	return apiErrorf(http.StatusInternalServerError, "InternalError", "%v", err)
 }
 
 func notImplemented(what string) *apiError {
-	return fail(http.StatusNotImplemented, "NotImplemented", "%s is not implemented by this server", what)
+	return apiErrorf(http.StatusNotImplemented, "NotImplemented", "%s is not implemented by this server", what)
 }
 
 func invalidArgument(format string, args ...any) *apiError {
-	return fail(http.StatusBadRequest, "InvalidArgument", format, args...)
+	return apiErrorf(http.StatusBadRequest, "InvalidArgument", format, args...)
 }
 
 type s3ErrorBody struct {

@@ -4,5 +4,5 @@ import "time"
 
 // IssueForTesting issues a session with any expiry.
 func (s *Server) IssueForTesting(role string, expires time.Time) (accessKey, secret, token string) {
-	return s.issue(role, "test", "", expires)
+	return s.issueSession(role, "test", "", expires)
 }

@@ -54,7 +54,7 @@ func (s *Server) standingFault(r *request) Fault {
 	if b == nil {
 		return Fault{}
 	}
-	return b.described().Fault
+	return b.metadata().Fault
 }
 
 // wait waits for the delay, or until the client is gone.
@@ -78,8 +78,8 @@ func (s *Server) decideFault(r *http.Request) Fault {
 	return decide(r)
 }
 
-// happen answers a request with its fault. By then the request has taken effect, or never will.
-func (f Fault) happen(w http.ResponseWriter, r *request) {
+// answer answers a request with its fault. By then the request has taken effect, or never will.
+func (f Fault) answer(w http.ResponseWriter, r *request) {
 	if f.Cut {
 		panic(http.ErrAbortHandler) // net/http closes the connection without logging anything
 	}
@@ -87,12 +87,12 @@ func (f Fault) happen(w http.ResponseWriter, r *request) {
 	if code == "" {
 		code = http.StatusText(f.Status)
 	}
-	writeError(w, r, fail(f.Status, code, "%s", message))
+	writeError(w, r, apiErrorf(f.Status, code, "%s", message))
 }
 
-// unheard is a ResponseWriter whose answer is discarded.
-type unheard struct{ header http.Header }
+// discardResponse is a ResponseWriter whose answer is discarded.
+type discardResponse struct{ header http.Header }
 
-func (u *unheard) Header() http.Header         { return u.header }
-func (u *unheard) Write(p []byte) (int, error) { return len(p), nil }
-func (u *unheard) WriteHeader(int)             {}
+func (u *discardResponse) Header() http.Header         { return u.header }
+func (u *discardResponse) Write(p []byte) (int, error) { return len(p), nil }
+func (u *discardResponse) WriteHeader(int)             {}

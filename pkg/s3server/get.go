@@ -27,13 +27,13 @@ func (s *Server) getObject(w http.ResponseWriter, r *request) (failed *apiError)
 		return s.objectFailed(r, b, err)
 	}
 	defer o.Close()
-	if failed := s.mayRead(r, b.described(), &o.meta); failed != nil {
+	if failed := s.checkRead(r, b.metadata(), &o.meta); failed != nil {
 		return failed
 	}
 	h := w.Header()
 	h.Set("ETag", `"`+o.meta.ETag+`"`)
 	h.Set("Last-Modified", o.meta.modified().Format(http.TimeFormat))
-	if failed := conditions(r, &o.meta); failed != nil {
+	if failed := checkConditions(r, &o.meta); failed != nil {
 		return failed
 	}
 	part, failed := readRange(r.Header.Get("Range"), o.meta.Size)
@@ -80,28 +80,28 @@ func writeChecksums(h http.Header, meta *objectMeta) {
 	}
 }
 
-// conditions evaluates If-Match and the others, in RFC 9110's order.
-func conditions(r *request, meta *objectMeta) *apiError {
-	precondition := fail(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+// checkConditions evaluates If-Match and the others, in RFC 9110's order.
+func checkConditions(r *request, meta *objectMeta) *apiError {
+	precondition := apiErrorf(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 	modified := meta.modified().Truncate(time.Second)
 	if v := r.Header.Get("If-Match"); v != "" {
-		if !matches(v, meta.ETag) {
+		if !etagMatches(v, meta.ETag) {
 			return precondition
 		}
 	} else if t, err := http.ParseTime(r.Header.Get("If-Unmodified-Since")); err == nil && modified.After(t) {
 		return precondition
 	}
 	if v := r.Header.Get("If-None-Match"); v != "" {
-		if matches(v, meta.ETag) {
-			return fail(http.StatusNotModified, "NotModified", "")
+		if etagMatches(v, meta.ETag) {
+			return apiErrorf(http.StatusNotModified, "NotModified", "")
 		}
 	} else if t, err := http.ParseTime(r.Header.Get("If-Modified-Since")); err == nil && !modified.After(t) {
-		return fail(http.StatusNotModified, "NotModified", "")
+		return apiErrorf(http.StatusNotModified, "NotModified", "")
 	}
 	return nil
 }
 
-func matches(list, etag string) bool {
+func etagMatches(list, etag string) bool {
 	for v := range strings.SplitSeq(list, ",") {
 		if v = strings.Trim(strings.TrimSpace(v), `"`); v == "*" || v == etag {
 			return true
@@ -124,8 +124,8 @@ func readRange(header string, size int64) (span, *apiError) {
 	if !ok || !dash {
 		return whole, nil
 	}
-	from, hasFrom := digits(first)
-	to, hasTo := digits(last)
+	from, hasFrom := parseNonNegative(first)
+	to, hasTo := parseNonNegative(last)
 	switch {
 	case first == "" && hasTo: // the last n bytes
 		from, to = max(0, size-to), size-1
@@ -137,12 +137,12 @@ func readRange(header string, size int64) (span, *apiError) {
 		return whole, nil
 	}
 	if from >= size {
-		return span{}, fail(http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The requested range is not satisfiable")
+		return span{}, apiErrorf(http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The requested range is not satisfiable")
 	}
 	return span{from: from, length: to - from + 1, partial: true}, nil
 }
 
-func digits(s string) (int64, bool) {
+func parseNonNegative(s string) (int64, bool) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	return n, err == nil && n >= 0
 }

@@ -23,31 +23,31 @@ func TestAssumeRoleIsChecked(t *testing.T) {
 		code    string
 		message string
 	}{
-		"right":                    {nil, 200, "", ""},
-		"session_policy":           {[]string{"Policy", allowAll}, 200, "", ""},
-		"fifteen_minutes":          {[]string{"DurationSeconds", "900"}, 200, "", ""},
-		"no_external_id":           {[]string{"ExternalId", ""}, 400, "ValidationError", "externalId"},
-		"arn_of_a_user":            {[]string{"RoleArn", anna}, 400, "ValidationError", anna + " is invalid"},
-		"session_name_with_space":  {[]string{"RoleSessionName", "a b"}, 400, "ValidationError", "roleSessionName"},
-		"session_name_of_one":      {[]string{"RoleSessionName", "a"}, 400, "ValidationError", "roleSessionName"},
-		"external_id_with_star":    {[]string{"ExternalId", "ws_*"}, 400, "ValidationError", "externalId"},
-		"external_id_too_long":     {[]string{"ExternalId", strings.Repeat("x", 1225)}, 400, "ValidationError", "externalId"},
-		"too_short_a_life":         {[]string{"DurationSeconds", "899"}, 400, "ValidationError", "greater than or equal to 900"},
-		"too_long_a_life":          {[]string{"DurationSeconds", "43201"}, 400, "ValidationError", "less than or equal to 43200"},
-		"longer_than_the_role":     {[]string{"DurationSeconds", "7201"}, 400, "ValidationError", "MaxSessionDuration set for this role"},
-		"as_long_as_the_role":      {[]string{"DurationSeconds", "7200"}, 200, "", ""},
-		"session_policy_too_long":  {[]string{"Policy", long}, 400, "ValidationError", "length less than or equal to 2048"},
-		"session_policy_not_json":  {[]string{"Policy", "{"}, 400, "MalformedPolicyDocument", "not JSON"},
-		"session_policy_names_us":  {[]string{"Policy", strings.Replace(allowAll, `"Action"`, `"Principal":"*","Action"`, 1)}, 400, "MalformedPolicyDocument", "no Principal"},
-		"session_policy_of_a_typo": {[]string{"Policy", strings.Replace(allowAll, `"Resource"`, `"Ressource"`, 1)}, 400, "MalformedPolicyDocument", "Statement[0].Ressource"},
+		"right":                         {nil, 200, "", ""},
+		"session_policy":                {[]string{"Policy", allowAll}, 200, "", ""},
+		"fifteen_minutes":               {[]string{"DurationSeconds", "900"}, 200, "", ""},
+		"no_external_id":                {[]string{"ExternalId", ""}, 400, "ValidationError", "externalId"},
+		"arn_of_a_user":                 {[]string{"RoleArn", anna}, 400, "ValidationError", anna + " is invalid"},
+		"session_name_with_space":       {[]string{"RoleSessionName", "a b"}, 400, "ValidationError", "roleSessionName"},
+		"session_name_of_one":           {[]string{"RoleSessionName", "a"}, 400, "ValidationError", "roleSessionName"},
+		"external_id_with_star":         {[]string{"ExternalId", "ws_*"}, 400, "ValidationError", "externalId"},
+		"external_id_too_long":          {[]string{"ExternalId", strings.Repeat("x", 1225)}, 400, "ValidationError", "externalId"},
+		"duration_too_short":            {[]string{"DurationSeconds", "899"}, 400, "ValidationError", "greater than or equal to 900"},
+		"duration_too_long":             {[]string{"DurationSeconds", "43201"}, 400, "ValidationError", "less than or equal to 43200"},
+		"longer_than_the_role":          {[]string{"DurationSeconds", "7201"}, 400, "ValidationError", "MaxSessionDuration set for this role"},
+		"as_long_as_the_role":           {[]string{"DurationSeconds", "7200"}, 200, "", ""},
+		"session_policy_too_long":       {[]string{"Policy", long}, 400, "ValidationError", "length less than or equal to 2048"},
+		"session_policy_not_json":       {[]string{"Policy", "{"}, 400, "MalformedPolicyDocument", "not JSON"},
+		"session_policy_with_principal": {[]string{"Policy", strings.Replace(allowAll, `"Action"`, `"Principal":"*","Action"`, 1)}, 400, "MalformedPolicyDocument", "no Principal"},
+		"session_policy_of_a_typo":      {[]string{"Policy", strings.Replace(allowAll, `"Resource"`, `"Ressource"`, 1)}, 400, "MalformedPolicyDocument", "Statement[0].Ressource"},
 		"session_policy_unknown_key": {
 			[]string{"Policy", strings.Replace(allowAll, `"Resource"`, `"Condition":{"Null":{"s3:nothing":"true"}},"Resource"`, 1)},
 			400, "MalformedPolicyDocument", `"s3:nothing" is not one that this server knows`,
 		},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			w := awstest.Sound(t, awstest.Role)
-			role := s3server.PutOnly(awstest.RoleARN, awstest.OperatorARN, awstest.WorkspaceID, awstest.BucketName)
+			w := awstest.OpenSound(t, awstest.Role)
+			role := s3server.PutOnlyRole(awstest.RoleARN, awstest.OperatorARN, awstest.WorkspaceID, awstest.BucketName)
 			role.MaxSession = 2 * time.Hour
 			require.NoError(t, w.Server.PutRole(role))
 			r := send(t, w, call{as: w.Operator, form: assume(c.form...)})
@@ -60,14 +60,14 @@ func TestAssumeRoleIsChecked(t *testing.T) {
 
 // A caller with a role's credentials gets at most an hour, whatever the role allows, and callers
 // from the role's own account are told what is missing.
-func TestWhoAssumes(t *testing.T) {
+func TestAssumeRoleCallers(t *testing.T) {
 	const worker = "arn:aws:iam::" + awstest.OperatorAccount + ":role/worker"
-	w := awstest.Sound(t, awstest.Role)
+	w := awstest.OpenSound(t, awstest.Role)
 	mayAssume := parse(t, iam.Identity, `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`)
-	role := s3server.PutOnly(awstest.RoleARN, worker, "", awstest.BucketName)
+	role := s3server.PutOnlyRole(awstest.RoleARN, worker, "", awstest.BucketName)
 	role.MaxSession = 12 * time.Hour
 	require.NoError(t, w.Server.PutRole(role))
-	require.NoError(t, w.Server.PutRole(s3server.Role{ARN: worker, Trust: s3server.PutOnly(worker, awstest.OperatorARN, "").Trust, Policies: []*iam.Policy{mayAssume}}))
+	require.NoError(t, w.Server.PutRole(s3server.Role{ARN: worker, Trust: s3server.PutOnlyRole(worker, awstest.OperatorARN, "").Trust, Policies: []*iam.Policy{mayAssume}}))
 
 	r := send(t, w, call{as: w.Operator, form: assume()})
 	require.Equal(t, 403, r.status, "the role trusts the worker alone")
@@ -90,7 +90,7 @@ func TestWhoAssumes(t *testing.T) {
 	const refused = "User: " + anna + " is not authorized to perform: sts:AssumeRole on resource: " + awstest.RoleARN
 	r = send(t, w, call{as: user(t, w, anna, mayAssume), form: assume()})
 	require.Equal(t, refused+" because no role trust policy allows the sts:AssumeRole action", r.message)
-	require.NoError(t, w.Server.PutRole(s3server.PutOnly(awstest.RoleARN, root, "")))
+	require.NoError(t, w.Server.PutRole(s3server.PutOnlyRole(awstest.RoleARN, root, "")))
 	r = send(t, w, call{as: user(t, w, anna), form: assume()})
 	require.Equal(t, refused+" because no identity-based policy allows the sts:AssumeRole action", r.message)
 	require.Equal(t, 200, send(t, w, call{as: user(t, w, anna, mayAssume), form: assume()}).status)
@@ -98,8 +98,8 @@ func TestWhoAssumes(t *testing.T) {
 	require.Equal(t, refused, send(t, w, call{as: user(t, w, anna, mayAssume), form: assume()}).message)
 }
 
-func TestSessionsEnd(t *testing.T) {
-	w := awstest.Sound(t, awstest.Role)
+func TestSessionsExpire(t *testing.T) {
+	w := awstest.OpenSound(t, awstest.Role)
 	put := call{method: http.MethodPut, path: object, body: "x", as: session(t, w, "")}
 	require.Equal(t, 200, send(t, w, put).status)
 	w.Server.ExpireSessionsForTesting()
@@ -115,7 +115,7 @@ func TestSessionsEnd(t *testing.T) {
 
 // Reading requires permission to use the key and, for objects that still belong to their writer,
 // the writer's consent.
-func TestReadingWhatWasDelivered(t *testing.T) {
+func TestReadingDeliveredObjects(t *testing.T) {
 	everything := parse(t, iam.Identity, `{"Effect":"Allow","Action":["s3:*","kms:*"],"Resource":"*"}`)
 	withoutKMS := parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`)
 	for hazard, c := range map[string]struct {
@@ -134,7 +134,7 @@ func TestReadingWhatWasDelivered(t *testing.T) {
 		"classic_given_to_the_owner":     {awstest.ClassicWithACL, "bucket-owner-full-control", everything, 200, ""},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			w := awstest.Sound(t, c.setup)
+			w := awstest.OpenSound(t, c.setup)
 			put := call{method: http.MethodPut, path: object, body: "body", as: w.Operator}
 			if c.setup == awstest.RoleWithKey {
 				put.as = session(t, w, "")
@@ -175,7 +175,7 @@ func TestConditionKeysOfRequests(t *testing.T) {
 		`"Bool":{"aws:SecureTransport":"false"}`:                                                                                             false,
 		`"StringEquals":{"aws:username":"root"}`:                                                                                             false,
 	} {
-		w := awstest.Sound(t, awstest.Role)
+		w := awstest.OpenSound(t, awstest.Role)
 		as := user(t, w, anna, parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:*","Resource":"*","Condition":{`+condition+`}}`))
 		r := send(t, w, call{method: http.MethodPut, path: object, as: as, header: map[string]string{
 			"X-Amz-Acl": "bucket-owner-full-control", "If-None-Match": "*", "User-Agent": "sealift/1",
@@ -186,7 +186,7 @@ func TestConditionKeysOfRequests(t *testing.T) {
 
 // Listing may be allowed for a single prefix.
 func TestListOfAPrefix(t *testing.T) {
-	w := awstest.Sound(t, awstest.Role)
+	w := awstest.OpenSound(t, awstest.Role)
 	as := user(t, w, anna, parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"`+bucket+`",
 		"Condition":{"StringLike":{"s3:prefix":"raw/*"},"NumericLessThanEquals":{"s3:max-keys":"10"}}}`))
 	for query, status := range map[string]int{

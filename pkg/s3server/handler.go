@@ -41,14 +41,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	faulty := fault.Cut || fault.Status != 0
 	if faulty && !fault.After {
 		if !fault.Cut {
-			swallow(hr)
+			drainBody(hr)
 		}
-		fault.happen(w, r)
+		fault.answer(w, r)
 		return
 	}
 	to := w
 	if faulty {
-		to = &unheard{header: http.Header{}}
+		to = &discardResponse{header: http.Header{}}
 	}
 	if failed == nil {
 		failed = s.handle(to, r)
@@ -57,11 +57,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		if failed.status >= 500 {
 			s.cfg.Log.Error("object request failed", "op", r.op, "bucket", r.bucket, "key", r.key, "err", failed)
 		}
-		swallow(hr)
+		drainBody(hr)
 		writeError(to, r, failed)
 	}
 	if faulty {
-		fault.happen(w, r)
+		fault.answer(w, r)
 	}
 }
 
@@ -69,8 +69,8 @@ func (s *Server) handle(w http.ResponseWriter, r *request) *apiError {
 	if failed := s.authenticate(r); failed != nil {
 		return failed
 	}
-	if r.service == serviceSTS && s.isDisabled(r.auth.region) {
-		return fail(http.StatusForbidden, "RegionDisabledException", "STS is not activated in this region for account:%s. "+
+	if r.service == serviceSTS && s.stsDisabled(r.auth.region) {
+		return apiErrorf(http.StatusForbidden, "RegionDisabledException", "STS is not activated in this region for account:%s. "+
 			"Your account administrator can activate STS in this region using the IAM Console.", r.auth.principal.Account)
 	}
 	handler := handlers[r.op]
@@ -80,10 +80,10 @@ func (s *Server) handle(w http.ResponseWriter, r *request) *apiError {
 	return handler(s, w, r)
 }
 
-// swallow reads what the client is still sending, up to a limit, so that it gets to read the
+// drainBody reads what the client is still sending, up to a limit, so that it gets to read the
 // refusal: a client that is cut off while it writes may never see it. A client that waits for 100
 // Continue sends nothing.
-func swallow(r *http.Request) {
+func drainBody(r *http.Request) {
 	if r.Header.Get("Expect") == "" {
 		_, _ = io.CopyN(io.Discard, r.Body, 8<<20)
 	}
@@ -97,12 +97,12 @@ func (s *Server) bucketFor(r *request, actions ...string) (*bucket, *apiError) {
 	b := s.buckets[r.bucket]
 	s.mu.RUnlock()
 	if b == nil {
-		return nil, fail(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
+		return nil, apiErrorf(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
 	}
-	meta := b.described()
+	meta := b.metadata()
 	// Clients find out the region with GetBucketLocation, so it is accepted for any region.
 	if r.auth.region != meta.Region && r.op != "GetBucketLocation" {
-		return b, elsewhere(r, meta)
+		return b, wrongRegion(r, meta)
 	}
 	if want := r.Header.Get("X-Amz-Expected-Bucket-Owner"); want != "" && meta.Owner != "" && want != meta.Owner {
 		return b, accessDenied
@@ -123,11 +123,11 @@ func (s *Server) bucketFor(r *request, actions ...string) (*bucket, *apiError) {
 // to list do not learn that the object is missing.
 func (s *Server) objectFailed(r *request, b *bucket, err error) *apiError {
 	if !errors.Is(err, fs.ErrNotExist) {
-		return internal(err)
+		return internalError(err)
 	}
-	meta := b.described()
+	meta := b.metadata()
 	if failed := s.authorize(r, meta, "s3:ListBucket", bucketARN(meta.Region, r.bucket)); failed != nil {
 		return failed
 	}
-	return fail(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+	return apiErrorf(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
 }

@@ -61,14 +61,14 @@ const ManagedKey = "alias/aws/s3"
 //
 // S3 passes on what KMS answers. If the refusal is not about permissions, its code is prefixed with
 // KMS.
-func (s *Server) useKey(r *request, meta bucketMeta, id, action, what string) (string, *apiError) {
+func (s *Server) useKey(r *request, meta bucketMeta, id, action, encryptionContext string) (string, *apiError) {
 	who := r.auth.principal
 	owner := meta.ownerFor(who)
 	s.count(strings.TrimPrefix(action, "kms:"), r.bucket)
 	if id == ManagedKey {
 		arn := fmt.Sprintf("arn:%s:kms:%s:%s:%s", iam.RegionPartition(meta.Region), meta.Region, owner, ManagedKey)
-		if who.Account != owner && !who.root { // AWS's own policy for it covers only its account
-			return "", kmsHidden(who, action)
+		if who.Account != owner && !who.isOperator { // AWS's own policy for it covers only its account
+			return "", kmsDeniedToStranger(who, action)
 		}
 		return arn, nil
 	}
@@ -78,33 +78,33 @@ func (s *Server) useKey(r *request, meta bucketMeta, id, action, what string) (s
 	}
 	m := keyARN.FindStringSubmatch(arn)
 	if m == nil || m[1] != meta.Region {
-		return "", fail(http.StatusBadRequest, "KMS.NotFoundException", "Invalid arn %s", arn)
+		return "", apiErrorf(http.StatusBadRequest, "KMS.NotFoundException", "Invalid arn %s", arn)
 	}
 	s.mu.RLock()
 	key, exists := s.keys[arn]
 	s.mu.RUnlock()
 	same := m[2] == who.Account
 	switch {
-	case !exists && (same || who.root):
-		return "", fail(http.StatusBadRequest, "KMS.NotFoundException", "Key '%s' does not exist", arn)
+	case !exists && (same || who.isOperator):
+		return "", apiErrorf(http.StatusBadRequest, "KMS.NotFoundException", "Key '%s' does not exist", arn)
 	case !exists:
-		return "", kmsHidden(who, action)
+		return "", kmsDeniedToStranger(who, action)
 	}
-	if failed := s.authorizeKey(r, meta, key, action, what); failed != nil {
+	if failed := s.authorizeKey(r, meta, key, action, encryptionContext); failed != nil {
 		return "", failed
 	}
 	switch key.State {
 	case Disabled:
-		return "", fail(http.StatusBadRequest, "KMS.DisabledException", "%s is disabled.", arn)
+		return "", apiErrorf(http.StatusBadRequest, "KMS.DisabledException", "%s is disabled.", arn)
 	case PendingDeletion:
-		return "", fail(http.StatusBadRequest, "KMS.KMSInvalidStateException", "%s is pending deletion.", arn)
+		return "", apiErrorf(http.StatusBadRequest, "KMS.KMSInvalidStateException", "%s is pending deletion.", arn)
 	}
 	return arn, nil
 }
 
-func (s *Server) authorizeKey(r *request, meta bucketMeta, key Key, action, what string) *apiError {
+func (s *Server) authorizeKey(r *request, meta bucketMeta, key Key, action, encryptionContext string) *apiError {
 	who := r.auth.principal
-	if who.root {
+	if who.isOperator {
 		return nil
 	}
 	owner := accountOf(key.ARN)
@@ -114,7 +114,7 @@ func (s *Server) authorizeKey(r *request, meta bucketMeta, key Key, action, what
 	c["kms:ViaService"] = []string{"s3." + meta.Region + ".amazonaws.com"}
 	c["kms:CallerAccount"] = []string{who.Account}
 	c["kms:EncryptionContextKeys"] = []string{"aws:s3:arn"}
-	c["kms:EncryptionContext:aws:s3:arn"] = []string{what}
+	c["kms:EncryptionContext:aws:s3:arn"] = []string{encryptionContext}
 	d := iam.Evaluate(
 		iam.Request{Caller: who.Caller, Action: action, Resource: key.ARN, Owner: owner, Context: c},
 		iam.Policies{Identity: who.policies, Session: who.session, Resource: key.Policy, Kind: iam.Key},
@@ -123,13 +123,13 @@ func (s *Server) authorizeKey(r *request, meta bucketMeta, key Key, action, what
 	case d.Allowed:
 		return nil
 	case who.Account != owner && d.By == iam.Key:
-		return kmsHidden(who, action)
+		return kmsDeniedToStranger(who, action)
 	}
-	return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s %s", who.ARN, action, key.ARN, d.Reason(action))
+	return apiErrorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s %s", who.ARN, action, key.ARN, d.Reason(action))
 }
 
-// kmsHidden is KMS's answer to callers from other accounts than the key's.
-func kmsHidden(who principal, action string) *apiError {
-	return fail(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on this resource because the resource does not exist "+
+// kmsDeniedToStranger is KMS's answer to callers from other accounts than the key's.
+func kmsDeniedToStranger(who principal, action string) *apiError {
+	return apiErrorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on this resource because the resource does not exist "+
 		"in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access", who.ARN, action)
 }

@@ -30,7 +30,7 @@ func TestConditionKeysOfKeys(t *testing.T) {
 		"a_service_calls_for_somebody": {`"Bool":{"aws:ViaAWSService":"true"},"Null":{"aws:SourceIp":"true"}`, false, true},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			w := awstest.Sound(t, awstest.RoleWithKey)
+			w := awstest.OpenSound(t, awstest.RoleWithKey)
 			policy := parse(t, iam.Key, `{"Effect":"Allow","Principal":{"AWS":"`+root+`"},"Action":"kms:*","Resource":"*","Condition":{`+c.condition+`}}`)
 			require.NoError(t, w.Server.PutKey(s3server.Key{ARN: awstest.KeyARN, Policy: policy}))
 			require.NoError(t, w.Server.PutBucket(s3server.Bucket{
@@ -47,7 +47,7 @@ func TestConditionKeysOfKeys(t *testing.T) {
 
 // To other accounts, a missing key looks like one that they may not use.
 func TestMissingKeysAreHidden(t *testing.T) {
-	w := awstest.Sound(t, awstest.ClassicWithKey)
+	w := awstest.OpenSound(t, awstest.ClassicWithKey)
 	w.Server.DeleteKey(awstest.KeyARN)
 	r := send(t, w, call{method: http.MethodPut, path: object, as: w.Operator})
 	require.Equal(t, 403, r.status)
@@ -57,7 +57,7 @@ func TestMissingKeysAreHidden(t *testing.T) {
 // In other partitions of AWS, ARNs begin differently.
 func TestPartitions(t *testing.T) {
 	for region, partition := range map[string]string{"cn-north-1": "aws-cn", "us-gov-west-1": "aws-us-gov", "eu-west-1": "aws"} {
-		w := awstest.Sound(t, awstest.Role)
+		w := awstest.OpenSound(t, awstest.Role)
 		require.NoError(t, w.Server.PutBucket(s3server.Bucket{Name: awstest.BucketName, Region: region}))
 		for resource, status := range map[string]int{"arn:" + partition + ":s3:::" + awstest.BucketName + "/*": 200, "arn:aws-iso:s3:::" + awstest.BucketName + "/*": 403} {
 			as := user(t, w, anna, parse(t, iam.Identity, `{"Effect":"Allow","Action":"s3:PutObject","Resource":"`+resource+`"}`))

@@ -101,8 +101,8 @@ func openObject(name string) (_ *object, err error) {
 	return o, nil
 }
 
-// finish appends the description to the object's bytes.
-func finish(f *os.File, meta *objectMeta) error {
+// appendMeta appends the description to the object's bytes.
+func appendMeta(f *os.File, meta *objectMeta) error {
 	raw, err := json.Marshal(meta)
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (b *bucket) commit(temp string, meta *objectMeta, when condition) error {
 	defer os.Remove(temp) //nolint:errcheck // renamed already, or swept at the next Open
 	current, taken := b.index.Get(meta.Key)
 	switch {
-	case b.gone:
+	case b.deleted:
 		return errNoBucket
 	case when.absent && taken:
 		return errExists

@@ -63,16 +63,16 @@ func TestOrderOfRefusals(t *testing.T) {
 		"condition_on_what_may_not_be_read":  {awstest.Role, within, put(header("If-Match", "abc")), 403, "AccessDenied", 0},
 		"unknown_encryption":                 {awstest.Role, within, put(header("X-Amz-Server-Side-Encryption", "rot13")), 400, "InvalidArgument", 0},
 		"key_id_without_kms":                 {awstest.Role, within, put(header("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", awstest.KeyARN)), 400, "InvalidArgument", 0},
-		"header_asks_for_key_of_nobody":      {awstest.Role, withKMS, put(header("X-Amz-Server-Side-Encryption", "aws:kms"), header("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", awstest.KeyARN)), 400, "KMS.NotFoundException", 1},
-		"header_spares_the_bucket_its_key":   {awstest.RoleWithKey, within, put(header("X-Amz-Server-Side-Encryption", "AES256")), 200, "", 0},
+		"header_names_missing_key":           {awstest.Role, withKMS, put(header("X-Amz-Server-Side-Encryption", "aws:kms"), header("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", awstest.KeyARN)), 400, "KMS.NotFoundException", 1},
+		"header_avoids_the_bucket_key":       {awstest.RoleWithKey, within, put(header("X-Amz-Server-Side-Encryption", "AES256")), 200, "", 0},
 		"owner_full_control_is_no_acl":       {awstest.Role, within, put(header("X-Amz-Acl", "bucket-owner-full-control")), 200, "", 0},
-		"header_asks_for_the_account_s_key":  {awstest.Role, within, put(header("X-Amz-Server-Side-Encryption", "aws:kms")), 200, "", 1},
+		"header_names_the_managed_key":       {awstest.Role, within, put(header("X-Amz-Server-Side-Encryption", "aws:kms")), 200, "", 1},
 		"default_key_by_those_who_may":       {awstest.RoleWithKey, withKMS, put(), 200, "", 1},
 		"session_of_the_whole_role_reaches":  {awstest.Role, "", put(elsewhere), 200, "", 0},
 		"session_policy_does_not_widen_role": {awstest.Role, withKMS, put(func(c *call) { c.path = "/" + awstest.BucketName + "/elsewhere" }), 403, "AccessDenied", 0},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			w := awstest.Sound(t, c.setup)
+			w := awstest.OpenSound(t, c.setup)
 			c.call.as = session(t, w, c.session)
 			r := send(t, w, c.call)
 			require.Equal(t, c.status, r.status, r.body)
@@ -90,23 +90,23 @@ func TestOrderOfRefusals(t *testing.T) {
 }
 
 // Whether a key is taken is checked last.
-func TestTakenKeyIsNotToldToThoseWhoMayNot(t *testing.T) {
-	w := awstest.Sound(t, awstest.Role)
+func TestTakenKeyIsHiddenWithoutPermission(t *testing.T) {
+	w := awstest.OpenSound(t, awstest.Role)
 	put := call{method: http.MethodPut, path: object, body: "body", as: session(t, w, ""), header: map[string]string{"If-None-Match": "*"}}
 	require.Equal(t, 200, send(t, w, put).status)
 	require.Equal(t, 412, send(t, w, put).status)
-	require.NoError(t, w.Server.PutRole(s3server.PutOnly(awstest.RoleARN, awstest.OperatorARN, awstest.WorkspaceID, "another")))
+	require.NoError(t, w.Server.PutRole(s3server.PutOnlyRole(awstest.RoleARN, awstest.OperatorARN, awstest.WorkspaceID, "another")))
 	require.Equal(t, 403, send(t, w, put).status)
 	require.Equal(t, map[string]int64{"PutObject": 3}, w.Server.BucketRequests(awstest.BucketName))
 	require.Empty(t, w.Server.BucketRequests("another"))
 	require.Equal(t, 400, send(t, w, call{method: http.MethodPut, path: "/of-nobody/k"}).status)
-	require.Nil(t, w.Server.BucketRequests("of-nobody"), "names that anybody may send are not kept")
+	require.Nil(t, w.Server.BucketRequests("of-nobody"), "requests for unknown buckets are counted")
 }
 
 // A role that may only put is refused everything else, with an explanation except for HEAD, whose
 // answer has no body.
-func TestPutOnlyMayNotLook(t *testing.T) {
-	w := awstest.Sound(t, awstest.Role)
+func TestPutOnlyRoleMayNotRead(t *testing.T) {
+	w := awstest.OpenSound(t, awstest.Role)
 	as := session(t, w, "")
 	for _, c := range []struct {
 		method, path, action, resource string
@@ -142,7 +142,7 @@ func TestPutOnlyMayNotLook(t *testing.T) {
 
 // That an object is missing is revealed only to callers who may list.
 func TestMissingObjects(t *testing.T) {
-	w := awstest.Sound(t, awstest.Role)
+	w := awstest.OpenSound(t, awstest.Role)
 	get := call{method: http.MethodGet, path: object}
 	for hazard, c := range map[string]struct {
 		actions string

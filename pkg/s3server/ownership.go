@@ -11,18 +11,18 @@ var cannedACLs = []string{
 
 const ownerFullControl = "bucket-owner-full-control"
 
-// own checks a PUT's ACL and decides who will own the object: the writer, unless the bucket's owner
-// owns all objects or is given full control. (With ObjectWriter, full control is not ownership, but
-// has the same effect here.)
+// applyOwnership checks a PUT's ACL and decides who will own the object: the writer, unless the
+// bucket's owner owns all objects or is given full control. (With ObjectWriter, full control is not
+// ownership, but has the same effect here.)
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
-func own(r *request, meta bucketMeta, o *objectMeta) *apiError {
+func applyOwnership(r *request, meta bucketMeta, o *objectMeta) *apiError {
 	if o.ACL != "" && !slices.Contains(cannedACLs, o.ACL) {
 		return invalidArgument("x-amz-acl %q is not a canned ACL", o.ACL)
 	}
 	if meta.Ownership == EnforceOwner || meta.Ownership == "" {
 		if o.ACL != "" && o.ACL != ownerFullControl {
-			return fail(http.StatusBadRequest, "AccessControlListNotSupported", "The bucket does not allow ACLs")
+			return apiErrorf(http.StatusBadRequest, "AccessControlListNotSupported", "The bucket does not allow ACLs")
 		}
 		return nil
 	}
@@ -33,17 +33,17 @@ func own(r *request, meta bucketMeta, o *objectMeta) *apiError {
 	return nil
 }
 
-// mayRead refuses an object that belongs to another account and whose ACL does not let the bucket's
-// owner read it, whatever policies say. Unless the request is a HEAD, it also refuses an object
-// whose key the caller may not use.
-func (s *Server) mayRead(r *request, meta bucketMeta, o *objectMeta) *apiError {
+// checkRead refuses an object that belongs to another account and whose ACL does not let the
+// bucket's owner read it, whatever policies say. Unless the request is a HEAD, it also refuses an
+// object whose key the caller may not use.
+func (s *Server) checkRead(r *request, meta bucketMeta, o *objectMeta) *apiError {
 	who := r.auth.principal
 	readable := []string{"public-read", "public-read-write", "authenticated-read", "bucket-owner-read"}
-	if o.Owner != "" && o.Owner != who.Account && !slices.Contains(readable, o.ACL) && !who.root {
+	if o.Owner != "" && o.Owner != who.Account && !slices.Contains(readable, o.ACL) && !who.isOperator {
 		return accessDenied
 	}
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	return s.decrypt(r, meta, o)
+	return s.checkDecrypt(r, meta, o)
 }

@@ -23,11 +23,11 @@ type payload struct {
 
 // Errors returned by a payload's Read.
 var (
-	errPayloadHash = fail(http.StatusBadRequest, "XAmzContentSHA256Mismatch",
+	errPayloadHash = apiErrorf(http.StatusBadRequest, "XAmzContentSHA256Mismatch",
 		"The provided 'x-amz-content-sha256' header does not match what was computed.")
-	errChunkSignature = fail(http.StatusForbidden, "SignatureDoesNotMatch", "The signature of a chunk does not match.")
-	errIncomplete     = fail(http.StatusBadRequest, "IncompleteBody", "The request body terminated unexpectedly")
-	errChunk          = fail(http.StatusBadRequest, "InvalidRequest", "The body is not in aws-chunked form.")
+	errChunkSignature = apiErrorf(http.StatusForbidden, "SignatureDoesNotMatch", "The signature of a chunk does not match.")
+	errIncomplete     = apiErrorf(http.StatusBadRequest, "IncompleteBody", "The request body terminated unexpectedly")
+	errChunk          = apiErrorf(http.StatusBadRequest, "InvalidRequest", "The body is not in aws-chunked form.")
 )
 
 const maxObject = 5 << 30 // for a single PUT
@@ -39,41 +39,41 @@ func (r *request) body() (*payload, *apiError) {
 	if chunked {
 		size, err := strconv.ParseInt(r.Header.Get("X-Amz-Decoded-Content-Length"), 10, 64)
 		if err != nil || size < 0 {
-			return nil, fail(http.StatusLengthRequired, "MissingContentLength", "You must provide the x-amz-decoded-content-length HTTP header.")
+			return nil, apiErrorf(http.StatusLengthRequired, "MissingContentLength", "You must provide the x-amz-decoded-content-length HTTP header.")
 		}
 		p.size = size
 	}
 	switch {
 	case p.size < 0:
-		return nil, fail(http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.")
+		return nil, apiErrorf(http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.")
 	case p.size > maxObject:
-		return nil, fail(http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
+		return nil, apiErrorf(http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
 	}
 	switch how := r.auth.payload; how {
-	case unsigned:
-		p.Reader = &exact{r: r.Body, left: p.size}
+	case unsignedPayload:
+		p.Reader = &exactReader{r: r.Body, left: p.size}
 	case "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER":
 		c := &chunkReader{in: bufio.NewReaderSize(r.Body, 64<<10), payload: p, trailer: strings.HasSuffix(how, "-TRAILER")}
 		if how != "STREAMING-UNSIGNED-PAYLOAD-TRAILER" {
 			c.auth, c.previous, c.sum = &r.auth, r.auth.signature, sha256.New()
 		}
-		p.Reader = &exact{r: c, left: p.size}
+		p.Reader = &exactReader{r: c, left: p.size}
 	default:
 		if raw, err := hex.DecodeString(how); err != nil || len(raw) != sha256.Size {
 			return nil, invalidArgument("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- value, or a valid sha256 value.")
 		}
-		p.Reader = &hashed{r: &exact{r: r.Body, left: p.size}, sum: sha256.New(), want: how}
+		p.Reader = &hashedReader{r: &exactReader{r: r.Body, left: p.size}, sum: sha256.New(), want: how}
 	}
 	return p, nil
 }
 
-// exact requires a length.
-type exact struct {
+// exactReader requires a length.
+type exactReader struct {
 	r    io.Reader
 	left int64
 }
 
-func (e *exact) Read(p []byte) (int, error) {
+func (e *exactReader) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
 	e.left -= int64(n)
 	if e.left < 0 || err == io.EOF && e.left > 0 || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -82,14 +82,14 @@ func (e *exact) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hashed requires a checksum.
-type hashed struct {
+// hashedReader requires a checksum.
+type hashedReader struct {
 	r    io.Reader
 	sum  hash.Hash
 	want string
 }
 
-func (h *hashed) Read(p []byte) (int, error) {
+func (h *hashedReader) Read(p []byte) (int, error) {
 	n, err := h.r.Read(p)
 	h.sum.Write(p[:n])
 	if err == io.EOF && hex.EncodeToString(h.sum.Sum(nil)) != strings.ToLower(h.want) {
@@ -124,12 +124,12 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	}
 	if c.left == 0 {
 		if err := c.nextChunk(); err != nil {
-			return 0, incomplete(err)
+			return 0, asIncomplete(err)
 		}
 		if c.left == 0 {
 			c.done = true
 			if err := c.end(); err != nil {
-				return 0, incomplete(err)
+				return 0, asIncomplete(err)
 			}
 			return 0, io.EOF
 		}
@@ -142,7 +142,7 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	if err == nil && c.left == 0 {
 		err = c.endChunk()
 	}
-	return n, incomplete(err)
+	return n, asIncomplete(err)
 }
 
 // nextChunk reads the line at the start of a chunk.
@@ -231,8 +231,8 @@ func (c *chunkReader) line() (string, error) {
 	return strings.TrimRight(string(raw), "\r\n"), err
 }
 
-// incomplete turns io.EOF into an error, because the body may not end here.
-func incomplete(err error) error {
+// asIncomplete turns io.EOF into an error, because the body may not end here.
+func asIncomplete(err error) error {
 	if errors.Is(err, io.EOF) {
 		return errIncomplete
 	}

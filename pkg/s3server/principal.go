@@ -29,7 +29,7 @@ func (s *Server) PutUser(u User) error {
 	switch {
 	case !userARN.MatchString(u.ARN):
 		return fmt.Errorf("register user %q: not a user's ARN; want arn:aws:iam::123456789012:user/name", u.ARN)
-	case u.AccessKey == "" || u.SecretKey == "" || u.AccessKey == s.cfg.AccessKey || strings.HasPrefix(u.AccessKey, temporary):
+	case u.AccessKey == "" || u.SecretKey == "" || u.AccessKey == s.cfg.AccessKey || strings.HasPrefix(u.AccessKey, temporaryKeyPrefix):
 		return fmt.Errorf("register user %q: access key and secret must be set, and be nobody else's", u.ARN)
 	}
 	if err := checkPolicies(iam.Identity, u.Policies...); err != nil {
@@ -46,29 +46,29 @@ func (s *Server) PutUser(u User) error {
 	return nil
 }
 
-// Operator returns the ARN of the principal with Config.AccessKey.
-func (s *Server) Operator() string { return "arn:aws:iam::" + s.cfg.Account + ":root" }
+// OperatorARN returns the ARN of the principal with Config.AccessKey.
+func (s *Server) OperatorARN() string { return "arn:aws:iam::" + s.cfg.Account + ":root" }
 
 // principal is who sent a request.
 type principal struct {
 	iam.Caller
-	root     bool          // the server's operator, who may do everything
-	policies []*iam.Policy // of the user, or of the session's role
-	session  *iam.Policy   // limits the session further; nil: no session policy
-	issued   time.Time     // when the session was issued
+	isOperator bool          // the server's operator, who may do everything
+	policies   []*iam.Policy // of the user, or of the session's role
+	session    *iam.Policy   // limits the session further; nil: no session policy
+	issued     time.Time     // when the session was issued
 }
 
-func (p principal) isRoot() bool { return !p.root && strings.HasSuffix(p.ARN, ":root") }
+func (p principal) isRoot() bool { return !p.isOperator && strings.HasSuffix(p.ARN, ":root") }
 
-// everything stands for the operator's own policies.
-var everything = []*iam.Policy{{Version: iam.Version, Statement: []iam.Statement{{
+// operatorPolicies stands for the operator's own policies.
+var operatorPolicies = []*iam.Policy{{Version: iam.Version, Statement: []iam.Statement{{
 	Effect: iam.Allow, Action: iam.Strings{"*"}, Resource: iam.Strings{"*"},
 }}}}
 
 // principalOf returns the principal with a claim's access key, and its secret.
 func (s *Server) principalOf(c *claim, service string) (principal, string, *apiError) {
 	if c.accessKey == s.cfg.AccessKey {
-		return principal{Caller: iam.Caller{Account: s.cfg.Account, ARN: s.Operator()}, root: true, policies: everything}, s.cfg.SecretKey, nil
+		return principal{Caller: iam.Caller{Account: s.cfg.Account, ARN: s.OperatorARN()}, isOperator: true, policies: operatorPolicies}, s.cfg.SecretKey, nil
 	}
 	s.mu.RLock()
 	user, known := s.users[c.accessKey]
@@ -76,15 +76,15 @@ func (s *Server) principalOf(c *claim, service string) (principal, string, *apiE
 	if known {
 		return principal{Caller: iam.Caller{Account: accountOf(user.ARN), ARN: user.ARN}, policies: user.Policies}, user.SecretKey, nil
 	}
-	unknown := fail(http.StatusForbidden, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
-	invalid := fail(http.StatusBadRequest, "InvalidToken", "The provided token is malformed or otherwise invalid.")
-	expired := fail(http.StatusBadRequest, "ExpiredToken", "The provided token has expired.")
+	unknown := apiErrorf(http.StatusForbidden, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
+	invalid := apiErrorf(http.StatusBadRequest, "InvalidToken", "The provided token is malformed or otherwise invalid.")
+	expired := apiErrorf(http.StatusBadRequest, "ExpiredToken", "The provided token has expired.")
 	if service == serviceSTS {
-		unknown = fail(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
+		unknown = apiErrorf(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
 		invalid = unknown
-		expired = fail(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
+		expired = apiErrorf(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
 	}
-	if !strings.HasPrefix(c.accessKey, temporary) || c.token == "" {
+	if !strings.HasPrefix(c.accessKey, temporaryKeyPrefix) || c.token == "" {
 		return principal{}, "", unknown
 	}
 	session, ok := s.readToken(c.token)
@@ -92,7 +92,7 @@ func (s *Server) principalOf(c *claim, service string) (principal, string, *apiE
 		return principal{}, "", invalid
 	}
 	s.mu.RLock()
-	role, over := s.roles[session.Role], s.over
+	role, over := s.roles[session.Role], s.sessionsEndedAt
 	s.mu.RUnlock()
 	if s.now().Unix() >= session.Expires || !time.UnixMicro(session.Issued).After(over) {
 		return principal{}, "", expired
@@ -104,7 +104,7 @@ func (s *Server) principalOf(c *claim, service string) (principal, string, *apiE
 	if session.Policy != "" {
 		p, err := iam.Parse(iam.Session, []byte(session.Policy))
 		if err != nil {
-			return principal{}, "", internal(err) // it was parsed when the session was issued
+			return principal{}, "", internalError(err) // it was parsed when the session was issued
 		}
 		who.session = p
 	}
@@ -118,7 +118,7 @@ func (s *Server) SetClockForTesting(now func() time.Time) { s.now = now }
 func (s *Server) ExpireSessionsForTesting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.over = s.now()
+	s.sessionsEndedAt = s.now()
 }
 
 // accountOf returns the account in an ARN.
@@ -149,7 +149,7 @@ func checkPolicies(kind iam.Kind, policies ...*iam.Policy) error {
 			return fmt.Errorf("this %s has %d bytes, and may have %d", kind, len(raw), kind.MaxBytes())
 		}
 		for _, key := range p.ConditionKeys() {
-			if !tells(key) {
+			if !knowsConditionKey(key) {
 				return fmt.Errorf("condition key %q is not one that this server knows", key)
 			}
 		}

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// kept lists the headers that are stored with an object, in addition to x-amz-meta-*.
-var kept = []string{
+// storedHeaders lists the headers that are stored with an object, in addition to x-amz-meta-*.
+var storedHeaders = []string{
 	"Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires",
 	headerSSE, headerKMSKey,
 }
@@ -42,14 +42,14 @@ func (s *Server) putObject(w http.ResponseWriter, r *request) *apiError {
 	if failed != nil {
 		return failed
 	}
-	described := b.described()
-	if failed := own(r, described, meta); failed != nil {
+	described := b.metadata()
+	if failed := applyOwnership(r, described, meta); failed != nil {
 		return failed
 	}
-	if failed := s.encrypt(r, described, meta); failed != nil {
+	if failed := s.applyEncryption(r, described, meta); failed != nil {
 		return failed
 	}
-	if failed := s.store(b, r, meta, when); failed != nil {
+	if failed := s.storeObject(b, r, meta, when); failed != nil {
 		return failed
 	}
 	h := w.Header()
@@ -71,7 +71,7 @@ func readPut(r *request) (*objectMeta, condition, *apiError) {
 		return nil, when, invalidArgument("The key is not UTF-8")
 	}
 	if len(r.key) > 1024 {
-		return nil, when, fail(http.StatusBadRequest, "KeyTooLongError", "Your key is too long")
+		return nil, when, apiErrorf(http.StatusBadRequest, "KeyTooLongError", "Your key is too long")
 	}
 	switch v := r.Header.Get("If-None-Match"); v {
 	case "":
@@ -82,7 +82,7 @@ func readPut(r *request) (*objectMeta, condition, *apiError) {
 	}
 	when.etag = strings.Trim(r.Header.Get("If-Match"), `"`)
 	meta := &objectMeta{Key: r.key, ACL: r.Header.Get("X-Amz-Acl"), Header: map[string]string{}}
-	for _, name := range kept {
+	for _, name := range storedHeaders {
 		if v := r.Header.Get(name); v != "" {
 			meta.Header[name] = v
 		}
@@ -100,7 +100,7 @@ func readPut(r *request) (*objectMeta, condition, *apiError) {
 		}
 	}
 	if userBytes > maxUserMeta {
-		return nil, when, fail(http.StatusBadRequest, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
+		return nil, when, apiErrorf(http.StatusBadRequest, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
 	}
 	return meta, when, checkEncryption(meta)
 }
@@ -116,8 +116,8 @@ func withoutChunked(encoding string) string {
 	return strings.Join(out, ",")
 }
 
-// store receives the body and stores it as the object.
-func (s *Server) store(b *bucket, r *request, meta *objectMeta, when condition) *apiError {
+// storeObject receives the body and stores it as the object.
+func (s *Server) storeObject(b *bucket, r *request, meta *objectMeta, when condition) *apiError {
 	digests, failed := newDigests(r)
 	if failed != nil {
 		return failed
@@ -128,7 +128,7 @@ func (s *Server) store(b *bucket, r *request, meta *objectMeta, when condition) 
 	}
 	temp, err := os.CreateTemp(s.tempDir(), "put-*")
 	if err != nil {
-		return internal(err)
+		return internalError(err)
 	}
 	// 1. bytes and description in a temporary file  2. rename
 	err = s.receive(temp, body, digests, meta)
@@ -144,13 +144,13 @@ func (s *Server) store(b *bucket, r *request, meta *objectMeta, when condition) 
 	case errors.As(err, &refused):
 		return refused
 	case errors.Is(err, errExists), errors.Is(err, errChanged):
-		return fail(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+		return apiErrorf(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 	case errors.Is(err, errNoBucket):
-		return fail(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
+		return apiErrorf(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
 	case errors.Is(err, errNoObject):
-		return fail(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+		return apiErrorf(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
 	}
-	return internal(err)
+	return internalError(err)
 }
 
 // receive writes the body and the description, and closes the file.
@@ -159,7 +159,7 @@ func (s *Server) receive(temp *os.File, body *payload, digests *digests, meta *o
 	n, err := io.Copy(digests.writer(temp), body)
 	if err != nil {
 		var refused *apiError
-		if !errors.As(err, &refused) && !fromDisk(err) {
+		if !errors.As(err, &refused) && !isDiskError(err) {
 			return errIncomplete
 		}
 		return err
@@ -168,12 +168,12 @@ func (s *Server) receive(temp *os.File, body *payload, digests *digests, meta *o
 		return failed
 	}
 	keyed := strings.HasPrefix(meta.Header["X-Amz-Server-Side-Encryption"], sseKMS)
-	meta.Size, meta.ETag, meta.Checksum, meta.Modified = n, digests.etag(keyed), digests.stored(), s.now().UnixMilli()
-	return finish(temp, meta)
+	meta.Size, meta.ETag, meta.Checksum, meta.Modified = n, digests.etag(keyed), digests.checksums(), s.now().UnixMilli()
+	return appendMeta(temp, meta)
 }
 
-// fromDisk reports whether the disk failed, rather than the client.
-func fromDisk(err error) bool {
+// isDiskError reports whether the disk failed, rather than the client.
+func isDiskError(err error) bool {
 	var path *os.PathError
 	return errors.As(err, &path)
 }

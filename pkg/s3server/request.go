@@ -46,23 +46,23 @@ func parse(r *http.Request) (*request, *apiError) {
 	out := &request{Request: r, id: newRequestID(), service: serviceS3, op: "Unknown"}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return out, fail(http.StatusBadRequest, "InvalidURI", "couldn't parse the query: %v", err)
+		return out, apiErrorf(http.StatusBadRequest, "InvalidURI", "couldn't parse the query: %v", err)
 	}
 	out.query = query
-	out.bucket, out.key = address(r)
+	out.bucket, out.key = bucketAndKey(r)
 	if out.bucket == "" && r.Method == http.MethodPost {
 		return out, out.parseForm()
 	}
 	out.op = out.operation()
 	if slices.ContainsFunc(strings.Split(out.key, "/"), func(part string) bool { return part == "." || part == ".." }) {
 		// S3 accepts some of these. MinIO accepts none, so that what works here works there.
-		return out, fail(http.StatusBadRequest, "InvalidURI", "a part of the key is . or ..")
+		return out, apiErrorf(http.StatusBadRequest, "InvalidURI", "a part of the key is . or ..")
 	}
 	return out, nil
 }
 
-// address splits the path, or the host "bucket.localhost" and the path, into bucket and key.
-func address(r *http.Request) (bucket, key string) {
+// bucketAndKey splits the path, or the host "bucket.localhost" and the path, into bucket and key.
+func bucketAndKey(r *http.Request) (bucket, key string) {
 	path := strings.TrimPrefix(r.URL.Path, "/")
 	host := r.Host
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -80,11 +80,11 @@ func (r *request) parseForm() *apiError {
 	r.service = serviceSTS
 	raw, err := io.ReadAll(io.LimitReader(r.Body, 64<<10+1))
 	if err != nil || len(raw) > 64<<10 {
-		return fail(http.StatusBadRequest, "InvalidRequest", "the form can't be read, or is longer than 64 KiB")
+		return apiErrorf(http.StatusBadRequest, "InvalidRequest", "the form can't be read, or is longer than 64 KiB")
 	}
 	form, err := url.ParseQuery(string(raw))
 	if err != nil {
-		return fail(http.StatusBadRequest, "MalformedQueryString", "couldn't parse the form: %v", err)
+		return apiErrorf(http.StatusBadRequest, "MalformedQueryString", "couldn't parse the form: %v", err)
 	}
 	r.form, r.formRaw = form, raw
 	switch action := form.Get("Action"); action {

@@ -57,10 +57,10 @@ func (s *Server) DeleteRole(arn string) {
 	delete(s.roles, arn)
 }
 
-// PutOnly returns the role that Sealift asks its customers for: trusted may assume it with the
+// PutOnlyRole returns the role that Sealift asks its customers for: trusted may assume it with the
 // external id, and only put objects into the buckets. Without an external id, the trust policy has
 // no such condition, as in roles of customers who did not read on.
-func PutOnly(arn, trusted, externalID string, buckets ...string) Role {
+func PutOnlyRole(arn, trusted, externalID string, buckets ...string) Role {
 	trust := iam.Statement{Effect: iam.Allow, Principal: iam.AWS(trusted), Action: iam.Strings{"sts:AssumeRole"}}
 	if externalID != "" {
 		trust.Condition = iam.Condition{"StringEquals": {"sts:ExternalId": {externalID}}}

@@ -50,16 +50,16 @@ type Server struct {
 	lock       *os.File
 	now        func() time.Time
 
-	mu       sync.RWMutex // guards everything below
-	buckets  map[string]*bucket
-	users    map[string]User // by access key
-	roles    map[string]Role // by ARN
-	keys     map[string]Key  // by ARN
-	disabled map[string]bool // regions without STS
-	over     time.Time       // sessions issued up to this time have ended
-	fault    func(*http.Request) Fault
-	counts   map[string]int64
-	each     map[string]map[string]int64 // counts per bucket
+	mu                 sync.RWMutex // guards everything below
+	buckets            map[string]*bucket
+	users              map[string]User // by access key
+	roles              map[string]Role // by ARN
+	keys               map[string]Key  // by ARN
+	stsDisabledRegions map[string]bool // regions without STS
+	sessionsEndedAt    time.Time       // sessions issued up to this time have ended
+	fault              func(*http.Request) Fault
+	counts             map[string]int64
+	bucketCounts       map[string]map[string]int64 // counts per bucket
 }
 
 // Open opens the directory, creating it if necessary. To rebuild the listings, it reads the
@@ -80,7 +80,7 @@ func Open(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, now: time.Now,
 		buckets: map[string]*bucket{}, users: map[string]User{}, roles: map[string]Role{}, keys: map[string]Key{},
-		disabled: map[string]bool{}, counts: map[string]int64{}, each: map[string]map[string]int64{},
+		stsDisabledRegions: map[string]bool{}, counts: map[string]int64{}, bucketCounts: map[string]map[string]int64{},
 	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open object server in %q: %w", cfg.Dir, err), s.Close())

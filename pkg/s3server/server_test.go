@@ -72,23 +72,23 @@ func (f *fixture) restart(t *testing.T) {
 type change func(*objstore.S3Config)
 
 func (f *fixture) store(bucket string, changes ...change) *objstore.S3 {
-	cfg := objstore.S3Config{Bucket: bucket, Region: "us-east-1", Endpoint: f.url, PathStyle: true, HTTPClient: f.client, Credentials: as(accessKey, secretKey, "")}
+	cfg := objstore.S3Config{Bucket: bucket, Region: "us-east-1", Endpoint: f.url, PathStyle: true, HTTPClient: f.client, Credentials: staticCredentials(accessKey, secretKey, "")}
 	for _, c := range changes {
 		c(&cfg)
 	}
 	return objstore.NewS3(cfg)
 }
 
-func as(access, key, token string) func(context.Context) (objstore.Credentials, error) {
-	return always(objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret.New(key), SessionToken: secret.New(token)})
+func staticCredentials(access, key, token string) func(context.Context) (objstore.Credentials, error) {
+	return fixedCredentials(objstore.Credentials{AccessKeyID: access, SecretAccessKey: secret.New(key), SessionToken: secret.New(token)})
 }
 
-func always(c objstore.Credentials) func(context.Context) (objstore.Credentials, error) {
+func fixedCredentials(c objstore.Credentials) func(context.Context) (objstore.Credentials, error) {
 	return func(context.Context) (objstore.Credentials, error) { return c, nil }
 }
 
-func with(c objstore.Credentials) change {
-	return func(cfg *objstore.S3Config) { cfg.Credentials = always(c) }
+func withCredentials(c objstore.Credentials) change {
+	return func(cfg *objstore.S3Config) { cfg.Credentials = fixedCredentials(c) }
 }
 
 func put(t *testing.T, s objstore.Store, key, body string) error {
@@ -97,7 +97,7 @@ func put(t *testing.T, s objstore.Store, key, body string) error {
 	return err
 }
 
-func refused(t *testing.T, err error, status int, code string) {
+func requireRefused(t *testing.T, err error, status int, code string) {
 	t.Helper()
 	var e *objstore.Error
 	require.ErrorAs(t, err, &e)
@@ -118,9 +118,9 @@ func TestRefusals(t *testing.T) {
 		status int
 		code   string
 	}{
-		"wrong_secret":        {change: func(c *objstore.S3Config) { c.Credentials = as(accessKey, "guess", "") }, status: 403, code: "SignatureDoesNotMatch"},
-		"unknown_key":         {change: func(c *objstore.S3Config) { c.Credentials = as("AKIAOTHER", secretKey, "") }, status: 403, code: "InvalidAccessKeyId"},
-		"forged_token":        {change: func(c *objstore.S3Config) { c.Credentials = as("ASIAOTHER", secretKey, "e30.AAAA") }, status: 400, code: "InvalidToken"},
+		"wrong_secret":        {change: func(c *objstore.S3Config) { c.Credentials = staticCredentials(accessKey, "guess", "") }, status: 403, code: "SignatureDoesNotMatch"},
+		"unknown_key":         {change: func(c *objstore.S3Config) { c.Credentials = staticCredentials("AKIAOTHER", secretKey, "") }, status: 403, code: "InvalidAccessKeyId"},
+		"forged_token":        {change: func(c *objstore.S3Config) { c.Credentials = staticCredentials("ASIAOTHER", secretKey, "e30.AAAA") }, status: 400, code: "InvalidToken"},
 		"no_bucket":           {bucket: "missing", status: 404, code: "NoSuchBucket"},
 		"wrong_region":        {bucket: "frankfurt", status: 301, code: "PermanentRedirect"},
 		"wrong_owner":         {change: func(c *objstore.S3Config) { c.ExpectedOwner = "999999999999" }, status: 403, code: "AccessDenied"},
@@ -146,7 +146,7 @@ func TestRefusals(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			refused(t, err, c.status, c.code)
+			requireRefused(t, err, c.status, c.code)
 		})
 	}
 	_, err := f.store("frankfurt").List(t.Context(), "", "", 0)
@@ -160,13 +160,13 @@ func TestClockSkewAndExpiry(t *testing.T) {
 	f := start(t)
 	require.NoError(t, f.CreateBucket("bucket"))
 	f.SetClockForTesting(func() time.Time { return time.Now().Add(16 * time.Minute) })
-	refused(t, put(t, f.store("bucket"), "k", "x"), 403, "RequestTimeTooSkewed")
+	requireRefused(t, put(t, f.store("bucket"), "k", "x"), 403, "RequestTimeTooSkewed")
 	f.SetClockForTesting(time.Now)
 	require.NoError(t, put(t, f.store("bucket"), "k", "x"))
 }
 
 func (f *fixture) assume(t *testing.T) objstore.Credentials {
-	roles := assumerole.New(assumerole.Config{Endpoint: f.url, Region: "us-east-1", HTTPClient: f.client, Credentials: as(accessKey, secretKey, "")})
+	roles := assumerole.New(assumerole.Config{Endpoint: f.url, Region: "us-east-1", HTTPClient: f.client, Credentials: staticCredentials(accessKey, secretKey, "")})
 	c, err := roles.Credentials(t.Context(), assumerole.Request{RoleARN: roleARN, ExternalID: externalID})
 	require.NoError(t, err)
 	return c
@@ -176,44 +176,44 @@ func TestSessions(t *testing.T) {
 	f := start(t)
 	require.NoError(t, f.CreateBucket("acme"))
 	require.NoError(t, f.CreateBucket("other"))
-	role := s3server.PutOnly(roleARN, f.Operator(), externalID, "acme")
+	role := s3server.PutOnlyRole(roleARN, f.OperatorARN(), externalID, "acme")
 	require.NoError(t, f.PutRole(role))
 	c := f.assume(t)
 	require.WithinDuration(t, time.Now().Add(time.Hour), c.Expires, time.Minute)
 
-	require.NoError(t, put(t, f.store("acme", with(c)), "1", "x"))
-	refused(t, put(t, f.store("other", with(c)), "1", "x"), 403, "AccessDenied")
-	_, err := f.store("acme", with(c)).List(t.Context(), "", "", 1)
-	refused(t, err, 403, "AccessDenied")
+	require.NoError(t, put(t, f.store("acme", withCredentials(c)), "1", "x"))
+	requireRefused(t, put(t, f.store("other", withCredentials(c)), "1", "x"), 403, "AccessDenied")
+	_, err := f.store("acme", withCredentials(c)).List(t.Context(), "", "", 1)
+	requireRefused(t, err, 403, "AccessDenied")
 
 	t.Run("needs_its_token", func(t *testing.T) {
 		bare := c
 		bare.SessionToken = secret.Text{}
-		refused(t, put(t, f.store("acme", with(bare)), "2", "x"), 403, "InvalidAccessKeyId")
+		requireRefused(t, put(t, f.store("acme", withCredentials(bare)), "2", "x"), 403, "InvalidAccessKeyId")
 	})
 	t.Run("does_not_fit_another_key", func(t *testing.T) {
 		mixed := f.assume(t)
 		mixed.SessionToken = c.SessionToken
-		refused(t, put(t, f.store("acme", with(mixed)), "2", "x"), 400, "InvalidToken")
+		requireRefused(t, put(t, f.store("acme", withCredentials(mixed)), "2", "x"), 400, "InvalidToken")
 	})
 	t.Run("assumes_nothing", func(t *testing.T) {
-		roles := assumerole.New(assumerole.Config{Endpoint: f.url, Region: "us-east-1", HTTPClient: f.client, Credentials: always(c)})
+		roles := assumerole.New(assumerole.Config{Endpoint: f.url, Region: "us-east-1", HTTPClient: f.client, Credentials: fixedCredentials(c)})
 		_, err := roles.Credentials(t.Context(), assumerole.Request{RoleARN: roleARN, ExternalID: externalID})
 		require.ErrorIs(t, err, assumerole.ErrDenied)
 	})
 	t.Run("survives_a_restart", func(t *testing.T) {
 		f.restart(t)
-		refused(t, put(t, f.store("acme", with(c)), "3", "x"), 403, "AccessDenied")
+		requireRefused(t, put(t, f.store("acme", withCredentials(c)), "3", "x"), 403, "AccessDenied")
 		require.NoError(t, f.PutRole(role))
-		require.NoError(t, put(t, f.store("acme", with(c)), "3", "x"))
+		require.NoError(t, put(t, f.store("acme", withCredentials(c)), "3", "x"))
 	})
 	t.Run("expires", func(t *testing.T) {
 		old := f.assumeAt(t, time.Now().Add(-61*time.Minute))
-		refused(t, put(t, f.store("acme", with(old)), "4", "x"), 400, "ExpiredToken")
+		requireRefused(t, put(t, f.store("acme", withCredentials(old)), "4", "x"), 400, "ExpiredToken")
 	})
 	t.Run("ends_with_its_role", func(t *testing.T) {
 		f.DeleteRole(roleARN)
-		refused(t, put(t, f.store("acme", with(c)), "5", "x"), 403, "AccessDenied")
+		requireRefused(t, put(t, f.store("acme", withCredentials(c)), "5", "x"), 403, "AccessDenied")
 	})
 }
 
@@ -257,10 +257,10 @@ func TestObjectsSurviveARestart(t *testing.T) {
 	list, err := s.List(t.Context(), "segment-logs/", "", 0)
 	require.NoError(t, err)
 	require.Len(t, list, 1)
-	refused(t, put(t, f.store("bucket", func(c *objstore.S3Config) { c.ExpectedOwner = "1" }), "k", "x"), 403, "AccessDenied")
+	requireRefused(t, put(t, f.store("bucket", func(c *objstore.S3Config) { c.ExpectedOwner = "1" }), "k", "x"), 403, "AccessDenied")
 }
 
-func TestOneProcessADirectory(t *testing.T) {
+func TestOneProcessPerDirectory(t *testing.T) {
 	f := start(t)
 	_, err := s3server.Open(s3server.Config{Dir: f.dir, AccessKey: accessKey, SecretKey: secretKey})
 	require.ErrorIs(t, err, flock.ErrHeld)
@@ -358,7 +358,7 @@ func TestSurvivesKill(t *testing.T) {
 	for round := range 5 {
 		cmd, endpoint := child(t, dir)
 		s := objstore.NewS3(objstore.S3Config{
-			Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, HTTPClient: client, Credentials: as(accessKey, secretKey, ""),
+			Bucket: "bucket", Region: "us-east-1", Endpoint: endpoint, PathStyle: true, HTTPClient: client, Credentials: staticCredentials(accessKey, secretKey, ""),
 		})
 		for key, want := range answered {
 			require.Equal(t, want, get(t, s, key))

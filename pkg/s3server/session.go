@@ -26,34 +26,34 @@ type session struct {
 	Expires   int64  `json:"e"` // unix seconds
 }
 
-// temporary is the prefix of sessions' access keys, as in AWS.
-const temporary = "ASIA"
+// temporaryKeyPrefix is the prefix of sessions' access keys, as in AWS.
+const temporaryKeyPrefix = "ASIA"
 
-// issue creates temporary credentials.
-func (s *Server) issue(role, name, policy string, expires time.Time) (accessKey, secret, token string) {
+// issueSession creates temporary credentials.
+func (s *Server) issueSession(role, name, policy string, expires time.Time) (accessKey, secret, token string) {
 	var b [10]byte
 	_, _ = rand.Read(b[:]) // never fails
-	accessKey = temporary + base32.StdEncoding.EncodeToString(b[:])
+	accessKey = temporaryKeyPrefix + base32.StdEncoding.EncodeToString(b[:])
 	raw, err := json.Marshal(session{AccessKey: accessKey, Role: role, Name: name, Policy: policy, Issued: s.now().UnixMicro(), Expires: expires.Unix()})
 	if err != nil {
 		panic(err) // strings and a number
 	}
 	body := base64.RawURLEncoding.EncodeToString(raw)
-	return accessKey, s.sessionSecret(accessKey), body + "." + s.seal(body)
+	return accessKey, s.sessionSecret(accessKey), body + "." + s.signToken(body)
 }
 
 func (s *Server) sessionSecret(accessKey string) string {
 	return base64.RawStdEncoding.EncodeToString(mac(s.sessionKey, "secret of "+accessKey))[:40]
 }
 
-func (s *Server) seal(body string) string {
+func (s *Server) signToken(body string) string {
 	return base64.RawURLEncoding.EncodeToString(mac(s.sessionKey, "token "+body))
 }
 
 // readToken returns the session of a token, or false if the token is not ours.
 func (s *Server) readToken(token string) (session, bool) {
 	body, seal, _ := strings.Cut(token, ".")
-	if !hmac.Equal([]byte(seal), []byte(s.seal(body))) {
+	if !hmac.Equal([]byte(seal), []byte(s.signToken(body))) {
 		return session{}, false
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(body)

@@ -19,14 +19,14 @@ import (
 // and https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html.
 
 const (
-	algorithm     = "AWS4-HMAC-SHA256"
-	amzTime       = "20060102T150405Z"
-	maxSkew       = 15 * time.Minute
-	maxPresigned  = 7 * 24 * time.Hour
-	unsigned      = "UNSIGNED-PAYLOAD"
-	streamPrefix  = "STREAMING-"
-	emptySHA256   = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-	contentSHA256 = "X-Amz-Content-Sha256"
+	algorithm       = "AWS4-HMAC-SHA256"
+	amzTime         = "20060102T150405Z"
+	maxSkew         = 15 * time.Minute
+	maxPresigned    = 7 * 24 * time.Hour
+	unsignedPayload = "UNSIGNED-PAYLOAD"
+	streamPrefix    = "STREAMING-"
+	emptySHA256     = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	contentSHA256   = "X-Amz-Content-Sha256"
 )
 
 // authentication is what a request's signature proves.
@@ -49,7 +49,7 @@ func (s *Server) authenticate(r *request) *apiError {
 		return failed
 	}
 	if c.service != r.service || c.date != c.time.Format("20060102") {
-		return fail(http.StatusBadRequest, "AuthorizationHeaderMalformed", "The credential scope %q does not fit service %q and the request's date", c.scope(), r.service)
+		return apiErrorf(http.StatusBadRequest, "AuthorizationHeaderMalformed", "The credential scope %q does not fit service %q and the request's date", c.scope(), r.service)
 	}
 	if failed := s.checkTime(c); failed != nil {
 		return failed
@@ -64,18 +64,18 @@ func (s *Server) authenticate(r *request) *apiError {
 		sum := sha256.Sum256(r.formRaw)
 		payload = hex.EncodeToString(sum[:])
 	case c.presigned && !slices.Contains(c.signedHeaders, "x-amz-content-sha256"):
-		payload = unsigned
+		payload = unsignedPayload
 	case payload == "":
-		return fail(http.StatusBadRequest, "MissingSecurityHeader", "Your request was missing a required header: x-amz-content-sha256")
+		return apiErrorf(http.StatusBadRequest, "MissingSecurityHeader", "Your request was missing a required header: x-amz-content-sha256")
 	}
-	if failed := mustBeSigned(r, c); failed != nil {
+	if failed := checkSignedHeaders(r, c); failed != nil {
 		return failed
 	}
 	key := signingKey(secret, c)
 	toSign := strings.Join([]string{algorithm, c.time.Format(amzTime), c.scope(), hashHex(canonicalRequest(r, c, payload))}, "\n")
 	want := hex.EncodeToString(mac(key, toSign))
 	if !hmac.Equal([]byte(want), []byte(c.signature)) {
-		return fail(http.StatusForbidden, "SignatureDoesNotMatch",
+		return apiErrorf(http.StatusForbidden, "SignatureDoesNotMatch",
 			"The request signature we calculated does not match the signature you provided. Check your key and signing method.")
 	}
 	r.auth = authentication{
@@ -88,24 +88,25 @@ func (s *Server) authenticate(r *request) *apiError {
 func (s *Server) checkTime(c *claim) *apiError {
 	now := s.now()
 	if c.time.After(now.Add(maxSkew)) || !c.presigned && c.time.Before(now.Add(-maxSkew)) {
-		return fail(http.StatusForbidden, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")
+		return apiErrorf(http.StatusForbidden, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")
 	}
 	if c.presigned && now.After(c.time.Add(c.expires)) {
-		return fail(http.StatusForbidden, "AccessDenied", "Request has expired")
+		return apiErrorf(http.StatusForbidden, "AccessDenied", "Request has expired")
 	}
 	return nil
 }
 
-// mustBeSigned refuses a request whose signature leaves out a header that changes its meaning.
-func mustBeSigned(r *request, c *claim) *apiError {
-	left := func(name string) bool { return !slices.Contains(c.signedHeaders, name) }
-	if left("host") {
-		return fail(http.StatusForbidden, "SignatureDoesNotMatch", "The Host header must be signed.")
+// checkSignedHeaders refuses a request whose signature leaves out a header that changes its
+// meaning.
+func checkSignedHeaders(r *request, c *claim) *apiError {
+	missing := func(name string) bool { return !slices.Contains(c.signedHeaders, name) }
+	if missing("host") {
+		return apiErrorf(http.StatusForbidden, "SignatureDoesNotMatch", "The Host header must be signed.")
 	}
 	for name := range r.Header {
 		name = strings.ToLower(name)
-		if strings.HasPrefix(name, "x-amz-") && left(name) && !(r.service == serviceSTS || c.presigned && name == "x-amz-content-sha256") {
-			return fail(http.StatusForbidden, "AccessDenied", "There were headers present in the request which were not signed: %s", name)
+		if strings.HasPrefix(name, "x-amz-") && missing(name) && !(r.service == serviceSTS || c.presigned && name == "x-amz-content-sha256") {
+			return apiErrorf(http.StatusForbidden, "AccessDenied", "There were headers present in the request which were not signed: %s", name)
 		}
 	}
 	return nil

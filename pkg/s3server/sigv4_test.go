@@ -26,7 +26,7 @@ func TestSignatureOfTheDocumentation(t *testing.T) {
 	r, failed := parse(hr)
 	require.Nil(t, failed)
 	require.Nil(t, s.authenticate(r))
-	require.True(t, r.auth.principal.root)
+	require.True(t, r.auth.principal.isOperator)
 
 	hr.Header.Set("Range", "bytes=0-10")
 	require.Equal(t, "SignatureDoesNotMatch", s.authenticate(r).code)

@@ -31,7 +31,7 @@ func TestSessionPoliciesAgreeOnTheStack(t *testing.T) {
 	bucket := fmt.Sprintf("agreed-%d", time.Now().UnixNano())
 	ask := call{method: http.MethodPut, path: "/" + bucket, as: operator, region: awstest.STSRegion}
 	require.Equal(t, 200, send(t, w, ask).status)
-	agree(t, w, roleARN, bucket, operator)
+	checkAgreement(t, w, roleARN, bucket, operator)
 	for _, path := range []string{"/" + bucket + "/in/k", "/" + bucket} {
 		ask.method, ask.path = http.MethodDelete, path
 		require.Equal(t, 204, send(t, w, ask).status)

@@ -25,16 +25,16 @@ const maxExternalID = 1224
 func (s *Server) DisableSTS(regions ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.disabled = map[string]bool{}
+	s.stsDisabledRegions = map[string]bool{}
 	for _, r := range regions {
-		s.disabled[r] = true
+		s.stsDisabledRegions[r] = true
 	}
 }
 
-func (s *Server) isDisabled(region string) bool {
+func (s *Server) stsDisabled(region string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.disabled[region]
+	return s.stsDisabledRegions[region]
 }
 
 type assumeRoleResponse struct {
@@ -52,25 +52,25 @@ type assumeRoleResponse struct {
 // assumeRole is sts:AssumeRole.
 func (s *Server) assumeRole(w http.ResponseWriter, r *request) *apiError {
 	arn, name, policy, who := r.form.Get("RoleArn"), r.form.Get("RoleSessionName"), r.form.Get("Policy"), r.auth.principal
-	duration, failed := checkAssume(r)
+	duration, failed := checkAssumeRole(r)
 	if failed != nil {
 		return failed
 	}
 	if who.isRoot() {
-		return fail(http.StatusForbidden, "AccessDenied", "Roles may not be assumed by root accounts.")
+		return apiErrorf(http.StatusForbidden, "AccessDenied", "Roles may not be assumed by root accounts.")
 	}
-	role, failed := s.trusts(r, arn)
+	role, failed := s.authorizeAssume(r, arn)
 	if failed != nil {
 		return failed
 	}
 	switch {
 	case who.Role != "" && duration > time.Hour:
-		return validation("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+		return validationError("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
 	case duration > role.MaxSession:
-		return validation("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+		return validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
 	expires := s.now().Add(duration).UTC().Truncate(time.Second)
-	access, secret, token := s.issue(arn, name, policy, expires)
+	access, secret, token := s.issueSession(arn, name, policy, expires)
 	writeXML(w, http.StatusOK, assumeRoleResponse{
 		AccessKeyID: access, SecretAccessKey: secret, SessionToken: token, Expiration: expires.Format(time.RFC3339),
 		ARN: sessionARN(arn, name), AssumedRoleID: "AROA" + strings.ToUpper(hashHex(arn)[:16]) + ":" + name,
@@ -79,12 +79,12 @@ func (s *Server) assumeRole(w http.ResponseWriter, r *request) *apiError {
 	return nil
 }
 
-// trusts evaluates a role's trust policy and the caller's own policies.
+// authorizeAssume evaluates a role's trust policy and the caller's own policies.
 //
 // A missing role and a refusal look the same: AWS does not reveal to strangers which roles exist.
 // Callers from the role's account are told why:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html.
-func (s *Server) trusts(r *request, arn string) (Role, *apiError) {
+func (s *Server) authorizeAssume(r *request, arn string) (Role, *apiError) {
 	who, owner := r.auth.principal, accountOf(arn)
 	s.mu.RLock()
 	role, exists := s.roles[arn]
@@ -100,22 +100,22 @@ func (s *Server) trusts(r *request, arn string) (Role, *apiError) {
 	if exists && who.Account == owner {
 		message += " " + d.Reason("sts:AssumeRole")
 	}
-	return role, fail(http.StatusForbidden, "AccessDenied", "%s", message)
+	return role, apiErrorf(http.StatusForbidden, "AccessDenied", "%s", message)
 }
 
 func validExternalID(id string) bool { return len(id) <= maxExternalID && externalID.MatchString(id) }
 
-func validation(format string, args ...any) *apiError {
-	return fail(http.StatusBadRequest, "ValidationError", format, args...)
+func validationError(format string, args ...any) *apiError {
+	return apiErrorf(http.StatusBadRequest, "ValidationError", format, args...)
 }
 
-// checkAssume refuses what STS refuses before it looks up the role.
-func checkAssume(r *request) (time.Duration, *apiError) {
+// checkAssumeRole refuses what STS refuses before it looks up the role.
+func checkAssumeRole(r *request) (time.Duration, *apiError) {
 	invalid := func(value, name, constraint string) (time.Duration, *apiError) {
-		return 0, validation("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: %s", value, name, constraint)
+		return 0, validationError("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: %s", value, name, constraint)
 	}
 	if arn := r.form.Get("RoleArn"); !roleARN.MatchString(arn) {
-		return 0, validation("%s is invalid", arn)
+		return 0, validationError("%s is invalid", arn)
 	}
 	if name := r.form.Get("RoleSessionName"); !sessionName.MatchString(name) {
 		return invalid(name, "roleSessionName", `Member must satisfy regular expression pattern: [\w+=,.@-]*`)
@@ -144,7 +144,7 @@ func checkAssume(r *request) (time.Duration, *apiError) {
 			err = checkPolicies(iam.Session, p)
 		}
 		if err != nil {
-			return 0, fail(http.StatusBadRequest, "MalformedPolicyDocument", "%v", err)
+			return 0, apiErrorf(http.StatusBadRequest, "MalformedPolicyDocument", "%v", err)
 		}
 	}
 	return duration, nil

@@ -102,7 +102,7 @@ func (g *Generator) Next() Event {
 		Timestamp:   at.Format("2006-01-02T15:04:05.000Z07:00"),
 		Context:     g.context(p, v),
 	}
-	g.fill(&c, p, v)
+	g.fillCall(&c, p, v)
 	body, err := json.Marshal(&c)
 	if err != nil { // strings, numbers and maps of them can always be encoded
 		panic(err)
@@ -166,8 +166,8 @@ func (g *Generator) newVisitor() visitor {
 	return v
 }
 
-// one picks a random element.
-func one[T any](g *Generator, of []T) T { return of[g.rand.IntN(len(of))] }
+// pick picks a random element.
+func pick[T any](g *Generator, list []T) T { return list[g.rand.IntN(len(list))] }
 
 // money returns a random amount with two decimals.
 func (g *Generator) money(limit int) float64 {

@@ -12,8 +12,8 @@ import (
 // plain matches words that need no quotes anywhere in a command except as its first word.
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// Word returns the word as it must be written in a command, quoted only if necessary.
-func Word(s string) string {
+// QuoteIfNeeded returns the word as it must be written in a command, quoted only if necessary.
+func QuoteIfNeeded(s string) string {
 	if plain.MatchString(s) {
 		return s
 	}

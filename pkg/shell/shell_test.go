@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWord(t *testing.T) {
+func TestQuoteIfNeeded(t *testing.T) {
 	for word, want := range map[string]string{
 		"s3://acme-logs/a=b/c,d":        "s3://acme-logs/a=b/c,d",
 		"ws_7Qm2Zc9LkTRpV4xWnBsD0a/web": "ws_7Qm2Zc9LkTRpV4xWnBsD0a/web",
@@ -18,8 +18,8 @@ func TestWord(t *testing.T) {
 		"~":                             "'~'",
 		"Zürich":                        "'Zürich'",
 	} {
-		require.Equal(t, want, Word(word))
-		out, err := exec.Command("sh", "-c", "printf %s "+Word(word)).Output()
+		require.Equal(t, want, QuoteIfNeeded(word))
+		out, err := exec.Command("sh", "-c", "printf %s "+QuoteIfNeeded(word)).Output()
 		require.NoError(t, err)
 		require.Equal(t, word, string(out), "as a shell reads it")
 	}

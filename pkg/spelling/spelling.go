@@ -19,9 +19,9 @@ func Nearest(word string, known []string) string {
 	return best
 }
 
-// Near is like Nearest, but returns "" if even the nearest name is so different that proposing it
-// would confuse.
-func Near(word string, known []string) string {
+// Suggest is like Nearest, but returns "" if even the nearest name is so different that proposing
+// it would confuse.
+func Suggest(word string, known []string) string {
 	best := Nearest(word, known)
 	if distance(strings.ToLower(word), strings.ToLower(best)) > max(2, len(word)/3) {
 		return ""

@@ -20,10 +20,10 @@ func TestNearest(t *testing.T) {
 	require.Empty(t, Nearest("x", nil))
 }
 
-func TestNear(t *testing.T) {
-	require.Equal(t, "web", Near("wbe", []string{"ios", "web"}))
-	require.Empty(t, Near("something", []string{"ios", "web"}))
-	require.Empty(t, Near("something", nil))
+func TestSuggest(t *testing.T) {
+	require.Equal(t, "web", Suggest("wbe", []string{"ios", "web"}))
+	require.Empty(t, Suggest("something", []string{"ios", "web"}))
+	require.Empty(t, Suggest("something", nil))
 }
 
 func TestDistance(t *testing.T) {

@@ -84,8 +84,8 @@ func Parse(b []byte) ([]*Node, error) {
 
 // document is the text of one document and the number of lines before it.
 type document struct {
-	text   []byte
-	before int
+	text        []byte
+	linesBefore int
 }
 
 // split cuts the text at document markers. This is not left to the parser, which silently drops
@@ -96,7 +96,7 @@ func split(b []byte) []document {
 	for l := range bytes.Lines(b) {
 		d := &docs[len(docs)-1]
 		if rest, ok := marker(l); ok {
-			docs = append(docs, document{text: rest, before: line})
+			docs = append(docs, document{text: rest, linesBefore: line})
 		} else {
 			d.text = append(d.text, l...)
 		}
@@ -119,7 +119,7 @@ func marker(line []byte) (rest []byte, ok bool) {
 func parse(d document) (n *Node, err error) {
 	defer func() {
 		if r := recover(); r != nil { // the parser panics on some malformed documents
-			n, err = nil, syntaxError(d.before+1, "the document is malformed")
+			n, err = nil, syntaxError(d.linesBefore+1, "the document is malformed")
 		}
 	}()
 	file, err := parser.ParseBytes(d.text, 0)
@@ -130,17 +130,17 @@ func parse(d document) (n *Node, err error) {
 			if strings.Contains(at.GetToken().Origin, "\t") {
 				what = "a tab begins the line or a value; indent with spaces"
 			}
-			return nil, syntaxError(d.before+at.GetToken().Position.Line, what)
+			return nil, syntaxError(d.linesBefore+at.GetToken().Position.Line, what)
 		}
-		return nil, syntaxError(d.before+1, "the document is malformed")
+		return nil, syntaxError(d.linesBefore+1, "the document is malformed")
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil || file.Docs[0].Body.Type() == ast.CommentType {
 		return nil, nil
 	}
 	if len(file.Docs) > 1 {
-		return nil, syntaxError(d.before+1, "the document is malformed")
+		return nil, syntaxError(d.linesBefore+1, "the document is malformed")
 	}
-	c := converter{before: d.before}
+	c := converter{linesBefore: d.linesBefore}
 	return c.node(file.Docs[0].Body)
 }
 
@@ -149,13 +149,13 @@ func syntaxError(line int, what string) error {
 }
 
 // converter turns a syntax tree into nodes.
-type converter struct{ before int }
+type converter struct{ linesBefore int }
 
 func (c converter) line(n ast.Node) int {
 	if t := n.GetToken(); t != nil {
-		return c.before + t.Position.Line
+		return c.linesBefore + t.Position.Line
 	}
-	return c.before + 1
+	return c.linesBefore + 1
 }
 
 func (c converter) node(n ast.Node) (*Node, error) {
@@ -174,7 +174,7 @@ func (c converter) node(n ast.Node) (*Node, error) {
 	case *ast.SequenceNode:
 		out := &Node{Kind: Sequence, Line: line}
 		for _, v := range n.Values {
-			if text, ok := torn(v); ok {
+			if text, ok := colonText(v); ok {
 				out.List = append(out.List, &Node{Kind: String, Line: c.line(v), Text: text})
 				continue
 			}
@@ -197,10 +197,10 @@ func (c converter) node(n ast.Node) (*Node, error) {
 	return nil, syntaxError(line, "unexpected "+strings.ToLower(n.Type().String()))
 }
 
-// torn returns the text of a list item such as host:9092. If the list is inside braces, the parser
-// takes such an item for a mapping, but a colon without a space after it is part of the text (YAML
-// 1.2.2, 7.3.3).
-func torn(item ast.Node) (string, bool) {
+// colonText returns the text of a list item such as host:9092. If the list is inside braces, the
+// parser takes such an item for a mapping, but a colon without a space after it is part of the text
+// (YAML 1.2.2, 7.3.3).
+func colonText(item ast.Node) (string, bool) {
 	m, ok := item.(*ast.MappingNode)
 	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
 		return "", false
@@ -210,15 +210,15 @@ func torn(item ast.Node) (string, bool) {
 		return "", false
 	}
 	key, colon, value := pair.Key.GetToken(), pair.Start, pair.Value.GetToken()
-	if !plain(key) || !plain(value) || colon == nil || key.Position.Line != value.Position.Line ||
+	if !isUnquoted(key) || !isUnquoted(value) || colon == nil || key.Position.Line != value.Position.Line ||
 		key.Position.Column+utf8.RuneCountInString(key.Value) != colon.Position.Column || colon.Position.Column+1 != value.Position.Column {
 		return "", false
 	}
 	return key.Value + ":" + value.Value, true
 }
 
-// plain reports whether t is written without quotes.
-func plain(t *token.Token) bool {
+// isUnquoted reports whether t is written without quotes.
+func isUnquoted(t *token.Token) bool {
 	return t != nil && t.Type != token.SingleQuoteType && t.Type != token.DoubleQuoteType
 }
 

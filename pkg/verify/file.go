@@ -72,7 +72,7 @@ func (o *file) fromKafka() string { return o.replay() + " --from kafka" }
 // replayTo returns the command that replays the file to the destination, into the view where it
 // was.
 func (o *file) replayTo(dest string) string {
-	command := o.replay() + " --destination " + shell.Word(dest)
+	command := o.replay() + " --destination " + shell.QuoteIfNeeded(dest)
 	if o.view != "" {
 		command += " --view " + o.view
 	}

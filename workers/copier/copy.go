@@ -254,7 +254,7 @@ func orGiveUp(job delivery.Job) string {
 	if job.Replay != "" {
 		return ""
 	}
-	return fmt.Sprintf("; or give its files up: `sealift redrive --destination %s --skip`", shell.Word(job.Destination))
+	return fmt.Sprintf("; or give its files up: `sealift redrive --destination %s --skip`", shell.QuoteIfNeeded(job.Destination))
 }
 
 // errUnstaged says that the staged file is missing or damaged.

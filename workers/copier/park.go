@@ -43,5 +43,5 @@ func again(job delivery.Job) string {
 	if job.Replay != "" {
 		return "sealift replay --resume " + job.Replay
 	}
-	return "sealift redrive --destination " + shell.Word(job.Destination)
+	return "sealift redrive --destination " + shell.QuoteIfNeeded(job.Destination)
 }

@@ -145,7 +145,7 @@ func TestSessionsServeOneDestination(t *testing.T) {
 			require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "123456789012", Ownership: s3server.PreferOwner}))
 			// The roles trust us for both workspaces, so we alone keep them apart.
 			for _, arn := range []string{roleARN, theirRole} {
-				role := s3server.PutOnly(arn, r.s3.Operator(), acme, "one-logs")
+				role := s3server.PutOnlyRole(arn, r.s3.OperatorARN(), acme, "one-logs")
 				role.Trust.Statement[0].Condition["StringEquals"]["sts:ExternalId"] = iam.Strings{acme, other}
 				require.NoError(t, r.s3.PutRole(role))
 			}
@@ -302,8 +302,8 @@ func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 	})
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "210987654321"}))
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "new-logs", Owner: "123456789012"}))
-	require.NoError(t, r.s3.PutRole(s3server.PutOnly("arn:aws:iam::210987654321:role/theirs", r.s3.Operator(), other, "one-logs")))
-	require.NoError(t, r.s3.PutRole(s3server.PutOnly(roleARN, r.s3.Operator(), acme, "one-logs", "new-logs"))) // still allows the old bucket
+	require.NoError(t, r.s3.PutRole(s3server.PutOnlyRole("arn:aws:iam::210987654321:role/theirs", r.s3.OperatorARN(), other, "one-logs")))
+	require.NoError(t, r.s3.PutRole(s3server.PutOnlyRole(roleARN, r.s3.OperatorARN(), acme, "one-logs", "new-logs"))) // still allows the old bucket
 	r.change = func(f *ledger.File) { f.Source = "web" }
 	job := r.job(acmeOne, "ours")
 	o := r.once(t.Context(), job)

@@ -46,7 +46,7 @@ func newWireRig(t *testing.T) *wireRig {
 	}))
 	t.Cleanup(web.Close)
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Region: "ap-south-1", Owner: "123456789012"}))
-	require.NoError(t, r.s3.PutRole(s3server.PutOnly(roleARN, r.s3.Operator(), acme, "one-logs")))
+	require.NoError(t, r.s3.PutRole(s3server.PutOnlyRole(roleARN, r.s3.OperatorARN(), acme, "one-logs")))
 
 	own := func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: secret.New("operatorsecret")}, nil
@@ -94,7 +94,7 @@ func TestRefusalsOverTheWire(t *testing.T) {
 		class   destination.Class
 	}{
 		"role_denied": {func(r *wireRig) { // wrong external id
-			require.NoError(r.t, r.s3.PutRole(s3server.PutOnly(roleARN, r.s3.Operator(), other, "one-logs")))
+			require.NoError(r.t, r.s3.PutRole(s3server.PutOnlyRole(roleARN, r.s3.OperatorARN(), other, "one-logs")))
 		}, destination.Permanent},
 		"put_denied": {func(r *wireRig) { // wrong owner
 			require.NoError(r.t, r.s3.PutBucket(s3server.Bucket{Name: "one-logs", Owner: "999999999999"}))

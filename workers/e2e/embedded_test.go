@@ -47,7 +47,7 @@ func embeddedServersBehind(t *testing.T, before func(*s3server.Server) http.Hand
 	on.s3 = web.URL
 	on.makeBucket = s3.CreateBucket
 	on.makeRole = func(arn, externalID, bucket string) {
-		s3.PutRole(s3server.PutOnly(arn, s3.Operator(), externalID, bucket))
+		s3.PutRole(s3server.PutOnlyRole(arn, s3.OperatorARN(), externalID, bucket))
 	}
 	return on
 }

@@ -214,7 +214,7 @@ func (f *tenants) destinations(broken bool) *catalog.Live {
 		name, arn := fmt.Sprintf("bucket-%d", i), fmt.Sprintf("arn:aws:iam::123456789012:role/%d", i)
 		d := catalog.Destination{Name: fmt.Sprint("d", i), Sources: []string{fmt.Sprint("s", i)}, Bucket: name, Region: "us-east-1", RoleARN: arn}
 		bucket := s3server.Bucket{Name: name, Owner: "123456789012", Fault: s3server.Fault{Delay: time.Duration(120+i%80) * time.Millisecond}}
-		role := s3server.PutOnly(arn, f.s3.Operator(), w.ID, name)
+		role := s3server.PutOnlyRole(arn, f.s3.OperatorARN(), w.ID, name)
 		id := w.ID + "/" + d.Name
 		if i%5 == 4 {
 			switch f.broken[id] = troubles[i/5%len(troubles)]; f.broken[id] {
@@ -223,14 +223,14 @@ func (f *tenants) destinations(broken bool) *catalog.Live {
 			case "hangs":
 				bucket.Fault.Delay = time.Hour
 			case "denied":
-				role = s3server.PutOnly(arn, f.s3.Operator(), w.ID, "another-bucket")
+				role = s3server.PutOnlyRole(arn, f.s3.OperatorARN(), w.ID, "another-bucket")
 			case "no_bucket":
 				d.Bucket = "nowhere-" + name
-				role = s3server.PutOnly(arn, f.s3.Operator(), w.ID, d.Bucket)
+				role = s3server.PutOnlyRole(arn, f.s3.OperatorARN(), w.ID, d.Bucket)
 			case "throttled":
 				bucket.Fault = s3server.SlowDown
 			case "role_denied":
-				role = s3server.PutOnly(arn, f.s3.Operator(), "ws_of-somebody-else", name)
+				role = s3server.PutOnlyRole(arn, f.s3.OperatorARN(), "ws_of-somebody-else", name)
 			case "connection_refused":
 				d.Endpoint = refused
 			case "black_hole":

@@ -113,7 +113,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 		p, err := documents.Policy(role)
 		require.NoError(t, err)
 		policies[string(role)] = p
-		account := strings.Split(s3.Operator(), ":")[4]
+		account := strings.Split(s3.OperatorARN(), ":")[4]
 		require.NoError(t, s3.PutUser(s3server.User{ARN: "arn:aws:iam::" + account + ":user/" + string(role), AccessKey: string(role), SecretKey: "secret-of-" + string(role), Policies: []*iam.Policy{&p}}))
 	}
 	root := objstore.NewS3(objstore.S3Config{

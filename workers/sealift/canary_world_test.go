@@ -113,7 +113,7 @@ func (w *canaryWorld) startS3(t *testing.T, secret string) {
 	for _, b := range []string{"sealift-staging", "acme-logs", "classic-logs", "echo-logs", "other-logs"} {
 		require.NoError(t, s3.CreateBucket(b))
 	}
-	require.NoError(t, s3.PutRole(s3server.PutOnly("arn:aws:iam::111111111111:role/logs", s3.Operator(), "ws_AAAAAAAAAAAAAAAA", "acme-logs", "echo-logs")))
+	require.NoError(t, s3.PutRole(s3server.PutOnlyRole("arn:aws:iam::111111111111:role/logs", s3.OperatorARN(), "ws_AAAAAAAAAAAAAAAA", "acme-logs", "echo-logs")))
 	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if m := signed.FindStringSubmatch(r.Header.Get("Authorization")); m != nil {
 			w.sign(m[1])

@@ -100,7 +100,7 @@ func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.
 
 // noEvent is the error for a file without events. It says how to convert the file.
 func noEvent(name, file string) error {
-	file = shell.Word(file)
+	file = shell.QuoteIfNeeded(file)
 	return fmt.Errorf("%s has no event that can be sent; one JSON object a line is read (`jq -c . %s` makes that of one that is printed over lines; `jq -c '.[]' %s` of an array)", name, file, file)
 }
 

@@ -139,7 +139,7 @@ func noDestination(all []catalog.Target, name string) error {
 		}
 	}
 	hint := "`sealift catalog get` lists them"
-	if near := spelling.Near(name, known); near != "" {
+	if near := spelling.Suggest(name, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	return fmt.Errorf("the catalog has no destination %q; %s", name, hint)

@@ -90,14 +90,14 @@ func printConclusion(out io.Writer, endpoint string, r checkResult) {
 func printLeft(out io.Writer, endpoint string, r checkResult) {
 	for _, s := range r.Stored {
 		at := fmt.Sprintf("s3://%s/%s", s.Bucket, s.Key)
-		fmt.Fprintf(out, "stored %s, which Sealift may not delete:\n  aws s3 rm%s %s\n", at, endpointFlag(r.target, endpoint), shell.Word(at))
+		fmt.Fprintf(out, "stored %s, which Sealift may not delete:\n  aws s3 rm%s %s\n", at, endpointFlag(r.target, endpoint), shell.QuoteIfNeeded(at))
 	}
 	if r.Parked != nil && *r.Parked > 0 {
 		more := ""
 		if *r.Parked >= 1000 {
 			more = " or more"
 		}
-		fmt.Fprintf(out, "%s%s parked: sealift redrive --destination %s\n", progress.Plural(*r.Parked, "file"), more, shell.Word(r.Destination))
+		fmt.Fprintf(out, "%s%s parked: sealift redrive --destination %s\n", progress.Plural(*r.Parked, "file"), more, shell.QuoteIfNeeded(r.Destination))
 	}
 }
 
@@ -109,5 +109,5 @@ func endpointFlag(t catalog.Target, endpoint string) string {
 	if endpoint == "" {
 		return ""
 	}
-	return " --endpoint-url " + shell.Word(endpoint)
+	return " --endpoint-url " + shell.QuoteIfNeeded(endpoint)
 }

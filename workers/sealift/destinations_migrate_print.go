@@ -99,7 +99,7 @@ func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
 	if last.From.Bucket != last.To.Bucket {
 		m.say("what was delivered before stays in s3://%s; to have it in the new place too:", last.From.Bucket)
 		until := time.UnixMilli(last.At).UTC().Truncate(time.Hour).Add(time.Hour) // the hours of --until are those of receipt
-		m.say("  sealift replay --destination %s --until %s --dry-run", shell.Word(m.plan.now.ID), until.Format("2006-01-02T15"))
+		m.say("  sealift replay --destination %s --until %s --dry-run", shell.QuoteIfNeeded(m.plan.now.ID), until.Format("2006-01-02T15"))
 	}
 }
 
@@ -119,6 +119,6 @@ func (m *mover) printDocumentChange(last migration.Note) {
 func (m *mover) printTestFolder(last migration.Note) {
 	if last.Test != "" {
 		m.say("the customer: delete the test folder, which Sealift has no right to:")
-		m.say("  aws s3 rm --recursive%s %s", endpointFlag(m.plan.next, m.s.cfg.Destinations.Endpoint), shell.Word("s3://"+last.Test))
+		m.say("  aws s3 rm --recursive%s %s", endpointFlag(m.plan.next, m.s.cfg.Destinations.Endpoint), shell.QuoteIfNeeded("s3://"+last.Test))
 	}
 }

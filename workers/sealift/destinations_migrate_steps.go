@@ -89,7 +89,7 @@ func (m *mover) test(ctx context.Context) error {
 		}
 	}
 	m.say("%s, put as s3://%s/%s; put again, the store has it", what, t.BucketName, obj.Key)
-	m.say("look at it:  aws s3 ls --recursive%s %s", endpointFlag(t, m.s.cfg.Destinations.Endpoint), shell.Word(fmt.Sprintf("s3://%s/%s/", t.BucketName, t.Prefix)))
+	m.say("look at it:  aws s3 ls --recursive%s %s", endpointFlag(t, m.s.cfg.Destinations.Endpoint), shell.QuoteIfNeeded(fmt.Sprintf("s3://%s/%s/", t.BucketName, t.Prefix)))
 	return m.log.Append(ctx, migration.Note{Step: migration.Tried, From: m.plan.from, To: m.plan.to, Test: t.BucketName + "/" + t.Prefix + "/", By: workerName("migrate")})
 }
 

@@ -95,7 +95,7 @@ func oneOf[T ~string](flag, value string, known []T) error {
 	for _, k := range known {
 		texts = append(texts, string(k))
 	}
-	if near := spelling.Near(value, texts); near != "" {
+	if near := spelling.Suggest(value, texts); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	return usage(fmt.Sprintf("--%s %s: unknown; %s", flag, value, hint))

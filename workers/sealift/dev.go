@@ -206,7 +206,7 @@ func printDev(out io.Writer, o devOptions, e endpoints, ex example) {
 	}
 	self := "sealift"
 	if _, err := exec.LookPath(self); err != nil {
-		self = shell.Word(os.Args[0]) // so that the printed commands can be pasted
+		self = shell.QuoteIfNeeded(os.Args[0]) // so that the printed commands can be pasted
 	}
 	fmt.Fprintf(out, `Sealift is running; its data is in %s. Ctrl-C stops it and keeps the data.
 
@@ -227,5 +227,5 @@ Run other commands (in a shell with these variables):
 
 Admin: %s/readyz  %s/metrics   Kafka: %s   all addresses: %s
 `, o.data, of, ex.key, e.Collector, 2*o.rollEvery+2*time.Second, e.S3AccessKey, e.S3SecretKey,
-		self, e.S3, ex.region, ex.bucket, self, e.S3, ex.region, ex.bucket, self, shell.Word(o.configFile()), e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
+		self, e.S3, ex.region, ex.bucket, self, e.S3, ex.region, ex.bucket, self, shell.QuoteIfNeeded(o.configFile()), e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
 }

@@ -49,7 +49,7 @@ func flagError(c *cobra.Command, err error) error {
 	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
 		var known []string
 		c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-		if near := spelling.Near(unknown.GetSpecifiedName(), known); near != "" {
+		if near := spelling.Suggest(unknown.GetSpecifiedName(), known); near != "" {
 			return fmt.Errorf("%w; did you mean --%s?", err, near)
 		}
 		return err

@@ -48,7 +48,7 @@ file.`,
 			bar := progress.Start(a.stderr, "download", 0, progress.Bytes)
 			s.OnFound, s.OnRead = func(f mirror.File) { bar.Grow(f.Size) }, bar.Add
 			s.OnWaiting = func(part string) {
-				fmt.Fprint(a.stderr, bar.Above(fmt.Sprintf("sealift: waiting for another download that is writing %s; if that one is stopped, find it with `fuser %s`", part, shell.Word(part))))
+				fmt.Fprint(a.stderr, bar.Above(fmt.Sprintf("sealift: waiting for another download that is writing %s; if that one is stopped, find it with `fuser %s`", part, shell.QuoteIfNeeded(part))))
 			}
 			result, err := mirror.Sync(cmd.Context(), r.reader, r.place, r.files(cmd.Context(), a), s)
 			bar.Finish()

@@ -59,7 +59,7 @@ func (r *moveRig) workspace(n int) catalog.Target {
 	role := fmt.Sprintf("%s-%d", movedRole, n)
 	w := catalog.Workspace{ID: id, Sources: []catalog.Source{{ID: source}}, Destinations: []catalog.Destination{{Name: "one", Sources: []string{source}, Bucket: bucket + "/raw"}}}
 	require.NoError(r.t, r.stack.s3.PutBucket(s3server.Bucket{Name: bucket}))
-	require.NoError(r.t, r.stack.s3.PutRole(s3server.PutOnly(role, r.stack.s3.Operator(), id, bucket)))
+	require.NoError(r.t, r.stack.s3.PutRole(s3server.PutOnlyRole(role, r.stack.s3.OperatorARN(), id, bucket)))
 	require.NoError(r.t, (&catalogTopic{r.svc}).write(ctx, map[string][]byte{id: catalog.Encode(w)}))
 
 	// Each customer has a ledger, so that commands do not have to walk the others'.

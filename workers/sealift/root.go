@@ -209,7 +209,7 @@ func unknownCommand(parent *cobra.Command, name string) error {
 		}
 	}
 	hint := "use " + strings.Join(known, ", ")
-	if near := spelling.Near(name, known); near != "" {
+	if near := spelling.Suggest(name, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	return usage(fmt.Sprintf("unknown command %q for %q; %s", name, parent.CommandPath(), hint))

@@ -68,7 +68,7 @@ func noSource(id string, known map[string]catalog.SourceRef) error {
 	}
 	slices.Sort(named)
 	hint := "`sealift catalog get` lists them"
-	if near := spelling.Near(id, slices.Collect(maps.Keys(known))); near != "" {
+	if near := spelling.Suggest(id, slices.Collect(maps.Keys(known))); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	if len(named) > 0 {

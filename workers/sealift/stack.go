@@ -198,7 +198,7 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 		}
 	}
 	for arn, r := range roles {
-		errs = append(errs, s.s3.PutRole(s3server.PutOnly(arn, s.s3.Operator(), r.workspace, r.buckets...)))
+		errs = append(errs, s.s3.PutRole(s3server.PutOnlyRole(arn, s.s3.OperatorARN(), r.workspace, r.buckets...)))
 	}
 	return errors.Join(errs...)
 }

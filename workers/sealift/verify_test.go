@@ -104,7 +104,7 @@ func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
 		"no_catalog_as_kafka_does_not_run": {env: []string{"SEALIFT_KAFKA_BROKERS=127.0.0.1:1"}, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: the catalog cannot be read"}, doesNotSay: []string{"no problems"}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			role := s3server.PutOnly(verifiedRole, s.s3.Operator(), "ws_AAAAAAAAAAAAAAAA", "acme-logs")
+			role := s3server.PutOnlyRole(verifiedRole, s.s3.OperatorARN(), "ws_AAAAAAAAAAAAAAAA", "acme-logs")
 			if len(c.policies) > 0 {
 				role.Policies = append(role.Policies, readersPolicy(t, iam.Identity, c.policies...))
 			}

@@ -44,7 +44,7 @@ func deliver(t *testing.T, w *World) error {
 func TestSoundWorldsDeliver(t *testing.T) {
 	for _, s := range Setups() {
 		t.Run(string(s), func(t *testing.T) {
-			w := Sound(t, s)
+			w := OpenSound(t, s)
 			require.NoError(t, deliver(t, w))
 			require.ErrorIs(t, deliver(t, w), objstore.ErrExists)
 		})
@@ -64,7 +64,7 @@ func TestDenials(t *testing.T) {
 			err := deliver(t, w)
 			if d.Op == "" {
 				require.NoError(t, err)
-				w.Mend()
+				w.Repair()
 				require.ErrorIs(t, deliver(t, w), objstore.ErrExists)
 				return
 			}
@@ -72,11 +72,11 @@ func TestDenials(t *testing.T) {
 			require.Equal(t, d.Op, op, "%v", err)
 			require.Equal(t, d.Status, status, "%v", err)
 			require.Equal(t, d.Code, code)
-			require.Contains(t, message, d.Says)
-			if d.Says == "Access Denied" {
-				require.Equal(t, d.Says, message, "S3 tells strangers no more")
+			require.Contains(t, message, d.MessagePart)
+			if d.MessagePart == "Access Denied" {
+				require.Equal(t, d.MessagePart, message, "the message reveals more than S3 does")
 			}
-			w.Mend()
+			w.Repair()
 			require.NoError(t, deliver(t, w), "nothing was stored, and nothing else was wrong")
 		})
 	}
@@ -86,7 +86,7 @@ func TestDenials(t *testing.T) {
 // A client that follows the region in the answer delivers if the hazard says so, and only then.
 func TestFollowing(t *testing.T) {
 	for _, d := range bucketDenials() {
-		if d.Mend == Nothing {
+		if d.Remedy == Nothing {
 			continue // it would be retried, with pauses
 		}
 		t.Run(d.Name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestFollowing(t *testing.T) {
 			_, err := putter.Put(t.Context(), w.Target(), destination.Object{
 				Key: key, Body: strings.NewReader("body"), SHA256: sha256.Sum256([]byte("body")),
 			})
-			require.Equal(t, d.Follows, err == nil, "%v", err)
+			require.Equal(t, d.FollowsRegion, err == nil, "%v", err)
 		})
 	}
 }

@@ -7,24 +7,24 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// Mend is what has to be changed to make a destination work.
-type Mend string
+// Remedy is what has to be changed to make a destination work.
+type Remedy string
 
-// Values of Mend. The comments say what is changed, and whose it is.
+// Values of Remedy. The comments say what is changed, and whose it is.
 const (
-	TrustPolicy    Mend = "trust policy"    // the customer's role
-	RolePolicy     Mend = "role policy"     // the customer's role
-	BucketPolicy   Mend = "bucket policy"   // the customer's bucket
-	BucketSetting  Mend = "bucket setting"  // ownership, default encryption
-	KeyPolicy      Mend = "key policy"      // the customer's KMS key
-	KeyState       Mend = "key state"       // the customer's KMS key
-	CatalogEntry   Mend = "catalog"         // bucket, region, acl, server_side_encryption, expected_bucket_owner
-	OperatorPolicy Mend = "operator policy" // the operator's own identity policy
-	OperatorKey    Mend = "operator key"    // the operator's own credentials
-	STSSetting     Mend = "sts setting"     // regions of the operator's account
-	Account        Mend = "account"         // the customer, together with AWS
-	Transport      Mend = "transport"       // the operator: TLS, network
-	Nothing        Mend = "nothing"         // it passes by itself
+	TrustPolicy    Remedy = "trust policy"    // the customer's role
+	RolePolicy     Remedy = "role policy"     // the customer's role
+	BucketPolicy   Remedy = "bucket policy"   // the customer's bucket
+	BucketSetting  Remedy = "bucket setting"  // ownership, default encryption
+	KeyPolicy      Remedy = "key policy"      // the customer's KMS key
+	KeyState       Remedy = "key state"       // the customer's KMS key
+	CatalogEntry   Remedy = "catalog"         // bucket, region, acl, server_side_encryption, expected_bucket_owner
+	OperatorPolicy Remedy = "operator policy" // the operator's own identity policy
+	OperatorKey    Remedy = "operator key"    // the operator's own credentials
+	STSSetting     Remedy = "sts setting"     // regions of the operator's account
+	Account        Remedy = "account"         // the customer, together with AWS
+	Transport      Remedy = "transport"       // the operator: TLS, network
+	Nothing        Remedy = "nothing"         // it passes by itself
 )
 
 // Denial is a hazard, and AWS's answer to a delivery that meets it.
@@ -36,14 +36,14 @@ type Denial struct {
 	// Op is the call that AWS refuses: AssumeRole or PutObject. It is "" if AWS allows the
 	// delivery, and Sealift has to refuse it or warn.
 	Op string
-	// Status and Code are AWS's answer, and Says is part of its message.
-	Status int
-	Code   string
-	Says   string
-	// Follows says that a client that follows the region in the answer delivers nevertheless.
-	Follows bool
-	// Mend is what has to be changed.
-	Mend Mend
+	// Status and Code are AWS's answer, and MessagePart is part of its message.
+	Status      int
+	Code        string
+	MessagePart string
+	// FollowsRegion says that a client that follows the region in the answer delivers nevertheless.
+	FollowsRegion bool
+	// Remedy is what has to be changed.
+	Remedy Remedy
 
 	base   func() parts
 	change func(*parts)
@@ -54,7 +54,7 @@ func (d Denial) Open(t testing.TB) *World {
 	t.Helper()
 	p := d.base()
 	d.change(&p)
-	return open(t, p, d.base())
+	return openWorld(t, p, d.base())
 }
 
 // Setup names a sound destination, in which everything is right.
@@ -71,12 +71,12 @@ const (
 )
 
 var setups = map[Setup]func() parts{
-	Role:           byRole,
-	RoleWithKey:    func() parts { return withKey(byRole()) },
-	RoleWithACL:    func() parts { return withACL(byRole()) },
-	Classic:        classic,
-	ClassicWithKey: func() parts { return withKey(classic()) },
-	ClassicWithACL: func() parts { return withACL(classic()) },
+	Role:           roleParts,
+	RoleWithKey:    func() parts { return withKey(roleParts()) },
+	RoleWithACL:    func() parts { return withACL(roleParts()) },
+	Classic:        classicParts,
+	ClassicWithKey: func() parts { return withKey(classicParts()) },
+	ClassicWithACL: func() parts { return withACL(classicParts()) },
 }
 
 // Setups returns all setups.
@@ -84,11 +84,11 @@ func Setups() []Setup {
 	return []Setup{Role, RoleWithKey, RoleWithACL, Classic, ClassicWithKey, ClassicWithACL}
 }
 
-// Sound opens a world without a hazard.
-func Sound(t testing.TB, s Setup) *World {
+// OpenSound opens a world without a hazard.
+func OpenSound(t testing.TB, s Setup) *World {
 	t.Helper()
 	p := setups[s]()
-	return open(t, p, p)
+	return openWorld(t, p, p)
 }
 
 // Denials returns all hazards.
@@ -96,36 +96,36 @@ func Denials() []Denial {
 	return slices.Concat(trustDenials(), stsDenials(), roleDenials(), bucketDenials(), policyDenials(), keyDenials(), classicDenials())
 }
 
-// assume and put return hazards in which that call is refused.
-func assume(name string, mend Mend, status int, code, says string, change func(*parts)) Denial {
-	return Denial{Name: name, Op: "AssumeRole", Status: status, Code: code, Says: says, Mend: mend, base: byRole, change: change}
+// refusedAssume and refusedPut return hazards in which that call is refused.
+func refusedAssume(name string, remedy Remedy, status int, code, says string, change func(*parts)) Denial {
+	return Denial{Name: name, Op: "AssumeRole", Status: status, Code: code, MessagePart: says, Remedy: remedy, base: roleParts, change: change}
 }
 
-func put(name string, mend Mend, status int, code, says string, change func(*parts)) Denial {
-	d := assume(name, mend, status, code, says, change)
+func refusedPut(name string, remedy Remedy, status int, code, says string, change func(*parts)) Denial {
+	d := refusedAssume(name, remedy, status, code, says, change)
 	d.Op = "PutObject"
 	return d
 }
 
-// passes returns a hazard that AWS does not object to.
-func passes(name string, mend Mend, change func(*parts)) Denial {
-	return Denial{Name: name, Mend: mend, base: byRole, change: change}
+// allowedByAWS returns a hazard that AWS does not object to.
+func allowedByAWS(name string, remedy Remedy, change func(*parts)) Denial {
+	return Denial{Name: name, Remedy: remedy, base: roleParts, change: change}
 }
 
-// on moves the hazard to another setup.
-func (d Denial) on(s Setup) Denial {
+// withSetup moves the hazard to another setup.
+func (d Denial) withSetup(s Setup) Denial {
 	d.base = setups[s]
 	d.Classic = s == Classic || s == ClassicWithKey || s == ClassicWithACL
 	return d
 }
 
-func (d Denial) follows() Denial {
-	d.Follows = true
+func (d Denial) withFollowsRegion() Denial {
+	d.FollowsRegion = true
 	return d
 }
 
-// answers takes AWS's answer from a fault.
-func (d Denial) answers(f s3server.Fault) Denial {
-	d.Status, d.Code, d.Says = f.Status, f.Code, f.Message
+// withFault takes AWS's answer from a fault.
+func (d Denial) withFault(f s3server.Fault) Denial {
+	d.Status, d.Code, d.MessagePart = f.Status, f.Code, f.Message
 	return d
 }

@@ -17,7 +17,7 @@ type parts struct {
 	destination catalog.Destination
 
 	noRole, noBucket bool
-	plain            bool // no TLS
+	noTLS            bool // no TLS
 	withoutSTS       []string
 }
 
@@ -52,14 +52,14 @@ func deny(resource string, actions ...string) iam.Statement {
 	return s
 }
 
-// to returns the statement with principals, for resource-based policies.
-func to(p *iam.Principals, s iam.Statement) iam.Statement {
+// withPrincipal returns the statement with principals, for resource-based policies.
+func withPrincipal(p *iam.Principals, s iam.Statement) iam.Statement {
 	s.Principal = p
 	return s
 }
 
-// when returns the statement with a condition.
-func when(s iam.Statement, operator, key string, values ...string) iam.Statement {
+// withCondition returns the statement with a condition.
+func withCondition(s iam.Statement, operator, key string, values ...string) iam.Statement {
 	s.Condition = iam.Condition{operator: {key: values}}
 	return s
 }
@@ -67,13 +67,13 @@ func when(s iam.Statement, operator, key string, values ...string) iam.Statement
 func trust(principal *iam.Principals, operator string, ids ...string) *iam.Policy {
 	s := iam.Statement{Effect: iam.Allow, Principal: principal, Action: iam.Strings{"sts:AssumeRole"}}
 	if operator != "" {
-		s = when(s, operator, "sts:ExternalId", ids...)
+		s = withCondition(s, operator, "sts:ExternalId", ids...)
 	}
 	return doc(s)
 }
 
-// byRole returns a sound destination with a role.
-func byRole() parts {
+// roleParts returns a sound destination with a role.
+func roleParts() parts {
 	return parts{
 		operator: s3server.User{
 			ARN: OperatorARN, AccessKey: "AKIAOPERATOR", SecretKey: "operators-secret",
@@ -98,10 +98,10 @@ func withKey(p parts) parts {
 	p.destination.ServerSideEncryption = &off
 	p.bucket.Key = KeyARN
 	use := allow(KeyARN, "kms:GenerateDataKey", "kms:Decrypt")
-	p.key = s3server.Key{ARN: KeyARN, Policy: doc(to(iam.AWS(customer), allow("*", "kms:*")))}
+	p.key = s3server.Key{ARN: KeyARN, Policy: doc(withPrincipal(iam.AWS(customer), allow("*", "kms:*")))}
 	if p.destination.RoleARN == "" {
 		p.operator.Policies = append(p.operator.Policies, doc(use))
-		p.key.Policy.Statement = append(p.key.Policy.Statement, to(iam.AWS(OperatorARN), allow("*", "kms:GenerateDataKey", "kms:Decrypt")))
+		p.key.Policy.Statement = append(p.key.Policy.Statement, withPrincipal(iam.AWS(OperatorARN), allow("*", "kms:GenerateDataKey", "kms:Decrypt")))
 		return p
 	}
 	p.role.Policies = append(p.role.Policies, doc(use))
@@ -116,13 +116,13 @@ func withACL(p parts) parts {
 	return p
 }
 
-// classic returns a sound destination without a role: the bucket's policy admits the operator's
-// principal.
-func classic() parts {
-	p := byRole()
+// classicParts returns a sound destination without a role: the bucket's policy admits the
+// operator's principal.
+func classicParts() parts {
+	p := roleParts()
 	p.noRole = true
 	p.destination.RoleARN = ""
 	p.operator.Policies = []*iam.Policy{doc(allow("arn:aws:s3:::*", "s3:PutObject", "s3:PutObjectAcl"))}
-	p.bucket.Policy = doc(to(iam.AWS(OperatorARN), allow(objects, "s3:PutObject", "s3:PutObjectAcl")))
+	p.bucket.Policy = doc(withPrincipal(iam.AWS(OperatorARN), allow(objects, "s3:PutObject", "s3:PutObjectAcl")))
 	return p
 }

@@ -17,7 +17,7 @@ const (
 // S3 says why.
 func roleDenials() []Denial {
 	lacks := func(name string, policies ...*iam.Policy) Denial {
-		return put(name, RolePolicy, 403, "AccessDenied", noIdentity+putAction, func(p *parts) { p.role.Policies = policies })
+		return refusedPut(name, RolePolicy, 403, "AccessDenied", noIdentity+putAction, func(p *parts) { p.role.Policies = policies })
 	}
 	later := iam.Condition{"DateLessThan": {"aws:CurrentTime": {"2020-01-01T00:00:00Z"}}}
 	over := allow(objects, "s3:PutObject")
@@ -29,36 +29,36 @@ func roleDenials() []Denial {
 		lacks("role_names_the_bucket_not_its_objects", doc(allow("arn:aws:s3:::"+BucketName, "s3:PutObject"))),
 		lacks("role_wrong_prefix", doc(allow("arn:aws:s3:::"+BucketName+"/segment-logs/*", "s3:PutObject"))),
 		lacks("role_policy_is_over", doc(over)),
-		put("role_denies", RolePolicy, 403, "AccessDenied", inIdentity, func(p *parts) {
+		refusedPut("role_denies", RolePolicy, 403, "AccessDenied", inIdentity, func(p *parts) {
 			p.role.Policies = append(p.role.Policies, doc(deny("*", "s3:*")))
 		}),
-		put("role_lacks_put_acl", RolePolicy, 403, "AccessDenied", noIdentity+aclAction, func(p *parts) {
+		refusedPut("role_lacks_put_acl", RolePolicy, 403, "AccessDenied", noIdentity+aclAction, func(p *parts) {
 			p.role.Policies = []*iam.Policy{doc(allow(objects, "s3:PutObject"))}
-		}).on(RoleWithACL),
+		}).withSetup(RoleWithACL),
 	}
 }
 
 // bucketDenials are hazards of the bucket, its region and its settings.
 func bucketDenials() []Denial {
-	region := func(name string, how s3server.Elsewhere, status int, code, says string) Denial {
-		return put(name, CatalogEntry, status, code, says, func(p *parts) { p.bucket.Elsewhere, p.destination.Region = how, "us-east-1" })
+	region := func(name string, how s3server.WrongRegionAnswer, status int, code, says string) Denial {
+		return refusedPut(name, CatalogEntry, status, code, says, func(p *parts) { p.bucket.WrongRegion, p.destination.Region = how, "us-east-1" })
 	}
-	fault := func(name string, mend Mend, f s3server.Fault) Denial {
-		return put(name, mend, 0, "", "", func(p *parts) { p.bucket.Fault = f }).answers(f)
+	fault := func(name string, remedy Remedy, f s3server.Fault) Denial {
+		return refusedPut(name, remedy, 0, "", "", func(p *parts) { p.bucket.Fault = f }).withFault(f)
 	}
 	return []Denial{
-		put("bucket_missing", CatalogEntry, 404, "NoSuchBucket", "The specified bucket does not exist", func(p *parts) { p.noBucket = true }),
-		put("bucket_of_another_account", CatalogEntry, 403, "AccessDenied", "Access Denied", func(p *parts) { p.bucket.Owner = ThirdAccount }),
-		put("expected_owner_is_another_account", CatalogEntry, 403, "AccessDenied", "Access Denied", func(p *parts) {
+		refusedPut("bucket_missing", CatalogEntry, 404, "NoSuchBucket", "The specified bucket does not exist", func(p *parts) { p.noBucket = true }),
+		refusedPut("bucket_of_another_account", CatalogEntry, 403, "AccessDenied", "Access Denied", func(p *parts) { p.bucket.Owner = ThirdAccount }),
+		refusedPut("expected_owner_is_another_account", CatalogEntry, 403, "AccessDenied", "Access Denied", func(p *parts) {
 			p.destination.ExpectedBucketOwner = ThirdAccount
 		}),
-		region("wrong_region_301", s3server.Permanently, 301, "PermanentRedirect", "must be addressed using the specified endpoint").follows(),
-		region("wrong_region_307", s3server.Temporarily, 307, "TemporaryRedirect", "temporary endpoint").follows(),
-		region("wrong_region_400_malformed", s3server.Malformed, 400, "AuthorizationHeaderMalformed",
-			"the region 'us-east-1' is wrong; expecting '"+Region+"'").follows(),
-		region("wrong_region_400_location", s3server.Illegal, 400, "IllegalLocationConstraintException",
-			"The "+Region+" location constraint is incompatible for the region specific endpoint").follows(),
-		put("acl_unsupported", CatalogEntry, 400, "AccessControlListNotSupported", "The bucket does not allow ACLs", func(p *parts) {
+		region("wrong_region_301", s3server.RedirectPermanently, 301, "PermanentRedirect", "must be addressed using the specified endpoint").withFollowsRegion(),
+		region("wrong_region_307", s3server.RedirectTemporarily, 307, "TemporaryRedirect", "temporary endpoint").withFollowsRegion(),
+		region("wrong_region_400_malformed", s3server.RefuseAsMalformed, 400, "AuthorizationHeaderMalformed",
+			"the region 'us-east-1' is wrong; expecting '"+Region+"'").withFollowsRegion(),
+		region("wrong_region_400_location", s3server.RefuseLocation, 400, "IllegalLocationConstraintException",
+			"The "+Region+" location constraint is incompatible for the region specific endpoint").withFollowsRegion(),
+		refusedPut("acl_unsupported", CatalogEntry, 400, "AccessControlListNotSupported", "The bucket does not allow ACLs", func(p *parts) {
 			p.destination.ACL = "private"
 		}),
 		fault("token_expired", Nothing, s3server.ExpiredToken),
@@ -78,10 +78,10 @@ func policyDenials() []Denial {
 	)
 	everybody := iam.Everyone()
 	unless := func(operator, key string, values ...string) *iam.Policy {
-		return doc(to(everybody, when(deny(everything, "s3:PutObject"), operator, key, values...)))
+		return doc(withPrincipal(everybody, withCondition(deny(everything, "s3:PutObject"), operator, key, values...)))
 	}
-	refused := func(name string, mend Mend, policy *iam.Policy) Denial {
-		return put(name, mend, 403, "AccessDenied", inResource, func(p *parts) { p.bucket.Policy = policy })
+	refused := func(name string, remedy Remedy, policy *iam.Policy) Denial {
+		return refusedPut(name, remedy, 403, "AccessDenied", inResource, func(p *parts) { p.bucket.Policy = policy })
 	}
 	withoutSSE := func(d Denial) Denial {
 		off, change := false, d.change
@@ -91,9 +91,9 @@ func policyDenials() []Denial {
 		}
 		return d
 	}
-	transport := refused("bucket_demands_tls", Transport, doc(to(everybody, when(deny(everything, "s3:*"), "Bool", "aws:SecureTransport", "false"))))
+	transport := refused("bucket_demands_tls", Transport, doc(withPrincipal(everybody, withCondition(deny(everything, "s3:*"), "Bool", "aws:SecureTransport", "false"))))
 	change := transport.change
-	transport.change = func(p *parts) { change(p); p.plain = true }
+	transport.change = func(p *parts) { change(p); p.noTLS = true }
 	return []Denial{
 		refused("bucket_demands_kms_header", CatalogEntry, unless("StringNotEquals", sse, "aws:kms")),
 		withoutSSE(refused("bucket_demands_kms_header_none_sent", CatalogEntry, unless("StringNotEquals", sse, "aws:kms"))),
@@ -102,10 +102,10 @@ func policyDenials() []Denial {
 		refused("bucket_demands_no_encryption_header", CatalogEntry, unless("Null", sse, "false")),
 		refused("bucket_demands_a_key", BucketPolicy, unless("StringNotEquals", keyID, KeyARN)),
 		refused("bucket_demands_an_acl", CatalogEntry, unless("StringNotEquals", acl, "bucket-owner-full-control")),
-		refused("bucket_forbids_acls", CatalogEntry, unless("Null", acl, "false")).on(RoleWithACL),
-		refused("bucket_denies_put_acl", BucketPolicy, doc(to(everybody, deny(everything, "s3:PutObjectAcl")))).on(RoleWithACL),
+		refused("bucket_forbids_acls", CatalogEntry, unless("Null", acl, "false")).withSetup(RoleWithACL),
+		refused("bucket_denies_put_acl", BucketPolicy, doc(withPrincipal(everybody, deny(everything, "s3:PutObjectAcl")))).withSetup(RoleWithACL),
 		transport,
-		refused("bucket_denies_the_role", BucketPolicy, doc(to(iam.AWS(RoleARN), deny(everything, "s3:*")))),
+		refused("bucket_denies_the_role", BucketPolicy, doc(withPrincipal(iam.AWS(RoleARN), deny(everything, "s3:*")))),
 		refused("bucket_denies_other_roles_by_arn", BucketPolicy, unless("ArnNotEquals", "aws:PrincipalArn", "arn:aws:iam::"+CustomerAccount+":role/admin")),
 		refused("bucket_denies_other_addresses", BucketPolicy, unless("NotIpAddress", "aws:SourceIp", "203.0.113.0/24")),
 		refused("bucket_denies_outside_its_vpc", BucketPolicy, unless("StringNotEquals", "aws:SourceVpce", "vpce-0123456789abcdef0")),

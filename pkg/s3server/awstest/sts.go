@@ -11,10 +11,10 @@ const notAssumed = "User: " + OperatorARN + " is not authorized to perform: sts:
 // trustDenials are hazards of the role's trust policy.
 func trustDenials() []Denial {
 	refused := func(name string, trusts *iam.Policy) Denial {
-		return assume(name, TrustPolicy, 403, "AccessDenied", notAssumed, func(p *parts) { p.role.Trust = trusts })
+		return refusedAssume(name, TrustPolicy, 403, "AccessDenied", notAssumed, func(p *parts) { p.role.Trust = trusts })
 	}
 	open := func(name string, trusts *iam.Policy) Denial {
-		return passes(name, TrustPolicy, func(p *parts) { p.role.Trust = trusts })
+		return allowedByAWS(name, TrustPolicy, func(p *parts) { p.role.Trust = trusts })
 	}
 	us := iam.AWS(OperatorARN)
 	denied := trust(us, "StringEquals", WorkspaceID)
@@ -24,7 +24,7 @@ func trustDenials() []Denial {
 	mfa := trust(us, "StringEquals", WorkspaceID)
 	mfa.Statement[0].Condition["Bool"] = map[string]iam.Strings{"aws:MultiFactorAuthPresent": {"true"}}
 	return []Denial{
-		assume("role_missing", CatalogEntry, 403, "AccessDenied", notAssumed, func(p *parts) { p.noRole = true }),
+		refusedAssume("role_missing", CatalogEntry, 403, "AccessDenied", notAssumed, func(p *parts) { p.noRole = true }),
 		refused("trust_names_another_user", trust(iam.AWS("arn:aws:iam::"+OperatorAccount+":user/somebody"), "StringEquals", WorkspaceID)),
 		refused("trust_names_another_account", trust(iam.AWS(third), "StringEquals", WorkspaceID)),
 		refused("trust_names_its_own_account", trust(iam.AWS(customer), "StringEquals", WorkspaceID)),
@@ -44,22 +44,22 @@ func trustDenials() []Denial {
 // stsDenials are hazards on the operator's side and of STS itself.
 func stsDenials() []Denial {
 	return []Denial{
-		assume("operator_lacks_assume_role", OperatorPolicy, 403, "AccessDenied", notAssumed, func(p *parts) {
+		refusedAssume("operator_lacks_assume_role", OperatorPolicy, 403, "AccessDenied", notAssumed, func(p *parts) {
 			p.operator.Policies = []*iam.Policy{doc(allow("arn:aws:s3:::*", "s3:*"))}
 		}),
-		assume("operator_may_assume_others_only", OperatorPolicy, 403, "AccessDenied", notAssumed, func(p *parts) {
+		refusedAssume("operator_may_assume_others_only", OperatorPolicy, 403, "AccessDenied", notAssumed, func(p *parts) {
 			p.operator.Policies = []*iam.Policy{doc(allow("arn:aws:iam::"+ThirdAccount+":role/*", "sts:AssumeRole"))}
 		}),
-		assume("operator_denied_assume_role", OperatorPolicy, 403, "AccessDenied", notAssumed, func(p *parts) {
+		refusedAssume("operator_denied_assume_role", OperatorPolicy, 403, "AccessDenied", notAssumed, func(p *parts) {
 			p.operator.Policies = append(p.operator.Policies, doc(deny("*", "sts:AssumeRole")))
 		}),
-		assume("operator_key_unknown", OperatorKey, 403, "InvalidClientTokenId", "The security token included in the request is invalid", func(p *parts) {
+		refusedAssume("operator_key_unknown", OperatorKey, 403, "InvalidClientTokenId", "The security token included in the request is invalid", func(p *parts) {
 			p.unknownKey = true
 		}),
-		assume("session_policy_too_large", CatalogEntry, 0, "", "", func(p *parts) { p.role.Fault = s3server.PackedPolicyTooLarge }).
-			answers(s3server.PackedPolicyTooLarge),
-		assume("sts_throttled", Nothing, 0, "", "", func(p *parts) { p.role.Fault = s3server.Throttling }).answers(s3server.Throttling),
-		assume("sts_region_disabled", STSSetting, 403, "RegionDisabledException", "STS is not activated in this region for account:"+OperatorAccount,
+		refusedAssume("session_policy_too_large", CatalogEntry, 0, "", "", func(p *parts) { p.role.Fault = s3server.PackedPolicyTooLarge }).
+			withFault(s3server.PackedPolicyTooLarge),
+		refusedAssume("sts_throttled", Nothing, 0, "", "", func(p *parts) { p.role.Fault = s3server.Throttling }).withFault(s3server.Throttling),
+		refusedAssume("sts_region_disabled", STSSetting, 403, "RegionDisabledException", "STS is not activated in this region for account:"+OperatorAccount,
 			func(p *parts) { p.withoutSTS = []string{STSRegion} }),
 	}
 }

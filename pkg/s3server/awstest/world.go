@@ -10,13 +10,13 @@
 //			w := d.Open(t)                 // the hazard is in place
 //			putter := destination.NewPutter(destination.Config{Roles: w.Roles(), Open: w.Open})
 //			_, err := putter.Put(ctx, w.Target(), object)
-//			…                              // AWS answers d.Status, d.Code; d.Mend has to be changed
-//			w.Mend()                       // as if that was done
+//			…                              // AWS answers d.Status, d.Code; d.Remedy says what to change
+//			w.Repair()                     // as if that was done
 //			…                              // now the delivery succeeds
 //		})
 //	}
 //
-// Sound opens a world without a hazard. Workspace is a world's catalog, without an endpoint.
+// OpenSound opens a world without a hazard. Workspace is a world's catalog, without an endpoint.
 // Endpoint is where its S3 and STS listen, for processes that are configured with it.
 //
 // The package promises, and its own test checks, that every world differs from a sound one only by
@@ -78,11 +78,11 @@ type World struct {
 	sound parts
 
 	mu    sync.Mutex // guards plain
-	plain bool       // requests count as sent without TLS
+	noTLS bool       // requests count as sent without TLS
 }
 
-// open opens a world with these parts; Mend goes back to sound.
-func open(t testing.TB, p, sound parts) *World {
+// openWorld opens a world with these parts; Repair goes back to sound.
+func openWorld(t testing.TB, p, sound parts) *World {
 	t.Helper()
 	server, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "ROOT", SecretKey: "of-the-server", Region: Region, Account: "000000000000"})
 	require.NoError(t, err)
@@ -100,7 +100,7 @@ func open(t testing.TB, p, sound parts) *World {
 
 func (w *World) serve(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
-	plain := w.plain
+	plain := w.noTLS
 	w.mu.Unlock()
 	if !plain {
 		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13}
@@ -112,7 +112,7 @@ func (w *World) serve(rw http.ResponseWriter, r *http.Request) {
 func (w *World) install(p parts) {
 	w.t.Helper()
 	w.mu.Lock()
-	w.plain = p.plain
+	w.noTLS = p.noTLS
 	w.mu.Unlock()
 	s := w.Server
 	s.DisableSTS(p.withoutSTS...)
@@ -137,9 +137,9 @@ func (w *World) install(p parts) {
 	w.Target() // checks that the catalog accepts it
 }
 
-// Mend makes the change that the hazard requires: the world and its catalog are sound afterwards.
+// Repair makes the change that the hazard requires: the world and its catalog are sound afterwards.
 // Values that Roles returned earlier still remember what they saw.
-func (w *World) Mend() {
+func (w *World) Repair() {
 	w.t.Helper()
 	w.install(w.sound)
 }
