@@ -33,24 +33,24 @@ var faultMatrix = []hazard{
 	{"A3", "after seal, before the file's PUT", "read again; no trace", []string{
 		"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/appender TestStopFinishesTheEntryInFlight/drop_open_files"}},
 	{"A4", "the file's PUT: not applied, applied with its reply lost, applied late", "the same again, or an orphan", []string{
-		"workers/rotator TestFaults/data_not_applied", "workers/rotator TestFaults/data_reply_lost", "workers/rotator TestFaults/data_refused", "workers/rotator TestAGhostOfAStagedFileIsHarmless",
-		"workers/rotator TestRottenBytesAreRefused", "workers/rotator TestAConnectionThatTakesNothingIsGivenUp"}},
+		"workers/rotator TestFaults/data_not_applied", "workers/rotator TestFaults/data_reply_lost", "workers/rotator TestFaults/data_refused", "workers/rotator TestLatePutOfAStagedFileIsHarmless",
+		"workers/rotator TestDamagedFilesAreRefused", "workers/rotator TestHungPutIsSentAgain"}},
 	{"A5", "file stored, before the ledger's PUT", "an orphan, collected only once its range is covered", []string{
 		"workers/rotator TestZombieLoses", "workers/auditor TestOrphans", "workers/auditor TestOrphansAboveTheWatermark"}},
 	{"A6", "the ledger's PUT: not applied, reply lost, own success reported as 412, 409, late before or after the next claim", "decided once, by attempt and create-if-absent", []string{
 		"pkg/ledger TestAppendResolvesItsOutcome/not_applied", "pkg/ledger TestAppendResolvesItsOutcome/applied_reply_lost", "pkg/ledger TestAppendResolvesItsOutcome/own_success_reported_412",
 		"pkg/ledger TestAppendResolvesItsOutcome/conflict", "pkg/ledger TestGhostOfAnAbandonedEntryDecidesOnce", "workers/rotator TestFaults/ledger_reply_lost",
-		"workers/rotator TestAGhostOfAnEntryDecidesOnce/before_the_claim", "workers/rotator TestAGhostOfAnEntryDecidesOnce/after_the_claim"}},
+		"workers/rotator TestLatePutOfAnEntryDecidesOnce/before_the_claim", "workers/rotator TestLatePutOfAnEntryDecidesOnce/after_the_claim"}},
 	{"A7", "entry won; before local files go, before the hint, hint refused", "no effect", []string{
 		"workers/appender TestEntryWrittenBeforeAKillIsNotRepeated", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain/own_entry_of_what_was_read",
-		"workers/rotator TestACommitThatFailsChangesNothing", "pkg/stream testStaleCommit"}},
+		"workers/rotator TestFailedCommitChangesNothing", "pkg/stream testStaleCommit"}},
 	{"A8", "before, between and after the jobs", "the outbox: enqueued by whoever takes over, twice is harmless", []string{
-		"workers/rotator TestTakeoverEnqueuesWhatItsFormerOwnerDidNot", "workers/rotator TestOutboxOfSeveralEntries", "workers/copier TestJobsForTheSameDebtShareATask"}},
+		"workers/rotator TestTakeoverEnqueuesItsFormerOwnersJobs", "workers/rotator TestOutboxOfSeveralEntries", "workers/copier TestJobsForTheSameDebtShareATask"}},
 	{"A9", "the claim: the outcomes of A6; two claimers", "one wins, the other reloads", []string{
 		"workers/rotator TestClaimsHaveOneWinner/reply_lost", "workers/rotator TestClaimsHaveOneWinner/two_claimers", "workers/appender TestTakeoversBackOffFromARival"}},
 	{"A10", "a zombie stopped before A3 to A6 that goes on after its successor wrote none, one, many entries", "it loses, and abandons", []string{
-		"workers/rotator TestAZombieLosesWhateverItsSuccessorDid/claim_only", "workers/rotator TestAZombieLosesWhateverItsSuccessorDid/one_entry",
-		"workers/rotator TestAZombieLosesWhateverItsSuccessorDid/many_entries", "workers/appender TestAnyScheduleFilesEveryRecordOnce"}},
+		"workers/rotator TestZombieLosesWhateverItsSuccessorDid/claim_only", "workers/rotator TestZombieLosesWhateverItsSuccessorDid/one_entry",
+		"workers/rotator TestZombieLosesWhateverItsSuccessorDid/many_entries", "workers/appender TestAnyScheduleFilesEveryRecordOnce"}},
 	{"A11", "rebalance storms; a partition lost and regained", "state is kept only if the head has not moved", []string{
 		"workers/e2e TestRebalanceStorm", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain/claim_of_another_and_ours_again",
 		"workers/appender TestRevokedPartitionIsLeftAtOnce", "workers/appender TestNoTakeoverInAnEndedGeneration", "pkg/stream TestFewPartitionsMoveWhenAWorkerJoinsOrLeaves"}},
@@ -59,7 +59,7 @@ var faultMatrix = []hazard{
 		"workers/rotator TestContradictionsHalt/log_begins_later", "workers/rotator TestContradictionsHalt/other_kafka_cluster", "workers/e2e TestStagingThatIsNotTheLedgersEmbedded",
 		"workers/e2e TestStagingThatIsNotTheLedgersStack"}},
 	{"A13", "cuts, routing rule or release change; old and new together", "every record in one file", []string{
-		"workers/rotator TestARouterRuleChangesOnlyOverAnEmptyFilter", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain/other_routing_rule",
+		"workers/rotator TestRouterRuleChangesOnlyOverAnEmptyFilter", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain/other_routing_rule",
 		"workers/e2e TestRebalanceStorm", "pkg/segment TestRecoverWithLowerMaxBytes", "pkg/ledger TestEntryGolden"}},
 
 	{"C1", "after the lock, before the GET; staged object missing or damaged", "retried, then parked; never a partial PUT", []string{
@@ -91,10 +91,10 @@ var faultMatrix = []hazard{
 	{"X1", "crash before the file's PUT", "read again from the watermark, with the filter", []string{
 		"workers/appender TestRecordsCoveredByTheFilterAreNotFiledAgain", "workers/appender TestAnyScheduleFilesEveryRecordOnce"}},
 	{"X2", "crash between the file's PUT and the ledger's", "an orphan; cuts may differ", []string{"workers/appender TestAnyScheduleFilesEveryRecordOnce", "workers/auditor TestOrphans"}},
-	{"X3", "the ledger's PUT, reply lost, then crash", "the new owner sees the entry", []string{"workers/rotator TestAGhostOfAnEntryDecidesOnce/before_the_claim", "workers/appender TestUnresolvedEntryIsDecidedByTheHead"}},
-	{"X4", "the ledger's PUT arrives late", "wins or loses; whoever lost reloads", []string{"workers/rotator TestAGhostOfAnEntryDecidesOnce/after_the_claim", "pkg/ledger TestGhostOfAnAbandonedEntryDecidesOnce"}},
+	{"X3", "the ledger's PUT, reply lost, then crash", "the new owner sees the entry", []string{"workers/rotator TestLatePutOfAnEntryDecidesOnce/before_the_claim", "workers/appender TestUnresolvedEntryIsDecidedByTheHead"}},
+	{"X4", "the ledger's PUT arrives late", "wins or loses; whoever lost reloads", []string{"workers/rotator TestLatePutOfAnEntryDecidesOnce/after_the_claim", "pkg/ledger TestGhostOfAnAbandonedEntryDecidesOnce"}},
 	{"X5", "crash between the ledger and Kafka's hint", "the hint is behind: harmless", []string{"workers/rotator TestOffsetsSetByOtherToolsChangeNothing/an_older_note_of_ours"}},
-	{"X6", "crash between the ledger and the jobs", "the next owner enqueues them", []string{"workers/rotator TestTakeoverEnqueuesWhatItsFormerOwnerDidNot", "workers/rotator TestOutboxOfSeveralEntries"}},
+	{"X6", "crash between the ledger and the jobs", "the next owner enqueues them", []string{"workers/rotator TestTakeoverEnqueuesItsFormerOwnersJobs", "workers/rotator TestOutboxOfSeveralEntries"}},
 	{"X7", "a job is lost or doubled", "the auditor, or nothing", []string{"workers/auditor TestWhatIsMissingIsEnqueued", "workers/auditor TestJobsThatWaitAreNotDoubled"}},
 	{"X8", "a copier dies before the PUT", "another copies once the lock has run out", []string{"workers/copier TestTwoCopiersShareAndTakeOver", "pkg/lease conformance/a_dead_holder_gives_way_in_time"}},
 	{"X9", "a copier dies in the PUT", "the same PUT: 200 or 412", []string{"workers/copier TestPutHazardsThatEndWell/reply_lost_after_put", "workers/copier TestGhostPutArrivesAfterTheDelivery"}},

@@ -38,11 +38,11 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	}
 	var e *ledger.Entry
 	if head == nil {
-		e = r.first(log, bounds.First, tenure)
+		e = r.initEntry(log, bounds.First, tenure)
 	} else {
-		e = r.claim(head, tenure)
+		e = r.claimEntry(head, tenure)
 	}
-	if err := r.verify(ctx, lg, chain, head, e, bounds, tenure); err != nil {
+	if err := r.checkHead(ctx, lg, chain, head, e, bounds, tenure); err != nil {
 		if errors.Is(err, ErrHalted) {
 			r.metrics.halted.Inc()
 		}
@@ -69,9 +69,9 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 	return e, nil
 }
 
-// first returns the entry that begins a chain whose reading starts at offset. Attempt and WrittenAt
-// are left to the caller.
-func (r *Rotator) first(log ledger.Log, offset int64, tenure ledger.Tenure) *ledger.Entry {
+// initEntry returns the entry that begins a chain whose reading starts at offset. Attempt and
+// WrittenAt are left to the caller.
+func (r *Rotator) initEntry(log ledger.Log, offset int64, tenure ledger.Tenure) *ledger.Entry {
 	return &ledger.Entry{
 		Version: ledger.EntryVersion, Kind: ledger.KindInit,
 		Owner: tenure.Owner, Generation: tenure.Generation,
@@ -80,11 +80,11 @@ func (r *Rotator) first(log ledger.Log, offset int64, tenure ledger.Tenure) *led
 	}
 }
 
-// claim returns the entry that takes the partition over from the owner of head. Attempt and
+// claimEntry returns the entry that takes the partition over from the owner of head. Attempt and
 // WrittenAt are left to the caller. The entry switches to the configured routing rule if no record
 // that is already in a file can be read again.
-func (r *Rotator) claim(head *ledger.Entry, tenure ledger.Tenure) *ledger.Entry {
-	e := follow(head, ledger.KindClaim, tenure)
+func (r *Rotator) claimEntry(head *ledger.Entry, tenure ledger.Tenure) *ledger.Entry {
+	e := entryAfter(head, ledger.KindClaim, tenure)
 	if len(head.SealedThrough) == 0 && r.cfg.Router != head.Router {
 		e.Router, e.RouterFrom = r.cfg.Router, head.LowWatermark
 	}
@@ -111,13 +111,13 @@ func (r *Rotator) redispatch(ctx context.Context, lg *slog.Logger, chain *ledger
 	return nil
 }
 
-// verify checks the head (nil if there is no chain) against the note beside the committed offset,
-// then against the log's bounds; claim is the entry to be written next. The error is ErrHalted if
-// they contradict each other; any other error means that this could not be determined.
-func (r *Rotator) verify(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head, claim *ledger.Entry, b stream.Bounds, tenure ledger.Tenure) error {
+// checkHead checks the head (nil if there is no chain) against the note beside the committed
+// offset, then against the log's bounds; claim is the entry to be written next. The error is
+// ErrHalted if they contradict each other; any other error means that this could not be determined.
+func (r *Rotator) checkHead(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head, claim *ledger.Entry, b stream.Bounds, tenure ledger.Tenure) error {
 	// The note comes first: a head that was rolled back contradicts the log's bounds as well, but
 	// only the note tells why.
-	if err := r.witness(ctx, lg, chain, head, tenure); err != nil || head == nil {
+	if err := r.checkNote(ctx, lg, chain, head, tenure); err != nil || head == nil {
 		return err
 	}
 	local := int64(-1)
@@ -127,18 +127,18 @@ func (r *Rotator) verify(ctx context.Context, lg *slog.Logger, chain *ledger.Cha
 			return err
 		}
 	}
-	return check(head, r.cfg.Cluster, b, local)
+	return checkBounds(head, r.cfg.Cluster, b, local)
 }
 
-// check compares the head with the log's bounds. If the log does not have the watermark any more,
-// the files on this worker's disk can stand in for it: local is the offset up to which they hold
-// what was read since the head, or -1 if there are none.
+// checkBounds compares the head with the log's bounds. If the log does not have the watermark any
+// more, the files on this worker's disk can stand in for it: local is the offset up to which they
+// hold what was read since the head, or -1 if there are none.
 //
 // Invariant: I2, I6. With such files a worker reads on after them, or only writes them to the
 // ledger and is halted at its next try for the records that are missing. Either way the offsets
 // that are passed over are in files of a state that builds on head.
-func check(head *ledger.Entry, cluster string, b stream.Bounds, local int64) error {
-	halt := halting(head.Log())
+func checkBounds(head *ledger.Entry, cluster string, b stream.Bounds, local int64) error {
+	halt := haltErrorf(head.Log())
 	switch {
 	case head.Cluster != cluster:
 		return halt("it belongs to Kafka cluster %q, this is %q: check kafka.brokers; if the cluster was replaced, set a new kafka.incarnation", head.Cluster, cluster)
@@ -152,13 +152,13 @@ func check(head *ledger.Entry, cluster string, b stream.Bounds, local int64) err
 	return nil
 }
 
-// witness checks the ledger against the note beside the committed offset: the entry that the note
+// checkNote checks the ledger against the note beside the committed offset: the entry that the note
 // names must exist. An offset without a note was set by Kafka's own tools and means nothing to the
 // ledger.
 //
 // Invariant: I6, I12.
-func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head *ledger.Entry, tenure ledger.Tenure) error {
-	halt := halting(chain.Log())
+func (r *Rotator) checkNote(ctx context.Context, lg *slog.Logger, chain *ledger.Chain, head *ledger.Entry, tenure ledger.Tenure) error {
+	halt := haltErrorf(chain.Log())
 	note, ours := ledger.ParseNote(tenure.Note)
 	if !ours {
 		if tenure.Committed >= 0 {
@@ -201,7 +201,7 @@ func (r *Rotator) witness(ctx context.Context, lg *slog.Logger, chain *ledger.Ch
 	return nil
 }
 
-func halting(log ledger.Log) func(format string, args ...any) error {
+func haltErrorf(log ledger.Log) func(format string, args ...any) error {
 	return func(format string, args ...any) error {
 		return fmt.Errorf("ledger %s: %w: %s", log, ErrHalted, fmt.Sprintf(format, args...))
 	}

@@ -19,9 +19,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-func TestTakeoverEnqueuesWhatItsFormerOwnerDidNot(t *testing.T) {
+func TestTakeoverEnqueuesItsFormerOwnersJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newRig(t)
 		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 		require.NoError(t, err)
 		b.jobsErr = func(int) error { return errors.New("kafka is away") }
@@ -38,14 +38,14 @@ func TestTakeoverEnqueuesWhatItsFormerOwnerDidNot(t *testing.T) {
 		require.EqualValues(t, 42, claim.LowWatermark)
 		_, err = b.Acquire(t.Context(), testLog, b.tenure("w3", -1))
 		require.NoError(t, err)
-		require.Len(t, b.jobs, 2, "the claim says that they were enqueued")
+		require.Len(t, b.jobs, 2, "jobs were enqueued again")
 	})
 }
 
-// TestARuleThatNobodyHereKnows: a worker that does not know the chain's routing rule writes no
-// claim, which would be useless and permanent.
-func TestARuleThatNobodyHereKnows(t *testing.T) {
-	b := newBench(t)
+// TestUnknownRoutingRuleWritesNoClaim: a worker that does not know the chain's routing rule writes
+// no claim, which would be useless and permanent.
+func TestUnknownRoutingRuleWritesNoClaim(t *testing.T) {
+	b := newRig(t)
 	b.cfg.Router = ledger.RouterRule("key", "record")
 	_, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
@@ -63,18 +63,18 @@ func TestARuleThatNobodyHereKnows(t *testing.T) {
 	require.Len(t, b.staging.Puts("ledger/"), writes)
 }
 
-// TestAPartitionIsNotAnothers: a partition without a leader, for example while brokers are down,
-// does not prevent other partitions from being taken over.
-func TestAPartitionIsNotAnothers(t *testing.T) {
-	b := newBench(t)
-	b.away = errors.New("partition 7 has no leader")
+// TestAcquireIgnoresOtherPartitions: a partition without a leader, for example while brokers are
+// down, does not prevent other partitions from being taken over.
+func TestAcquireIgnoresOtherPartitions(t *testing.T) {
+	b := newRig(t)
+	b.boundsErr = errors.New("partition 7 has no leader")
 	head, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
 	require.Zero(t, head.Seq)
 	other := testLog
 	other.Partition = 7
 	_, err = b.Acquire(t.Context(), other, b.tenure("w1", -1))
-	require.ErrorIs(t, err, b.away)
+	require.ErrorIs(t, err, b.boundsErr)
 }
 
 func TestContradictionsHalt(t *testing.T) {
@@ -103,7 +103,7 @@ func TestContradictionsHalt(t *testing.T) {
 		"other_kafka_cluster":      {cluster: "c2", bounds: all, says: "cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			ctx := context.Background()
 			base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 			require.NoError(t, err)
@@ -126,14 +126,15 @@ func TestContradictionsHalt(t *testing.T) {
 			_, err = b.Acquire(ctx, testLog, tenure)
 			require.ErrorIs(t, err, ErrHalted)
 			require.ErrorContains(t, err, c.says)
-			require.Len(t, b.staging.Puts("ledger/"), writes, "a halted partition writes nothing")
+			require.Len(t, b.staging.Puts("ledger/"), writes, "entries written by a halted partition")
 		})
 	}
 }
 
-// TestALogWithoutTheWatermark: if the log does not have the watermark any more, a worker takes the
-// partition over only if it has on its disk records read since, at least to write those.
-func TestALogWithoutTheWatermark(t *testing.T) {
+// TestAcquireWithoutTheWatermarkNeedsLocalFiles: if the log does not have the watermark any more, a
+// worker takes the partition over only if it has on its disk records read since, at least to write
+// those.
+func TestAcquireWithoutTheWatermarkNeedsLocalFiles(t *testing.T) {
 	for name, c := range map[string]struct {
 		first int64
 		end   int64 // 0: 100
@@ -141,18 +142,18 @@ func TestALogWithoutTheWatermark(t *testing.T) {
 		err   error
 		want  error // nil: the partition is taken over
 	}{
-		"nothing_on_the_disk":    {first: 50, local: -1, want: ErrHalted},
-		"what_is_in_the_ledger":  {first: 50, local: 42, want: ErrHalted},
-		"all_that_is_gone":       {first: 50, local: 50},
-		"some_of_what_is_gone":   {first: 50, local: 43},
-		"who_knows":              {first: 50, local: -1, err: objstore.ErrNotFound, want: objstore.ErrNotFound},
-		"made_anew":              {end: 41, local: -1, want: ErrHalted},
-		"made_anew_and_all_here": {end: 41, local: 50},
-		"nothing_gone":           {first: 42, local: -1},
-		"nothing_gone_nor_asked": {first: 42, err: objstore.ErrNotFound},
+		"nothing_on_the_disk":         {first: 50, local: -1, want: ErrHalted},
+		"what_is_in_the_ledger":       {first: 50, local: 42, want: ErrHalted},
+		"all_that_is_gone":            {first: 50, local: 50},
+		"some_of_what_is_gone":        {first: 50, local: 43},
+		"local_files_unknown":         {first: 50, local: -1, err: objstore.ErrNotFound, want: objstore.ErrNotFound},
+		"recreated":                   {end: 41, local: -1, want: ErrHalted},
+		"recreated_and_all_on_disk":   {end: 41, local: 50},
+		"nothing_gone":                {first: 42, local: -1},
+		"nothing_gone_files_not_read": {first: 42, err: objstore.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 			require.NoError(t, err)
 			head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
@@ -168,17 +169,17 @@ func TestALogWithoutTheWatermark(t *testing.T) {
 			claim, err := b.Acquire(t.Context(), testLog, tenure)
 			require.ErrorIs(t, err, c.want)
 			if c.want == nil {
-				require.True(t, shown == nil || shown == claim, "local files are judged by the claim that is written")
-				require.EqualValues(t, 42, claim.LowWatermark, "the ledger says what is in it, no more")
+				require.True(t, shown == nil || shown == claim, "local files were checked against another claim")
+				require.EqualValues(t, 42, claim.LowWatermark, "watermark of the claim")
 			}
 		})
 	}
 }
 
-// TestAnAcceptedLoss: accepting a loss lets a halted partition continue, once, and the next owner
+// TestAcceptLoss: accepting a loss lets a halted partition continue, once, and the next owner
 // still enqueues the jobs that the former one had not.
-func TestAnAcceptedLoss(t *testing.T) {
-	b := newBench(t)
+func TestAcceptLoss(t *testing.T) {
+	b := newRig(t)
 	ctx := t.Context()
 	chain := ledger.NewChain(b.staging, testLog)
 	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
@@ -201,25 +202,25 @@ func TestAnAcceptedLoss(t *testing.T) {
 	require.Empty(t, lost.SealedThrough)
 	require.Equal(t, head.DispatchedThrough, lost.DispatchedThrough)
 	_, err = b.Rotate(ctx, head, batch(t, 150, "a@149"), b.tenure("w1", -1))
-	require.ErrorIs(t, err, ledger.ErrLost, "whoever owned it is fenced")
+	require.ErrorIs(t, err, ledger.ErrLost, "entry of the previous owner")
 
 	b.jobs = nil
 	claim, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
 	require.NoError(t, err)
 	require.EqualValues(t, 100, claim.LowWatermark)
-	require.EqualValues(t, 100, claim.RouterFrom, "what was read below it is remembered by nobody")
-	require.Len(t, b.jobs, 4, "two files of two debts")
+	require.EqualValues(t, 100, claim.RouterFrom, "offset from which messages are remembered")
+	require.Len(t, b.jobs, 4, "jobs of two files with two destinations each")
 	_, err = AcceptLoss(ctx, chain, "c1", b.bounds, "operator")
 	require.ErrorIs(t, err, ErrNothingLost)
 }
 
-// behind is a store whose listings show no entry after newest.
-type behind struct {
+// staleListing is a store whose listings show no entry after newest.
+type staleListing struct {
 	objstore.Store
 	newest int64
 }
 
-func (b *behind) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+func (b *staleListing) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
 	infos, err := b.Store.List(ctx, prefix, after, 1000)
 	infos = slices.DeleteFunc(infos, func(i objstore.Info) bool {
 		_, seq, ok := ledger.ParseEntryKey(i.Key)
@@ -228,12 +229,12 @@ func (b *behind) List(ctx context.Context, prefix, after string, limit int) ([]o
 	return infos[:min(limit, len(infos))], err
 }
 
-// TestAListingThatIsBehindIsNoRollback: if the entry that the group has committed exists but is not
+// TestStaleListingIsNoRollback: if the entry that the group has committed exists but is not
 // listed yet, a later try succeeds and the partition is not halted.
-func TestAListingThatIsBehindIsNoRollback(t *testing.T) {
+func TestStaleListingIsNoRollback(t *testing.T) {
 	for name, newest := range map[string]int64{"no_entry": -1, "an_older_entry": 0} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 			require.NoError(t, err)
 			_, err = b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
@@ -241,7 +242,7 @@ func TestAListingThatIsBehindIsNoRollback(t *testing.T) {
 			tenure := b.tenure("w2", 42)
 			tenure.Note = b.note
 			b.bounds = stream.Bounds{First: 42, End: 100} // all of it was read, then removed by retention
-			b.deps.Staging = &behind{b.staging, newest}
+			b.deps.Staging = &staleListing{b.staging, newest}
 			_, err = b.Acquire(t.Context(), testLog, tenure)
 			require.ErrorContains(t, err, "listings are behind")
 			require.NotErrorIs(t, err, ErrHalted)
@@ -261,18 +262,18 @@ func TestOffsetsSetByOtherToolsChangeNothing(t *testing.T) {
 		noChain   bool
 		warns     bool
 	}{
-		"never_committed":         {committed: -1},
-		"to_earliest":             {committed: 0, warns: true},
-		"to_the_watermark":        {committed: 42, warns: true},
-		"to_latest":               {committed: 1000, warns: true},
-		"with_a_note_of_its_own":  {committed: 77, note: "ops was here", warns: true},
-		"before_the_first_start":  {committed: 77, noChain: true, warns: true},
-		"an_older_note_of_ours":   {committed: 0, note: "ours"},
-		"deleted":                 {committed: -1},
-		"first_start_of_the_kind": {committed: -1, noChain: true},
+		"never_committed":        {committed: -1},
+		"to_earliest":            {committed: 0, warns: true},
+		"to_the_watermark":       {committed: 42, warns: true},
+		"to_latest":              {committed: 1000, warns: true},
+		"with_a_note_of_its_own": {committed: 77, note: "ops was here", warns: true},
+		"before_the_first_start": {committed: 77, noChain: true, warns: true},
+		"an_older_note_of_ours":  {committed: 0, note: "ours"},
+		"deleted":                {committed: -1},
+		"first_start":            {committed: -1, noChain: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			var logs strings.Builder
 			b.deps.Logger = slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
 			ctx, low := context.Background(), int64(0)
@@ -291,7 +292,7 @@ func TestOffsetsSetByOtherToolsChangeNothing(t *testing.T) {
 			e, err := b.Acquire(ctx, testLog, tenure)
 			require.NoError(t, err)
 			require.Equal(t, low, e.LowWatermark)
-			require.Equal(t, low, b.commits[len(b.commits)-1], "the group's offset says the truth again")
+			require.Equal(t, low, b.commits[len(b.commits)-1], "committed offset after the takeover")
 			require.Equal(t, ledger.NoteOf(e).String(), b.note)
 			if !c.warns {
 				require.Empty(t, logs.String())
@@ -303,10 +304,10 @@ func TestOffsetsSetByOtherToolsChangeNothing(t *testing.T) {
 	}
 }
 
-// TestARouterRuleChangesOnlyOverAnEmptyFilter: a record that the old rule put into a file must
+// TestRouterRuleChangesOnlyOverAnEmptyFilter: a record that the old rule put into a file must
 // still be found in the filter when it is read again.
-func TestARouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
-	b := newBench(t)
+func TestRouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
+	b := newRig(t)
 	ctx := context.Background()
 	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
@@ -314,12 +315,12 @@ func TestARouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
 	b.cfg.Router = "key;record" // a rolling restart with another configuration
 	base, err = b.Rotate(ctx, base, batch(t, 5, "a@9"), b.tenure("w1", -1))
 	require.NoError(t, err)
-	require.Empty(t, base.Router, "an entry in mid-tenure carries the rule on")
+	require.Empty(t, base.Router, "rule of an entry within a tenure")
 
 	claim, err := b.Acquire(ctx, testLog, b.tenure("w2", -1))
 	require.NoError(t, err)
 	require.NotEmpty(t, claim.SealedThrough)
-	require.Empty(t, claim.Router, "a's records up to 9 were routed by the old rule")
+	require.Empty(t, claim.Router, "rule while the filter holds a stream")
 	head, err := b.Rotate(ctx, claim, batch(t, 20, "b@5"), b.tenure("w2", -1))
 	require.NoError(t, err)
 	require.Empty(t, head.SealedThrough)
@@ -331,7 +332,7 @@ func TestARouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
 	head, err = b.Rotate(ctx, claim, batch(t, 30, "b@25"), b.tenure("w2", -1))
 	require.NoError(t, err)
 	require.Equal(t, "key;record", head.Router)
-	require.EqualValues(t, 20, head.RouterFrom, "where the other was given up")
+	require.EqualValues(t, 20, head.RouterFrom, "offset at which the rule was switched")
 
 	b.cfg.Router = "" // and back again
 	claim, err = b.Acquire(ctx, testLog, b.tenure("w1", -1))
@@ -340,8 +341,8 @@ func TestARouterRuleChangesOnlyOverAnEmptyFilter(t *testing.T) {
 	require.EqualValues(t, 30, claim.RouterFrom)
 }
 
-func TestOffsetsAtTheWatermarkAreFine(t *testing.T) {
-	b := newBench(t)
+func TestAcquireWithOffsetsAtTheWatermark(t *testing.T) {
+	b := newRig(t)
 	ctx := context.Background()
 	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)

@@ -9,12 +9,12 @@ import (
 	"github.com/sealift/sealift/pkg/segment"
 )
 
-// next returns the entry that records the batch after base. Attempt is left to the caller.
+// sealEntry returns the entry that records the batch after base. Attempt is left to the caller.
 //
 // Invariant: I2. The filter has the highest offset that is in a file for every stream of which
 // records may be read again.
-func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure ledger.Tenure) *ledger.Entry {
-	e := follow(base, ledger.KindSeal, tenure)
+func sealEntry(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure ledger.Tenure) *ledger.Entry {
+	e := entryAfter(base, ledger.KindSeal, tenure)
 	e.Files = files
 	e.LowWatermark = batch.LowWatermark
 	e.WrittenAt = time.Now().UnixMilli()
@@ -38,11 +38,11 @@ func next(base *ledger.Entry, files []ledger.File, batch *segment.Batch, tenure 
 // the partition is read again from the ledger.
 var errIncoherent = errors.New("ledger entry contradicts the one before it")
 
-// coherent checks an entry against its predecessor, whatever its author believes: this is the last
-// moment at which a duplicate can be prevented.
+// checkCoherent checks an entry against its predecessor, whatever its author believes: this is the
+// last moment at which a duplicate can be prevented.
 //
 // Invariant: I2.
-func coherent(base, e *ledger.Entry) error {
+func checkCoherent(base, e *ledger.Entry) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("entry %d of ledger %s: %w: %s", e.Seq, e.Log(), errIncoherent, fmt.Sprintf(format, args...))
 	}
@@ -63,8 +63,8 @@ func coherent(base, e *ledger.Entry) error {
 	return nil
 }
 
-// follow returns an entry after base that adds nothing yet.
-func follow(base *ledger.Entry, kind ledger.Kind, tenure ledger.Tenure) *ledger.Entry {
+// entryAfter returns an entry after base that adds nothing yet.
+func entryAfter(base *ledger.Entry, kind ledger.Kind, tenure ledger.Tenure) *ledger.Entry {
 	return &ledger.Entry{
 		Version: ledger.EntryVersion, Seq: base.Seq + 1, Kind: kind,
 		Owner: tenure.Owner, Generation: tenure.Generation,

@@ -27,8 +27,8 @@ func ghosts(prefix string) func(objstore.Op) objstore.Fault {
 	}
 }
 
-// everyKeyHasOneContent holds I1, I4 and I8 for everything that was ever stored.
-func everyKeyHasOneContent(t *testing.T, b *bench) {
+// requireOneContentPerKey holds I1, I4 and I8 for everything that was ever stored.
+func requireOneContentPerKey(t *testing.T, b *rig) {
 	t.Helper()
 	stored := map[string]int{}
 	for _, put := range b.staging.Puts("") {
@@ -41,12 +41,12 @@ func everyKeyHasOneContent(t *testing.T, b *bench) {
 	}
 }
 
-// TestAZombieLosesWhateverItsSuccessorDid: a worker that pauses anywhere between reading and its
+// TestZombieLosesWhateverItsSuccessorDid: a worker that pauses anywhere between reading and its
 // ledger PUT, and resumes after its successor has written some entries, writes nothing that counts.
-func TestAZombieLosesWhateverItsSuccessorDid(t *testing.T) {
+func TestZombieLosesWhateverItsSuccessorDid(t *testing.T) {
 	for name, sealed := range map[string]int64{"claim_only": 0, "one_entry": 1, "many_entries": 5} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			ctx := context.Background()
 			base, err := b.Acquire(ctx, testLog, b.tenure("zombie", -1))
 			require.NoError(t, err)
@@ -60,21 +60,21 @@ func TestAZombieLosesWhateverItsSuccessorDid(t *testing.T) {
 
 			_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("zombie", -1))
 			require.ErrorIs(t, err, ledger.ErrLost)
-			require.Len(t, b.jobs, jobs, "what is in no entry is owed to nobody")
-			require.Equal(t, low, b.commits[len(b.commits)-1], "nor does it commit")
+			require.Len(t, b.jobs, jobs, "jobs for files in no entry")
+			require.Equal(t, low, b.commits[len(b.commits)-1], "the zombie committed an offset")
 			now, err := ledger.NewChain(b.staging, testLog).Head(ctx)
 			require.NoError(t, err)
 			require.Equal(t, head, now)
-			everyKeyHasOneContent(t, b)
+			requireOneContentPerKey(t, b)
 		})
 	}
 }
 
-// TestAGhostOfAStagedFileIsHarmless: the PUT of a file may arrive after the same file was sent
+// TestLatePutOfAStagedFileIsHarmless: the PUT of a file may arrive after the same file was sent
 // again and its entry was written.
-func TestAGhostOfAStagedFileIsHarmless(t *testing.T) {
+func TestLatePutOfAStagedFileIsHarmless(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newRig(t)
 		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 		require.NoError(t, err)
 		late := ghosts("data/")
@@ -86,16 +86,16 @@ func TestAGhostOfAStagedFileIsHarmless(t *testing.T) {
 		})
 		head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
 		require.NoError(t, err)
-		require.Zero(t, b.staging.ReleaseGhosts(), "the object is there")
-		everyKeyHasOneContent(t, b)
+		require.Zero(t, b.staging.ReleaseGhosts(), "late PUTs that were applied")
+		requireOneContentPerKey(t, b)
 		require.Len(t, head.Files, 1)
 	})
 }
 
-// TestAGhostOfAnEntryDecidesOnce: the PUT of a ledger entry may arrive after its author has given
+// TestLatePutOfAnEntryDecidesOnce: the PUT of a ledger entry may arrive after its author has given
 // up, before or after the next owner's claim.
-func TestAGhostOfAnEntryDecidesOnce(t *testing.T) {
-	abandoned := func(t *testing.T, b *bench) {
+func TestLatePutOfAnEntryDecidesOnce(t *testing.T) {
+	abandoned := func(t *testing.T, b *rig) {
 		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 		require.NoError(t, err)
 		b.staging.SetFault(ghosts("ledger/"))
@@ -108,19 +108,19 @@ func TestAGhostOfAnEntryDecidesOnce(t *testing.T) {
 	}
 	t.Run("before_the_claim", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			abandoned(t, b)
-			require.Equal(t, 1, b.staging.ReleaseGhosts(), "the same entry, sent again and again, is stored once")
+			require.Equal(t, 1, b.staging.ReleaseGhosts(), "late PUTs that were applied")
 			claim, err := b.Acquire(t.Context(), testLog, b.tenure("w2", -1))
 			require.NoError(t, err)
-			require.EqualValues(t, 42, claim.LowWatermark, "the entry is a fact")
-			require.Len(t, b.jobs, 2, "and its jobs are enqueued by whoever finds it")
-			everyKeyHasOneContent(t, b)
+			require.EqualValues(t, 42, claim.LowWatermark, "watermark after the late entry")
+			require.Len(t, b.jobs, 2, "jobs of the late entry")
+			requireOneContentPerKey(t, b)
 		})
 	})
 	t.Run("after_the_claim", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			abandoned(t, b)
 			claim, err := b.Acquire(t.Context(), testLog, b.tenure("w2", -1))
 			require.NoError(t, err)
@@ -130,7 +130,7 @@ func TestAGhostOfAnEntryDecidesOnce(t *testing.T) {
 			require.NoError(t, err)
 			require.EqualValues(t, 2, head.Seq)
 			require.Len(t, b.jobs, 2)
-			everyKeyHasOneContent(t, b)
+			requireOneContentPerKey(t, b)
 		})
 	})
 }
@@ -157,7 +157,7 @@ func TestClaimsHaveOneWinner(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
+				b := newRig(t)
 				_, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 				require.NoError(t, err)
 				b.staging.SetFault(first(fault))
@@ -167,17 +167,17 @@ func TestClaimsHaveOneWinner(t *testing.T) {
 				stored, err := ledger.NewChain(b.staging, testLog).Head(t.Context())
 				require.NoError(t, err)
 				require.Equal(t, claim, stored)
-				everyKeyHasOneContent(t, b)
+				requireOneContentPerKey(t, b)
 			})
 		})
 	}
 	t.Run("two_claimers", func(t *testing.T) {
-		b := newBench(t)
+		b := newRig(t)
 		ctx := context.Background()
 		_, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 		require.NoError(t, err)
 		// The rival is faster: it claims between this worker's read of the head and its PUT.
-		r := &racing{Store: b.staging, rival: func() {
+		r := &racingStore{Store: b.staging, rival: func() {
 			_, err := b.Acquire(ctx, testLog, b.tenure("faster", -1))
 			require.NoError(t, err)
 		}}
@@ -187,7 +187,7 @@ func TestClaimsHaveOneWinner(t *testing.T) {
 		_, err = slow.Acquire(ctx, testLog, b.tenure("slower", -1))
 		require.ErrorIs(t, err, ledger.ErrLost)
 		claim, err := slow.Acquire(ctx, testLog, b.tenure("slower", -1))
-		require.NoError(t, err, "it reloads and takes over from there")
+		require.NoError(t, err, "second try of the slower worker")
 		require.EqualValues(t, 2, claim.Seq)
 	})
 }
@@ -195,7 +195,7 @@ func TestClaimsHaveOneWinner(t *testing.T) {
 // TestOutboxOfSeveralEntries: the next owner enqueues, oldest first, the jobs of all entries whose
 // owners never did.
 func TestOutboxOfSeveralEntries(t *testing.T) {
-	b := newBench(t)
+	b := newRig(t)
 	ctx := context.Background()
 	head, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
@@ -203,7 +203,7 @@ func TestOutboxOfSeveralEntries(t *testing.T) {
 	require.NoError(t, err)
 	chain := ledger.NewChain(b.staging, testLog)
 	for i := range int64(2) { // both entries are written, but their authors die before enqueuing
-		e := next(head, []ledger.File{head.Files[0]}, batch(t, 20+10*i), b.tenure("w1", -1))
+		e := sealEntry(head, []ledger.File{head.Files[0]}, batch(t, 20+10*i), b.tenure("w1", -1))
 		e.Files[0].First, e.Files[0].Last = 12+10*i, 12+10*i
 		e.Attempt, e.DispatchedThrough = fmt.Sprint("a", i), 0
 		require.NoError(t, chain.Append(ctx, e))
@@ -219,22 +219,22 @@ func TestOutboxOfSeveralEntries(t *testing.T) {
 	require.Equal(t, []int64{1, 1, 2, 2, 3, 3}, seqs)
 }
 
-// halfWritten accepts the first record of the first call, and fails for the others until the last
-// try.
-type halfWritten struct {
-	*bench
+// partialProducer accepts the first record of the first call, and fails for the others until the
+// last try.
+type partialProducer struct {
+	*rig
 	tries, last int
 	tooLarge    bool
 }
 
-func (h *halfWritten) Produce(ctx context.Context, records ...stream.Record) error {
+func (h *partialProducer) Produce(ctx context.Context, records ...stream.Record) error {
 	if h.tries++; h.tries >= h.last {
-		return h.bench.Produce(ctx, records...)
+		return h.rig.Produce(ctx, records...)
 	}
 	if h.tries > 1 { // the first record is in the topic by now
 		return &stream.Unwritten{Failed: records, Err: errors.New("no leader")}
 	}
-	if err := h.bench.Produce(ctx, records[0]); err != nil {
+	if err := h.rig.Produce(ctx, records[0]); err != nil {
 		return err
 	}
 	if h.tooLarge {
@@ -243,14 +243,14 @@ func (h *halfWritten) Produce(ctx context.Context, records ...stream.Record) err
 	return &stream.Unwritten{Failed: records[1:], Err: errors.New("no leader")}
 }
 
-// TestJobsThatAreInTheTopicAreNotSentAgain: only the jobs that were not written are retried, since
+// TestEnqueuedJobsAreNotSentAgain: only the jobs that were not written are retried, since
 // their partitions may have no leader for hours.
-func TestJobsThatAreInTheTopicAreNotSentAgain(t *testing.T) {
+func TestEnqueuedJobsAreNotSentAgain(t *testing.T) {
 	for name, tooLarge := range map[string]bool{"no_leader": false, "max_message_bytes_was_too_small": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
-				jobs := &halfWritten{bench: b, last: 5, tooLarge: tooLarge}
+				b := newRig(t)
+				jobs := &partialProducer{rig: b, last: 5, tooLarge: tooLarge}
 				b.deps.Jobs = jobs
 				base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 				require.NoError(t, err)
@@ -267,10 +267,10 @@ func TestJobsThatAreInTheTopicAreNotSentAgain(t *testing.T) {
 	}
 }
 
-// TestACommitThatFailsChangesNothing: the committed offset is only a hint, and the generation may
+// TestFailedCommitChangesNothing: the committed offset is only a hint, and the generation may
 // be over by the time it is sent.
-func TestACommitThatFailsChangesNothing(t *testing.T) {
-	b := newBench(t)
+func TestFailedCommitChangesNothing(t *testing.T) {
+	b := newRig(t)
 	ctx := context.Background()
 	tenure := b.tenure("w1", -1)
 	tenure.Commit = func(context.Context, int64, string) error { return errors.New("illegal generation") }
@@ -283,16 +283,16 @@ func TestACommitThatFailsChangesNothing(t *testing.T) {
 	claim, err := b.Acquire(ctx, testLog, tenure)
 	require.NoError(t, err)
 	require.Equal(t, head.LowWatermark, claim.LowWatermark)
-	require.Equal(t, []int64{42}, b.commits, "the next owner commits")
+	require.Equal(t, []int64{42}, b.commits, "offsets committed by the next owner")
 }
 
-// racing lets a rival act once, just before the first PUT of a ledger entry.
-type racing struct {
+// racingStore lets a rival act once, just before the first PUT of a ledger entry.
+type racingStore struct {
 	objstore.Store
 	rival func()
 }
 
-func (r *racing) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+func (r *racingStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
 	if rival := r.rival; rival != nil && strings.HasPrefix(key, "ledger/") {
 		r.rival = nil
 		rival()

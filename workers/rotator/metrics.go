@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) sealed(f *ledger.File) {
+func (m *metrics) countFile(f *ledger.File) {
 	m.files.WithLabelValues(f.Reason).Inc()
 	m.records.Add(float64(f.Records))
 	m.bytes.Add(float64(f.GzipBytes))

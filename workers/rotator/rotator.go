@@ -99,8 +99,8 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 	for i := range files {
 		files[i].Owed = r.deps.Owed(files[i].Source)
 	}
-	e := next(base, files, batch, tenure)
-	if err := coherent(base, e); err != nil && !ablation.On(ablation.Incoherent) {
+	e := sealEntry(base, files, batch, tenure)
+	if err := checkCoherent(base, e); err != nil && !ablation.On(ablation.Incoherent) {
 		return nil, err
 	}
 	e.Attempt = uuid.NewString()
@@ -118,7 +118,7 @@ func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment
 
 	for i := range files {
 		f := &files[i]
-		r.metrics.sealed(f)
+		r.metrics.countFile(f)
 		lg.InfoContext(ctx, "file sealed", "source", f.Source, "file", f.StagedKey, "reason", f.Reason,
 			"records", f.Records, "bytes", f.GzipBytes, "owed", len(f.Owed))
 	}

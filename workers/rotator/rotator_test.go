@@ -33,22 +33,22 @@ var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
 
 const hour = 1_699_999_200_000
 
-// bench is a rotator on in-memory stores.
-type bench struct {
+// rig is a rotator on in-memory stores.
+type rig struct {
 	*Rotator
-	staging *objstore.Memory
-	mu      sync.Mutex // guards all fields below
-	bounds  stream.Bounds
-	away    error // the error for other partitions when bounds are read
-	jobs    []delivery.Job
-	jobsErr func(n int) error // the error of the n-th Produce
-	calls   int
-	commits []int64
-	note    string // of the last commit
+	staging   *objstore.Memory
+	mu        sync.Mutex // guards all fields below
+	bounds    stream.Bounds
+	boundsErr error // the error for other partitions when bounds are read
+	jobs      []delivery.Job
+	jobsErr   func(n int) error // the error of the n-th Produce
+	calls     int
+	commits   []int64
+	note      string // of the last commit
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{staging: objstore.NewMemory("staging"), bounds: stream.Bounds{First: 0, End: 1000}}
+func newRig(t *testing.T) *rig {
+	b := &rig{staging: objstore.NewMemory("staging"), bounds: stream.Bounds{First: 0, End: 1000}}
 	r, err := New(Config{Cluster: "c1"}, Deps{
 		Staging: b.staging, Kafka: b, Jobs: b, Logger: slog.New(slog.DiscardHandler),
 		Owed: func(source string) []string {
@@ -63,11 +63,11 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-func (b *bench) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
-	return map[int]stream.Bounds{testLog.Partition: b.bounds}, b.away
+func (b *rig) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
+	return map[int]stream.Bounds{testLog.Partition: b.bounds}, b.boundsErr
 }
 
-func (b *bench) Produce(_ context.Context, records ...stream.Record) error {
+func (b *rig) Produce(_ context.Context, records ...stream.Record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls++
@@ -86,7 +86,7 @@ func (b *bench) Produce(_ context.Context, records ...stream.Record) error {
 	return nil
 }
 
-func (b *bench) tenure(owner string, committed int64) ledger.Tenure {
+func (b *rig) tenure(owner string, committed int64) ledger.Tenure {
 	return ledger.Tenure{Owner: owner, Generation: 1, Committed: committed, Commit: func(_ context.Context, offset int64, note string) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -123,7 +123,7 @@ func batchIn(t *testing.T, dir string, low int64, records ...string) *segment.Ba
 }
 
 func TestRotateStagesThenWritesThenEnqueues(t *testing.T) {
-	b := newBench(t)
+	b := newRig(t)
 	ctx := context.Background()
 	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
@@ -139,10 +139,10 @@ func TestRotateStagesThenWritesThenEnqueues(t *testing.T) {
 	b.jobsErr = func(int) error { order = append(order, "jobs"); return nil }
 	head, err := b.Rotate(ctx, base, batch(t, 42, "a@40", "unowned@41"), b.tenure("w1", -1))
 	require.NoError(t, err)
-	require.Equal(t, []string{"data", "ledger", "jobs"}, order, "two small files are one object")
+	require.Equal(t, []string{"data", "ledger", "jobs"}, order, "order of writes; two small files are one object")
 	require.EqualValues(t, 1, head.Seq)
 	require.EqualValues(t, 42, head.LowWatermark)
-	require.Empty(t, head.SealedThrough, "streams below the watermark need no filter")
+	require.Empty(t, head.SealedThrough, "filter of streams below the watermark")
 	require.Equal(t, []string{"ws/a", "ws/b"}, head.Files[0].Owed)
 	require.Empty(t, head.Files[1].Owed)
 	require.Len(t, b.jobs, 2)
@@ -157,7 +157,7 @@ func TestRotateStagesThenWritesThenEnqueues(t *testing.T) {
 }
 
 // stagedSum returns the checksum of a file's staged bytes.
-func stagedSum(t *testing.T, b *bench, f ledger.File) string {
+func stagedSum(t *testing.T, b *rig, f ledger.File) string {
 	t.Helper()
 	r, err := f.Open(t.Context(), b.staging)
 	require.NoError(t, err)
@@ -167,11 +167,11 @@ func stagedSum(t *testing.T, b *bench, f ledger.File) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// TestWhatIsOwedIsWhatTheCatalogSaysInTheEnd: what a file is owed to is decided when it gets into
+// TestOwedIsDecidedAfterStaging: what a file is owed to is decided when it gets into
 // the ledger, even if staging was unavailable for hours before.
-func TestWhatIsOwedIsWhatTheCatalogSaysInTheEnd(t *testing.T) {
+func TestOwedIsDecidedAfterStaging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newRig(t)
 		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 		require.NoError(t, err)
 		var disabled, away atomic.Bool
@@ -201,7 +201,7 @@ func TestWhatIsOwedIsWhatTheCatalogSaysInTheEnd(t *testing.T) {
 }
 
 func TestFilterHoldsStreamsSealedPastTheWatermark(t *testing.T) {
-	b := newBench(t)
+	b := newRig(t)
 	ctx := context.Background()
 	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
@@ -248,7 +248,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
+				b := newRig(t)
 				base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 				require.NoError(t, err)
 				b.staging.SetFault(fault)
@@ -265,14 +265,14 @@ func TestFaults(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, head, stored)
 				require.Len(t, b.jobs, 4)
-				everyKeyHasOneContent(t, b)
+				requireOneContentPerKey(t, b)
 			})
 		})
 	}
 }
 
 func TestZombieLoses(t *testing.T) {
-	b := newBench(t)
+	b := newRig(t)
 	ctx := context.Background()
 	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
@@ -282,7 +282,7 @@ func TestZombieLoses(t *testing.T) {
 
 	_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
 	require.ErrorIs(t, err, ledger.ErrLost)
-	require.Empty(t, b.jobs, "what is in no entry is owed to nobody")
+	require.Empty(t, b.jobs, "jobs for files in no entry")
 
 	_, err = b.Rotate(ctx, claim, batch(t, 42, "a@40"), b.tenure("w2", -1))
 	require.NoError(t, err)
@@ -291,10 +291,10 @@ func TestZombieLoses(t *testing.T) {
 
 // Invariant: I3. A file whose bytes on disk are not what was written is refused, alone or in a
 // pack.
-func TestRottenBytesAreRefused(t *testing.T) {
+func TestDamagedFilesAreRefused(t *testing.T) {
 	for name, records := range map[string][]string{"alone": {"a@39"}, "first_of_a_pack": {"a@39", "b@40"}, "last_of_a_pack": {"b@38", "a@39"}} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			ctx := context.Background()
 			base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 			require.NoError(t, err)
@@ -316,12 +316,12 @@ func TestRottenBytesAreRefused(t *testing.T) {
 	}
 }
 
-// TestUnreadableBytesAreRefused: if the disk cannot return a file any more, Rotate fails instead of
+// TestUnreadableFilesAreRefused: if the disk cannot return a file any more, Rotate fails instead of
 // retrying, so that the records are read again from the topic.
-func TestUnreadableBytesAreRefused(t *testing.T) {
+func TestUnreadableFilesAreRefused(t *testing.T) {
 	for name, records := range map[string][]string{"alone": {"a@39"}, "in_a_pack": {"a@39", "b@40"}} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 			require.NoError(t, err)
 			dir := t.TempDir()
@@ -345,15 +345,15 @@ func TestCompleteThroughGoesBackFromTheFutureOnly(t *testing.T) {
 	now := time.Now().UnixMilli()
 	day := 24 * time.Hour.Milliseconds()
 	for name, c := range map[string]struct{ base, batch, want int64 }{
-		"on":               {now - day, now, now},
-		"back":             {now, now - day, now},
-		"from_the_future":  {now + day, now - day, now - day},
-		"ahead_still":      {now + day, now + 2*day, now + 2*day},
-		"to_what_is_known": {now + day, 0, 0},
+		"forward":         {now - day, now, now},
+		"backward":        {now, now - day, now},
+		"from_the_future": {now + day, now - day, now - day},
+		"still_ahead":     {now + day, now + 2*day, now + 2*day},
+		"to_unknown":      {now + day, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := &ledger.Entry{CompleteThrough: c.base}
-			require.Equal(t, c.want, next(base, nil, &segment.Batch{CompleteThrough: c.batch}, ledger.Tenure{}).CompleteThrough)
+			require.Equal(t, c.want, sealEntry(base, nil, &segment.Batch{CompleteThrough: c.batch}, ledger.Tenure{}).CompleteThrough)
 		})
 	}
 }
@@ -369,7 +369,7 @@ func TestEntriesThatContradictTheirBaseAreRefused(t *testing.T) {
 		"not_in_the_order_of_offsets": func(t *testing.T) *segment.Batch { return batch(t, 30, "c@21", "c@20") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newRig(t)
 			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 			require.NoError(t, err)
 			head, err := b.Rotate(t.Context(), base, batch(t, 5, "a@9"), b.tenure("w1", -1))
@@ -383,13 +383,13 @@ func TestEntriesThatContradictTheirBaseAreRefused(t *testing.T) {
 	}
 }
 
-// hung is a store whose first PUTs of staged files never make progress.
-type hung struct {
+// hungStore is a store whose first PUTs of staged files never make progress.
+type hungStore struct {
 	objstore.Store
 	left int
 }
 
-func (h *hung) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+func (h *hungStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
 	if strings.HasPrefix(key, "data/") {
 		if h.left--; h.left >= 0 {
 			<-ctx.Done()
@@ -399,21 +399,21 @@ func (h *hung) Put(ctx context.Context, key string, body io.ReadSeeker, opts obj
 	return h.Store.Put(ctx, key, body, opts)
 }
 
-func TestAConnectionThatTakesNothingIsGivenUp(t *testing.T) {
+func TestHungPutIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newRig(t)
 		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 		require.NoError(t, err)
-		b.deps.Staging = &hung{Store: b.staging, left: 2}
+		b.deps.Staging = &hungStore{Store: b.staging, left: 2}
 		_, err = b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
 		require.NoError(t, err)
 	})
 }
 
-// TestAnEntryIsOneRequest: Entry does not retry, because its caller may have something more urgent
+// TestEntryMakesOneRequest: Entry does not retry, because its caller may have something more urgent
 // to do.
-func TestAnEntryIsOneRequest(t *testing.T) {
-	b := newBench(t)
+func TestEntryMakesOneRequest(t *testing.T) {
+	b := newRig(t)
 	requests := 0
 	b.staging.SetFault(func(objstore.Op) objstore.Fault {
 		requests++

@@ -83,7 +83,7 @@ func (r *Rotator) stageFile(ctx context.Context, lg *slog.Logger, base *ledger.E
 	if ablation.On(ablation.StagedByFirst) {
 		f.StagedKey = fmt.Sprintf("%s%d/%s/%d.gz", delivery.StagedPrefix(base.Log()), f.Hour, f.Source, f.First)
 	}
-	return r.put(ctx, lg, f.StagedKey, sealed.SHA256, sealed.Reader)
+	return r.stageObject(ctx, lg, f.StagedKey, sealed.SHA256, sealed.Reader)
 }
 
 // stagePack stores several files in one object.
@@ -113,7 +113,7 @@ func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, base *ledger.E
 		files[i].StagedKey, files[i].StagedAt, files[i].PackBytes = key, at, size
 		at += files[i].GzipBytes
 	}
-	return r.put(ctx, lg, key, sum, func() io.ReadSeeker { return segment.Concat(sealed...) })
+	return r.stageObject(ctx, lg, key, sum, func() io.ReadSeeker { return segment.Concat(sealed...) })
 }
 
 // sumPack returns the checksum and the size of the files put together. If a file is not what was
@@ -135,8 +135,8 @@ func sumPack(files []*segment.Sealed) (sum [32]byte, size int64, err error) {
 	return [32]byte(whole.Sum(nil)), size, nil
 }
 
-// put stores an object under a key that names its content.
-func (r *Rotator) put(ctx context.Context, lg *slog.Logger, key string, sum [32]byte, body func() io.ReadSeeker) error {
+// stageObject stores an object under a key that names its content.
+func (r *Rotator) stageObject(ctx context.Context, lg *slog.Logger, key string, sum [32]byte, body func() io.ReadSeeker) error {
 	opts := objstore.PutOptions{IfAbsent: true, SHA256: sum, ContentType: "text/plain", ContentEncoding: "gzip"}
 	return r.retry(ctx, lg, "stage file", func() error {
 		_, err := objstore.PutSteadily(ctx, r.deps.Staging, stageStall, key, body(), opts)
@@ -148,12 +148,12 @@ func (r *Rotator) put(ctx context.Context, lg *slog.Logger, key string, sum [32]
 		// An error is final only if the disk does not hold the bytes any more. Then the partition's
 		// files are discarded and its records are read again, if the topic still has them. Any
 		// other refusal, for example because of a disabled KMS key, can be fixed by somebody.
-		return (errors.Is(err, objstore.ErrBody) || errors.Is(err, objstore.ErrInvalid)) && !holds(body(), sum)
+		return (errors.Is(err, objstore.ErrBody) || errors.Is(err, objstore.ErrInvalid)) && !bodyMatches(body(), sum)
 	})
 }
 
-// holds tells whether the body can be read and still has this checksum.
-func holds(body io.Reader, sum [32]byte) bool {
+// bodyMatches tells whether the body can be read and still has this checksum.
+func bodyMatches(body io.Reader, sum [32]byte) bool {
 	h := sha256.New()
 	_, err := io.Copy(h, body)
 	return err == nil && [32]byte(h.Sum(nil)) == sum

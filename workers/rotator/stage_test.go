@@ -18,7 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-func TestWhichFilesAreStagedTogether(t *testing.T) {
+func TestGroupPacks(t *testing.T) {
 	const small, large, half = delivery.PackedBelow - 1, delivery.PackedBelow, delivery.PackedBelow / 2
 	many := make([]int64, 1000)
 	for i := range many {
@@ -62,8 +62,8 @@ func TestWhichFilesAreStagedTogether(t *testing.T) {
 
 // A pack is a gzip file of all its lines, and each file is in it where the ledger says. Invariant:
 // I3, I4, I8.
-func TestAPackIsItsFiles(t *testing.T) {
-	b := newBench(t)
+func TestPackConcatenatesItsFiles(t *testing.T) {
+	b := newRig(t)
 	ctx := context.Background()
 	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
@@ -95,8 +95,8 @@ func TestAPackIsItsFiles(t *testing.T) {
 
 // A pack is named after the entry that it is made for: what the same worker stages for the next
 // entry is another object, whatever became of the first.
-func TestThePackOfALostEntryIsNoOthers(t *testing.T) {
-	b := newBench(t)
+func TestPackIsNamedAfterItsEntry(t *testing.T) {
+	b := newRig(t)
 	ctx := context.Background()
 	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 	require.NoError(t, err)
@@ -116,11 +116,11 @@ func TestThePackOfALostEntryIsNoOthers(t *testing.T) {
 		require.True(t, s.Settled(head))
 		require.False(t, s.Settled(base) && s.Settled(&ledger.Entry{Seq: s.Seq - 1}))
 	}
-	everyKeyHasOneContent(t, b)
+	requireOneContentPerKey(t, b)
 }
 
-// TestFaultsOfAPack: whatever fails, the pack is stored whole before the entry.
-func TestFaultsOfAPack(t *testing.T) {
+// TestPackFaults: whatever fails, the pack is stored whole before the entry.
+func TestPackFaults(t *testing.T) {
 	for name, fault := range map[string]objstore.Fault{
 		"refused":     {Before: objstore.ErrUnavailable},
 		"answer_lost": {After: objstore.ErrUnavailable},
@@ -130,7 +130,7 @@ func TestFaultsOfAPack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
+				b := newRig(t)
 				base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 				require.NoError(t, err)
 				b.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -141,23 +141,23 @@ func TestFaultsOfAPack(t *testing.T) {
 				})
 				head, err := b.Rotate(t.Context(), base, batch(t, 42, "a@40", "b@41"), b.tenure("w1", -1))
 				require.NoError(t, err)
-				require.Zero(t, b.staging.ReleaseGhosts(), "it is there")
+				require.Zero(t, b.staging.ReleaseGhosts(), "late PUTs that were applied")
 				for _, f := range head.Files {
 					require.Equal(t, f.SHA256, stagedSum(t, b, f))
 				}
-				everyKeyHasOneContent(t, b)
+				requireOneContentPerKey(t, b)
 			})
 		})
 	}
 }
 
-// narrow is a store that accepts a byte every ten seconds.
-type narrow struct {
+// slowStore is a store that accepts a byte every ten seconds.
+type slowStore struct {
 	*objstore.Memory
 	puts int
 }
 
-func (n *narrow) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+func (n *slowStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
 	n.puts++
 	for one := make([]byte, 1); ; {
 		select {
@@ -175,16 +175,16 @@ func (n *narrow) Put(ctx context.Context, key string, body io.ReadSeeker, opts o
 	return n.Memory.Put(ctx, key, body, opts)
 }
 
-// TestALineThatIsSlowIsNoLivelock: an upload that is slow but moves is not cut off, because it
+// TestSlowUploadIsNotCutOff: an upload that is slow but moves is not cut off, because it
 // would start from the beginning again.
-func TestALineThatIsSlowIsNoLivelock(t *testing.T) {
+func TestSlowUploadIsNotCutOff(t *testing.T) {
 	for hazard, records := range map[string][]string{"alone": {"a@40"}, "a_pack": {"a@40", "b@41"}} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
+				b := newRig(t)
 				base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 				require.NoError(t, err)
-				line := &narrow{Memory: b.staging}
+				line := &slowStore{Memory: b.staging}
 				b.deps.Staging = line
 				within, cancel := context.WithTimeout(t.Context(), 12*time.Hour)
 				defer cancel()
@@ -192,7 +192,7 @@ func TestALineThatIsSlowIsNoLivelock(t *testing.T) {
 				tenure.Staged = func() { staged++ }
 				_, err = b.Rotate(within, base, batch(t, 42, records...), tenure)
 				require.NoError(t, err)
-				require.Equal(t, 2, line.puts, "the object and the entry")
+				require.Equal(t, 2, line.puts, "PUTs: the object and the entry")
 				require.Equal(t, 1, staged)
 			})
 		})

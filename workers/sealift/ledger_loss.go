@@ -70,7 +70,7 @@ func acceptLoss(ctx context.Context, s *services, partition int, dryRun bool) (*
 		if err != nil {
 			return nil, err
 		}
-		return rotator.Loss(head, cluster, bounds, "")
+		return rotator.LossEntry(head, cluster, bounds, "")
 	}
 	host, err := os.Hostname()
 	if err != nil {
