@@ -9,12 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkNote measures the whole cost of a new message: hashing it, finding that it is new,
+// BenchmarkRemember measures the whole cost of a new message: hashing it, finding that it is new,
 // remembering it, and its share of writing and merging, in CPU time of the process and in wall time
 // of the owner.
 //
-//	go test ./pkg/dedup -run - -bench Note -benchtime 1x
-func BenchmarkNote(b *testing.B) {
+//	go test ./pkg/dedup -run - -bench Remember -benchtime 1x
+func BenchmarkRemember(b *testing.B) {
 	for _, ids := range []int{1_000_000, 10_000_000, 50_000_000} {
 		b.Run(fmt.Sprintf("ids=%d", ids), func(b *testing.B) {
 			for b.Loop() {
@@ -22,7 +22,7 @@ func BenchmarkNote(b *testing.B) {
 				require.NoError(b, err)
 				s.Start(0)
 				before, start := cpu(), b.Elapsed()
-				note(s, 0, ids)
+				rememberNew(s, 0, ids)
 				s.Checkpoint()
 				wall, used := b.Elapsed()-start, cpu()-before
 				b.ReportMetric(float64(wall.Nanoseconds())/float64(ids), "ns/id")
@@ -35,7 +35,7 @@ func BenchmarkNote(b *testing.B) {
 				start = b.Elapsed()
 				n := 0
 				for i := 0; i < ids; i += 97 {
-					if s.Duplicate(s.Key("source", id(i)), int64(ids)) {
+					if s.IsDuplicate(s.Key("source", id(i)), int64(ids)) {
 						n++
 					}
 				}
@@ -47,16 +47,16 @@ func BenchmarkNote(b *testing.B) {
 	}
 }
 
-// note shows the store n new messages from the i-th on, some 5,000 per second.
-func note(s *Store, i, n int) {
+// rememberNew shows the store n new messages from the i-th on, some 5,000 per second.
+func rememberNew(s *Store, i, n int) {
 	var keys [64]Key
 	for end := i + n; i < end; i += len(keys) {
 		for j := range keys {
 			keys[j] = s.Key("source", id(i+j))
 		}
-		s.Warm(keys[:])
+		s.Prefetch(keys[:])
 		for j, k := range keys[:min(end-i, len(keys))] {
-			if s.Duplicate(k, int64(i+j)) {
+			if s.IsDuplicate(k, int64(i+j)) {
 				panic("a first copy is a duplicate")
 			}
 			s.Remember(k, int64(i+j), int64(i+j)/5, int64(i+j)/5)

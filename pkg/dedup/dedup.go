@@ -40,27 +40,27 @@ type Config struct {
 
 // Store is the memory of one partition. One goroutine owns it.
 //
-// The owner calls Start. For each record that can be a line of a file it then calls Duplicate and,
-// unless the record is one, Remember. Reached tells how far it has read. Times are in unix
+// The owner calls Start. For each record that can be a line of a file it then calls IsDuplicate
+// and, unless the record is one, Remember. AdvanceTo tells how far it has read. Times are in unix
 // milliseconds; offsets are those of the partition.
 type Store struct {
-	cfg    Config
-	seed   uint64
-	live   *table // messages that the reader remembers
-	fill   *table // messages filled in from the log; nil if none are being filled in
-	runs   []*run // by first offset
-	solid  int64  // from where reading started up to this offset, runs hold everything
-	floor  int64  // nothing below this offset has to be filled in
-	stale  int64  // consecutive offsets filled in without any message of the window
-	clock  int64  // the newest time of receipt, bounded by the wall clock
-	held   int64  // bytes of memory, counted in the budget
-	next   uint64 // number of the next run
-	merge  *merge // running, or nil
-	rest   bool   // something went wrong since the last checkpoint: fill nothing in until the next
-	key    []byte // scratch
-	bucket []byte // scratch
-	warmed uint64 // see Warm
-	stats  Stats
+	cfg          Config
+	seed         uint64
+	live         *table // messages that the reader remembers
+	backfill     *table // messages filled in from the log; nil if none are being filled in
+	runs         []*run // by first offset
+	coveredTo    int64  // from where reading started up to this offset, runs hold everything
+	floor        int64  // nothing below this offset has to be filled in
+	staleOffsets int64  // consecutive offsets filled in without any message of the window
+	clock        int64  // the newest time of receipt, bounded by the wall clock
+	held         int64  // bytes of memory, counted in the budget
+	nextRun      uint64 // number of the next run
+	merge        *merge // running, or nil
+	fillPaused   bool   // something went wrong since the last checkpoint: fill nothing in until the next
+	key          []byte // scratch
+	bucket       []byte // scratch
+	prefetched   uint64 // see Prefetch
+	stats        Stats
 }
 
 // Stats are figures of a store. Those that are not gauges count since it was opened.
@@ -76,8 +76,8 @@ type Stats struct {
 }
 
 const (
-	format   = "sealift-dedup 2"
-	headName = "store" // the file that names the directory's rule
+	format     = "sealift-dedup 2"
+	headerName = "store" // the file that names the directory's rule
 )
 
 // Open returns the store of a directory with what the directory holds. What cannot be read is
@@ -106,10 +106,10 @@ func (s *Store) openDir() error {
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
 		return err
 	}
-	path := filepath.Join(s.cfg.Dir, headName)
+	path := filepath.Join(s.cfg.Dir, headerName)
 	b, err := os.ReadFile(path)
 	if err == nil {
-		if seed, ok := s.parseHead(string(b)); ok {
+		if seed, ok := s.parseHeader(string(b)); ok {
 			s.seed = seed
 			return s.readFloor()
 		}
@@ -124,36 +124,36 @@ func (s *Store) openDir() error {
 		return err
 	}
 	s.seed = newSeed()
-	return os.WriteFile(path, []byte(s.head()), 0o600)
+	return os.WriteFile(path, []byte(s.header()), 0o600)
 }
 
-// head has a checksum, too: if one bit of the seed is different, the key of a short message is that
-// of another one.
-func (s *Store) head() string {
-	return summed(fmt.Sprintf("%s %016x %q", format, s.seed, s.cfg.Rule))
+// header has a checksum, too: if one bit of the seed is different, the key of a short message is
+// that of another one.
+func (s *Store) header() string {
+	return withChecksum(fmt.Sprintf("%s %016x %q", format, s.seed, s.cfg.Rule))
 }
 
-// summed returns the text with its checksum as a line.
-func summed(text string) string {
+// withChecksum returns the text with its checksum as a line.
+func withChecksum(text string) string {
 	return fmt.Sprintf("%s %08x\n", text, crc32.Checksum([]byte(text), castagnoli))
 }
 
-func (s *Store) parseHead(head string) (seed uint64, ok bool) {
-	text, ok := strings.CutPrefix(head, format+" ")
-	if !ok || len(text) < 16 {
+func (s *Store) parseHeader(text string) (seed uint64, ok bool) {
+	rest, ok := strings.CutPrefix(text, format+" ")
+	if !ok || len(rest) < 16 {
 		return 0, false
 	}
-	if _, err := fmt.Sscanf(text[:16], "%016x", &seed); err != nil {
+	if _, err := fmt.Sscanf(rest[:16], "%016x", &seed); err != nil {
 		return 0, false
 	}
-	return seed, head == (&Store{seed: seed, cfg: s.cfg}).head()
+	return seed, text == (&Store{seed: seed, cfg: s.cfg}).header()
 }
 
 // load opens the runs of the directory.
 func (s *Store) load() {
 	files, err := os.ReadDir(s.cfg.Dir)
 	if err != nil {
-		s.trouble("list dedup directory", err)
+		s.noteError("list dedup directory", err)
 	}
 	now := time.Now().UnixMilli()
 	for _, f := range files {
@@ -165,16 +165,16 @@ func (s *Store) load() {
 			}
 			continue
 		}
-		s.next = max(s.next, seq+1)
+		s.nextRun = max(s.nextRun, seq+1)
 		r, err := openRun(path)
 		if err != nil {
-			s.trouble("open dedup run", err)
+			s.noteError("open dedup run", err)
 			_ = os.Remove(path)
 			continue
 		}
 		r.newest = min(r.newest, now) // in case the clock was ahead when it was written
 		s.clock = max(s.clock, r.newest)
-		s.add(r)
+		s.addRun(r)
 	}
 	// After a crash, a merge's inputs may still exist beside its output.
 	for i := len(s.runs) - 1; i >= 0; i-- {
@@ -182,15 +182,15 @@ func (s *Store) load() {
 		if slices.ContainsFunc(s.runs, func(r *run) bool {
 			return r != in && r.covers(in) && (!in.covers(r) || r.seq > in.seq)
 		}) {
-			s.drop(in)
+			s.dropRun(in)
 		}
 	}
-	for s.cfg.Budget.over(s.held) && s.cut() {
+	for s.cfg.Budget.over(s.held) && s.dropOldest() {
 	}
 }
 
-// add adds a run to the store.
-func (s *Store) add(r *run) {
+// addRun adds a run to the store.
+func (s *Store) addRun(r *run) {
 	i, _ := slices.BinarySearchFunc(s.runs, r, func(a, b *run) int { return cmp.Compare(a.low(), b.low()) })
 	s.runs = slices.Insert(s.runs, i, r)
 	s.hold(r.memory())
@@ -198,8 +198,8 @@ func (s *Store) add(r *run) {
 	s.stats.Bytes += r.size
 }
 
-// drop forgets a run and deletes its file.
-func (s *Store) drop(r *run) {
+// dropRun forgets a run and deletes its file.
+func (s *Store) dropRun(r *run) {
 	i := slices.Index(s.runs, r)
 	s.runs = slices.Delete(s.runs, i, i+1)
 	s.hold(-r.memory())
@@ -213,18 +213,18 @@ func (s *Store) hold(n int64) {
 	s.cfg.Budget.used.Add(n)
 }
 
-// trouble records an error that only makes the store forget messages.
-func (s *Store) trouble(doing string, err error) {
+// noteError records an error that only makes the store forget messages.
+func (s *Store) noteError(doing string, err error) {
 	s.stats.Errors++
-	s.rest = true
+	s.fillPaused = true
 	s.cfg.Log.Warn("some messages are forgotten: duplicates of them pass until they are read again", "doing", doing, "err", err)
 }
 
 // Close writes what is in memory and closes the store. The next Open finds all of it.
 func (s *Store) Close() {
 	s.flush(s.live)
-	if s.fill != nil {
-		s.flush(s.fill)
+	if s.backfill != nil {
+		s.flush(s.backfill)
 	}
 	s.close()
 }
@@ -235,7 +235,8 @@ func (s *Store) Discard() error {
 	return Discard(s.cfg.Dir)
 }
 
-// Discard makes a directory, whose store is closed, forget all messages. What Forgo recorded stays.
+// Discard makes a directory, whose store is closed, forget all messages. What ForgetUncertain
+// recorded stays.
 func Discard(dir string) error {
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -243,7 +244,7 @@ func Discard(dir string) error {
 	}
 	var errs []error
 	for _, f := range files {
-		if name := f.Name(); name != headName && name != floorName {
+		if name := f.Name(); name != headerName && name != floorName {
 			errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
 		}
 	}

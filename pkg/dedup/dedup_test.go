@@ -28,8 +28,8 @@ func open(t *testing.T, dir string) *Store {
 // see has the store judge and remember a record that is received now.
 func see(s *Store, message string, offset, received int64) (duplicate bool) {
 	k := s.Key("source", []byte(message))
-	if s.Duplicate(k, offset) {
-		s.Reached(offset + 1)
+	if s.IsDuplicate(k, offset) {
+		s.AdvanceTo(offset + 1)
 		return true
 	}
 	s.Remember(k, offset, received, received)
@@ -78,17 +78,17 @@ func TestFirstOffsetRule(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, [2]int64{0, 100}, [2]int64{from, to})
 			s.Fill(s.Key("source", []byte("m")), 7, day, day)
-			s.Filled(0, 100, day)
+			s.FinishFill(0, 100, day)
 			s.Start(100)
 			require.True(t, see(s, "m", 100, day))
-			require.False(t, s.Duplicate(s.Key("source", []byte("m")), 7))
+			require.False(t, s.IsDuplicate(s.Key("source", []byte("m")), 7))
 			s = again()
-			require.True(t, s.Duplicate(s.Key("source", []byte("m")), 100))
-			require.False(t, s.Duplicate(s.Key("source", []byte("m")), 7))
+			require.True(t, s.IsDuplicate(s.Key("source", []byte("m")), 100))
+			require.False(t, s.IsDuplicate(s.Key("source", []byte("m")), 7))
 		},
 		"other_source": func(t *testing.T, s *Store, _ func() *Store) {
 			require.False(t, see(s, "m", 5, day))
-			require.False(t, s.Duplicate(s.Key("other", []byte("m")), 6))
+			require.False(t, s.IsDuplicate(s.Key("other", []byte("m")), 6))
 			require.NotEqual(t, s.Key("ab", []byte("c")), s.Key("a", []byte("bc")))
 		},
 		"window_edges": func(t *testing.T, s *Store, _ func() *Store) {
@@ -160,7 +160,7 @@ func TestFirstOffsetRule(t *testing.T) {
 	}
 }
 
-func TestKilled(t *testing.T) {
+func TestKillForgetsWhatFollowsTheCheckpoint(t *testing.T) {
 	s := open(t, t.TempDir())
 	s.Start(0)
 	require.False(t, see(s, "kept", 0, day))
@@ -173,7 +173,7 @@ func TestKilled(t *testing.T) {
 	require.False(t, see(s, "lost", 1, day))
 	require.True(t, see(s, "kept", 2, day))
 	_, _, ok := s.NextFill()
-	require.False(t, ok, "nothing is missing")
+	require.False(t, ok, "range to fill after a restart")
 }
 
 func TestKilledBetweenMergeAndRemoval(t *testing.T) {
@@ -221,7 +221,7 @@ func fillAll(s *Store, log []record) (ranges int) {
 			s.Fill(s.Key("source", []byte(log[o].message)), o, log[o].received, log[o].received)
 			newest = max(newest, log[o].received)
 		}
-		s.Filled(from, to, newest)
+		s.FinishFill(from, to, newest)
 	}
 }
 
@@ -230,12 +230,12 @@ type record struct {
 	received int64
 }
 
-// slice is how much is filled in at a time if memory is plentiful.
-const slice = maxSlots / 8 * 3
+// fillSize is how much is filled in at a time if memory is plentiful.
+const fillSize = maxSlots / 8 * 3
 
 func TestFillNewestFirst(t *testing.T) {
 	var log []record
-	for i := range int64(3*slice + 10) {
+	for i := range int64(3*fillSize + 10) {
 		log = append(log, record{fmt.Sprint(i), 5*day + i})
 	}
 	end := int64(len(log))
@@ -243,21 +243,21 @@ func TestFillNewestFirst(t *testing.T) {
 	s.Start(end)
 	from, to, ok := s.NextFill()
 	require.True(t, ok)
-	require.Equal(t, [2]int64{end - slice, end}, [2]int64{from, to})
+	require.Equal(t, [2]int64{end - fillSize, end}, [2]int64{from, to})
 	for o := from; o < to; o++ {
 		s.Fill(s.Key("source", []byte(log[o].message)), o, log[o].received, log[o].received)
 	}
-	s.Filled(from, to, log[to-1].received)
+	s.FinishFill(from, to, log[to-1].received)
 	from, to, ok = s.NextFill()
 	require.True(t, ok)
-	require.Equal(t, [2]int64{end - 2*slice, end - slice}, [2]int64{from, to})
+	require.Equal(t, [2]int64{end - 2*fillSize, end - fillSize}, [2]int64{from, to})
 
 	s.Close() // the next store continues where this one was
 	s = open(t, s.cfg.Dir)
 	s.Start(end)
 	from, to, ok = s.NextFill()
 	require.True(t, ok)
-	require.Equal(t, [2]int64{end - 2*slice, end - slice}, [2]int64{from, to})
+	require.Equal(t, [2]int64{end - 2*fillSize, end - fillSize}, [2]int64{from, to})
 	require.Equal(t, 3, fillAll(s, log))
 	require.Zero(t, s.Stats().Gap)
 	for o := int64(0); o < end; o += 997 {
@@ -268,9 +268,9 @@ func TestFillNewestFirst(t *testing.T) {
 
 func TestFillEndsAtTheWindow(t *testing.T) {
 	var log []record
-	for i := range int64(4 * slice) {
+	for i := range int64(4 * fillSize) {
 		received := 5 * day
-		if i < 2*slice {
+		if i < 2*fillSize {
 			received = day
 		}
 		log = append(log, record{fmt.Sprint(i), received})
@@ -278,13 +278,13 @@ func TestFillEndsAtTheWindow(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
 	s.Start(int64(len(log)))
-	s.Floor(17) // the log begins here
+	s.RaiseFloor(17) // the log begins here
 	require.False(t, see(s, "live", int64(len(log)), 5*day))
-	require.Equal(t, 3, fillAll(s, log), "two of the window, one that shows where it ends")
-	require.Equal(t, time.Duration(0), s.Stats().Covered, "all was received at once")
+	require.Equal(t, 3, fillAll(s, log), "ranges: two of the window, one below it")
+	require.Equal(t, time.Duration(0), s.Stats().Covered, "window of records received at once")
 }
 
-func TestRunsThatRotAreForgotten(t *testing.T) {
+func TestDamagedRunsAreForgotten(t *testing.T) {
 	for hazard, spoil := range map[string]func(t *testing.T, path string){
 		"empty": func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, 0)) },
 		"gone":  func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) },
@@ -320,7 +320,7 @@ func TestRunsThatRotAreForgotten(t *testing.T) {
 				require.EqualValues(t, 1, s.Stats().Errors)
 				require.NoFileExists(t, path)
 				_, _, ok := s.NextFill()
-				require.False(t, ok, "the disk is in trouble")
+				require.False(t, ok, "filling goes on although the disk fails")
 				s.Checkpoint()
 				require.Equal(t, 1, fillAll(s, log))
 			}
@@ -330,7 +330,7 @@ func TestRunsThatRotAreForgotten(t *testing.T) {
 	}
 }
 
-func TestDiskThatTakesNothing(t *testing.T) {
+func TestUnwritableDisk(t *testing.T) {
 	s := open(t, t.TempDir())
 	s.Start(0)
 	require.NoError(t, os.RemoveAll(s.cfg.Dir))
@@ -339,7 +339,7 @@ func TestDiskThatTakesNothing(t *testing.T) {
 	}
 	s.Checkpoint()
 	require.EqualValues(t, 1, s.Stats().Errors)
-	require.False(t, see(s, "3", 11, day), "forgotten: it passes")
+	require.False(t, see(s, "3", 11, day), "copy of a forgotten message")
 	s.Close()
 	_, err := Open(Config{Dir: "/dev/null/store"})
 	require.ErrorContains(t, err, "open dedup directory")
@@ -359,7 +359,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	for i := 0; i < ids; i += 10_000 {
 		for _, s := range stores {
-			note(s, i, 10_000)
+			rememberNew(s, i, 10_000)
 		}
 		for _, s := range append(stores, stores...) { // those that hold too much give it up
 			s.Checkpoint()
@@ -367,12 +367,12 @@ func TestMemoryIsBounded(t *testing.T) {
 		require.LessOrEqual(t, budget.used.Load(), int64(limit))
 	}
 	for _, s := range stores {
-		require.Positive(t, s.Stats().Cut, "the window does not fit")
-		require.Greater(t, s.Stats().IDs, int64(limit/2/3), "but most of what memory allows")
-		require.True(t, s.Duplicate(s.Key("source", id(ids-1)), ids))
-		require.False(t, s.Duplicate(s.Key("source", id(0)), ids))
+		require.Positive(t, s.Stats().Cut, "runs dropped for lack of memory")
+		require.Greater(t, s.Stats().IDs, int64(limit/2/3), "messages that fit into the budget")
+		require.True(t, s.IsDuplicate(s.Key("source", id(ids-1)), ids))
+		require.False(t, s.IsDuplicate(s.Key("source", id(0)), ids))
 		from, to, ok := s.NextFill()
-		require.False(t, ok, "what was given up is not read again: %d to %d", from, to)
+		require.False(t, ok, "dropped offsets are to be read again: %d to %d", from, to)
 		s.Close()
 	}
 	require.Zero(t, budget.used.Load())
@@ -418,9 +418,9 @@ func TestAgainstAModel(t *testing.T) {
 			for at < int64(len(log)) {
 				rec := log[at]
 				duplicate := see(s, rec.message, at, rec.received)
-				require.False(t, duplicate && first[rec.message] == at, "first copy of %q at %d is dropped", rec.message, at)
-				if from, to, ok := s.NextFill(); !ok && !s.rest {
-					require.Equal(t, first[rec.message] < at, duplicate, "message %q at %d; all is known (%d, %d)", rec.message, at, from, to)
+				require.False(t, duplicate && first[rec.message] == at, "first copy of %q at %d is called a duplicate", rec.message, at)
+				if from, to, ok := s.NextFill(); !ok && !s.fillPaused {
+					require.Equal(t, first[rec.message] < at, duplicate, "message %q at %d with nothing to fill (%d, %d)", rec.message, at, from, to)
 				}
 				at++
 				switch r.IntN(100) {

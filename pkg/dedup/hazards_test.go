@@ -13,7 +13,7 @@ import (
 
 // If any byte of the head is damaged, nothing in the directory is used: under a seed that differs
 // in one bit, the key of a short message is that of another one.
-func TestEveryByteOfTheHeadIsVerified(t *testing.T) {
+func TestEveryByteOfTheHeaderIsVerified(t *testing.T) {
 	s := open(t, t.TempDir())
 	s.Start(0)
 	for o := range int64(1000) {
@@ -30,7 +30,7 @@ func TestEveryByteOfTheHeadIsVerified(t *testing.T) {
 			bad[at] ^= 1 << bit
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "store"), bad, 0o600))
 			damaged := open(t, dir)
-			require.Zero(t, damaged.Stats().IDs, "bit %d of byte %d", bit, at)
+			require.Zero(t, damaged.Stats().IDs, "messages with bit %d of byte %d flipped", bit, at)
 			damaged.Close()
 		}
 	}
@@ -41,7 +41,7 @@ func TestEveryByteOfTheHeadIsVerified(t *testing.T) {
 func TestFillEndsAtTheWindowWithoutMessages(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
-	end, ranges := int64(10*slice), 0
+	end, ranges := int64(10*fillSize), 0
 	s.Start(end)
 	for {
 		from, to, ok := s.NextFill()
@@ -49,23 +49,23 @@ func TestFillEndsAtTheWindowWithoutMessages(t *testing.T) {
 			break
 		}
 		ranges++
-		s.Filled(from, to, 20*day-(end-to)/slice*day*2/3) // 16 hours per range
+		s.FinishFill(from, to, 20*day-(end-to)/fillSize*day*2/3) // 16 hours per range
 	}
 	require.Equal(t, 3, ranges)
 }
 
 // When a run above the range being filled is lost, its span is not joined with others across
 // offsets that were not read.
-func TestARunLostAboveWhatIsFilled(t *testing.T) {
+func TestRunLostAboveTheFilledRange(t *testing.T) {
 	var log []record
-	for i := range int64(6 * slice) {
+	for i := range int64(6 * fillSize) {
 		log = append(log, record{fmt.Sprint(i), day})
 	}
 	end := int64(len(log))
 	s := open(t, t.TempDir())
 	defer s.Close()
-	s.Start(end - 3*slice)
-	for o := end - 3*slice; o < end; o++ {
+	s.Start(end - 3*fillSize)
+	for o := end - 3*fillSize; o < end; o++ {
 		require.False(t, see(s, log[o].message, o, day))
 	}
 	s.Checkpoint()
@@ -74,10 +74,10 @@ func TestARunLostAboveWhatIsFilled(t *testing.T) {
 	for o := from; o < to; o++ {
 		s.Fill(s.Key("source", []byte(log[o].message)), o, day, day)
 	}
-	s.Filled(from, to, day)
+	s.FinishFill(from, to, day)
 	s.abandon()
 	for len(s.runs) > 0 {
-		s.drop(s.runs[0])
+		s.dropRun(s.runs[0])
 	}
 	fillAll(s, log)
 	for o := int64(0); o < end; o += 101 {
@@ -103,18 +103,18 @@ func TestClockThatWasAhead(t *testing.T) {
 	s.Close()
 }
 
-// TestForgo: what is missing is never asked for again, whatever becomes of the runs, and what is
-// certain to be in files stays known.
-func TestForgo(t *testing.T) {
+// TestForgetUncertain: what is missing is never asked for again, whatever becomes of the runs, and
+// what is certain to be in files stays known.
+func TestForgetUncertain(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		known  int64
 		damage bool
 		stays  bool
 	}{
-		"all_is_known":                 {known: 20, stays: true},
-		"a_message_is_not":             {known: 10},
-		"the_floor_has_rotted":         {known: 20, damage: true, stays: true},
-		"nothing_is_and_it_has_rotted": {known: 0, damage: true},
+		"all_is_filed":                  {known: 20, stays: true},
+		"a_message_is_not_filed":        {known: 10},
+		"the_floor_has_rotted":          {known: 20, damage: true, stays: true},
+		"nothing_is_filed_floor_rotted": {known: 0, damage: true},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			dir := t.TempDir()
@@ -127,7 +127,7 @@ func TestForgo(t *testing.T) {
 			s.Start(20)
 			from, to, ok := s.NextFill()
 			require.Equal(t, []any{int64(11), int64(20), true}, []any{from, to, ok})
-			require.NoError(t, s.Forgo(c.known, 20)) // nothing was read in the meantime
+			require.NoError(t, s.ForgetUncertain(c.known, 20)) // nothing was read in the meantime
 			s.Close()
 			if path := filepath.Join(dir, floorName); c.damage {
 				b, err := os.ReadFile(path)
@@ -149,9 +149,9 @@ func TestForgo(t *testing.T) {
 	}
 }
 
-// TestForgoOfWhatIsAhead: a killed reader had remembered more than it had filed, and the log then
-// lost those records.
-func TestForgoOfWhatIsAhead(t *testing.T) {
+// TestForgetUncertainDropsUnfiledMessages: a killed reader had remembered more than it had filed,
+// and the log then lost those records.
+func TestForgetUncertainDropsUnfiledMessages(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	s.Start(0)
@@ -164,7 +164,7 @@ func TestForgoOfWhatIsAhead(t *testing.T) {
 
 	s = open(t, dir)
 	s.Start(1)
-	require.NoError(t, s.Forgo(1, 1))
+	require.NoError(t, s.ForgetUncertain(1, 1))
 	s.Close()
 	s = open(t, dir)
 	defer s.Close()
@@ -176,14 +176,14 @@ func TestForgoOfWhatIsAhead(t *testing.T) {
 
 // What was being filled in is forgotten, because it may be what the log holds in place of what it
 // lost.
-func TestForgoOfWhatIsFilledIn(t *testing.T) {
+func TestForgetUncertainDropsTheBackfill(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	s.Start(10)
 	_, _, ok := s.NextFill()
 	require.True(t, ok)
 	s.Fill(s.Key("source", []byte("new")), 9, day, day)
-	require.NoError(t, s.Forgo(10, 10))
+	require.NoError(t, s.ForgetUncertain(10, 10))
 	s.Close()
 	s = open(t, dir)
 	defer s.Close()
@@ -191,9 +191,9 @@ func TestForgoOfWhatIsFilledIn(t *testing.T) {
 	require.False(t, see(s, "new", 10, day))
 }
 
-// TestForgoOfADiskInTrouble: what cannot be written or deleted is reported as an error, and the
-// next store does it again.
-func TestForgoOfADiskInTrouble(t *testing.T) {
+// TestForgetUncertainWithAFailingDisk: what cannot be written or deleted is reported as an error,
+// and the next store does it again.
+func TestForgetUncertainWithAFailingDisk(t *testing.T) {
 	inTheWay := func(path string) (clear func()) { // makes writing and deleting the file at path fail
 		_ = os.Remove(path)
 		require.NoError(t, os.MkdirAll(filepath.Join(path, "x"), 0o700))
@@ -219,16 +219,16 @@ func TestForgoOfADiskInTrouble(t *testing.T) {
 			require.False(t, see(s, "lost", 10, day))
 			s.Checkpoint()
 			clear := trouble(s)
-			require.Error(t, s.Forgo(10, 20))
+			require.Error(t, s.ForgetUncertain(10, 20))
 			clear()
 			s.Close()
 			for range 2 {
 				s = open(t, dir)
-				require.NoError(t, s.Forgo(10, 20))
+				require.NoError(t, s.ForgetUncertain(10, 20))
 				s.Start(20)
 				_, _, ok := s.NextFill()
 				require.False(t, ok)
-				require.False(t, s.Duplicate(s.Key("source", []byte("lost")), 20))
+				require.False(t, s.IsDuplicate(s.Key("source", []byte("lost")), 20))
 				s.Close()
 			}
 		})
@@ -243,12 +243,12 @@ func TestDiscardKeepsTheFloor(t *testing.T) {
 	s := open(t, dir)
 	s.Start(10)
 	require.False(t, see(s, "a", 10, day))
-	require.NoError(t, s.Forgo(20, 20))
+	require.NoError(t, s.ForgetUncertain(20, 20))
 	require.NoError(t, s.Discard())
 	s = open(t, dir)
 	defer s.Close()
 	s.Start(30)
-	require.False(t, see(s, "a", 30, day), "it is forgotten")
+	require.False(t, see(s, "a", 30, day), "message after Discard")
 	from, to, ok := s.NextFill()
 	require.Equal(t, []any{int64(20), int64(30), true}, []any{from, to, ok})
 }

@@ -35,11 +35,11 @@ func (s *Store) compact() {
 		}
 		s.install(m)
 	}
-	inputs := s.pick()
+	inputs := s.pickMerge()
 	if inputs == nil {
 		return
 	}
-	f := merged(inputs)
+	f := mergedFooter(inputs)
 	bits := bitsPerKey
 	need := memoryOf(max(1, f.count/bucketEntries), filterBlocks(f.count, bits))
 	if !s.cfg.Budget.allowsMerge(s.held, need) {
@@ -52,8 +52,8 @@ func (s *Store) compact() {
 	s.hold(need)
 	m := &merge{inputs: inputs, need: need, done: make(chan struct{})}
 	s.merge = m
-	seq := s.next
-	s.next++
+	seq := s.nextRun
+	s.nextRun++
 	go func() {
 		defer close(m.done)
 		m.out, m.err = m.write(s.cfg.Dir, seq, f, bits)
@@ -67,15 +67,15 @@ func (s *Store) install(m *merge) {
 	if m.err != nil {
 		var bad *inputError
 		if errors.As(m.err, &bad) {
-			s.drop(bad.run)
+			s.dropRun(bad.run)
 		}
-		s.trouble("merge dedup runs", m.err)
+		s.noteError("merge dedup runs", m.err)
 		return
 	}
 	for _, in := range m.inputs {
-		s.drop(in)
+		s.dropRun(in)
 	}
-	s.add(m.out)
+	s.addRun(m.out)
 }
 
 // abandon stops the running merge, waits for it, and deletes its output.
@@ -93,9 +93,9 @@ func (s *Store) abandon() {
 	s.merge = nil
 }
 
-// pick returns neighbouring runs to merge, or nil: several of about the same size in one part of
-// the window, or all runs of a part that is over.
-func (s *Store) pick() []*run {
+// pickMerge returns neighbouring runs to merge, or nil: several of about the same size in one part
+// of the window, or all runs of a part that is over.
+func (s *Store) pickMerge() []*run {
 	part := s.cfg.Window.Milliseconds() / windowParts
 	large := s.cfg.Budget.share() / 16 // a larger run would cost too much when memory is short and it is given up
 	for end := len(s.runs); end > 0; {
@@ -103,18 +103,18 @@ func (s *Store) pick() []*run {
 		group, all := s.runs[start].newest/part, s.runs[start].span
 		for size := s.runs[start].memory(); start > 0; start-- {
 			r := s.runs[start-1]
-			if size += r.memory(); size > large || r.newest/part != group || !r.span.meets(all) {
+			if size += r.memory(); size > large || r.newest/part != group || !r.span.touches(all) {
 				break
 			}
 			all = r.span.join(all)
 		}
 		runs := s.runs[start:end]
-		if len(runs) > 1 && s.fill == nil && group < s.clock/part {
+		if len(runs) > 1 && s.backfill == nil && group < s.clock/part {
 			return mergeable(runs[:min(len(runs), maxInput)])
 		}
 		for i := len(runs); i > 0; {
 			j := i - 1
-			for j > 0 && level(runs[j-1]) <= level(runs[i-1]) {
+			for j > 0 && sizeLevel(runs[j-1]) <= sizeLevel(runs[i-1]) {
 				j--
 			}
 			if i-j >= fanIn {
@@ -130,23 +130,23 @@ func (s *Store) pick() []*run {
 // mergeable returns a copy of runs, or nil if their offsets are too far apart for one file or there
 // are too many entries.
 func mergeable(runs []*run) []*run {
-	f := merged(runs)
+	f := mergedFooter(runs)
 	if f.max-f.base > math.MaxUint32 || f.count > math.MaxUint32/2 {
 		return nil
 	}
 	return slices.Clone(runs)
 }
 
-// level is the size of a run, in powers of fanIn.
-func level(r *run) (n int) {
+// sizeLevel is the size of a run, in powers of fanIn.
+func sizeLevel(r *run) (n int) {
 	for c := r.count / minSlots; c > 0; c /= fanIn {
 		n++
 	}
 	return n
 }
 
-// merged returns what is known beforehand about the run that merging runs will make.
-func merged(runs []*run) footer {
+// mergedFooter returns what is known beforehand about the run that merging runs will make.
+func mergedFooter(runs []*run) footer {
 	f := footer{base: math.MaxInt64, oldest: math.MaxInt64}
 	for _, r := range runs {
 		f.count += r.count

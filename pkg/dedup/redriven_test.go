@@ -10,8 +10,8 @@ import (
 // seeLate is see for a record that was received long before now.
 func seeLate(s *Store, message string, offset, received, now int64) (duplicate bool) {
 	k := s.Key("source", []byte(message))
-	if s.Duplicate(k, offset) {
-		s.Reached(offset + 1)
+	if s.IsDuplicate(k, offset) {
+		s.AdvanceTo(offset + 1)
 		return true
 	}
 	s.Remember(k, offset, received, now)
@@ -20,7 +20,7 @@ func seeLate(s *Store, message string, offset, received, now int64) (duplicate b
 
 // Redriven dead letters keep their times of receipt at new offsets. They are remembered as long as
 // what was received beside them.
-func TestRedrivenAreRemembered(t *testing.T) {
+func TestRedrivenRecordsAreRemembered(t *testing.T) {
 	const now = 10 * day
 	s := open(t, t.TempDir())
 	defer s.Close()
@@ -32,7 +32,7 @@ func TestRedrivenAreRemembered(t *testing.T) {
 	}
 	s.Checkpoint()
 	for i := range int64(3) {
-		require.True(t, seeLate(s, fmt.Sprint("letter", i), 4+i, 7*day+i, now), "a minute later")
+		require.True(t, seeLate(s, fmt.Sprint("letter", i), 4+i, 7*day+i, now), "copy a minute later")
 	}
 	require.False(t, see(s, "after", 7, now))
 	s.Checkpoint()
@@ -46,7 +46,7 @@ func TestRedrivenAreRemembered(t *testing.T) {
 
 // What lies below redriven records may be in the window. It is filled in whether they are read live
 // or filled in.
-func TestRedrivenDoNotEndFilling(t *testing.T) {
+func TestRedrivenRecordsDoNotEndFilling(t *testing.T) {
 	const now = 10 * day
 	for hazard, letters := range map[string]func(log []record) (from, to int){
 		"read_live":                func(log []record) (int, int) { return len(log), len(log) + 3 },
@@ -68,7 +68,7 @@ func TestRedrivenDoNotEndFilling(t *testing.T) {
 				}
 				s, err := Open(Config{Dir: t.TempDir(), Rule: "test", Budget: NewBudget(400 << 10)})
 				require.NoError(t, err)
-				require.Equal(t, minSlots, s.cfg.Budget.homes(), "slices are small")
+				require.Equal(t, minSlots, s.cfg.Budget.homes(), "table is not the smallest")
 				at := int64(20_000) // a new owner, without any memory
 				s.Start(at)
 				for ; at < int64(len(log)); at++ {
@@ -99,11 +99,11 @@ func TestRedrivenDoNotEndFilling(t *testing.T) {
 }
 
 // However many records are redriven, those received beside them count.
-func TestRedrivenAmongOthersDoNotEndFilling(t *testing.T) {
+func TestRedrivenRecordsAmongOthersDoNotEndFilling(t *testing.T) {
 	s, err := Open(Config{Dir: t.TempDir(), Budget: NewBudget(400 << 10)})
 	require.NoError(t, err)
 	defer s.Close()
-	const end = 4 * past
+	const end = 4 * minStaleOffsets
 	s.Start(end)
 	received, filled := 9*day, int64(0)
 	for {
@@ -111,7 +111,7 @@ func TestRedrivenAmongOthersDoNotEndFilling(t *testing.T) {
 		if !ok {
 			break
 		}
-		s.Filled(from, to, received)
+		s.FinishFill(from, to, received)
 		received = 16*day - received // 9 and 7 days
 		filled += to - from
 	}
@@ -120,14 +120,14 @@ func TestRedrivenAmongOthersDoNotEndFilling(t *testing.T) {
 
 // Redriven records do not end the filling when runs were lost and are read again either: what was
 // out of the window before lies below them, not above.
-func TestRedrivenDoNotEndFillingAgain(t *testing.T) {
+func TestRedrivenRecordsDoNotEndRefilling(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		end       int64
 		meanwhile bool // runs are lost as the window ends, not later
 	}{
-		"all_was_filled":                 {end: past - 4*minSlots},
-		"the_window_ended":               {end: 2 * past},
-		"the_window_ended_and_runs_lost": {end: 2 * past, meanwhile: true},
+		"all_was_filled":                 {end: minStaleOffsets - 4*minSlots},
+		"the_window_ended":               {end: 2 * minStaleOffsets},
+		"the_window_ended_and_runs_lost": {end: 2 * minStaleOffsets, meanwhile: true},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			s, err := Open(Config{Dir: t.TempDir(), Budget: NewBudget(400 << 10)})
@@ -138,7 +138,7 @@ func TestRedrivenDoNotEndFillingAgain(t *testing.T) {
 				s.abandon()
 				require.NotEmpty(t, s.runs)
 				for len(s.runs) > 0 {
-					s.drop(s.runs[0])
+					s.dropRun(s.runs[0])
 				}
 			}
 			floor := int64(0) // where the window ended first
@@ -153,11 +153,11 @@ func TestRedrivenDoNotEndFillingAgain(t *testing.T) {
 					for o := from; o < to; o += 8 {
 						s.Fill(s.Key("source", fmt.Append(nil, o)), o, newest, 9*day)
 					}
-					if c.meanwhile && floor == 0 && s.stale+to-from >= past {
+					if c.meanwhile && floor == 0 && s.staleOffsets+to-from >= minStaleOffsets {
 						lose()
 						floor, nth = to, 980
 					}
-					s.Filled(from, to, newest)
+					s.FinishFill(from, to, newest)
 				}
 			}
 			fill()
@@ -167,8 +167,8 @@ func TestRedrivenDoNotEndFillingAgain(t *testing.T) {
 				redriven = func(nth int) bool { return nth < 20 }
 				fill()
 			}
-			require.Equal(t, c.end > past, floor > 0)
-			require.Equal(t, floor, s.floor, "all above is filled in again")
+			require.Equal(t, c.end > minStaleOffsets, floor > 0)
+			require.Equal(t, floor, s.floor, "floor after everything above was filled in again")
 		})
 	}
 }

@@ -9,19 +9,19 @@ import (
 // Start says that the log is now read from this offset on.
 func (s *Store) Start(offset int64) {
 	s.flush(s.live)
-	s.solid = offset
+	s.coveredTo = offset
 	for _, c := range s.covered() {
 		if c.lo <= offset && offset < c.hi {
-			s.solid = c.hi
+			s.coveredTo = c.hi
 		}
 	}
-	s.live.reset(s.solid)
+	s.live.reset(s.coveredTo)
 }
 
-// Warm brings what Duplicate needs for these keys, ideally some dozens, into the processor's cache.
-// It is optional but halves the cost: most time is spent waiting for memory, and here the waits
-// overlap.
-func (s *Store) Warm(keys []Key) {
+// Prefetch brings what IsDuplicate needs for these keys, ideally some dozens, into the processor's
+// cache. It is optional but halves the cost: most time is spent waiting for memory, and here the
+// waits overlap.
+func (s *Store) Prefetch(keys []Key) {
 	var sum uint64 // used, so that the reads are not optimized away
 	for _, k := range keys {
 		sum += s.live.slots[k.part(s.live.homes)].hi
@@ -31,19 +31,19 @@ func (s *Store) Warm(keys []Key) {
 			sum += r.filter[r.filter.block(k)]
 		}
 	}
-	s.warmed = sum
+	s.prefetched = sum
 }
 
-// Duplicate reports whether a lower offset is stored for the message.
-func (s *Store) Duplicate(k Key, offset int64) bool {
+// IsDuplicate reports whether a lower offset is stored for the message.
+func (s *Store) IsDuplicate(k Key, offset int64) bool {
 	if ablation.On(ablation.DropsFirstCopy) {
 		offset++
 	}
 	if at, ok := s.live.find(k); ok && at < offset {
 		return true
 	}
-	if s.fill != nil {
-		if at, ok := s.fill.find(k); ok && at < offset {
+	if s.backfill != nil {
+		if at, ok := s.backfill.find(k); ok && at < offset {
 			return true
 		}
 	}
@@ -55,7 +55,7 @@ func (s *Store) Duplicate(k Key, offset int64) bool {
 		s.stats.Reads++
 		at, ok, err := r.find(k, &s.bucket)
 		if err != nil {
-			s.spoiled(r, err)
+			s.dropDamaged(r, err)
 			continue
 		}
 		if ok && at < offset {
@@ -71,18 +71,18 @@ func (s *Store) Duplicate(k Key, offset int64) bool {
 // letter, counts as received with the newest one before it, so that it is not forgotten before its
 // neighbours.
 func (s *Store) Remember(k Key, offset, received, now int64) {
-	if offset < s.solid {
+	if offset < s.coveredTo {
 		return // it was read before and is in a run
 	}
-	s.Reached(offset)
+	s.AdvanceTo(offset)
 	s.clock = min(max(s.clock, received), now) // the clock may have been ahead
 	s.put(s.live, k, offset, s.clock)
 	s.live.span.hi = max(s.live.span.hi, offset+1)
 }
 
-// Reached says that all records below the offset were read, and that those that count were
+// AdvanceTo says that all records below the offset were read, and that those that count were
 // remembered.
-func (s *Store) Reached(next int64) {
+func (s *Store) AdvanceTo(next int64) {
 	if next <= s.live.span.hi {
 		return
 	}
@@ -135,25 +135,25 @@ func (s *Store) flush(t *table) {
 		if bits > coarseBits {
 			bits = coarseBits
 			need = memoryOf(max(1, t.count/bucketEntries), filterBlocks(t.count, bits))
-		} else if !s.cut() {
+		} else if !s.dropOldest() {
 			break
 		}
 	}
-	r, err := writeRun(s.cfg.Dir, s.next, f, bits, nil, t.each())
-	s.next++
+	r, err := writeRun(s.cfg.Dir, s.nextRun, f, bits, nil, t.each())
+	s.nextRun++
 	if err != nil {
-		s.trouble("write dedup run", err)
+		s.noteError("write dedup run", err)
 	} else {
-		s.add(r)
+		s.addRun(r)
 	}
 	t.reset(t.span.hi)
 	s.expire()
 	s.compact()
 }
 
-// spoiled drops a run that cannot be read any more.
-func (s *Store) spoiled(r *run, err error) {
-	s.trouble("read dedup run "+r.path, err)
+// dropDamaged drops a run that cannot be read any more.
+func (s *Store) dropDamaged(r *run, err error) {
+	s.noteError("read dedup run "+r.path, err)
 	s.abandon() // the merge may be reading the same run
-	s.drop(r)
+	s.dropRun(r)
 }

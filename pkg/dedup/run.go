@@ -73,7 +73,7 @@ func (r *run) low() int64 {
 
 // covers reports whether everything in in is in r as well.
 func (r *run) covers(in *run) bool {
-	return r.span.holds(in.span) && r.span.holds(span{in.base + 1, in.max + 1})
+	return r.span.contains(in.span) && r.span.contains(span{in.base + 1, in.max + 1})
 }
 
 func (r *run) memory() int64 { return memoryOf(r.buckets, r.blocks) }

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// aRun returns the bytes of a run with that many messages.
-func aRun(t testing.TB, messages int) []byte {
+// runBytes returns the bytes of a run with that many messages.
+func runBytes(t testing.TB, messages int) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	s, err := Open(Config{Dir: dir})
@@ -34,7 +34,7 @@ func openBytes(t testing.TB, dir string, b []byte) (*run, error) {
 }
 
 func TestRunTornAtEveryByte(t *testing.T) {
-	whole, dir := aRun(t, 150), t.TempDir()
+	whole, dir := runBytes(t, 150), t.TempDir()
 	for n := range whole {
 		_, err := openBytes(t, dir, whole[:n])
 		require.Error(t, err, "%d of %d bytes", n, len(whole))
@@ -46,7 +46,7 @@ func TestRunTornAtEveryByte(t *testing.T) {
 }
 
 func TestEveryByteOfARunIsVerified(t *testing.T) {
-	whole, dir := aRun(t, 150), t.TempDir()
+	whole, dir := runBytes(t, 150), t.TempDir()
 	for i := range whole {
 		whole[i] ^= 0x10
 		r, err := openBytes(t, dir, whole)
@@ -65,7 +65,7 @@ func TestEveryByteOfARunIsVerified(t *testing.T) {
 // Whatever lies in a directory is opened, used and dropped without a panic.
 func FuzzOpenRun(f *testing.F) {
 	for _, n := range []int{1, 2, 300} {
-		f.Add(aRun(f, n))
+		f.Add(runBytes(f, n))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := openBytes(t, t.TempDir(), b)
@@ -121,7 +121,7 @@ func TestTableWithoutRoom(t *testing.T) {
 	n := 0
 	for ; tab.put(Key{hi: 1<<64 - 1, lo: uint32(n)}, int64(n), day); n++ { // all with the last home
 	}
-	require.Equal(t, spill, n)
+	require.Equal(t, overflowSlots, n)
 	_, ok := tab.find(Key{hi: 1<<64 - 1, lo: 1 << 31})
 	require.False(t, ok)
 }

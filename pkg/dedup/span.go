@@ -7,11 +7,11 @@ type span struct{ lo, hi int64 }
 
 func (a span) empty() bool { return a.lo >= a.hi }
 
-// holds reports whether a contains all of b.
-func (a span) holds(b span) bool { return b.empty() || a.lo <= b.lo && b.hi <= a.hi }
+// contains reports whether a contains all of b.
+func (a span) contains(b span) bool { return b.empty() || a.lo <= b.lo && b.hi <= a.hi }
 
-// meets reports whether a and b together are one span, without a gap.
-func (a span) meets(b span) bool {
+// touches reports whether a and b together are one span, without a gap.
+func (a span) touches(b span) bool {
 	return a.empty() || b.empty() || a.lo <= b.hi && b.lo <= a.hi
 }
 
@@ -31,7 +31,7 @@ func union(spans []span) []span {
 	slices.SortFunc(spans, func(a, b span) int { return int(min(max(a.lo-b.lo, -1), 1)) })
 	out := spans[:0]
 	for _, s := range spans {
-		if n := len(out); n > 0 && out[n-1].meets(s) {
+		if n := len(out); n > 0 && out[n-1].touches(s) {
 			out[n-1] = out[n-1].join(s)
 		} else {
 			out = append(out, s)

@@ -24,15 +24,15 @@ type slot struct {
 func (s *slot) key() Key { return Key{s.hi, s.lo} }
 
 const (
-	slotBytes = 16
-	minSlots  = 1 << 10
-	maxSlots  = 1 << 18 // 4 MiB
-	spill     = 256     // slots after the last home
+	slotBytes     = 16
+	minSlots      = 1 << 10
+	maxSlots      = 1 << 18 // 4 MiB
+	overflowSlots = 256     // slots after the last home
 )
 
 // newTable returns an empty table for offsets near at.
 func newTable(at int64, homes int) *table {
-	t := &table{slots: make([]slot, homes+spill), homes: homes}
+	t := &table{slots: make([]slot, homes+overflowSlots), homes: homes}
 	t.reset(at)
 	return t
 }
@@ -102,7 +102,7 @@ func (t *table) put(k Key, offset, received int64) bool {
 func (t *table) grow() {
 	old := t.slots
 	t.homes *= 2
-	t.slots = make([]slot, t.homes+2*spill) // entries are moved in order; clusters only get shorter
+	t.slots = make([]slot, t.homes+2*overflowSlots) // entries are moved in order; clusters only get shorter
 	at := 0
 	for i := range old {
 		if old[i].rel != 0 {

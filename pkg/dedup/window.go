@@ -8,7 +8,7 @@ import (
 // Checkpoint writes what is in memory, so that a killed process does not forget it, drops what is
 // out of the window, and makes room for other stores. Call it about every minute.
 func (s *Store) Checkpoint() {
-	s.rest = false
+	s.fillPaused = false
 	s.flush(s.live)
 	s.expire()
 	if homes := s.cfg.Budget.homes(); s.live.homes > homes { // more stores were opened
@@ -16,7 +16,7 @@ func (s *Store) Checkpoint() {
 		s.live = newTable(s.live.span.hi, homes)
 		s.hold(s.live.bytes())
 	}
-	for s.cfg.Budget.over(s.held) && s.cut() {
+	for s.cfg.Budget.over(s.held) && s.dropOldest() {
 	}
 	s.compact()
 }
@@ -27,33 +27,35 @@ func (s *Store) Checkpoint() {
 func (s *Store) expire() {
 	oldest := s.clock - s.cfg.Window.Milliseconds()
 	for _, r := range slices.Clone(s.runs) {
-		if r.newest < oldest && !s.merging(r) {
+		if r.newest < oldest && !s.isMergeInput(r) {
 			if from, to := s.gap(); from >= to {
-				s.Floor(r.span.hi)
+				s.RaiseFloor(r.span.hi)
 			}
-			s.drop(r)
+			s.dropRun(r)
 		}
 	}
 }
 
-func (s *Store) merging(r *run) bool { return s.merge != nil && slices.Contains(s.merge.inputs, r) }
+func (s *Store) isMergeInput(r *run) bool {
+	return s.merge != nil && slices.Contains(s.merge.inputs, r)
+}
 
 // Shrink gives up the oldest of what is remembered because disk is short. It reports whether there
 // was any.
-func (s *Store) Shrink() bool { return s.cut() }
+func (s *Store) Shrink() bool { return s.dropOldest() }
 
-// cut gives up the oldest run early.
-func (s *Store) cut() bool {
+// dropOldest gives up the oldest run early.
+func (s *Store) dropOldest() bool {
 	if len(s.runs) == 0 {
 		return false
 	}
 	r := slices.MinFunc(s.runs, func(a, b *run) int { return int(min(max(a.newest-b.newest, -1), 1)) })
-	if s.merging(r) {
+	if s.isMergeInput(r) {
 		s.abandon()
 	}
 	s.stats.Cut++
-	s.Floor(r.span.hi)
-	s.drop(r)
+	s.RaiseFloor(r.span.hi)
+	s.dropRun(r)
 	return true
 }
 
@@ -61,8 +63,8 @@ func (s *Store) cut() bool {
 func (s *Store) Stats() Stats {
 	st := s.stats
 	st.IDs += int64(s.live.count)
-	if s.fill != nil {
-		st.IDs += int64(s.fill.count)
+	if s.backfill != nil {
+		st.IDs += int64(s.backfill.count)
 	}
 	st.Memory = s.held
 	from, to := s.gap()

@@ -109,7 +109,7 @@ func (p *partition) openDeduper(ctx context.Context, c *core, entry entryFunc) *
 		return nil
 	}
 	store.Start(c.position)
-	store.Floor(c.base.RouterFrom)
+	store.RaiseFloor(c.base.RouterFrom)
 	return &deduper{Store: store, parts: make(chan logPart), buffersFree: make(chan struct{}, 1), since: time.Now()}
 }
 
@@ -135,7 +135,7 @@ func (p *partition) openStore(ctx context.Context, c *core, entry entryFunc) (*d
 		return nil, err
 	}
 	if f := p.forget; f.read > 0 {
-		if err := store.Forgo(f.known, f.read); err != nil {
+		if err := store.ForgetUncertain(f.known, f.read); err != nil {
 			store.Close()
 			return nil, err
 		}
@@ -182,7 +182,7 @@ func (p *partition) entryOnce(ctx context.Context, seq int64) (*ledger.Entry, er
 // tenures and assignments, but not the process.
 type pendingForget struct {
 	all         bool
-	known, read int64 // see dedup.Store.Forgo; read is 0 if there is nothing to forgo
+	known, read int64 // see dedup.Store.ForgetUncertain; read is 0 if it need not be called
 }
 
 // closeDeduper closes the store at the end of a tenure. The context of the tenure has ended.
@@ -209,7 +209,7 @@ func (l *loop) closeDeduper(ctx context.Context) {
 		if f.all {
 			err = r.Discard()
 		} else { // before the close, because what was filled in may date from after the cut
-			err = r.Forgo(f.known, f.read)
+			err = r.ForgetUncertain(f.known, f.read)
 			r.Close()
 		}
 		if err == nil {
@@ -331,12 +331,12 @@ func (l *loop) handleBackfill(s logPart) {
 		}
 	}
 	if s.floor > 0 {
-		r.Floor(s.floor)
+		r.RaiseFloor(s.floor)
 	}
 	if s.last {
 		r.reading = false
 		if s.err == nil {
-			r.Filled(r.backfilling.from, r.backfilling.to, r.backfilling.newest)
+			r.FinishFill(r.backfilling.from, r.backfilling.to, r.backfilling.newest)
 		}
 		r.backfilling = backfillRange{}
 		return
@@ -390,6 +390,6 @@ func (l *loop) routeAll(records []stream.Record, out *[routeChunk]routed) {
 		}
 	}
 	if n > 0 {
-		l.deduper.Warm(keys[:n])
+		l.deduper.Prefetch(keys[:n])
 	}
 }

@@ -179,7 +179,7 @@ func (l *loop) addRecords(ctx context.Context, got fetchResult) error {
 	l.c.advanceTo(got.Next, atEnd, got.sentAt.UnixMilli())
 	l.p.readTo = max(l.p.readTo, l.c.position)
 	if l.deduper != nil {
-		l.deduper.Reached(l.c.position)
+		l.deduper.AdvanceTo(l.c.position)
 		l.deduper.liveFetches++
 		l.deduper.liveAtEnd = atEnd
 	}

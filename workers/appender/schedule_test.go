@@ -232,7 +232,7 @@ func (s *schedule) backfill(w *worker) {
 			return // the fetch failed
 		}
 	}
-	w.deduper.Filled(from, to, newest)
+	w.deduper.FinishFill(from, to, newest)
 }
 
 // kill acts like kill -9: closing writes nothing.
@@ -329,7 +329,7 @@ func (s *schedule) read(w *worker) {
 		_, err := c.addUnlessDuplicate(w.deduper.Store, l.key(w.deduper), c.position, l.source, l.received, now, l.line(c.position))
 		require.NoError(s.t, err)
 	}
-	w.deduper.Reached(c.position)
+	w.deduper.AdvanceTo(c.position)
 }
 
 func (s *schedule) seal(c *core) {
