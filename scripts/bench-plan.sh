@@ -31,11 +31,11 @@ esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
 stack=${1:-}
-ours=''
-trap 'status=$?; [ -z "$ours" ] || scripts/stack.sh down "$ours"; rm -rf "$work"; exit $status' EXIT
+started_stack=''
+trap 'status=$?; [ -z "$started_stack" ] || scripts/stack.sh down "$started_stack"; rm -rf "$work"; exit $status' EXIT
 trap 'exit 130' INT TERM
 if [ -z "$stack" ]; then
-  ours=$work/stack stack=$ours
+  started_stack=$work/stack stack=$started_stack
   KAFKA_BROKERS=1 KAFKA_HEAP=1g scripts/stack.sh up "$stack"
 fi
 events=${EVENTS:-1000000}

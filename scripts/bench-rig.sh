@@ -4,12 +4,12 @@
 # at the end.
 # shellcheck shell=bash
 work=$(mktemp -d)
-ours='' root=$PWD # the caller may change the directory before the trap runs
-trap 'status=$?; [ -z "$ours" ] || "$root/scripts/stack.sh" down "$ours"; rm -rf "$work"; exit $status' EXIT
+started_stack='' root=$PWD # the caller may change the directory before the trap runs
+trap 'status=$?; [ -z "$started_stack" ] || "$root/scripts/stack.sh" down "$started_stack"; rm -rf "$work"; exit $status' EXIT
 trap 'exit 130' INT TERM
 go test -c -trimpath -tags stack -o "$work/e2e.test" ./workers/e2e
 if [ -z "${stack:-}" ]; then
-  ours=$work/stack stack=$ours
+  started_stack=$work/stack stack=$started_stack
   KAFKA_BROKERS=1 KAFKA_HEAP=1g scripts/stack.sh up "$stack"
 fi
 # shellcheck disable=SC1091

@@ -85,7 +85,7 @@ if [ -z "${AWS_ENDPOINT_URL:-}" ]; then
   export AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION
   BUCKET=demo-logs
 fi
-root=s3://${BUCKET:?names no bucket}/bench-sync-$$/segment-logs
+root=s3://${BUCKET:?is not set}/bench-sync-$$/segment-logs
 
 # fill SOURCE FILES BYTES: uploads equal files, so that one command can set the sha256 of all.
 fill() {

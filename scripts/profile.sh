@@ -40,7 +40,7 @@ appender) package=./workers/e2e bench='Appender/sources=100$' focus='appender|ro
 collector) package=./workers/collector bench=Collect focus='' ;;
 writer) package=./pkg/segment bench='Writer/sources=100$' focus='segment' ;;
 *)
-  echo "profile: no benchmark of role \"$role\": use appender, collector, copier or writer" >&2
+  echo "profile: no benchmark for role \"$role\": use appender, collector, copier or writer" >&2
   exit 2
   ;;
 esac

@@ -72,9 +72,9 @@ need() {
   } >"$dir/apt-$2.log" 2>&1 || die "cannot install $2, see $dir/apt-$2.log"
 }
 
-# once FILE: waits until no other run is making FILE, and keeps others from it until the caller's
+# lock FILE: waits until no other run is making FILE, and keeps others from it until the caller's
 # subshell ends.
-once() {
+lock() {
   mkdir -p "$(dirname "$1")"
   ! command -v flock >/dev/null || { exec 8>"$1.lock" && flock 8; }
 }
@@ -155,7 +155,7 @@ stop() {
 
 kafka_jars() (
   libs=$cache/kafka-$kafka_version
-  once "$libs"
+  lock "$libs"
   if [ ! -d "$libs" ]; then
     need java default-jre-headless
     need mvn maven
@@ -237,11 +237,11 @@ kafka_up() {
 
 # kafka_majority N: reports whether node N and the other running nodes can elect a controller.
 kafka_majority() {
-  local name together=1
+  local name running_nodes=1
   for name in $(brokers); do
-    [ "$name" != "kafka-$1" ] && running "$name" && [[ $(ps -p "$(cat "$dir/$name.pid")" -o stat=) != T* ]] && together=$((together + 1))
+    [ "$name" != "kafka-$1" ] && running "$name" && [[ $(ps -p "$(cat "$dir/$name.pid")" -o stat=) != T* ]] && running_nodes=$((running_nodes + 1))
   done
-  [ $((2 * together)) -gt "$(cat "$dir/brokers")" ]
+  [ $((2 * running_nodes)) -gt "$(cat "$dir/brokers")" ]
 }
 
 redis_pong() {
@@ -263,9 +263,9 @@ redis_up() {
 minio_binary() { echo "${SEALIFT_MINIO:-$cache/minio-$minio_version/minio}"; }
 
 minio_build() (
-  once "$cache/minio-$minio_version"
+  lock "$cache/minio-$minio_version"
   [ ! -x "$(minio_binary)" ] || return 0
-  [ -z "${SEALIFT_MINIO:-}" ] || die "SEALIFT_MINIO=$SEALIFT_MINIO is no executable file"
+  [ -z "${SEALIFT_MINIO:-}" ] || die "SEALIFT_MINIO=$SEALIFT_MINIO is not an executable file"
   say "building MinIO $minio_version, once; this takes some minutes"
   mkdir -p "$cache/minio-$minio_version"
   new=$(mktemp -d "$cache/minio.XXXXXX")
@@ -318,7 +318,7 @@ servers() { echo "$(brokers)" redis redis-2 minio; }
 up() {
   local jars built
   # Callers remove DIR with all of its contents, so it must not hold other files.
-  [ -s "$dir/brokers" ] || [ -z "$(ls -A "$dir")" ] || die "$dir holds something else: name a directory that is empty or new"
+  [ -s "$dir/brokers" ] || [ -z "$(ls -A "$dir")" ] || die "$dir holds other files: name an empty or new directory"
   [ -s "$dir/brokers" ] || echo "${KAFKA_BROKERS:-3}" >"$dir/brokers"
   need ps procps
   for name in $(servers); do port "$name" >/dev/null; done
@@ -338,7 +338,7 @@ up() {
 
 status() {
   local all=0
-  [ -s "$dir/brokers" ] || { echo 'nothing was brought up here'; return 1; }
+  [ -s "$dir/brokers" ] || { echo 'no servers were started here'; return 1; }
   for name in $(servers); do
     if running "$name"; then
       echo "$name running, pid $(cat "$dir/$name.pid"), 127.0.0.1:$(port "$name")"
@@ -372,7 +372,7 @@ start() {
     if kafka_majority "${1#kafka-}"; then
       kafka_await "${1#kafka-}"
     else
-      say "$1 waits for other brokers: start one, or all at once with up"
+      say "$1 waits for a majority: start another broker, or all of them with up"
     fi
     ;;
   redis*) redis_up "$1" ;;
@@ -390,7 +390,7 @@ mkdir -p "$2"
 dir=$(cd "$2" && pwd)
 readonly dir
 if [ $# = 3 ]; then
-  [ -s "$dir/brokers" ] || die "nothing was brought up in $dir"
+  [ -s "$dir/brokers" ] || die "no servers were started in $dir"
   [[ " $(servers | tr '\n' ' ') " == *" $3 "* ]] || die "no server $3: use one of $(servers | tr '\n' ' ')"
 fi
 case $1 in

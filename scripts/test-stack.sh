@@ -51,8 +51,8 @@ done
 up=$(scripts/stack.sh status "$stack" 2>/dev/null) || true
 [[ $up != *" running, pid "* ]] ||
   { echo "test-stack: servers run in $stack, and would be removed: make stack-down, or use another directory (STACK=…)" >&2; exit 1; }
-beside=
-trap '[ -z "$beside" ] || kill "$beside" 2>/dev/null; scripts/stack.sh down "$stack"' EXIT
+packages_pid=
+trap '[ -z "$packages_pid" ] || kill "$packages_pid" 2>/dev/null; scripts/stack.sh down "$stack"' EXIT
 trap 'exit 130' INT TERM
 scripts/stack.sh up "$stack"
 # shellcheck disable=SC1091
@@ -67,13 +67,13 @@ else
   # find in the tests themselves. -v prints their figures also if they pass.
   # shellcheck disable=SC2086 # GOTESTFLAGS may be several words
   run -timeout 30m ${GOTESTFLAGS:-} -run "$(tests "${in_packages[@]}")" "${packages[@]}" &
-  beside=$!
-  peaceful=$(parallel "${in_e2e[@]}")
-  run -timeout 30m -v -parallel 4 -run "$peaceful" ./workers/e2e || status=1
-  wait "$beside" || status=1
-  beside=
+  packages_pid=$!
+  parallel_tests=$(parallel "${in_e2e[@]}")
+  run -timeout 30m -v -parallel 4 -run "$parallel_tests" ./workers/e2e || status=1
+  wait "$packages_pid" || status=1
+  packages_pid=
   # 2. Tests that break servers.
-  run -timeout 30m -v -run "$(tests "${in_e2e[@]}")" -skip "$peaceful" ./workers/e2e || status=1
+  run -timeout 30m -v -run "$(tests "${in_e2e[@]}")" -skip "$parallel_tests" ./workers/e2e || status=1
 fi
 [ $status = 0 ] || exit $status
 scripts/stack.sh down "$stack"

@@ -7,7 +7,7 @@ if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
   echo 'Usage: scripts/vuln-test.sh GOVULNCHECK    tests scripts/vuln.sh with prepared databases'
   exit
 fi
-govulncheck=${1:?which govulncheck?}
+govulncheck=${1:?GOVULNCHECK is missing}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 

@@ -25,23 +25,23 @@ TEXT
   exit
 fi
 
-govulncheck=${1:?which govulncheck? see scripts/vuln.sh -h}
+govulncheck=${1:?GOVULNCHECK is missing; see scripts/vuln.sh -h}
 shift
 [ $# -gt 0 ] || set -- ./...
 
 go mod verify
 
-said=$(mktemp)
-trap 'rm -f "$said"' EXIT
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
 code=0
-"$govulncheck" ${GOVULNDB:+-db "$GOVULNDB"} "$@" 2> >(tee "$said" >&2) || code=$?
+"$govulncheck" ${GOVULNDB:+-db "$GOVULNDB"} "$@" 2> >(tee "$errors" >&2) || code=$?
 wait # for tee
 
 # This is the HTTP client's error for a request that was not answered. A wrong certificate is not an
 # outage, and neither is a wrong answer, which has another message.
-if [ "$code" = 1 ] && grep -Eq '^govulncheck: fetching vulnerabilities: (Get|get) "https?://' "$said" && ! grep -Eq 'x509|certificate' "$said"; then
-  echo 'vuln: NOT CHECKED for known vulnerabilities: their database cannot be reached from here (see above).' >&2
-  echo 'vuln: set GOVULNDB to a copy of it that can, or run `make vuln` where it can.' >&2
+if [ "$code" = 1 ] && grep -Eq '^govulncheck: fetching vulnerabilities: (Get|get) "https?://' "$errors" && ! grep -Eq 'x509|certificate' "$errors"; then
+  echo 'vuln: NOT CHECKED for known vulnerabilities: the database cannot be reached from here (see above).' >&2
+  echo 'vuln: set GOVULNDB to a copy that can be reached, or run `make vuln` where the database can be.' >&2
   exit 0
 fi
 exit "$code"

@@ -45,7 +45,7 @@ type loader struct {
 	kafka *kgo.Client
 	s3    *minio.Client
 	zip   *gzip.Writer
-	open  map[string]*file // key: source and day
+	files map[string]*file // key: source and day
 	puts  int
 }
 
@@ -59,7 +59,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("GZIP_LEVEL: %w", err)
 	}
-	l := &loader{open: map[string]*file{}}
+	l := &loader{files: map[string]*file{}}
 	if l.zip, err = gzip.NewWriterLevel(nil, level); err != nil {
 		return err
 	}
@@ -80,28 +80,28 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	goal := map[int32]int64{}
+	remaining := map[int32]int64{}
 	ends.Each(func(o kadm.ListedOffset) {
 		if o.Offset > 0 {
-			goal[o.Partition] = o.Offset
+			remaining[o.Partition] = o.Offset
 		}
 	})
-	for rolled := time.Now(); len(goal) > 0; {
+	for lastRoll := time.Now(); len(remaining) > 0; {
 		full := false
 		wait, cancel := context.WithTimeout(ctx, time.Second)
 		records := l.kafka.PollRecords(wait, 20_000)
 		cancel()
 		records.EachRecord(func(r *kgo.Record) {
 			full = l.add(r) || full
-			if end, ok := goal[r.Partition]; ok && r.Offset+1 >= end {
-				delete(goal, r.Partition)
+			if end, ok := remaining[r.Partition]; ok && r.Offset+1 >= end {
+				delete(remaining, r.Partition)
 			}
 		})
-		if full || time.Since(rolled) > time.Duration(seconds)*time.Second {
+		if full || time.Since(lastRoll) > time.Duration(seconds)*time.Second {
 			if err := l.flush(ctx); err != nil {
 				return err
 			}
-			rolled = time.Now()
+			lastRoll = time.Now()
 		}
 	}
 	return l.flush(ctx)
@@ -110,22 +110,22 @@ func run(ctx context.Context) error {
 // add appends a record's line to its file, and reports whether the file is full.
 func (l *loader) add(r *kgo.Record) (full bool) {
 	key := "source=" + string(r.Key) + "/day=" + r.Timestamp.UTC().Format(time.DateOnly)
-	f := l.open[key]
+	f := l.files[key]
 	if f == nil {
 		f = &file{}
-		l.open[key] = f
+		l.files[key] = f
 	}
 	f.lines.Write(r.Value)
 	f.lines.WriteByte('\n')
 	if f.lines.Len() < memberBytes {
 		return false
 	}
-	l.pack(f)
+	l.compress(f)
 	return f.gzip.Len() >= objectBytes
 }
 
-// pack compresses a file's lines. It ignores errors, since writing to a buffer cannot fail.
-func (l *loader) pack(f *file) {
+// compress compresses a file's lines. It ignores errors, since writing to a buffer cannot fail.
+func (l *loader) compress(f *file) {
 	l.zip.Reset(&f.gzip)
 	_, _ = l.zip.Write(f.lines.Bytes())
 	_ = l.zip.Close()
@@ -134,14 +134,14 @@ func (l *loader) pack(f *file) {
 
 // flush puts all files, and commits the offsets of the records that were read.
 func (l *loader) flush(ctx context.Context) error {
-	if len(l.open) == 0 {
+	if len(l.files) == 0 {
 		return nil
 	}
 	var puts errgroup.Group
 	puts.SetLimit(uploads)
-	for key, f := range l.open {
+	for key, f := range l.files {
 		if f.lines.Len() > 0 {
-			l.pack(f)
+			l.compress(f)
 		}
 		l.puts++
 		name := fmt.Sprintf("%s%s/%d-%06d.json.gz", os.Getenv("PREFIX"), key, time.Now().UnixNano(), l.puts)
@@ -153,6 +153,6 @@ func (l *loader) flush(ctx context.Context) error {
 	if err := puts.Wait(); err != nil {
 		return err
 	}
-	l.open = map[string]*file{}
+	l.files = map[string]*file{}
 	return l.kafka.CommitUncommittedOffsets(ctx)
 }

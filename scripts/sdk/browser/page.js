@@ -3,7 +3,7 @@
 (async () => {
   const { sdk, count: rounds, templates } = JSON.parse(document.getElementById('data').textContent)
   const count = rounds * templates.length
-  const ask = (path, body) => fetch(path, { method: 'POST', body })
+  const post = (path, body) => fetch(path, { method: 'POST', body })
 
   const call = (n) => {
     const { userId, anonymousId, ...rest } = structuredClone(templates[n % templates.length])
@@ -24,11 +24,11 @@
   const half = async (from, to) => {
     const calls = []
     for (let n = from; n < to; n++) calls.push(call(n))
-    await ask('/record', calls.map((c) => JSON.stringify({ call: c }) + '\n').join(''))
+    await post('/record', calls.map((c) => JSON.stringify({ call: c }) + '\n').join(''))
     calls.forEach(send)
   }
   const middle = Math.floor(count / 2)
   await half(0, middle)
-  await ask('/half')
+  await post('/half')
   await half(middle, count)
 })()

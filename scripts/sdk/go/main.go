@@ -44,8 +44,8 @@ func run(url, key, calls, rounds string) error {
 		return err
 	}
 	count := n * len(templates)
-	taken := make(outcomes, count)
-	client, err := open(url, key, taken)
+	results := make(outcomes, count)
+	client, err := open(url, key, results)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func run(url, key, calls, rounds string) error {
 		if err := out.Encode(map[string]any{"call": c}); err != nil {
 			return err
 		}
-		m, err := messageOf(c)
+		m, err := newMessage(c)
 		if err != nil {
 			return err
 		}
@@ -72,35 +72,35 @@ func run(url, key, calls, rounds string) error {
 			return err
 		}
 	}
-	// Close drops messages that are being retried, so wait for all outcomes first.
+	// Close drops messages that are being retried, so wait for all results first.
 	for range count {
-		if err := <-taken; err != nil {
+		if err := <-results; err != nil {
 			return fmt.Errorf("a message was dropped: %w", err)
 		}
 	}
 	return client.Close()
 }
 
-func messageOf(c call) (message, error) {
+func newMessage(c call) (message, error) {
 	switch c["type"] {
 	case "identify":
-		return fill(&identify{}, c)
+		return setFields(&identify{}, c)
 	case "track":
-		return fill(&track{}, c)
+		return setFields(&track{}, c)
 	case "page":
-		return fill(&page{}, c)
+		return setFields(&page{}, c)
 	case "screen":
-		return fill(&screen{}, c)
+		return setFields(&screen{}, c)
 	case "group":
-		return fill(&group{}, c)
+		return setFields(&group{}, c)
 	default:
-		return fill(&alias{}, c)
+		return setFields(&alias{}, c)
 	}
 }
 
-// fill sets the fields of an SDK's message by their JSON names. The whole context goes into Extra of
-// the SDK's context, where users put fields that the SDK does not know.
-func fill[M message](m M, c call) (message, error) {
+// setFields sets the fields of an SDK's message by their JSON names. The whole context goes into
+// Extra of the SDK's context, where users put fields that the SDK does not know.
+func setFields[M message](m M, c call) (message, error) {
 	fields := call{"originalTimestamp": c["timestamp"]} // the fork's name for the timestamp
 	for k, v := range c {
 		if k != "context" {

@@ -10,9 +10,9 @@ import (
 
 const name = "segment-go"
 
-func open(url, key string, taken outcomes) (client, error) {
+func open(url, key string, results outcomes) (client, error) {
 	return sdk.NewWithConfig(key, sdk.Config{
-		Endpoint: url, BatchSize: 50, Interval: 200 * time.Millisecond, Callback: taken,
+		Endpoint: url, BatchSize: 50, Interval: 200 * time.Millisecond, Callback: results,
 		RetryAfter: func(int) time.Duration { return 5 * time.Second }, // ten attempts
 	})
 }

@@ -28,9 +28,9 @@ public class Driver {
     String sdk = args[0];
     JsonArray templates = JsonParser.parseString(Files.readString(Path.of(args[3]))).getAsJsonArray();
     int count = Integer.parseInt(args[4]) * templates.size();
-    CountDownLatch taken = new CountDownLatch(count);
+    CountDownLatch unreported = new CountDownLatch(count);
     Callback callback = new Callback() {
-      @Override public void success(Message message) { taken.countDown(); }
+      @Override public void success(Message message) { unreported.countDown(); }
 
       @Override public void failure(Message message, Throwable why) {
         System.err.println(sdk + ": a message was dropped: " + why);
@@ -54,13 +54,13 @@ public class Driver {
       client.enqueue(message(call).messageId(sdk + "-" + n).timestamp(at));
     }
     client.flush();
-    taken.await();
+    unreported.await();
     client.shutdown();
     System.exit(0); // otherwise the thread of an idle connection keeps the process alive
   }
 
   static MessageBuilder<?, ?> message(JsonObject call) {
-    MessageBuilder<?, ?> b = typed(call);
+    MessageBuilder<?, ?> b = builder(call);
     if (call.has("userId")) b.userId(call.get("userId").getAsString());
     if (call.has("anonymousId")) b.anonymousId(call.get("anonymousId").getAsString());
     if (call.has("context")) b.context(members(call, "context"));
@@ -71,7 +71,7 @@ public class Driver {
     return b;
   }
 
-  static MessageBuilder<?, ?> typed(JsonObject call) {
+  static MessageBuilder<?, ?> builder(JsonObject call) {
     return switch (call.get("type").getAsString()) {
       case "identify" -> IdentifyMessage.builder().traits(members(call, "traits"));
       case "track" -> TrackMessage.builder(call.get("event").getAsString()).properties(members(call, "properties"));

@@ -15,18 +15,18 @@ function dropped (why) {
   process.exitCode = 1
 }
 
-// counted wraps a client so that flush waits for the callbacks of all messages. The callback of the
+// withCallbacks wraps a client so that flush waits for the callbacks of all messages. The callback of the
 // SDK's own flush covers only the last batch.
-function counted (client) {
+function withCallbacks (client) {
   let pending = 0
   let done = () => {}
-  const taken = (err) => {
+  const onResult = (err) => {
     if (err) dropped(err)
     if (--pending === 0) done()
   }
   const send = (type, message) => {
     pending++
-    client[type](message, taken)
+    client[type](message, onResult)
   }
   const flush = () =>
     new Promise((resolve) => {
@@ -45,8 +45,8 @@ const sdks = {
     client.on('error', (err) => dropped(err.reason || err))
     return { send: (type, message) => client[type](message), flush: () => client.closeAndFlush({ timeout: 300000 }) }
   },
-  'legacy-node': () => counted(new (load('analytics-node'))(key, { host: url, retryCount: 20, axiosRetryConfig: { retryDelay: () => 1000 } })),
-  'rudder-node': () => counted(new (load('@rudderstack/rudder-sdk-node'))(key, { dataPlaneUrl: url, retryCount: 20, axiosRetryConfig: { retryDelay: () => 1000 } }))
+  'legacy-node': () => withCallbacks(new (load('analytics-node'))(key, { host: url, retryCount: 20, axiosRetryConfig: { retryDelay: () => 1000 } })),
+  'rudder-node': () => withCallbacks(new (load('@rudderstack/rudder-sdk-node'))(key, { dataPlaneUrl: url, retryCount: 20, axiosRetryConfig: { retryDelay: () => 1000 } }))
 }
 
 async function main () {
