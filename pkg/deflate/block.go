@@ -2,8 +2,9 @@ package deflate
 
 import "encoding/binary"
 
-// header is scratch space for a block's header: the code lengths of both codes, run-length encoded.
-type header struct {
+// headerScratch is scratch space for a block's header: the code lengths of both codes, run-length
+// encoded.
+type headerScratch struct {
 	runs code
 	syms [286 + 30]uint16 // symbol | extra bits << 8
 }
@@ -11,9 +12,9 @@ type header struct {
 // runOrder is the order in which the lengths of the run code are written.
 var runOrder = [...]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
-// encode writes the sequences as one block with its own codes. It returns false, and writes
+// encodeBlock writes the sequences as one block with its own codes. It returns false, and writes
 // nothing, if the output would exceed limit.
-func (e *Encoder) encode(w *bitWriter, b []byte, at, limit int) bool {
+func (e *Encoder) encodeBlock(w *bitWriter, b []byte, at, limit int) bool {
 	e.lits.build(286, maxBits)
 	e.dists.build(30, maxBits)
 	nLits, nDists := 286, 30
@@ -60,18 +61,18 @@ func (e *Encoder) encode(w *bitWriter, b []byte, at, limit int) bool {
 		w.add(uint64(s>>8), uint(runExtra(s&0xff)))
 		w.spill()
 	}
-	for i := range e.lens {
+	for i := range e.lengthCodes {
 		c, x := e.lits.enc[lengthSymbol[i]], lengthExtra[i]
-		e.lens[i] = c&0xffff | (x&0xff)<<(c>>16) | (c>>16+x>>8)<<24
+		e.lengthCodes[i] = c&0xffff | (x&0xff)<<(c>>16) | (c>>16+x>>8)<<24
 	}
-	e.body(w, b, at)
+	e.writeSequences(w, b, at)
 	return true
 }
 
-// body writes the sequences. After a spill, less than 8 bits are pending.
-func (e *Encoder) body(w *bitWriter, b []byte, at int) {
+// writeSequences writes the sequences. After a spill, less than 8 bits are pending.
+func (e *Encoder) writeSequences(w *bitWriter, b []byte, at int) {
 	acc, n, out, p := w.acc, w.n, w.out, w.at
-	for i := range e.seqs[:e.n] {
+	for i := range e.seqs[:e.nSeqs] {
 		q := e.seqs[i]
 		run := b[at : at+int(q.literals)]
 		at += int(q.literals) + int(q.length)
@@ -103,7 +104,7 @@ func (e *Encoder) body(w *bitWriter, b []byte, at int) {
 		if q.length == 0 {
 			continue
 		}
-		l := e.lens[uint8(q.length-minMatch)] // 17 bits at most
+		l := e.lengthCodes[uint8(q.length-minMatch)] // 17 bits at most
 		acc |= uint64(l&(1<<24-1)) << (n & 63)
 		n += uint(l >> 24)
 		dc := distCode(q.dist)

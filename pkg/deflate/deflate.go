@@ -38,12 +38,12 @@ type Encoder struct {
 	near  [1 << nearBits]uint16  // hash of 4 bytes, for a stream's first block
 	pairs [1 << pairBits]uint32  // hash of 6 bytes -> the last two positions, mod 65,536
 	seqs  [maxSeqs]seq
-	n     int // of seqs
+	nSeqs int
 	lits  code
 	dists code
-	// lens holds the codes of lengths from 3 on, with their extra bits.
-	lens [256]uint32
-	header
+	// lengthCodes holds the codes of lengths from 3 on, with their extra bits.
+	lengthCodes [256]uint32
+	headerScratch
 }
 
 // Append appends the lines b[window:] to dst, as whole blocks that end in a sync flush, and returns
@@ -58,19 +58,19 @@ func (e *Encoder) Append(dst, b []byte, window int) []byte {
 	} else {
 		e.prime(b, window)
 	}
-	start, most := len(dst), Bound(len(b)-window)
-	w := newBitWriter(dst, most)
+	start, bound := len(dst), Bound(len(b)-window)
+	w := newBitWriter(dst, bound)
 	for at := window; at < len(b); {
-		e.n = 0
+		e.nSeqs = 0
 		clear(e.lits.freq[:])
 		clear(e.dists.freq[:])
 		var next int
 		if e.Lazy {
-			next = e.lazy(b, at)
+			next = e.matchLazy(b, at)
 		} else {
 			next = e.match(b, at)
 		}
-		if !e.encode(&w, b, at, start+most-len(syncFlush)) {
+		if !e.encodeBlock(&w, b, at, start+bound-len(syncFlush)) {
 			return AppendStored(dst[:start], b[window:])
 		}
 		at = next

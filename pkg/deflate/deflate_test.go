@@ -12,35 +12,35 @@ import (
 	"github.com/sealift/sealift/pkg/deflate/conformance"
 )
 
-func fast() conformance.Encoder { return new(deflate.Encoder) }
+func newFast() conformance.Encoder { return new(deflate.Encoder) }
 
-func lazy() conformance.Encoder { return &deflate.Encoder{Lazy: true} }
+func newLazy() conformance.Encoder { return &deflate.Encoder{Lazy: true} }
 
-var both = map[string]func() conformance.Encoder{"fast": fast, "lazy": lazy}
+var encoders = map[string]func() conformance.Encoder{"fast": newFast, "lazy": newLazy}
 
 func TestEncoder(t *testing.T) {
-	for name, fresh := range both {
-		t.Run(name, func(t *testing.T) { conformance.Run(t, fresh) })
+	for name, newEncoder := range encoders {
+		t.Run(name, func(t *testing.T) { conformance.Run(t, newEncoder) })
 	}
 }
 
-func FuzzAppend(f *testing.F) { conformance.Fuzz(f, fast, equalBytes(fast)) }
+func FuzzAppend(f *testing.F) { conformance.Fuzz(f, newFast, checkDeterministic(newFast)) }
 
-func FuzzAppendLazy(f *testing.F) { conformance.Fuzz(f, lazy, equalBytes(lazy)) }
+func FuzzAppendLazy(f *testing.F) { conformance.Fuzz(f, newLazy, checkDeterministic(newLazy)) }
 
-// equalBytes checks that earlier use of an encoder does not change its output.
-func equalBytes(fresh func() conformance.Encoder) func(t *testing.T, out, b []byte, window int) {
+// checkDeterministic checks that earlier use of an encoder does not change its output.
+func checkDeterministic(newEncoder func() conformance.Encoder) func(t *testing.T, out, b []byte, window int) {
 	return func(t *testing.T, out, b []byte, window int) {
-		if !bytes.Equal(out, fresh().Append(nil, b, window)) {
-			t.Fatal("equal input gives other bytes")
+		if !bytes.Equal(out, newEncoder().Append(nil, b, window)) {
+			t.Fatal("output depends on earlier use of the encoder")
 		}
 	}
 }
 
 func TestEqualInputGivesEqualBytes(t *testing.T) {
 	lines := conformance.Lines(300_000)
-	for _, fresh := range both {
-		used, equal := fresh(), equalBytes(fresh)
+	for _, newEncoder := range encoders {
+		used, equal := newEncoder(), checkDeterministic(newEncoder)
 		for _, size := range []int{1, 600, 9_000, 128 << 10, 300_000} {
 			for _, window := range []int{0, 1, 8 << 10} {
 				window = min(window, size)
@@ -51,14 +51,14 @@ func TestEqualInputGivesEqualBytes(t *testing.T) {
 }
 
 // The lazy level is about as small as klauspost's level 6, which operators compare it with.
-func TestLazyIsAsSmallAsOtherLevelsSix(t *testing.T) {
+func TestLazySizeIsCloseToLevelSix(t *testing.T) {
 	lines := conformance.Lines(2 << 20)
 	var other bytes.Buffer
 	w, err := flate.NewWriter(nil, 6)
 	require.NoError(t, err)
 	for _, block := range []int{8 << 10, 32 << 10, 128 << 10} {
 		for _, window := range []int{0, 8 << 10} {
-			e, size := lazy(), 0
+			e, size := newLazy(), 0
 			other.Reset()
 			for at := window; at+block <= len(lines); at += block {
 				size += len(e.Append(nil, lines[at-window:at+block], window))
@@ -74,10 +74,10 @@ func TestLazyIsAsSmallAsOtherLevelsSix(t *testing.T) {
 
 func BenchmarkAppend(b *testing.B) {
 	lines := conformance.Lines(4 << 20)
-	for name, fresh := range both {
+	for name, newEncoder := range encoders {
 		for _, block := range []int{4 << 10, 16 << 10, 128 << 10} {
 			b.Run(fmt.Sprintf("%s/block=%dK", name, block>>10), func(b *testing.B) {
-				e, out, in, n := fresh(), []byte(nil), 0, 0
+				e, out, in, n := newEncoder(), []byte(nil), 0, 0
 				for at := 0; b.Loop(); at = (at + block) % len(lines) {
 					window := min(at, 8<<10)
 					out = e.Append(out[:0], lines[at-window:at+block], window)

@@ -12,11 +12,11 @@ const (
 	maxSeqs = 12 << 10
 	// fullSeqs is when a block ends: one more step of a search may still add long matches, with one
 	// sequence for each maxMatch bytes.
-	fullSeqs = maxSeqs - 2 - 2*maxLong/maxMatch
+	fullSeqs = maxSeqs - 2 - 2*maxExtend/maxMatch
 	maxMatch = 258
 	minMatch = 3
-	// beginBytes is how much of a stream's first block is searched more closely.
-	beginBytes = 8 << 10
+	// startBytes is how much of a stream's first block is searched more closely.
+	startBytes = 8 << 10
 	// margin is how far from the end matches must begin, so that 8-byte loads stay in bounds.
 	margin = 12
 )
@@ -63,9 +63,9 @@ func (e *Encoder) match(b []byte, at int) int {
 		limit = len(b) - margin
 	)
 	if at == 0 {
-		s, lit = e.begin(b, min(limit, beginBytes))
+		s, lit = e.matchStart(b, min(limit, startBytes))
 	}
-	for s < limit && e.n < fullSeqs {
+	for s < limit && e.nSeqs < fullSeqs {
 		u := load(b, s)
 		entry := &e.table[hash(u)]
 		back, x := compare(b, s, *entry, u)
@@ -74,34 +74,35 @@ func (e *Encoder) match(b []byte, at int) int {
 			s += 1 + (s-lit)>>5
 			continue
 		}
-		s = e.take(b, lit, s, back, x)
+		s = e.addMatch(b, lit, s, back, x)
 		lit = s
 		// What begins shortly before the end of a match is likely to occur again.
 		if s < limit {
 			e.table[hash(load(b, s-2))] = uint16(s - 2)
 		}
 	}
-	return e.end(b, lit, s)
+	return e.endBlock(b, lit, s)
 }
 
-// end ends a block at s, or at the end of all lines if s is near it, and returns where it ends.
-func (e *Encoder) end(b []byte, lit, s int) int {
+// endBlock ends a block at s, or at the end of all lines if s is near it, and returns where it
+// ends.
+func (e *Encoder) endBlock(b []byte, lit, s int) int {
 	if s >= len(b)-margin {
 		s = len(b)
 	}
 	if s > lit {
-		e.literals(b[lit:s])
-		e.seqs[e.n] = seq{literals: uint32(s - lit)}
-		e.n++
+		e.countLiterals(b[lit:s])
+		e.seqs[e.nSeqs] = seq{literals: uint32(s - lit)}
+		e.nSeqs++
 	}
 	e.lits.freq[endOfBlock] = 1
 	return s
 }
 
-// begin finds the sequences of a stream's first bytes, where there is little to refer back to. It
-// takes short matches too, unless a long one begins one byte later; this is what makes small files
-// small. It returns the position of the search and the end of the last match.
-func (e *Encoder) begin(b []byte, until int) (s, lit int) {
+// matchStart finds the sequences of a stream's first bytes, where there is little to refer back to.
+// It takes short matches too, unless a long one begins one byte later; this is what makes small
+// files small. It returns the position of the search and the end of the last match.
+func (e *Encoder) matchStart(b []byte, until int) (s, lit int) {
 	clear(e.near[:])
 	for s < until {
 		u := load(b, s)
@@ -121,7 +122,7 @@ func (e *Encoder) begin(b []byte, until int) (s, lit int) {
 				s, back, x = s+1, long, y
 			}
 		}
-		s = e.take(b, lit, s, back, x)
+		s = e.addMatch(b, lit, s, back, x)
 		lit = s
 		if s < until {
 			u := load(b, s-2)
@@ -141,25 +142,26 @@ func compare(b []byte, s int, entry uint16, u uint64) (back int, x uint64) {
 	return int(d), (load(b, s-int(d)) ^ u) | uint64((d-1)>>15) // a distance of 0 is out of reach, too
 }
 
-// take adds a match at s whose first 8 bytes differ by x. It extends the match forward as far as it
-// goes and up to 8 bytes backward, adds the literals since lit before it, and returns its end.
-func (e *Encoder) take(b []byte, lit, s, back int, x uint64) (end int) {
+// addMatch adds a match at s whose first 8 bytes differ by x. It extends the match forward as far
+// as it goes and up to 8 bytes backward, adds the literals since lit before it, and returns its
+// end.
+func (e *Encoder) addMatch(b []byte, lit, s, back int, x uint64) (end int) {
 	end = s + bits.TrailingZeros64(x)>>3
 	if x == 0 {
-		end = s + 8 + extend(b, s+8, s+8-back, min(len(b), s+maxLong))
+		end = s + 8 + equalBytes(b, s+8, s+8-back, min(len(b), s+maxExtend))
 	}
 	if t := s - back; t >= 8 {
 		s -= min(bits.LeadingZeros64(load(b, s-8)^load(b, t-8))>>3, s-lit)
 	}
-	e.add(b[lit:s], end-s, back)
+	e.addSequence(b[lit:s], end-s, back)
 	return end
 }
 
-// maxLong is how far one match is followed.
-const maxLong = 16 * maxMatch
+// maxExtend is how far one match is followed.
+const maxExtend = 16 * maxMatch
 
-// extend returns how many bytes at s and t are equal, up to s reaching end.
-func extend(b []byte, s, t, end int) int {
+// equalBytes returns how many bytes at s and t are equal, up to s reaching end.
+func equalBytes(b []byte, s, t, end int) int {
 	n := 0
 	for s+n+8 <= end {
 		if x := load(b, s+n) ^ load(b, t+n); x != 0 {
@@ -173,17 +175,17 @@ func extend(b []byte, s, t, end int) int {
 	return n
 }
 
-// add adds a sequence, or several if the match is long.
-func (e *Encoder) add(literals []byte, length, back int) {
-	e.literals(literals)
+// addSequence adds a sequence, or several if the match is long.
+func (e *Encoder) addSequence(literals []byte, length, back int) {
+	e.countLiterals(literals)
 	lits := uint32(len(literals))
 	dist := uint16(back - 1)
 	dc := distCode(dist)
 	if length <= maxMatch { // nearly always true; the loop would do the same with more branches
 		e.lits.freq[lengthSymbol[uint8(length-minMatch)]]++
 		e.dists.freq[dc&31]++
-		e.seqs[e.n] = seq{literals: lits, length: uint16(length), dist: dist}
-		e.n++
+		e.seqs[e.nSeqs] = seq{literals: lits, length: uint16(length), dist: dist}
+		e.nSeqs++
 		return
 	}
 	for length > 0 {
@@ -194,13 +196,13 @@ func (e *Encoder) add(literals []byte, length, back int) {
 		length -= n
 		e.lits.freq[lengthSymbol[uint8(n-minMatch)]]++
 		e.dists.freq[dc&31]++
-		e.seqs[e.n] = seq{literals: lits, length: uint16(n), dist: dist}
-		e.n++
+		e.seqs[e.nSeqs] = seq{literals: lits, length: uint16(n), dist: dist}
+		e.nSeqs++
 		lits = 0
 	}
 }
 
-func (e *Encoder) literals(b []byte) {
+func (e *Encoder) countLiterals(b []byte) {
 	for _, c := range b {
 		e.lits.freq[c]++
 	}
@@ -223,11 +225,11 @@ var (
 func init() {
 	base, symbol := 0, 257
 	for extra := range 6 {
-		of := 4 // symbols with that many extra bits
+		symbols := 4 // symbols with that many extra bits
 		if extra == 0 {
-			of = 8
+			symbols = 8
 		}
-		for range of {
+		for range symbols {
 			for i := range 1 << extra {
 				if base+i < 256 {
 					lengthSymbol[base+i], lengthExtra[base+i] = uint16(symbol), uint32(i|extra<<8)

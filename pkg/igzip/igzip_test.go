@@ -8,8 +8,8 @@ import (
 	"github.com/sealift/sealift/pkg/deflate/conformance"
 )
 
-func fresh() conformance.Encoder { return new(Encoder) }
+func newEncoder() conformance.Encoder { return new(Encoder) }
 
-func TestEncoder(t *testing.T) { conformance.Run(t, fresh) }
+func TestEncoder(t *testing.T) { conformance.Run(t, newEncoder) }
 
-func FuzzAppend(f *testing.F) { conformance.Fuzz(f, fresh) }
+func FuzzAppend(f *testing.F) { conformance.Fuzz(f, newEncoder) }

@@ -11,7 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/deflate/bomb"
 )
 
-func TestABombIsValid(t *testing.T) {
+func TestBombIsValid(t *testing.T) {
 	unit := bytes.Repeat([]byte("{}\n"), 100_000)
 	object := bomb.New([]byte("head\n"), unit, 50)
 	require.Less(t, len(object), 50*len(unit)/500)

@@ -21,15 +21,15 @@ type Encoder interface {
 	Append(dst, b []byte, window int) []byte
 }
 
-// Run checks what pkg/deflate promises; fresh returns a new encoder.
-func Run(t *testing.T, fresh func() Encoder) {
-	for promise, holds := range map[string]func(*testing.T, func() Encoder){
-		"inflates_to_what_was_given": inflates,
-		"blocks_follow_one_another":  blocksFollow,
-		"compresses_like_level_one":  likeLevelOne,
-		"allocates_nothing":          allocatesNothing,
+// Run checks what pkg/deflate promises; newEncoder returns a new encoder.
+func Run(t *testing.T, newEncoder func() Encoder) {
+	for promise, test := range map[string]func(*testing.T, func() Encoder){
+		"inflates_to_the_input":     testInflates,
+		"blocks_concatenate":        testBlocksConcatenate,
+		"compresses_like_level_one": testSize,
+		"allocates_nothing":         testAllocations,
 	} {
-		t.Run(promise, func(t *testing.T) { holds(t, fresh) })
+		t.Run(promise, func(t *testing.T) { test(t, newEncoder) })
 	}
 }
 
@@ -51,15 +51,15 @@ func Lines(n int) []byte {
 	return lines[:n]
 }
 
-func random(n int) []byte {
+func randomBytes(n int) []byte {
 	b := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{1})
 	_, _ = r.Read(b)
 	return b
 }
 
-// fibonacci returns bytes with symbol frequencies that make the deepest tree.
-func fibonacci() []byte {
+// fibonacciBytes returns bytes with symbol frequencies that make the deepest tree.
+func fibonacciBytes() []byte {
 	var b []byte
 	x, y := 1, 1
 	for i := range 20 {
@@ -70,7 +70,7 @@ func fibonacci() []byte {
 	return b
 }
 
-func inflates(t *testing.T, fresh func() Encoder) {
+func testInflates(t *testing.T, newEncoder func() Encoder) {
 	lines := Lines(1 << 20)
 	for name, b := range map[string][]byte{
 		"nothing":           {},
@@ -83,14 +83,14 @@ func inflates(t *testing.T, fresh func() Encoder) {
 		"two_symbols":       bytes.Repeat([]byte("ab"), 150_000),
 		"match_of_258":      append(append([]byte(strings.Repeat("xyz", 86)), '|'), strings.Repeat("xyz", 86)...),
 		"match_of_260":      []byte("0123456789abcdefgh" + strings.Repeat("-", 261) + "0123456789abcdefgh"),
-		"random":            random(200_000),
-		"random_then_lines": append(random(70_000), lines[:70_000]...),
-		"far_apart":         bytes.Join([][]byte{lines[:4000], random(deflate.MaxWindow - 4000), lines[:4000], random(deflate.MaxWindow), lines[:4000]}, nil),
-		"deep_tree":         fibonacci(),
+		"random":            randomBytes(200_000),
+		"random_then_lines": append(randomBytes(70_000), lines[:70_000]...),
+		"far_apart":         bytes.Join([][]byte{lines[:4000], randomBytes(deflate.MaxWindow - 4000), lines[:4000], randomBytes(deflate.MaxWindow), lines[:4000]}, nil),
+		"deep_tree":         fibonacciBytes(),
 		"many_sequences":    bytes.Repeat([]byte("abcdeabcdfabcdgabcdh"), 20_000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := fresh()
+			e := newEncoder()
 			for _, window := range []int{0, 1, 7, 4 << 10, deflate.MaxWindow} {
 				window = min(window, len(b))
 				out := e.Append([]byte("before"), b, window)
@@ -102,9 +102,9 @@ func inflates(t *testing.T, fresh func() Encoder) {
 	}
 }
 
-func blocksFollow(t *testing.T, fresh func() Encoder) {
+func testBlocksConcatenate(t *testing.T, newEncoder func() Encoder) {
 	lines := Lines(300_000)
-	e := fresh()
+	e := newEncoder()
 	var out []byte
 	for at := 0; at < len(lines); at += 10_000 {
 		window := min(at, 4<<10)
@@ -113,32 +113,32 @@ func blocksFollow(t *testing.T, fresh func() Encoder) {
 	require.Equal(t, string(lines), string(inflate(t, out, nil)))
 }
 
-// likeLevelOne checks the size that the package promises.
-func likeLevelOne(t *testing.T, fresh func() Encoder) {
+// testSize checks the size that the package promises.
+func testSize(t *testing.T, newEncoder func() Encoder) {
 	lines := Lines(1 << 20)
 	var std bytes.Buffer
 	w, err := flate.NewWriter(&std, 1)
 	require.NoError(t, err)
 	_, _ = w.Write(lines)
 	require.NoError(t, w.Close())
-	require.Less(t, len(fresh().Append(nil, lines, 0)), std.Len())
+	require.Less(t, len(newEncoder().Append(nil, lines, 0)), std.Len())
 }
 
-func allocatesNothing(t *testing.T, fresh func() Encoder) {
-	e, lines := fresh(), Lines(128<<10)
+func testAllocations(t *testing.T, newEncoder func() Encoder) {
+	e, lines := newEncoder(), Lines(128<<10)
 	out := make([]byte, 0, deflate.Bound(len(lines))+16)
 	require.Zero(t, testing.AllocsPerRun(10, func() { out = e.Append(out[:0], lines, 4<<10) }))
 }
 
-// Fuzz checks an encoder's output with the standard library's reader. It also passes to more what
+// Fuzz checks an encoder's output with the standard library's reader. It also passes to checks what
 // an encoder that was already in use made of b[window:].
-func Fuzz(f *testing.F, fresh func() Encoder, more ...func(t *testing.T, out, b []byte, window int)) {
+func Fuzz(f *testing.F, newEncoder func() Encoder, checks ...func(t *testing.T, out, b []byte, window int)) {
 	f.Helper()
 	const most = 200_000 // several blocks, and positions beyond 65,536
 	f.Add([]byte(`{"a":1}`+"\n"), 0, 1)
 	f.Add(Lines(5_000), 700, 40)
 	f.Add(bytes.Repeat([]byte("abcab"), 200), 3, 100)
-	f.Add(random(100), 50, 1)
+	f.Add(randomBytes(100), 50, 1)
 	f.Add(Lines(3_000), deflate.MaxWindow, 60)
 	f.Fuzz(func(t *testing.T, b []byte, window, times int) {
 		if times < 1 || times > most/max(len(b), 1) {
@@ -149,19 +149,19 @@ func Fuzz(f *testing.F, fresh func() Encoder, more ...func(t *testing.T, out, b 
 		if window < 0 || window > min(len(b), deflate.MaxWindow) {
 			return
 		}
-		e := fresh()
+		e := newEncoder()
 		if first := e.Append(nil, once, 0); !bytes.Equal(inflate(t, first, nil), once) {
-			t.Fatal("inflates to something else")
+			t.Fatal("output inflates to other bytes")
 		}
 		out := e.Append(nil, b, window) // after it was used
-		for _, holds := range more {
-			holds(t, out, b, window)
+		for _, check := range checks {
+			check(t, out, b, window)
 		}
 		if len(out) > deflate.Bound(len(b)-window) {
-			t.Fatalf("%d bytes of %d", len(out), len(b)-window)
+			t.Fatalf("output of %d bytes for %d bytes exceeds Bound", len(out), len(b)-window)
 		}
 		if got := inflate(t, out, b[:window]); !bytes.Equal(got, b[window:]) {
-			t.Fatal("inflates to something else")
+			t.Fatal("output inflates to other bytes")
 		}
 	})
 }
