@@ -190,7 +190,7 @@ func (a *Resender) judge(line []byte, reason string) (left string) {
 	if !a.Validate {
 		return ""
 	}
-	if lacks := request.Incomplete(0); lacks != nil {
+	if lacks := request.MissingField(0); lacks != nil {
 		return string(lacks.Reason)
 	}
 	return ""

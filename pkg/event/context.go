@@ -22,12 +22,12 @@ func (f *contextFacts) add(key, value []byte) {
 		f.direct = string(value) == "true"
 	case `"library"`:
 		f.library = true
-		each(value, func(key, value []byte) bool {
+		eachMember(value, func(key, value []byte) bool {
 			if string(key) != `"name"` {
 				return true
 			}
 			name, _ := unquote(value)
-			f.device, f.page = runsOn(name)
+			f.device, f.page = libraryPlatform(name)
 			return false
 		})
 	}
@@ -44,9 +44,9 @@ func (f contextFacts) inherit(batch contextFacts) contextFacts {
 	return f
 }
 
-// runsOn reports whether Segment's library of that name runs on a person's device rather than on a
-// server, and whether it runs in a web page.
-func runsOn(library []byte) (device, page bool) {
+// libraryPlatform reports whether Segment's library of that name runs on a person's device rather
+// than on a server, and whether it runs in a web page.
+func libraryPlatform(library []byte) (device, page bool) {
 	library = bytes.TrimPrefix(library, []byte("@segment/"))
 	switch string(library) {
 	case "analytics.js", "analytics-next":

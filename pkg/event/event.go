@@ -9,7 +9,7 @@
 // event never reaches a line.
 //
 // It is lenient on purpose: an archive that refuses what Segment's own API accepts loses events. So
-// a call needs no known type. It must be a JSON object within the limits; Incomplete reports
+// a call needs no known type. It must be a JSON object within the limits; MissingField reports
 // separately what Segment demands beyond that. A faulty event of a batch does not affect the
 // others.
 //
@@ -49,10 +49,10 @@ const (
 	Screen
 	Group
 	Alias
-	kinds
+	kindCount
 )
 
-var kindNames = [kinds]string{"batch", "identify", "track", "page", "screen", "group", "alias"}
+var kindNames = [kindCount]string{"batch", "identify", "track", "page", "screen", "group", "alias"}
 
 // KindOf returns the kind for the last element of a request path: a long name, "import", or an
 // SDK's short form such as "t".
@@ -78,7 +78,7 @@ func KindOf(name string) (Kind, bool) {
 
 // String returns the long name.
 func (k Kind) String() string {
-	if k < kinds {
+	if k < kindCount {
 		return kindNames[k]
 	}
 	return "unknown"
@@ -103,7 +103,7 @@ const (
 	// For events of a batch that name their own sources; set by callers that know the sources.
 	ErrNoKey      Reason = "no_write_key"
 	ErrUnknownKey Reason = "unknown_write_key"
-	// Returned by Incomplete.
+	// Returned by MissingField.
 	ErrNoUser Reason = "no_user"
 	ErrNoName Reason = "no_event_name"
 )

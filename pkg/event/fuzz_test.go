@@ -24,13 +24,13 @@ func FuzzParse(f *testing.F) {
 		f.Add(uint8(Track), []byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, k uint8, body []byte) {
-		kind := Kind(k) % kinds
+		kind := Kind(k) % kindCount
 		var r Request
 		err := r.Parse(kind, bytes.Clone(body))
 		text := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 		if !json.Valid(text) {
 			if err == nil && utf8.Valid(text) {
-				t.Fatalf("accepted what is not JSON: %q", body)
+				t.Fatalf("accepted invalid JSON: %q", body)
 			}
 		} else if trimmed := bytes.TrimLeft(text, " \t\r\n"); err != nil && kind != Batch && trimmed[0] == '{' {
 			var refused *Error
@@ -73,7 +73,7 @@ func FuzzParseTime(f *testing.F) {
 		}
 		raw = bytes.TrimSpace(raw)
 		if at, ok := parseTime(raw); ok {
-			for _, at := range []time.Time{at, correct(received, received, at)} {
+			for _, at := range []time.Time{at, correctSkew(received, received, at)} {
 				if got := at.AppendFormat(nil, layout); len(got) != len(layout) {
 					t.Fatalf("%q became %s", raw, got)
 				}

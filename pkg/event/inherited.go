@@ -4,7 +4,7 @@ package event
 // members that it does not have itself. Members are inherited as a whole: an event's library is not
 // mixed with its batch's.
 type inherited struct {
-	members []pair
+	members []inheritedMember
 	index   map[string]int // of members, by raw name
 	// seen[i] == round: the current event has members[i] itself.
 	seen  []int
@@ -12,7 +12,7 @@ type inherited struct {
 	facts contextFacts // of the object as a context
 }
 
-type pair struct{ raw, key []byte } // raw: the whole member
+type inheritedMember struct{ raw, key []byte } // raw: the whole member
 
 func (in *inherited) reset(object []byte) {
 	in.members, in.seen, in.round = in.members[:0], in.seen[:0], 0
@@ -24,7 +24,7 @@ func (in *inherited) reset(object []byte) {
 	if in.index == nil {
 		in.index = map[string]int{}
 	}
-	each(object, func(key, value []byte) bool {
+	eachMember(object, func(key, value []byte) bool {
 		in.facts.add(key, value)
 		raw := key[: len(key)+1+len(value) : len(key)+1+len(value)]
 		if i, ok := in.index[string(key)]; ok {
@@ -32,17 +32,17 @@ func (in *inherited) reset(object []byte) {
 			return true
 		}
 		in.index[string(key)] = len(in.members)
-		in.members = append(in.members, pair{raw: raw, key: key})
+		in.members = append(in.members, inheritedMember{raw: raw, key: key})
 		in.seen = append(in.seen, 0)
 		return true
 	})
 }
 
-// begin starts the next event.
-func (in *inherited) begin() { in.round++ }
+// nextEvent starts the next event.
+func (in *inherited) nextEvent() { in.round++ }
 
-// own marks that the event has a member with that raw name itself.
-func (in *inherited) own(key []byte) {
+// markOwn marks that the event has a member with that raw name itself.
+func (in *inherited) markOwn(key []byte) {
 	if len(in.members) == 0 {
 		return
 	}
@@ -51,8 +51,8 @@ func (in *inherited) own(key []byte) {
 	}
 }
 
-// missing reports whether the event lacks any of the members.
-func (in *inherited) missing() bool {
+// anyMissing reports whether the event lacks any of the members.
+func (in *inherited) anyMissing() bool {
 	for _, round := range in.seen {
 		if round != in.round {
 			return true

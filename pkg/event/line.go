@@ -57,7 +57,7 @@ type Line struct {
 // the fault ErrNotObject.
 func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 	c := &r.calls[i]
-	facts := r.facts(c)
+	facts := r.readContext(c)
 	line := Line{Type: r.typeOf(c), Client: stamp.Browser || facts.page}
 	device := stamp.Browser || facts.device
 	own := false // the channel is the event's own
@@ -79,7 +79,7 @@ func (r *Request) AppendLine(dst []byte, i int, stamp *Stamp) ([]byte, Line) {
 	var context, integrations, kind, id bool
 	for n := c.lo; n < c.hi; n++ {
 		m := &r.members[n]
-		if m.field != other && m.field <= fProjectID && int(c.last[m.field]) != n+1 {
+		if m.field != fOther && m.field <= fProjectID && int(c.last[m.field]) != n+1 {
 			continue // a later occurrence counts
 		}
 		switch value := r.body[m.value:m.end]; m.field {
@@ -179,13 +179,13 @@ func (r *Request) typeOf(c *call) string {
 	return "other"
 }
 
-// facts reads a call's context, and marks which of the batch's members the call has itself.
-func (r *Request) facts(c *call) contextFacts {
+// readContext reads a call's context, and marks which of the batch's members the call has itself.
+func (r *Request) readContext(c *call) contextFacts {
 	var f contextFacts
-	r.context.begin()
-	each(r.field(c, fContext), func(key, value []byte) bool {
+	r.context.nextEvent()
+	eachMember(r.field(c, fContext), func(key, value []byte) bool {
 		f.add(key, value)
-		r.context.own(key)
+		r.context.markOwn(key)
 		return true
 	})
 	return f.inherit(r.context.facts)
@@ -219,7 +219,7 @@ func (w *writer) text(name, value string) {
 func (w *writer) context(own []byte) {
 	batch := &w.request.context
 	inner, isObject := innerOf(own)
-	if !isObject || !w.ip && !w.userAgent && !w.library && !batch.missing() {
+	if !isObject || !w.ip && !w.userAgent && !w.library && !batch.anyMissing() {
 		if own != nil {
 			w.dst = append(w.dst, `"context":`...)
 			w.raw(own)
@@ -250,15 +250,15 @@ func (w *writer) context(own []byte) {
 // integrations writes the event's integrations, own (which may be nil), with those of the batch.
 func (w *writer) integrations(own []byte) {
 	batch := &w.request.integrations
-	batch.begin()
+	batch.nextEvent()
 	if len(batch.members) > 0 {
-		each(own, func(key, _ []byte) bool {
-			batch.own(key)
+		eachMember(own, func(key, _ []byte) bool {
+			batch.markOwn(key)
 			return true
 		})
 	}
 	inner, isObject := innerOf(own)
-	if !isObject || !batch.missing() {
+	if !isObject || !batch.anyMissing() {
 		if own == nil {
 			own = []byte(`{}`)
 		}
@@ -298,9 +298,9 @@ func (w *writer) times() {
 			originalRaw = sentRaw
 		}
 	} else if original, ok := parseTime(originalRaw); ok && sentOK {
-		timestamp = correct(received, sent, original)
+		timestamp = correctSkew(received, sent, original)
 	} else if ok {
-		timestamp = correct(received, received, original)
+		timestamp = correctSkew(received, received, original)
 	}
 	if len(originalRaw) > 0 {
 		w.dst = append(w.dst, `"originalTimestamp":`...)

@@ -62,7 +62,7 @@ func get(t *testing.T, line, name string) string {
 
 // Each kind of request gives the lines of its golden file.
 func TestGoldenLines(t *testing.T) {
-	for kind := range kinds {
+	for kind := range kindCount {
 		t.Run(kind.String(), func(t *testing.T) {
 			base := filepath.Join("testdata", "golden", kind.String())
 			body, err := os.ReadFile(base + ".request.json")
@@ -109,7 +109,7 @@ func TestNestedValuesKeepTheirBytes(t *testing.T) {
 	}
 }
 
-func TestWhiteSpaceGoesOutsideStringsOnly(t *testing.T) {
+func TestWhiteSpaceIsRemovedOutsideStringsOnly(t *testing.T) {
 	spaced := " \r\n{ \"userId\" :\t\"a  b\" ,\n \"properties\" : { \"l\" : [ 1 , { } , [ ] , \" x \" ] , \"n\" : null }\n } \n"
 	tight := `{"userId":"a  b","properties":{"l":[1,{},[]," x "],"n":null}}`
 	require.Equal(t, line(t, Track, tight), line(t, Track, spaced))
@@ -217,7 +217,7 @@ func TestBatchContextIsMerged(t *testing.T) {
 			require.Contains(t, line(t, Batch, `{`+c.batch+`,"batch":[{`+c.item+`}]}`), c.want+`,`)
 		})
 	}
-	t.Run("one_event_does_not_colour_the_next", func(t *testing.T) {
+	t.Run("events_do_not_affect_each_other", func(t *testing.T) {
 		got := lines(t, Batch, `{"context":{"a":1,"b":2},"batch":[{"context":{"a":3}},{"context":{"b":4}},{}]}`, stamp())
 		require.Equal(t, `{`+unknown+`,"b":2,"a":3}`, get(t, got[0], "context"))
 		require.Equal(t, `{`+unknown+`,"a":1,"b":4}`, get(t, got[1], "context"))
@@ -237,7 +237,7 @@ func TestMessageID(t *testing.T) {
 	}
 	require.Equal(t, made, get(t, line(t, Track, `{}`), "messageId"))
 	got := line(t, Track, `{"messageId":"a","x":1,"messageId":"b"}`)
-	require.Equal(t, 1, strings.Count(got, `"messageId"`), "the last of a repeated field is stored once")
+	require.Equal(t, 1, strings.Count(got, `"messageId"`), "messageId members in the line")
 	require.Equal(t, `"b"`, get(t, got, "messageId"))
 	var r Request
 	require.NoError(t, r.Parse(Track, []byte(`{}`)))
@@ -246,11 +246,11 @@ func TestMessageID(t *testing.T) {
 	require.NotEqual(t, get(t, string(one), "messageId"), get(t, string(two), "messageId"))
 }
 
-func TestTypeChannelAndTheAPIsOwnFields(t *testing.T) {
-	require.Equal(t, `"track"`, get(t, line(t, Track, `{"type":"identify"}`), "type"), "the path decides")
+func TestTypeChannelAndAPIFields(t *testing.T) {
+	require.Equal(t, `"track"`, get(t, line(t, Track, `{"type":"identify"}`), "type"), "type although the path names another")
 	require.Equal(t, `"track"`, get(t, line(t, Batch, `{"batch":[{"type":"track"}]}`), "type"))
-	require.Equal(t, `"Custom"`, get(t, line(t, Batch, `{"batch":[{"type":"Custom"}]}`), "type"), "stored as sent")
-	require.Empty(t, get(t, line(t, Batch, `{"batch":[{"event":"e"}]}`), "type"), "not invented")
+	require.Equal(t, `"Custom"`, get(t, line(t, Batch, `{"batch":[{"type":"Custom"}]}`), "type"), "type of an unknown call")
+	require.Empty(t, get(t, line(t, Batch, `{"batch":[{"event":"e"}]}`), "type"), "type of an event without one")
 
 	got := line(t, Track, `{"version":9,"projectId":"other","receivedAt":"x"}`)
 	require.Equal(t, `2`, get(t, got, "version"))
@@ -260,17 +260,17 @@ func TestTypeChannelAndTheAPIsOwnFields(t *testing.T) {
 		body, channel string
 		browser       bool
 	}{
-		"plain":       {`{}`, `"server"`, false},
-		"own_client":  {`{"channel":"client"}`, `"client"`, false},
-		"own_server":  {`{"channel":"server"}`, `"server"`, true},
-		"android's":   {`{"channel":"mobile","context":{"library":{"name":"analytics-android"}}}`, `"server"`, false},
-		"own_null":    {`{"channel":null}`, `"server"`, false},
-		"from_a_page": {`{}`, `"client"`, true},
-		"browser_sdk": {`{"context":{"library":{"version":"1","name":"analytics.js"}}}`, `"client"`, false},
-		"next_of_npm": {`{"context":{"library":{"name":"@segment/analytics-next"}}}`, `"client"`, false},
-		"mobile_sdk":  {`{"context":{"library":{"name":"analytics-ios"}}}`, `"server"`, false},
-		"in_a_webapp": {`{"context":{"library":{"name":"analytics-react-native"}}}`, `"client"`, true},
-		"server_sdk":  {`{"context":{"library":{"name":"analytics-python"}}}`, `"server"`, false},
+		"plain":          {`{}`, `"server"`, false},
+		"own_client":     {`{"channel":"client"}`, `"client"`, false},
+		"own_server":     {`{"channel":"server"}`, `"server"`, true},
+		"android_sdk":    {`{"channel":"mobile","context":{"library":{"name":"analytics-android"}}}`, `"server"`, false},
+		"own_null":       {`{"channel":null}`, `"server"`, false},
+		"from_a_page":    {`{}`, `"client"`, true},
+		"browser_sdk":    {`{"context":{"library":{"version":"1","name":"analytics.js"}}}`, `"client"`, false},
+		"analytics_next": {`{"context":{"library":{"name":"@segment/analytics-next"}}}`, `"client"`, false},
+		"mobile_sdk":     {`{"context":{"library":{"name":"analytics-ios"}}}`, `"server"`, false},
+		"app_in_a_page":  {`{"context":{"library":{"name":"analytics-react-native"}}}`, `"client"`, true},
+		"server_sdk":     {`{"context":{"library":{"name":"analytics-python"}}}`, `"server"`, false},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			st := stamp()
@@ -279,7 +279,7 @@ func TestTypeChannelAndTheAPIsOwnFields(t *testing.T) {
 		})
 	}
 	got = line(t, Batch, `{"batch":[{}],"context":{"library":{"name":"analytics.js"}}}`)
-	require.Equal(t, `"client"`, get(t, got, "channel"), "the batch's library counts")
+	require.Equal(t, `"client"`, get(t, got, "channel"), "channel by the batch's library")
 }
 
 func TestContextIP(t *testing.T) {
@@ -313,7 +313,7 @@ func TestContextIP(t *testing.T) {
 	require.Equal(t, `{`+unknown+`,"userAgent":"quote\" back\\ tab\u0009"}`, get(t, lines(t, Track, `{}`, st)[0], "context"))
 }
 
-func TestRefusals(t *testing.T) {
+func TestRejectedBodiesAndEvents(t *testing.T) {
 	deep := strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth)
 	big := `"` + strings.Repeat("x", MaxEvent) + `"`
 	many := `{"batch":[` + strings.Repeat(`{},`, MaxEvents) + `{}]}`
@@ -372,7 +372,7 @@ func TestRefusals(t *testing.T) {
 			if err == nil { // the error is about one event
 				at := max(c.event, 0)
 				err = r.Fault(at)
-				require.Equal(t, at > 0, r.Refused() == nil, "the others are taken")
+				require.Equal(t, at > 0, r.AllFaulty() == nil, "whether all events are faulty")
 				for i := range at {
 					require.Nil(t, r.Fault(i))
 				}
@@ -425,7 +425,7 @@ func TestLineMessageID(t *testing.T) {
 	}
 }
 
-func TestLineClasses(t *testing.T) {
+func TestLineTypeAndClient(t *testing.T) {
 	var r Request
 	require.NoError(t, r.Parse(Batch, []byte(`{"batch":[{"type":"track"},{"type":"i"},{"type":"batch"},{},{"type":"page","channel":"client"}]}`)))
 	var got []Line

@@ -9,7 +9,7 @@ import (
 type field uint8
 
 const (
-	other field = iota
+	fOther field = iota
 	fBatch
 	fWriteKey
 	fType
@@ -28,7 +28,7 @@ const (
 	fUserID
 	fAnonymousID
 	fEvent
-	fields
+	fieldCount
 )
 
 func fieldOf(name []byte) field {
@@ -66,7 +66,7 @@ func fieldOf(name []byte) field {
 	case "event":
 		return fEvent
 	}
-	return other
+	return fOther
 }
 
 // fieldOfName returns the field of a raw name, including quotes: "writeKey" is a write key however
@@ -100,9 +100,9 @@ func unquote(quoted []byte) ([]byte, bool) {
 	return []byte(s), true
 }
 
-// each calls fn for every member of a compact, valid object, with the raw name (including quotes)
-// and the value, until fn returns false. It does nothing for any other value.
-func each(object []byte, fn func(key, value []byte) bool) {
+// eachMember calls fn for every member of a compact, valid object, with the raw name (including
+// quotes) and the value, until fn returns false. It does nothing for any other value.
+func eachMember(object []byte, fn func(key, value []byte) bool) {
 	if len(object) < 2 || object[0] != '{' {
 		return
 	}
@@ -119,7 +119,7 @@ func each(object []byte, fn func(key, value []byte) bool) {
 }
 
 func skipString(b []byte, i int) int {
-	end, _ := text(b, i+1)
+	end, _ := stringEnd(b, i+1)
 	return end
 }
 

@@ -8,8 +8,8 @@ type Object struct {
 	// MessageID is the value of the first member with that name, as in Line. It is nil if there is
 	// none, or if its value is neither a number nor a non-empty string. It may alias the value.
 	MessageID []byte
-	// Broken says that there are line breaks between tokens.
-	Broken bool
+	// LineBreaks says that there are line breaks between tokens.
+	LineBreaks bool
 }
 
 // Inspect examines a value that should be one JSON object, in one pass that changes nothing and
@@ -18,27 +18,27 @@ type Object struct {
 // Why not a library: validation, the search for line breaks and the search for the messageId took
 // one pass each with gjson and bytes, at three times the cost (BenchmarkInspect).
 func Inspect(value []byte) (o Object, ok bool) {
-	l := look{b: value}
+	l := inspector{b: value}
 	c, i := l.peek(0)
 	if c != '{' {
 		return Object{}, false
 	}
-	if i, ok = l.all(i); ok {
+	if i, ok = l.container(i); ok {
 		c, i = l.peek(i)
 	}
-	return Object{MessageID: l.id, Broken: l.broken}, ok && c == 0 && i == len(value)
+	return Object{MessageID: l.id, LineBreaks: l.lineBreaks}, ok && c == 0 && i == len(value)
 }
 
-// look is the state of one Inspect. The position in b is passed from call to call. As a field, it
-// would make each byte wait for the store of the previous index.
-type look struct {
-	b      []byte
-	broken bool
-	id     []byte
+// inspector is the state of one Inspect. The position in b is passed from call to call. As a field,
+// it would make each byte wait for the store of the previous index.
+type inspector struct {
+	b          []byte
+	lineBreaks bool
+	id         []byte
 }
 
-// all reads the container that begins at b[i], with everything in it.
-func (l *look) all(i int) (end int, ok bool) {
+// container reads the container that begins at b[i], with everything in it.
+func (l *inspector) container(i int) (end int, ok bool) {
 	var room [64]byte
 	open := append(room[:0], l.b[i]+2) // closing bytes of the open containers; ']' and '}' come two after '[' and '{'
 	seen := false                      // a messageId was seen, of any type
@@ -68,7 +68,7 @@ func (l *look) all(i int) (end int, ok bool) {
 			if c != '"' {
 				return i, false
 			}
-			if i, ok = text(l.b, i+1); !ok {
+			if i, ok = stringEnd(l.b, i+1); !ok {
 				return i, false
 			}
 			id = len(open) == 1 && !seen && fieldOfName(l.b[name:i]) == fMessageID
@@ -80,12 +80,12 @@ func (l *look) all(i int) (end int, ok bool) {
 		value := i
 		switch c {
 		case '"':
-			i, ok = text(l.b, i+1)
+			i, ok = stringEnd(l.b, i+1)
 		case '{', '[':
 			open = append(open, c+2)
 			i, first, ok = i+1, true, len(open) <= MaxNesting
 		default:
-			i, ok = scalar(l.b, i, c)
+			i, ok = scalarEnd(l.b, i, c)
 		}
 		if !ok {
 			return i, false
@@ -102,18 +102,18 @@ func (l *look) all(i int) (end int, ok bool) {
 
 // peek skips white space from b[i] on, and returns the next byte and its index; the byte is 0 at
 // the end.
-func (l *look) peek(i int) (c byte, at int) {
+func (l *inspector) peek(i int) (c byte, at int) {
 	if i < len(l.b) && l.b[i] > ' ' {
 		return l.b[i], i
 	}
 	return l.skip(i)
 }
 
-func (l *look) skip(i int) (c byte, at int) {
+func (l *inspector) skip(i int) (c byte, at int) {
 	for ; i < len(l.b); i++ {
 		switch c := l.b[i]; c {
 		case '\n', '\r':
-			l.broken = true
+			l.lineBreaks = true
 		case ' ', '\t':
 		default:
 			return c, i
@@ -122,18 +122,18 @@ func (l *look) skip(i int) (c byte, at int) {
 	return 0, i
 }
 
-// scalar returns the end of the number or literal that begins with c at b[i].
-func scalar(b []byte, i int, c byte) (end int, ok bool) {
+// scalarEnd returns the end of the number or literal that begins with c at b[i].
+func scalarEnd(b []byte, i int, c byte) (end int, ok bool) {
 	switch c {
 	case 't':
-		return i + 4, literal(b, i, "true")
+		return i + 4, hasLiteral(b, i, "true")
 	case 'f':
-		return i + 5, literal(b, i, "false")
+		return i + 5, hasLiteral(b, i, "false")
 	case 'n':
-		return i + 4, literal(b, i, "null")
+		return i + 4, hasLiteral(b, i, "null")
 	}
 	if c == '-' || c >= '0' && c <= '9' {
-		return number(b, i)
+		return numberEnd(b, i)
 	}
 	return i, false
 }

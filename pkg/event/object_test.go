@@ -55,7 +55,7 @@ func TestInspect(t *testing.T) {
 			require.Equal(t, c.ok, ok)
 			if ok {
 				require.Equal(t, c.id, string(o.MessageID))
-				require.Equal(t, c.broken, o.Broken)
+				require.Equal(t, c.broken, o.LineBreaks)
 			}
 		})
 	}
@@ -74,7 +74,7 @@ func FuzzInspect(f *testing.F) {
 		if !ok {
 			return
 		}
-		require.Equal(t, bytes.ContainsAny(value, "\r\n"), o.Broken) // strings contain none
+		require.Equal(t, bytes.ContainsAny(value, "\r\n"), o.LineBreaks) // strings contain none
 		if id := gjson.GetBytes(value, "messageId"); id.Type == gjson.Number {
 			require.Equal(t, id.Raw, string(o.MessageID))
 		} else if id.Type == gjson.String && json.Valid([]byte(id.Raw)) {

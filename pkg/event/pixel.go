@@ -37,7 +37,7 @@ func PixelBody(query url.Values) ([]byte, error) {
 		if left -= elements; left < 0 {
 			return nil, &Error{Reason: ErrEventTooLarge, Event: -1, Detail: fmt.Sprintf("the names of the parameters have more than %d elements: send fewer, or the call in data", pixelElements)}
 		}
-		put(body, name, query.Get(name))
+		setPath(body, name, query.Get(name))
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -66,8 +66,8 @@ const (
 	pixelElements = 1_000 // of all paths together
 )
 
-// put sets the value at a dotted path. A path through a value that is not an object is dropped.
-func put(object map[string]any, path, value string) {
+// setPath sets the value at a dotted path. A path through a value that is not an object is dropped.
+func setPath(object map[string]any, path, value string) {
 	elements := strings.Split(path, ".")
 	for _, element := range elements[:len(elements)-1] {
 		inner, ok := object[element].(map[string]any)

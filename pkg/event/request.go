@@ -22,7 +22,7 @@ type Request struct {
 	context      inherited
 	integrations inherited
 	sentAt       []byte // nil unless it is a time
-	lines        int
+	lineBytes    int
 }
 
 // call is one object of the body: the whole body, or an event of a batch.
@@ -31,7 +31,7 @@ type call struct {
 	lo, hi     int // range of its members in Request.members
 	// last has, for each known field, one more than the index in Request.members of its last
 	// occurrence. As in most parsers, the last one counts.
-	last  [fields]int32
+	last  [fieldCount]int32
 	fault *Error // why it will never be accepted; nil: it will be
 }
 
@@ -60,26 +60,26 @@ func (r *Request) Parse(kind Kind, body []byte) error {
 	}
 	r.body = compact
 	if kind == Batch {
-		return r.inherit()
+		return r.prepareBatch()
 	}
 	r.context.reset(nil)
 	r.integrations.reset(nil)
-	r.lines = len(compact) + lineOverhead
+	r.lineBytes = len(compact) + lineOverhead
 	r.calls = append(r.calls, r.top)
-	r.check(&r.calls[0], -1)
+	r.setFault(&r.calls[0], -1)
 	return nil
 }
 
 // object reads an object and its members, including the events if it is a batch.
 func (r *Request) object(s *scanner, c *call, batch bool) error {
-	*c = call{start: s.out(), lo: len(r.members)}
+	*c = call{start: s.outPos(), lo: len(r.members)}
 	if err := s.enter(); err != nil {
 		return err
 	}
 	if s.peek() == '}' {
 		c.hi = c.lo
 		err := s.leave()
-		c.end = s.out()
+		c.end = s.outPos()
 		return err
 	}
 	for {
@@ -88,7 +88,7 @@ func (r *Request) object(s *scanner, c *call, batch bool) error {
 			return err
 		}
 		r.members = append(r.members, m)
-		if m.field != other {
+		if m.field != fOther {
 			c.last[m.field] = int32(len(r.members))
 		}
 		end, err := s.comma('}')
@@ -96,7 +96,7 @@ func (r *Request) object(s *scanner, c *call, batch bool) error {
 			return err
 		}
 		if end {
-			c.end, c.hi = s.out(), len(r.members)
+			c.end, c.hi = s.outPos(), len(r.members)
 			return nil
 		}
 	}
@@ -106,7 +106,7 @@ func (r *Request) object(s *scanner, c *call, batch bool) error {
 // batch's own in r.members; those of the batch are found only through last.
 func (r *Request) member(s *scanner, c *call, batch bool) (member, error) {
 	s.peek()
-	m, from := member{key: s.out()}, s.r
+	m, from := member{key: s.outPos()}, s.r
 	if err := s.name(); err != nil {
 		return m, err
 	}
@@ -116,10 +116,10 @@ func (r *Request) member(s *scanner, c *call, batch bool) (member, error) {
 		return m, err
 	}
 	first := s.peek()
-	m.value = s.out()
+	m.value = s.outPos()
 	if !batch || m.field != fBatch {
 		err := s.value()
-		m.end = s.out()
+		m.end = s.outPos()
 		return m, err
 	}
 	if c.last[fBatch] > 0 {
@@ -129,7 +129,7 @@ func (r *Request) member(s *scanner, c *call, batch bool) (member, error) {
 		return m, &Error{Reason: ErrMalformed, Event: -1, Detail: `"batch" is not an array: send {"batch":[{"type":"track",…},…]}`}
 	}
 	err := r.events(s)
-	m.end = s.out()
+	m.end = s.outPos()
 	return m, err
 }
 
@@ -164,14 +164,14 @@ func (r *Request) event(s *scanner, c *call, i int) error {
 	if s.peek() == '{' {
 		return r.object(s, c, false)
 	}
-	*c = call{start: s.out(), lo: len(r.members), hi: len(r.members), fault: &Error{Reason: ErrNotObject, Event: i, Detail: "an event is a JSON object"}}
+	*c = call{start: s.outPos(), lo: len(r.members), hi: len(r.members), fault: &Error{Reason: ErrNotObject, Event: i, Detail: "an event is a JSON object"}}
 	err := s.value()
-	c.end = s.out()
+	c.end = s.outPos()
 	return err
 }
 
-// inherit prepares what a batch passes on, and checks its events.
-func (r *Request) inherit() error {
+// prepareBatch prepares what a batch passes on, and sets the faults of its events.
+func (r *Request) prepareBatch() error {
 	if r.top.last[fBatch] == 0 {
 		return &Error{Reason: ErrMalformed, Event: -1, Detail: `"batch" is missing: send {"batch":[{"type":"track",…},…]}, or a single event to /v1/track and the like`}
 	}
@@ -187,20 +187,20 @@ func (r *Request) inherit() error {
 			r.sentAt = raw
 		}
 	}
-	r.lines = 0
+	r.lineBytes = 0
 	for i := range r.calls {
 		c := &r.calls[i]
-		r.check(c, i)
-		r.lines += c.end - c.start + passed + lineOverhead
+		r.setFault(c, i)
+		r.lineBytes += c.end - c.start + passed + lineOverhead
 	}
-	if r.lines > MaxLines {
+	if r.lineBytes > MaxLines {
 		return &Error{Reason: ErrBatchTooLarge, Event: -1, Detail: fmt.Sprintf("the batch's context, repeated in its %d events, makes more than %d MiB: send fewer events at once", len(r.calls), MaxLines>>20)}
 	}
 	return nil
 }
 
-// check records what is wrong with event i; -1 stands for the body.
-func (r *Request) check(c *call, i int) {
+// setFault records what is wrong with event i; -1 stands for the body.
+func (r *Request) setFault(c *call, i int) {
 	if c.fault != nil {
 		return
 	}
@@ -214,9 +214,9 @@ func (r *Request) check(c *call, i int) {
 // Fault returns why event i will never be accepted, or nil if it will be.
 func (r *Request) Fault(i int) *Error { return r.calls[i].fault }
 
-// Refused returns the first fault if there are events and all of them are faulty: nothing of the
+// AllFaulty returns the first fault if there are events and all of them are faulty: nothing of the
 // request will ever be accepted.
-func (r *Request) Refused() error {
+func (r *Request) AllFaulty() error {
 	for i := range r.calls {
 		if r.calls[i].fault == nil {
 			return nil
@@ -228,10 +228,10 @@ func (r *Request) Refused() error {
 	return r.calls[0].fault
 }
 
-// Incomplete returns what event i, which must not be faulty, lacks of what Segment demands beyond
+// MissingField returns what event i, which must not be faulty, lacks of what Segment demands beyond
 // the limits: a userId or an anonymousId, and for a track call its event. Segment answers 200 to
 // such a call and delivers it nowhere. nil means that nothing is missing.
-func (r *Request) Incomplete(i int) *Error {
+func (r *Request) MissingField(i int) *Error {
 	c := &r.calls[i]
 	at := i
 	if r.kind != Batch {
@@ -263,7 +263,7 @@ func (r *Request) Len() int { return len(r.calls) }
 
 // LineBytes is an upper bound for the bytes of all lines of the request together, not counting what
 // a Stamp's strings add to each.
-func (r *Request) LineBytes() int { return r.lines }
+func (r *Request) LineBytes() int { return r.lineBytes }
 
 // WriteKey returns the write key at the top level of the body, or "" if there is none.
 func (r *Request) WriteKey() string {

@@ -30,8 +30,8 @@ func (s *scanner) fail(want string) error {
 	return &Error{Reason: ErrMalformed, Event: -1, Detail: fmt.Sprintf("invalid JSON at byte %d: expected %s", s.r, want)}
 }
 
-// out returns the position in the compact output of the next byte to read.
-func (s *scanner) out() int { return s.w + s.r - s.run }
+// outPos returns the position in the compact output of the next byte to read.
+func (s *scanner) outPos() int { return s.w + s.r - s.run }
 
 // peek skips white space and returns the next byte, or 0 at the end.
 func (s *scanner) peek() byte {
@@ -185,7 +185,7 @@ func (s *scanner) comma(closing byte) (end bool, err error) {
 }
 
 func (s *scanner) literal(word string) error {
-	if !literal(s.b, s.r, word) {
+	if !hasLiteral(s.b, s.r, word) {
 		return s.fail(word)
 	}
 	s.r += len(word)
@@ -193,7 +193,7 @@ func (s *scanner) literal(word string) error {
 }
 
 func (s *scanner) number() error {
-	end, ok := number(s.b, s.r)
+	end, ok := numberEnd(s.b, s.r)
 	if s.r = end; !ok {
 		return s.fail("a digit")
 	}
@@ -202,7 +202,7 @@ func (s *scanner) number() error {
 
 // str reads a string, including both quotes.
 func (s *scanner) str() error {
-	end, ok := text(s.b, s.r+1)
+	end, ok := stringEnd(s.b, s.r+1)
 	switch s.r = end; {
 	case ok:
 		return nil
@@ -214,24 +214,24 @@ func (s *scanner) str() error {
 	return s.fail(`no bare control character in a string: write it as an escape such as \n`)
 }
 
-// literal reports whether word is at b[i].
-func literal(b []byte, i int, word string) bool {
+// hasLiteral reports whether word is at b[i].
+func hasLiteral(b []byte, i int, word string) bool {
 	return len(b)-i >= len(word) && string(b[i:i+len(word)]) == word
 }
 
-// number returns the end of the number that begins at b[i]. If it is not a number, it returns the
-// position at which a digit is missing.
-func number(b []byte, i int) (end int, ok bool) {
+// numberEnd returns the end of the number that begins at b[i]. If it is not a number, it returns
+// the position at which a digit is missing.
+func numberEnd(b []byte, i int) (end int, ok bool) {
 	if b[i] == '-' {
 		i++
 	}
 	if i < len(b) && b[i] == '0' {
 		i++
-	} else if i, ok = digits(b, i); !ok {
+	} else if i, ok = digitsEnd(b, i); !ok {
 		return i, false
 	}
 	if i < len(b) && b[i] == '.' {
-		if i, ok = digits(b, i+1); !ok {
+		if i, ok = digitsEnd(b, i+1); !ok {
 			return i, false
 		}
 	}
@@ -239,12 +239,12 @@ func number(b []byte, i int) (end int, ok bool) {
 		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
 			i++
 		}
-		return digits(b, i)
+		return digitsEnd(b, i)
 	}
 	return i, true
 }
 
-func digits(b []byte, i int) (end int, ok bool) {
+func digitsEnd(b []byte, i int) (end int, ok bool) {
 	start := i
 	for i < len(b) && b[i]-'0' <= 9 {
 		i++
@@ -252,10 +252,10 @@ func digits(b []byte, i int) (end int, ok bool) {
 	return i, i > start
 }
 
-// text returns the index after the closing quote of the string whose first byte is b[i]. If the
-// string is invalid, it returns the index of the error: a backslash, a control character, or the
-// end of b.
-func text(b []byte, i int) (end int, ok bool) {
+// stringEnd returns the index after the closing quote of the string whose first byte is b[i]. If
+// the string is invalid, it returns the index of the error: a backslash, a control character, or
+// the end of b.
+func stringEnd(b []byte, i int) (end int, ok bool) {
 	for {
 		for i+8 <= len(b) {
 			m := specials(binary.LittleEndian.Uint64(b[i:]))
@@ -277,7 +277,7 @@ func text(b []byte, i int) (end int, ok bool) {
 		if b[i] == '"' {
 			return i + 1, true
 		}
-		n := escape(b[i:])
+		n := escapeLen(b[i:])
 		if n == 0 {
 			return i, false
 		}
@@ -285,9 +285,9 @@ func text(b []byte, i int) (end int, ok bool) {
 	}
 }
 
-// escape returns the length of the escape that b starts with, or 0 if it is not a valid JSON
+// escapeLen returns the length of the escape that b starts with, or 0 if it is not a valid JSON
 // escape.
-func escape(b []byte) int {
+func escapeLen(b []byte) int {
 	if len(b) < 2 || b[0] != '\\' {
 		return 0
 	}

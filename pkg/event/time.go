@@ -32,14 +32,14 @@ func parseTime(raw []byte) (time.Time, bool) {
 	return time.UnixMilli(int64(n * 1000)).UTC(), true
 }
 
-// clock parses a time from the front of b.
-type clock struct {
+// timeParser parses a time from the front of b.
+type timeParser struct {
 	b  []byte
 	ok bool
 }
 
 // number reads between least and most digits.
-func (c *clock) number(least, most int) int {
+func (c *timeParser) number(least, most int) int {
 	n, i := 0, 0
 	for i < len(c.b) && i < most && c.b[i] >= '0' && c.b[i] <= '9' {
 		n = n*10 + int(c.b[i]-'0')
@@ -51,7 +51,7 @@ func (c *clock) number(least, most int) int {
 }
 
 // take reads one byte if it is in set and returns it, or returns 0.
-func (c *clock) take(set string) byte {
+func (c *timeParser) take(set string) byte {
 	for i := range len(set) {
 		if len(c.b) > 0 && c.b[0] == set[i] {
 			c.b = c.b[1:]
@@ -62,7 +62,7 @@ func (c *clock) take(set string) byte {
 }
 
 func parseISO(b []byte) (time.Time, bool) {
-	c := clock{b: b, ok: true}
+	c := timeParser{b: b, ok: true}
 	year := c.number(4, 4)
 	c.ok = c.ok && c.take("-") != 0
 	month := c.number(1, 2)
@@ -91,7 +91,7 @@ func parseISO(b []byte) (time.Time, bool) {
 }
 
 // fraction reads the digits of a fraction of a second; digits beyond nanoseconds are dropped.
-func (c *clock) fraction() int {
+func (c *timeParser) fraction() int {
 	before := len(c.b)
 	nanos := c.number(1, 9)
 	for range 9 - (before - len(c.b)) {
@@ -104,7 +104,7 @@ func (c *clock) fraction() int {
 }
 
 // zone reads a time zone and returns its offset in seconds east of UTC.
-func (c *clock) zone() int {
+func (c *timeParser) zone() int {
 	switch sign := c.take("Zz+-"); sign {
 	case '+', '-':
 		hours := c.number(2, 2)
@@ -118,10 +118,10 @@ func (c *clock) zone() int {
 	return 0
 }
 
-// correct returns when an event happened by the API's clock: received minus the time that passed on
-// the client's clock between the call and its sending.
+// correctSkew returns when an event happened by the API's clock: received minus the time that
+// passed on the client's clock between the call and its sending.
 // (https://segment.com/docs/connections/spec/common/#timestamps)
-func correct(received, sent, original time.Time) time.Time {
+func correctSkew(received, sent, original time.Time) time.Time {
 	t := received.Add(original.Sub(sent))
 	// Sub saturates at 292 years; a clock that is so wrong says nothing.
 	if y := t.Year(); y < 1 || y > 9999 || original.Sub(sent).Abs() > 100*365*24*time.Hour {

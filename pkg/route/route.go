@@ -171,7 +171,7 @@ func lineOf(rec *stream.Record) (line, message []byte, ok bool) {
 	if !ok {
 		return nil, nil, false
 	}
-	if object.Broken {
+	if object.LineBreaks {
 		var line bytes.Buffer
 		if err := json.Compact(&line, b); err != nil {
 			return nil, nil, false

@@ -97,7 +97,7 @@ func (c *Collector) parse(kind event.Kind, body []byte, stamp *event.Stamp, head
 	if err := request.Parse(kind, body); err != nil {
 		return parcel{}, eventRefusal(err)
 	}
-	if err := request.Refused(); err != nil && strict {
+	if err := request.AllFaulty(); err != nil && strict {
 		return parcel{}, eventRefusal(err)
 	}
 	sources, refused := c.resolveSources(request, headerKey)
@@ -155,7 +155,7 @@ func (c *Collector) parse(kind event.Kind, body []byte, stamp *event.Stamp, head
 func (c *Collector) fault(request *event.Request, sources sourceIDs, i int) *event.Error {
 	fault := cmp.Or(request.Fault(i), sources.fault(i))
 	if fault == nil && c.cfg.Validate {
-		fault = request.Incomplete(i)
+		fault = request.MissingField(i)
 	}
 	return fault
 }
