@@ -55,14 +55,14 @@ type Router struct {
 // maxNames limits how many names a reader's router keeps: some 10 MB.
 const maxNames = 100_000
 
-// Reader returns a router for a single goroutine. It returns the same string for all records of a
-// source, so that routing a record does not allocate.
-func (r *Router) Reader() *Router {
+// WithNameCache returns a router for a single goroutine. It returns the same string for all records
+// of a source, so that routing a record does not allocate.
+func (r *Router) WithNameCache() *Router {
 	return &Router{source: r.source, received: r.received, names: map[string]string{}}
 }
 
-// name returns the source's id as a string.
-func (r *Router) name(id []byte) string {
+// sourceName returns the source's id as a string.
+func (r *Router) sourceName(id []byte) string {
 	if r.names == nil {
 		return string(id)
 	}
@@ -153,7 +153,7 @@ func (r *Router) Route(rec *stream.Record) (to Routed, reason string) {
 	if !ok {
 		return Routed{}, ReasonJSON
 	}
-	return Routed{r.name(id), received, line, message}, ""
+	return Routed{r.sourceName(id), received, line, message}, ""
 }
 
 // lineOf returns the record's value as one JSON object without a newline, and the id of its

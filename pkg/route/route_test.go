@@ -12,10 +12,10 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestDeepNestingIsPoison: a record that nests ten million deep is refused. Brokers limit only its
-// compressed size, which may be a few kilobytes. A recursive validator would run out of stack,
+// TestDeepNestingIsRejected: a record that nests ten million deep is refused. Brokers limit only
+// its compressed size, which may be a few kilobytes. A recursive validator would run out of stack,
 // which would end the process and that of every next owner.
-func TestDeepNestingIsPoison(t *testing.T) {
+func TestDeepNestingIsRejected(t *testing.T) {
 	const depth = 10_000_000
 	deep := append(bytes.Repeat([]byte(`{"a":`), depth), '1')
 	deep = append(deep, bytes.Repeat([]byte(`}`), depth)...)
@@ -53,19 +53,19 @@ func TestRouteIsAFunctionOfTheRecord(t *testing.T) {
 		change(r)
 		return r
 	}
-	same := func(*stream.Record) {}
+	unchanged := func(*stream.Record) {}
 	for name, c := range map[string]struct {
 		source, received string // settings
 		change           func(*stream.Record)
 		want, reason     string
 	}{
-		"header":            {"header", "header", same, "by-header", ""},
-		"key":               {"key", "record", same, "by-key", ""},
-		"json":              {"json:s", "json:t", same, "by-json", ""},
+		"header":            {"header", "header", unchanged, "by-header", ""},
+		"key":               {"key", "record", unchanged, "by-key", ""},
+		"json":              {"json:s", "json:t", unchanged, "by-json", ""},
 		"no_header":         {"header", "header", func(r *stream.Record) { r.Headers = nil }, "", ReasonSource},
 		"source_is_a_path":  {"key", "header", func(r *stream.Record) { r.Key = []byte("../x") }, "", ReasonSource},
 		"time_in_seconds":   {"header", "header", func(r *stream.Record) { r.Headers[1].Value = []byte("1795356000") }, "", ReasonReceived},
-		"no_time":           {"header", "json:u", same, "", ReasonReceived},
+		"no_time":           {"header", "json:u", unchanged, "", ReasonReceived},
 		"no_object":         {"header", "header", func(r *stream.Record) { r.Value = []byte("[1]") }, "", ReasonJSON},
 		"vouched_no_object": {"header", "header", func(r *stream.Record) { r.Headers = append(r.Headers, stream.Header{Key: HeaderLine}) }, "", ReasonJSON},
 	} {

@@ -22,7 +22,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 		t.Run(fmt.Sprintf("dedup=%t", recalls), func(t *testing.T) {
 			router, err := route.New("header", "header")
 			require.NoError(t, err)
-			l := &loop{c: newTestCore(t, entry(0)), router: router.Reader()}
+			l := &loop{c: newTestCore(t, entry(0)), router: router.WithNameCache()}
 			if recalls {
 				store, err := dedup.Open(dedup.Config{Dir: t.TempDir(), Window: time.Hour, Budget: dedup.NewBudget(64 << 20)})
 				require.NoError(t, err)

@@ -38,7 +38,7 @@ type savepoint struct{ position, seq int64 }
 // newLoop starts reading from the position of c, until ctx ends. The caller must call end.
 func (p *partition) newLoop(ctx context.Context, c *core, router *route.Router, outdated bool) *loop {
 	p.view.noteAlive(time.Now())
-	l := &loop{p: p, c: c, router: router.Reader(), outdated: outdated, rotations: make(chan rotateResult, 1), shortSince: time.Now()}
+	l := &loop{p: p, c: c, router: router.WithNameCache(), outdated: outdated, rotations: make(chan rotateResult, 1), shortSince: time.Now()}
 	l.deduper = p.openDeduper(ctx, c, p.entryWithRetry)
 	l.prefetch = p.startPrefetch(ctx, c.position)
 	// Entries in flight outlive ctx until they are drained, if the worker stops.
