@@ -14,11 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// written returns a segment of n entries, and the offset of each frame.
-func written(t testing.TB, n int) (content []byte, begins []int) {
+// segmentContent returns a segment of n entries, and the offset of each frame.
+func segmentContent(t testing.TB, n int) (content []byte, begins []int) {
 	t.Helper()
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir}, silent)
+	s := open(t, Config{Dir: dir}, discardLog)
 	appendAll(t, s, 0, n)
 	require.NoError(t, s.Close())
 	content, err := os.ReadFile(segments(t, dir)[0])
@@ -32,17 +32,17 @@ func written(t testing.TB, n int) (content []byte, begins []int) {
 	return content, append(begins, at)
 }
 
-func place(t testing.TB, dir string, number int, content []byte) string {
+func placeSegment(t testing.TB, dir string, number int, content []byte) string {
 	t.Helper()
 	path := filepath.Join(dir, fmt.Sprintf(nameFormat, number))
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	return path
 }
 
-// TestATornEndIsCutOff: a crash may leave any part of the last write, or garbage instead. All whole
+// TestTornEndIsCutOff: a crash may leave any part of the last write, or garbage instead. All whole
 // frames before it are kept, and the next start reports nothing.
-func TestATornEndIsCutOff(t *testing.T) {
-	content, begins := written(t, 4)
+func TestTornEndIsCutOff(t *testing.T) {
+	content, begins := segmentContent(t, 4)
 	for hazard, garbage := range map[string][]byte{
 		"short": nil, "zeros": make([]byte, 40), "old_bytes": bytes.Repeat([]byte{0xf5, 'S', 'P', 0xff, 1}, 20),
 	} {
@@ -56,7 +56,7 @@ func TestATornEndIsCutOff(t *testing.T) {
 					continue // no header, and more bytes than one has: damage
 				}
 				dir := t.TempDir()
-				place(t, dir, 7, append(content[:size:size], garbage...))
+				placeSegment(t, dir, 7, append(content[:size:size], garbage...))
 				for range 2 {
 					var logged bytes.Buffer
 					s := open(t, Config{Dir: dir}, slog.New(slog.NewTextHandler(&logged, nil)))
@@ -69,18 +69,18 @@ func TestATornEndIsCutOff(t *testing.T) {
 						size = 0
 					}
 				}
-				s := open(t, Config{Dir: dir}, silent)
-				requireEntries(t, drained(t, s, 1), upTo(whole)...)
+				s := open(t, Config{Dir: dir}, discardLog)
+				requireEntries(t, drain(t, s, 1), upTo(whole)...)
 				require.NoError(t, s.Close())
 			}
 		})
 	}
 }
 
-// TestAHoleOfACrash: a disk may have written the last pages of a write but not the first. This
+// TestHoleLeftByACrash: a disk may have written the last pages of a write but not the first. This
 // cannot be told from damage, so nothing is reported as lost.
-func TestAHoleOfACrash(t *testing.T) {
-	content, begins := written(t, 4)
+func TestHoleLeftByACrash(t *testing.T) {
+	content, begins := segmentContent(t, 4)
 	for hazard, hole := range map[string]struct {
 		from, to int
 		rest     []int
@@ -93,10 +93,10 @@ func TestAHoleOfACrash(t *testing.T) {
 			torn := bytes.Clone(content)
 			clear(torn[hole.from:hole.to])
 			dir := t.TempDir()
-			path := place(t, dir, 7, torn)
+			path := placeSegment(t, dir, 7, torn)
 			var logged bytes.Buffer
 			s := open(t, Config{Dir: dir}, slog.New(slog.NewTextHandler(&logged, nil)))
-			requireEntries(t, drained(t, s, 1), hole.rest...)
+			requireEntries(t, drain(t, s, 1), hole.rest...)
 			require.True(t, s.Empty())
 			require.EqualValues(t, 1, s.Stats().Damages)
 			require.Contains(t, logged.String(), "or of a write that a crash cut short and that was never acknowledged")
@@ -110,9 +110,9 @@ func TestAHoleOfACrash(t *testing.T) {
 
 // TestDamageIsReportedAndTheRestDelivered flips each byte of a segment that is not the last one.
 func TestDamageIsReportedAndTheRestDelivered(t *testing.T) {
-	content, begins := written(t, 4)
-	tail, _ := written(t, 1)
-	for hazard, live := range map[string]bool{"at_rest": false, "while_it_is_open": true} {
+	content, begins := segmentContent(t, 4)
+	tail, _ := segmentContent(t, 1)
+	for hazard, live := range map[string]bool{"at_rest": false, "while_open": true} {
 		t.Run(hazard, func(t *testing.T) {
 			for at := range content {
 				bad := bytes.Clone(content)
@@ -127,18 +127,18 @@ func TestDamageIsReportedAndTheRestDelivered(t *testing.T) {
 					}
 				}
 				dir := t.TempDir()
-				path := place(t, dir, 7, bad)
+				path := placeSegment(t, dir, 7, bad)
 				if live {
-					place(t, dir, 7, content)
+					placeSegment(t, dir, 7, content)
 				}
-				place(t, dir, 8, tail)
+				placeSegment(t, dir, 8, tail)
 				var logged bytes.Buffer
 				s := open(t, Config{Dir: dir}, slog.New(slog.NewTextHandler(&logged, nil)))
 				if live {
-					place(t, dir, 7, bad)
+					placeSegment(t, dir, 7, bad)
 				}
-				requireEntries(t, drained(t, s, int64(1+at%100)), append(want, 0)...)
-				require.True(t, s.Empty(), "what is damaged is not waited for")
+				requireEntries(t, drain(t, s, int64(1+at%100)), append(want, 0)...)
+				require.True(t, s.Empty(), "damaged entries count as undelivered")
 				require.Contains(t, logged.String(), path)
 				require.Contains(t, logged.String(), fmt.Sprintf("offset=%d ", offset))
 				require.EqualValues(t, 1, s.Stats().Damages, logged.String())
@@ -153,69 +153,69 @@ func TestDamageIsReportedAndTheRestDelivered(t *testing.T) {
 	}
 }
 
-func TestASegmentThatGotShorter(t *testing.T) {
-	content, begins := written(t, 4)
+func TestShortenedSegment(t *testing.T) {
+	content, begins := segmentContent(t, 4)
 	dir := t.TempDir()
-	path := place(t, dir, 7, content)
-	s := open(t, Config{Dir: dir}, silent)
+	path := placeSegment(t, dir, 7, content)
+	s := open(t, Config{Dir: dir}, discardLog)
 	require.NoError(t, os.Truncate(path, int64(begins[2]+5)))
-	requireEntries(t, drained(t, s, 1), 0, 1)
+	requireEntries(t, drain(t, s, 1), 0, 1)
 	require.True(t, s.Empty())
 	require.EqualValues(t, 1, s.Stats().Damages)
 	require.FileExists(t, filepath.Join(dir, "damaged", filepath.Base(path)))
 }
 
-func TestAFileThatCannotBeReadIsTriedAgain(t *testing.T) {
-	content, _ := written(t, 2)
+func TestUnreadableFileIsRetried(t *testing.T) {
+	content, _ := segmentContent(t, 2)
 	dir := t.TempDir()
-	path := place(t, dir, 7, content)
-	s := open(t, Config{Dir: dir}, silent)
+	path := placeSegment(t, dir, 7, content)
+	s := open(t, Config{Dir: dir}, discardLog)
 	require.NoError(t, os.Rename(path, path+"x"))
 	_, err := s.Read(t.Context(), 1)
 	require.ErrorContains(t, err, path)
 	require.False(t, s.Empty())
 	require.NoError(t, os.Rename(path+"x", path))
-	requireEntries(t, drained(t, s, 1), 0, 1)
+	requireEntries(t, drain(t, s, 1), 0, 1)
 }
 
-func TestWhatTheCallerCannotReadIsPutAside(t *testing.T) {
+func TestSegmentWithABadEntryIsSetAside(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir}, silent)
+	s := open(t, Config{Dir: dir}, discardLog)
 	appendAll(t, s, 0, 2)
 	path := segments(t, dir)[0]
 	_, err := s.Read(t.Context(), 1)
 	require.NoError(t, err)
-	s.Delivered(errors.New("no such version"))
-	requireEntries(t, drained(t, s, 1), 1)
+	s.MarkDelivered(errors.New("no such version"))
+	requireEntries(t, drain(t, s, 1), 1)
 	require.FileExists(t, filepath.Join(dir, "damaged", filepath.Base(path)))
 	require.EqualValues(t, 1, s.Stats().Damages)
 }
 
-// TestAPayloadCannotPassAsAFrame: a sender may send what looks like a frame, inside of a frame that
+// TestPayloadCannotForgeAFrame: a sender may send what looks like a frame, inside of a frame that
 // gets damaged.
-func TestAPayloadCannotPassAsAFrame(t *testing.T) {
+func TestPayloadCannotForgeAFrame(t *testing.T) {
 	forged := appendFrame(nil, salt{}, Entry{Payload: []byte("forged")}, 0)
 	forged = append(forged, "forged"...)
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir}, silent)
+	s := open(t, Config{Dir: dir}, discardLog)
 	require.NoError(t, s.Append(Entry{Payload: bytes.Repeat(forged, 1000)}))
 	appendAll(t, s, 0, 1)
 	path := segments(t, dir)[0]
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	content[headerBytes+5] ^= 1 // damages its length
-	place(t, dir, 7, nil)
+	placeSegment(t, dir, 7, nil)
 	require.NoError(t, os.WriteFile(path, content, 0o600))
-	requireEntries(t, drained(t, s, 1), 0)
+	requireEntries(t, drain(t, s, 1), 0)
 }
 
-// TestWithoutAHeaderNothingPassesAsAFrame: without a header, the salt must not become zeros, which
+// TestNoForgedFrameWithoutAHeader: without a header, the salt must not become zeros, which
 // senders know, because the segment may still grow.
-func TestWithoutAHeaderNothingPassesAsAFrame(t *testing.T) {
-	forged := appendFrame(nil, salt{}, Entry{Payload: []byte("forged")}, sum([]byte("forged")))
+func TestNoForgedFrameWithoutAHeader(t *testing.T) {
+	forged := appendFrame(nil, salt{}, Entry{Payload: []byte("forged")}, checksum([]byte("forged")))
 	forged = append(forged, "forged"...)
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir}, silent)
+	s := open(t, Config{Dir: dir}, discardLog)
 	appendAll(t, s, 0, 1)
 	file, err := os.OpenFile(segments(t, dir)[0], os.O_WRONLY, 0)
 	require.NoError(t, err)
@@ -223,31 +223,31 @@ func TestWithoutAHeaderNothingPassesAsAFrame(t *testing.T) {
 	require.NoError(t, errors.Join(err, file.Close()))
 
 	writing, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error)
-	s.sync = func(f *os.File) error {
+	s.fsync = func(f *os.File) error {
 		close(writing)
 		<-goOn
 		return f.Sync()
 	}
 	go func() { done <- s.Append(Entry{Payload: forged}) }()
 	<-writing // so the segment is not finished at its end
-	require.Empty(t, drained(t, s, 1))
+	require.Empty(t, drain(t, s, 1))
 	require.EqualValues(t, 1, s.Stats().Damages)
 	close(goOn)
 	require.NoError(t, <-done)
 	require.Len(t, segments(t, dir), 1)
-	require.Empty(t, drained(t, s, 1))
+	require.Empty(t, drain(t, s, 1))
 	require.True(t, s.Empty())
 	require.EqualValues(t, 2, s.Stats().Damages)
 }
 
 var update = flag.Bool("update", false, "write golden files")
 
-// TestTheFormatStays: the format does not change, because a later release may have to empty a
+// TestFormatIsStable: the format does not change, because a later release may have to empty a
 // spool.
-func TestTheFormatStays(t *testing.T) {
-	made := headerOf(salt{1, 2, 3, 4, 5, 6, 7, 8})
+func TestFormatIsStable(t *testing.T) {
+	made := headerWithSalt(salt{1, 2, 3, 4, 5, 6, 7, 8})
 	for i := range 3 {
-		made = appendFrame(made, salt{1, 2, 3, 4, 5, 6, 7, 8}, entry(i), sum(entry(i).Payload))
+		made = appendFrame(made, salt{1, 2, 3, 4, 5, 6, 7, 8}, entry(i), checksum(entry(i).Payload))
 		made = append(made, entry(i).Payload...)
 	}
 	const golden = "testdata/golden.spool"
@@ -258,15 +258,15 @@ func TestTheFormatStays(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, made)
 	dir := t.TempDir()
-	place(t, dir, 1, want)
-	s := open(t, Config{Dir: dir}, silent)
-	requireEntries(t, drained(t, s, 1), 0, 1, 2)
+	placeSegment(t, dir, 1, want)
+	s := open(t, Config{Dir: dir}, discardLog)
+	requireEntries(t, drain(t, s, 1), 0, 1, 2)
 }
 
 // FuzzFrames: whatever a file holds, only whole frames are found in it, one after the other, each
 // exactly as it would be written.
 func FuzzFrames(f *testing.F) {
-	content, begins := written(f, 3)
+	content, begins := segmentContent(f, 3)
 	f.Add(content)
 	f.Add(append(content[:begins[1]:begins[1]], content[begins[2]:]...))
 	f.Add(append([]byte("x"), content[headerBytes:]...))
@@ -285,7 +285,7 @@ func FuzzFrames(f *testing.F) {
 			if begin < at || end > len(b) {
 				t.Fatalf("%d to %d of %d, from %d", begin, end, len(b), at)
 			}
-			again := append(appendFrame(nil, s, e, sum(e.Payload)), e.Payload...)
+			again := append(appendFrame(nil, s, e, checksum(e.Payload)), e.Payload...)
 			if !bytes.Equal(again, b[begin:end]) {
 				t.Fatalf("%x became %x", b[begin:end], again)
 			}

@@ -32,10 +32,10 @@ type salt [saltBytes]byte
 func newHeader() ([]byte, salt) {
 	var s salt
 	_, _ = rand.Read(s[:]) // never fails
-	return headerOf(s), s
+	return headerWithSalt(s), s
 }
 
-func headerOf(s salt) []byte {
+func headerWithSalt(s salt) []byte {
 	b := append([]byte(fileMagic), s[:]...)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
@@ -45,7 +45,7 @@ func parseHeader(b []byte) (salt, bool) {
 		return salt{}, false
 	}
 	s := salt(b[len(fileMagic) : len(fileMagic)+saltBytes])
-	return s, bytes.Equal(b[:headerBytes], headerOf(s))
+	return s, bytes.Equal(b[:headerBytes], headerWithSalt(s))
 }
 
 // appendFrame appends the header of e's frame, to be followed by the payload.
@@ -59,7 +59,7 @@ func appendFrame(b []byte, s salt, e Entry, payloadCRC uint32) []byte {
 	return binary.LittleEndian.AppendUint32(b, headerCRC(s, b[from:]))
 }
 
-func sum(payload []byte) uint32 { return crc32.Checksum(payload, castagnoli) }
+func checksum(payload []byte) uint32 { return crc32.Checksum(payload, castagnoli) }
 
 func headerCRC(s salt, b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(s[:], castagnoli), castagnoli, b[:frameHeader-4])
@@ -95,7 +95,7 @@ func parseFrame(s salt, b []byte, from int) (Entry, int, bool) {
 	}
 	end := start + int(length)
 	payload := b[start:end:end]
-	if binary.LittleEndian.Uint32(h[20:]) != sum(payload) {
+	if binary.LittleEndian.Uint32(h[20:]) != checksum(payload) {
 		return Entry{}, 0, false
 	}
 	return Entry{

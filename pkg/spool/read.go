@@ -25,60 +25,60 @@ type cursor struct {
 }
 
 const (
-	tries = 10   // to read a segment, before the unreadable parts are left out
-	page  = 4096 // least that is left out; disks fail in sectors of at most this size
+	maxReadTries = 10   // to read a segment, before the unreadable parts are left out
+	pageBytes    = 4096 // least that is left out; disks fail in sectors of at most this size
 
-	holed = "damaged, or of a write that a crash cut short and that was never acknowledged"
+	damageCause = "damaged, or of a write that a crash cut short and that was never acknowledged"
 )
 
 // Read returns the oldest undelivered entries: at least one, and about max bytes of payloads. It
-// blocks until there is one or ctx ends. Payloads are valid until the next Read. Until Delivered is
-// called, it returns the same entries again. An error other than ctx's means that a file could not
-// be read: call Read again after some seconds. What the disk cannot return at the tenth attempt is
-// left out.
+// blocks until there is one or ctx ends. Payloads are valid until the next Read. Until
+// MarkDelivered is called, it returns the same entries again. An error other than ctx's means that
+// a file could not be read: call Read again after some seconds. What the disk cannot return at the
+// tenth attempt is left out.
 func (s *Spool) Read(ctx context.Context, max int64) ([]Entry, error) {
 	for {
-		s.settle()
-		seg, limit := s.oldest()
-		if seg == nil || s.at.seg == seg && s.at.off >= limit {
+		s.disposeIfRead()
+		seg, limit := s.oldestSegment()
+		if seg == nil || s.cursor.seg == seg && s.cursor.off >= limit {
 			select {
-			case <-s.more:
+			case <-s.readable:
 				continue
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
 		}
-		if err := s.load(seg, limit); err != nil {
+		if err := s.fillBuffer(seg, limit); err != nil {
 			return nil, fmt.Errorf("read the spool: %w", err)
 		}
-		if s.collect(limit, max); len(s.at.entries) > 0 {
+		if s.collectEntries(limit, max); len(s.cursor.entries) > 0 {
 			s.mu.Lock()
-			s.head = s.at.entries[0].Time
+			s.headTime = s.cursor.entries[0].Time
 			s.mu.Unlock()
-			return s.at.entries, nil
+			return s.cursor.entries, nil
 		}
 	}
 }
 
-// Delivered removes what the last Read returned. A non-nil bad says that some of it made no sense
-// to the caller; it is reported, and the segment is then put aside as if it were damaged.
-func (s *Spool) Delivered(bad error) {
-	at := &s.at
+// MarkDelivered removes what the last Read returned. A non-nil bad says that some of it made no
+// sense to the caller; it is reported, and the segment is then put aside as if it were damaged.
+func (s *Spool) MarkDelivered(bad error) {
+	at := &s.cursor
 	if bad != nil {
-		s.report(at.off, at.end, bad.Error())
+		s.reportDamage(at.off, at.end, bad.Error())
 	}
 	s.mu.Lock()
 	for _, e := range at.entries {
 		at.seg.entries--
 		at.seg.records = max(0, at.seg.records-int64(e.Records)) // Open may have counted only part of it
 	}
-	s.waiting.Add(-int64(len(at.entries)))
+	s.undelivered.Add(-int64(len(at.entries)))
 	s.mu.Unlock()
 	at.off, at.entries = at.end, nil
-	s.settle()
+	s.disposeIfRead()
 }
 
-func (s *Spool) oldest() (seg *segment, limit int64) {
+func (s *Spool) oldestSegment() (seg *segment, limit int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.segments) == 0 {
@@ -87,19 +87,19 @@ func (s *Spool) oldest() (seg *segment, limit int64) {
 	return s.segments[0], s.segments[0].size
 }
 
-// load fills the cursor's buffer from its offset up to limit.
-func (s *Spool) load(seg *segment, limit int64) error {
-	at := &s.at
+// fillBuffer fills the cursor's buffer from its offset up to limit.
+func (s *Spool) fillBuffer(seg *segment, limit int64) error {
+	at := &s.cursor
 	if at.seg != seg {
 		*at = cursor{seg: seg}
 	}
 	if at.off >= at.base && at.base+int64(len(at.buf)) >= limit && at.buf != nil {
 		return nil
 	}
-	buf, err := s.contents(seg.path, at.off, limit)
+	buf, err := s.readRange(seg.path, at.off, limit)
 	if err == nil {
 		at.failed = 0
-	} else if at.failed++; buf == nil || at.failed < tries {
+	} else if at.failed++; buf == nil || at.failed < maxReadTries {
 		return err
 	}
 	at.base, at.buf = at.off, buf
@@ -109,18 +109,18 @@ func (s *Spool) load(seg *segment, limit int64) error {
 			at.off = int64(headerBytes)
 			return nil
 		}
-		s.report(0, limit, "no header: "+holed)
+		s.reportDamage(0, limit, "no header: "+damageCause)
 		_, at.salt = newHeader() // a random salt, so that senders cannot forge frames if the segment still grows
 		at.off = limit
 	}
 	return nil
 }
 
-// contents returns the bytes of a file from one offset to another. Where the file is shorter, they
+// readRange returns the bytes of a file from one offset to another. Where the file is shorter, they
 // are zeros; where the disk fails to return them, they are zeros and there is an error. It returns
 // nil if the file exists but cannot be opened.
-func (s *Spool) contents(path string, from, to int64) ([]byte, error) {
-	b := make([]byte, to-from)
+func (s *Spool) readRange(path string, from, end int64) ([]byte, error) {
+	b := make([]byte, end-from)
 	file, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -129,22 +129,22 @@ func (s *Spool) contents(path string, from, to int64) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	for at := from; at < to; {
+	for at := from; at < end; {
 		n, failed := s.cfg.readAt(file, b[at-from:], at)
 		switch at += int64(n); {
 		case errors.Is(failed, io.EOF):
 			return b, err
 		case failed != nil:
 			err = failed
-			at += page - at%page
+			at += pageBytes - at%pageBytes
 		}
 	}
 	return b, err
 }
 
-// collect finds the next entries in the buffer, and skips damage before them.
-func (s *Spool) collect(limit, max int64) {
-	at := &s.at
+// collectEntries finds the next entries in the buffer, and skips damage before them.
+func (s *Spool) collectEntries(limit, max int64) {
+	at := &s.cursor
 	at.entries = at.entries[:0]
 	at.end = at.off
 	for bytes := int64(0); at.end < limit && (len(at.entries) == 0 || bytes < max); {
@@ -156,28 +156,29 @@ func (s *Spool) collect(limit, max int64) {
 			if len(at.entries) > 0 {
 				return // report this with the next Read
 			}
-			s.report(from, to, "no whole frame: "+holed)
+			s.reportDamage(from, to, "no whole frame: "+damageCause)
 			at.off = to
 		}
 		if at.end = at.base + int64(end); ok {
-			e.Found = at.seg.found
+			e.Recovered = at.seg.recovered
 			at.entries = append(at.entries, e)
 			bytes += int64(len(e.Payload))
 		}
 	}
 }
 
-// report logs what is left out, and marks the segment as damaged.
-func (s *Spool) report(from, to int64, what string) {
-	s.at.seg.damaged = true
+// reportDamage logs what is left out, and marks the segment as damaged.
+func (s *Spool) reportDamage(from, to int64, what string) {
+	s.cursor.seg.damaged = true
 	s.damages.Add(1)
 	s.log.Error("part of the spool is left out: reading continues behind it, and the segment is kept in the directory damaged",
-		"file", s.at.seg.path, "offset", from, "end", to, "err", what)
+		"file", s.cursor.seg.path, "offset", from, "end", to, "err", what)
 }
 
-// settle disposes of the cursor's segment if the cursor is at its end, unless it may still grow.
-func (s *Spool) settle() {
-	at := &s.at
+// disposeIfRead disposes of the cursor's segment if the cursor is at its end, unless it may still
+// grow.
+func (s *Spool) disposeIfRead() {
+	at := &s.cursor
 	s.mu.Lock()
 	if at.seg == nil || at.off < at.seg.size || s.active != nil && s.active.segment == at.seg && (s.writing || len(s.queue) > 0) {
 		s.mu.Unlock()
@@ -190,8 +191,8 @@ func (s *Spool) settle() {
 	}
 	s.segments = s.segments[1:] // seg is the first one: reading begins with it
 	s.bytes -= seg.size
-	s.waiting.Add(-seg.entries) // entries lost to damage do not wait any more
-	s.head = time.Time{}
+	s.undelivered.Add(-seg.entries) // entries lost to damage do not wait any more
+	s.headTime = time.Time{}
 	s.mu.Unlock()
 	*at = cursor{}
 	err := s.dispose(seg)

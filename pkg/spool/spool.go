@@ -98,49 +98,49 @@ var (
 
 // Entry is what one Append stores and Read returns.
 type Entry struct {
-	Time    time.Time // in milliseconds; for Stats
-	Records int       // how many records Stats counts for it
-	Payload []byte    // at most MaxPayload bytes
-	Found   bool      // set by Read: the entry was already there at Open
+	Time      time.Time // in milliseconds; for Stats
+	Records   int       // how many records Stats counts for it
+	Payload   []byte    // at most MaxPayload bytes
+	Recovered bool      // set by Read: the entry was already there at Open
 }
 
 // segment is one file.
 type segment struct {
-	path    string
-	size    int64 // fsynced; bytes after it do not belong to the segment
-	entries int64 // not delivered
-	records int64 // not delivered
-	first   time.Time
-	damaged bool // used only by the reader
-	found   bool // by Open
+	path      string
+	size      int64 // fsynced; bytes after it do not belong to the segment
+	entries   int64 // not delivered
+	records   int64 // not delivered
+	first     time.Time
+	damaged   bool // used only by the reader
+	recovered bool // by Open
 }
 
 // Spool is an open directory. Append, Empty and Stats may be called concurrently; Read and
-// Delivered by only one goroutine.
+// MarkDelivered by only one goroutine.
 type Spool struct {
-	cfg    Config
-	log    *slog.Logger
-	lock   *os.File
-	sync   func(*os.File) error // tests inject faults here
-	writer sync.WaitGroup
-	close  sync.Once
+	cfg       Config
+	log       *slog.Logger
+	lock      *os.File
+	fsync     func(*os.File) error // tests inject faults here
+	writer    sync.WaitGroup
+	closeOnce sync.Once
 
-	waiting atomic.Int64  // entries that are being appended, or are not delivered yet
-	damages atomic.Int64  // reports of damage
-	more    chan struct{} // holds a value when the reader may find more
+	undelivered atomic.Int64  // entries that are being appended, or are not delivered yet
+	damages     atomic.Int64  // reports of damage
+	readable    chan struct{} // holds a value when the reader may find more
 
-	mu       sync.Mutex
-	wake     sync.Cond   // on mu: queue or closed changed
-	queue    []*pending  // guarded by mu; not yet taken by the writer
-	writing  bool        // guarded by mu; the writer has taken entries and owns active
-	closed   bool        // guarded by mu
-	bytes    int64       // guarded by mu; of segments, and of what is about to be written
-	segments []*segment  // guarded by mu; oldest first
-	active   *activeFile // guarded by mu, except while writing; nil: the next frame begins a segment
-	head     time.Time   // guarded by mu; time of the entry that is being delivered; zero: the first segment's first entry
-	number   int64       // of the last segment; used by the writer
+	mu         sync.Mutex
+	wake       sync.Cond   // on mu: queue or closed changed
+	queue      []*pending  // guarded by mu; not yet taken by the writer
+	writing    bool        // guarded by mu; the writer has taken entries and owns active
+	closed     bool        // guarded by mu
+	bytes      int64       // guarded by mu; of segments, and of what is about to be written
+	segments   []*segment  // guarded by mu; oldest first
+	active     *activeFile // guarded by mu, except while writing; nil: the next frame begins a segment
+	headTime   time.Time   // guarded by mu; time of the entry that is being delivered; zero: the first segment's first entry
+	lastNumber int64       // of the last segment; used by the writer
 
-	at cursor // used by the reader
+	cursor cursor // used by the reader
 }
 
 // Open opens a directory, with the entries in it.
@@ -151,7 +151,7 @@ func Open(cfg Config, log *slog.Logger) (*Spool, error) {
 	if cfg.readAt == nil {
 		cfg.readAt = (*os.File).ReadAt
 	}
-	s := &Spool{cfg: cfg, log: log, sync: (*os.File).Sync, more: make(chan struct{}, 1)}
+	s := &Spool{cfg: cfg, log: log, fsync: (*os.File).Sync, readable: make(chan struct{}, 1)}
 	s.wake.L = &s.mu
 	if err := s.makeDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
@@ -161,16 +161,16 @@ func Open(cfg Config, log *slog.Logger) (*Spool, error) {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	s.lock = lock
-	if err := s.recover(); err != nil {
+	if err := s.loadSegments(); err != nil {
 		_ = lock.Close()
 		return nil, fmt.Errorf("open spool %q: %w", cfg.Dir, err)
 	}
-	s.writer.Go(s.write)
+	s.writer.Go(s.runWriter)
 	return s, nil
 }
 
-// recover finds the existing segments and counts their entries.
-func (s *Spool) recover() error {
+// loadSegments finds the existing segments and counts their entries.
+func (s *Spool) loadSegments() error {
 	files, err := os.ReadDir(s.cfg.Dir) // sorted by number, since all numbers have the same number of digits
 	if err != nil {
 		return err
@@ -178,18 +178,18 @@ func (s *Spool) recover() error {
 	files = slices.DeleteFunc(files, func(f fs.DirEntry) bool { return !strings.HasSuffix(f.Name(), suffix) })
 	for i, f := range files {
 		path, last := filepath.Join(s.cfg.Dir, f.Name()), i == len(files)-1
-		if s.number, err = strconv.ParseInt(strings.TrimSuffix(f.Name(), suffix), 10, 64); err != nil {
+		if s.lastNumber, err = strconv.ParseInt(strings.TrimSuffix(f.Name(), suffix), 10, 64); err != nil {
 			return fmt.Errorf("%q is no segment of a spool: move it away", path)
 		}
 		info, err := f.Info()
 		if err != nil {
 			return err
 		}
-		content, err := s.contents(path, 0, info.Size())
+		content, err := s.readRange(path, 0, info.Size())
 		if content == nil {
 			return err
 		}
-		seg := &segment{path: path, size: info.Size(), found: true}
+		seg := &segment{path: path, size: info.Size(), recovered: true}
 		end := 0 // end of the last whole frame
 		if salt, ok := parseHeader(content); ok {
 			end = headerBytes
@@ -209,7 +209,7 @@ func (s *Spool) recover() error {
 		}
 		if last && end < len(content) && (end > 0 || len(content) <= headerBytes) {
 			s.log.Warn("the spool's last segment ends in frames that were not finished: cut off", "file", path, "offset", end, "bytes", len(content)-end)
-			if err := cut(path, int64(end)); err != nil {
+			if err := truncate(path, int64(end)); err != nil {
 				return err
 			}
 			seg.size = int64(end)
@@ -222,7 +222,7 @@ func (s *Spool) recover() error {
 		}
 		s.segments = append(s.segments, seg)
 		s.bytes += seg.size
-		s.waiting.Add(seg.entries)
+		s.undelivered.Add(seg.entries)
 	}
 	return nil
 }
@@ -250,8 +250,8 @@ func (s *Spool) makeDir(dir string) error {
 	return s.syncDir(parent)
 }
 
-// cut truncates a file to size, and fsyncs it.
-func cut(path string, size int64) error {
+// truncate truncates a file to size, and fsyncs it.
+func truncate(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -261,7 +261,7 @@ func cut(path string, size int64) error {
 
 // Empty reports whether nothing waits and nobody is appending, so that whatever is delivered
 // directly now overtakes no entry.
-func (s *Spool) Empty() bool { return s.waiting.Load() == 0 }
+func (s *Spool) Empty() bool { return s.undelivered.Load() == 0 }
 
 // Stats is what a spool holds.
 type Stats struct {
@@ -282,7 +282,7 @@ func (s *Spool) Stats() Stats {
 		st.Records += seg.records
 	}
 	if st.Records > 0 {
-		if st.Oldest = s.head; st.Oldest.IsZero() {
+		if st.Oldest = s.headTime; st.Oldest.IsZero() {
 			st.Oldest = s.segments[0].first
 		}
 	}
@@ -293,13 +293,13 @@ func (s *Spool) Stats() Stats {
 // Undelivered entries stay.
 func (s *Spool) Close() error {
 	var err error
-	s.close.Do(func() {
+	s.closeOnce.Do(func() {
 		s.mu.Lock()
 		s.closed = true
 		s.wake.Signal()
 		s.mu.Unlock()
 		s.writer.Wait()
-		s.settle()
+		s.disposeIfRead()
 		if s.active != nil {
 			err = s.active.file.Close()
 		}

@@ -23,8 +23,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	silent = slog.New(slog.DiscardHandler)
-	begin  = time.UnixMilli(1_795_305_600_000)
+	discardLog = slog.New(slog.DiscardHandler)
+	startTime  = time.UnixMilli(1_795_305_600_000)
 )
 
 func open(t testing.TB, cfg Config, log *slog.Logger) *Spool {
@@ -39,7 +39,7 @@ func open(t testing.TB, cfg Config, log *slog.Logger) *Spool {
 }
 
 func entry(i int) Entry {
-	return Entry{Time: begin.Add(time.Duration(i) * time.Second), Records: i%3 + 1, Payload: []byte(fmt.Sprintf("entry %d of a spool", i))}
+	return Entry{Time: startTime.Add(time.Duration(i) * time.Second), Records: i%3 + 1, Payload: []byte(fmt.Sprintf("entry %d of a spool", i))}
 }
 
 func appendAll(t testing.TB, s *Spool, from, to int) {
@@ -49,8 +49,8 @@ func appendAll(t testing.TB, s *Spool, from, to int) {
 	}
 }
 
-// drained reads and delivers everything, about max bytes at a time.
-func drained(t testing.TB, s *Spool, max int64) (out []Entry) {
+// drain reads and delivers everything, about max bytes at a time.
+func drain(t testing.TB, s *Spool, max int64) (out []Entry) {
 	t.Helper()
 	now, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -64,7 +64,7 @@ func drained(t testing.TB, s *Spool, max int64) (out []Entry) {
 			e.Payload = bytes.Clone(e.Payload)
 			out = append(out, e)
 		}
-		s.Delivered(nil)
+		s.MarkDelivered(nil)
 	}
 }
 
@@ -72,7 +72,7 @@ func requireEntries(t testing.TB, got []Entry, want ...int) {
 	t.Helper()
 	require.Len(t, got, len(want))
 	for k, i := range want {
-		got[k].Found = false
+		got[k].Recovered = false
 		require.Equal(t, entry(i), got[k])
 	}
 }
@@ -91,38 +91,38 @@ func segments(t testing.TB, dir string) []string {
 	return paths
 }
 
-func TestEntriesComeInOrderAndGo(t *testing.T) {
+func TestEntriesAreReadInOrderAndRemoved(t *testing.T) {
 	for name, max := range map[string]int64{"one_by_one": 1, "some": 100, "all": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "a", "b")
-			s := open(t, Config{Dir: dir, SegmentBytes: 500}, silent)
+			s := open(t, Config{Dir: dir, SegmentBytes: 500}, discardLog)
 			require.True(t, s.Empty())
 			appendAll(t, s, 0, 100)
 			require.False(t, s.Empty())
 			require.Greater(t, len(segments(t, dir)), 5)
 			st := s.Stats()
 			require.EqualValues(t, 199, st.Records)
-			require.Equal(t, begin, st.Oldest)
-			requireEntries(t, drained(t, s, max), upTo(100)...)
+			require.Equal(t, startTime, st.Oldest)
+			requireEntries(t, drain(t, s, max), upTo(100)...)
 			require.True(t, s.Empty())
 			require.Equal(t, Stats{MaxBytes: s.cfg.MaxBytes}, s.Stats())
 			require.Empty(t, segments(t, dir))
 			appendAll(t, s, 100, 101)
-			requireEntries(t, drained(t, s, max), 100)
+			requireEntries(t, drain(t, s, max), 100)
 		})
 	}
 }
 
-// TestWhatIsNotDeliveredIsThereAgain: after a restart, undelivered entries are returned again, and
-// so are the delivered ones of a partly delivered segment.
-func TestWhatIsNotDeliveredIsThereAgain(t *testing.T) {
+// TestUndeliveredEntriesSurviveARestart: after a restart, undelivered entries are returned again,
+// and so are the delivered ones of a partly delivered segment.
+func TestUndeliveredEntriesSurviveARestart(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir, SegmentBytes: 500}, silent)
+	s := open(t, Config{Dir: dir, SegmentBytes: 500}, discardLog)
 	appendAll(t, s, 0, 50)
 	for range 20 {
 		_, err := s.Read(t.Context(), 1)
 		require.NoError(t, err)
-		s.Delivered(nil)
+		s.MarkDelivered(nil)
 	}
 	first, err := s.Read(t.Context(), 1)
 	require.NoError(t, err)
@@ -133,21 +133,21 @@ func TestWhatIsNotDeliveredIsThereAgain(t *testing.T) {
 	require.Equal(t, entry(20).Time, s.Stats().Oldest)
 	require.NoError(t, s.Close())
 
-	s = open(t, Config{Dir: dir, SegmentBytes: 500}, silent)
+	s = open(t, Config{Dir: dir, SegmentBytes: 500}, discardLog)
 	require.False(t, s.Empty())
 	appendAll(t, s, 50, 60)
-	got := drained(t, s, 1)
+	got := drain(t, s, 1)
 	twice := 60 - len(got)
 	require.LessOrEqual(t, twice, 20)
-	require.Greater(t, twice, 20-12, "no more than a segment comes again")
+	require.Greater(t, twice, 20-12, "more than a segment was returned again")
 	requireEntries(t, got, upTo(60)[twice:]...)
 }
 
-func TestAnAppendReturnsAfterItsFsync(t *testing.T) {
-	s := open(t, Config{Dir: t.TempDir()}, silent)
+func TestAppendReturnsAfterItsFsync(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()}, discardLog)
 	var synced, returned atomic.Int64
 	gate, entered := make(chan struct{}), make(chan struct{}, 1000)
-	s.sync = func(f *os.File) error {
+	s.fsync = func(f *os.File) error {
 		entered <- struct{}{}
 		<-gate
 		synced.Add(1)
@@ -163,47 +163,47 @@ func TestAnAppendReturnsAfterItsFsync(t *testing.T) {
 		})
 	}
 	<-entered
-	require.Eventually(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.waiting.Load() == 100 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.undelivered.Load() == 100 }, 10*time.Second, time.Millisecond)
 	require.Zero(t, returned.Load())
 	now, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := s.Read(now, 1)
-	require.ErrorIs(t, err, context.Canceled, "what is not on the disk is not given out")
+	require.ErrorIs(t, err, context.Canceled, "an entry was returned before its fsync")
 	require.False(t, s.Empty())
 	close(gate)
 	appends.Wait()
-	require.LessOrEqual(t, synced.Load(), int64(100/10), "they share fsyncs")
-	require.Len(t, drained(t, s, 1<<20), 100)
+	require.LessOrEqual(t, synced.Load(), int64(100/10), "concurrent appends do not share fsyncs")
+	require.Len(t, drain(t, s, 1<<20), 100)
 }
 
-func TestWhatCouldNotBeWrittenIsNotThere(t *testing.T) {
+func TestFailedAppendsAreNeverRead(t *testing.T) {
 	broken := errors.New("no space left on device")
 	for hazard, before := range map[string]int{"new_segment": 0, "later": 3} {
 		t.Run(hazard, func(t *testing.T) {
 			dir := t.TempDir()
-			s := open(t, Config{Dir: dir}, silent)
+			s := open(t, Config{Dir: dir}, discardLog)
 			appendAll(t, s, 0, before)
-			s.sync = func(*os.File) error { return broken }
+			s.fsync = func(*os.File) error { return broken }
 			for i := range 3 {
 				require.ErrorIs(t, s.Append(entry(100+i)), broken)
 			}
 			require.Equal(t, before == 0, s.Empty())
 			require.LessOrEqual(t, len(segments(t, dir)), 1)
-			s.sync = (*os.File).Sync
+			s.fsync = (*os.File).Sync
 			appendAll(t, s, before, before+2)
 			require.NoError(t, s.Close())
 			var logged bytes.Buffer
 			s = open(t, Config{Dir: dir}, slog.New(slog.NewTextHandler(&logged, nil)))
-			requireEntries(t, drained(t, s, 1), upTo(before+2)...)
+			requireEntries(t, drain(t, s, 1), upTo(before+2)...)
 			require.Empty(t, logged.String())
 			require.Zero(t, s.Stats().Bytes)
 		})
 	}
 }
 
-func TestAFullSpoolSaysSo(t *testing.T) {
+func TestFullSpool(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir, MaxBytes: 4000, SegmentBytes: 500}, silent)
+	s := open(t, Config{Dir: dir, MaxBytes: 4000, SegmentBytes: 500}, discardLog)
 	n := 0
 	for ; ; n++ {
 		err := s.Append(entry(n))
@@ -224,39 +224,39 @@ func TestAFullSpoolSaysSo(t *testing.T) {
 	require.LessOrEqual(t, size, int64(4000))
 	_, err := s.Read(t.Context(), 700) // more than the first segment holds
 	require.NoError(t, err)
-	s.Delivered(nil)
-	require.NoError(t, s.Append(entry(n)), "there is room again")
-	require.Len(t, drained(t, s, 1<<20), n+1-11)
+	s.MarkDelivered(nil)
+	require.NoError(t, s.Append(entry(n)), "append after entries were delivered")
+	require.Len(t, drain(t, s, 1<<20), n+1-11)
 	require.ErrorContains(t, s.Append(Entry{Payload: make([]byte, MaxPayload+1)}), "at most")
 }
 
-func TestADirectoryBelongsToOneProcess(t *testing.T) {
+func TestSpoolDirectoryBelongsToOneProcess(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir}, silent)
-	_, err := Open(Config{Dir: dir, MaxBytes: 1 << 20}, silent)
+	s := open(t, Config{Dir: dir}, discardLog)
+	_, err := Open(Config{Dir: dir, MaxBytes: 1 << 20}, discardLog)
 	require.ErrorIs(t, err, flock.ErrHeld)
 	require.NoError(t, s.Close())
-	require.NoError(t, s.Close(), "twice")
+	require.NoError(t, s.Close(), "second Close")
 	require.ErrorIs(t, s.Append(entry(0)), ErrClosed)
-	open(t, Config{Dir: dir}, silent)
+	open(t, Config{Dir: dir}, discardLog)
 }
 
-func TestOpenNamesWhatIsInTheWay(t *testing.T) {
+func TestOpenErrorsNameThePath(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "x.spool"), nil, 0o600))
-	_, err := Open(Config{Dir: dir, MaxBytes: 1 << 20}, silent)
+	_, err := Open(Config{Dir: dir, MaxBytes: 1 << 20}, discardLog)
 	require.ErrorContains(t, err, "x.spool")
-	_, err = Open(Config{Dir: filepath.Join(dir, "x.spool", "y"), MaxBytes: 1 << 20}, silent)
+	_, err = Open(Config{Dir: filepath.Join(dir, "x.spool", "y"), MaxBytes: 1 << 20}, discardLog)
 	require.ErrorContains(t, err, "not a directory")
 }
 
-// TestWritersAndTheReaderGoOnTogether: each writer's entries arrive in its order, once, while
+// TestConcurrentAppendAndRead: each writer's entries arrive in its order, once, while
 // segments come and go, and Empty is never true while an acknowledged entry waits.
-func TestWritersAndTheReaderGoOnTogether(t *testing.T) {
+func TestConcurrentAppendAndRead(t *testing.T) {
 	const writers, each = 8, 300
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir, SegmentBytes: 2000}, silent)
-	s.sync = func(*os.File) error { return nil } // for speed
+	s := open(t, Config{Dir: dir, SegmentBytes: 2000}, discardLog)
+	s.fsync = func(*os.File) error { return nil } // for speed
 	var acknowledged, delivered atomic.Int64
 	var appending sync.WaitGroup
 	for w := range writers {
@@ -273,7 +273,7 @@ func TestWritersAndTheReaderGoOnTogether(t *testing.T) {
 	next := make([]int, writers)
 	for total := 0; total < writers*each; {
 		if was := acknowledged.Load(); was > delivered.Load() && s.Empty() {
-			t.Fatal("empty, but an entry waits")
+			t.Fatal("Empty while an acknowledged entry is undelivered")
 		}
 		entries, err := s.Read(t.Context(), 200)
 		require.NoError(t, err)
@@ -286,18 +286,18 @@ func TestWritersAndTheReaderGoOnTogether(t *testing.T) {
 		}
 		total += len(entries)
 		delivered.Add(int64(len(entries)))
-		s.Delivered(nil)
+		s.MarkDelivered(nil)
 	}
 	appending.Wait()
 	require.True(t, s.Empty())
-	require.Empty(t, drained(t, s, 1))
+	require.Empty(t, drain(t, s, 1))
 	require.Empty(t, segments(t, dir))
 }
 
 func BenchmarkAppend(b *testing.B) {
 	for _, parallel := range []int{1, 64} {
 		b.Run(fmt.Sprint("callers=", parallel), func(b *testing.B) {
-			s, err := Open(Config{Dir: b.TempDir(), MaxBytes: 1 << 40}, silent)
+			s, err := Open(Config{Dir: b.TempDir(), MaxBytes: 1 << 40}, discardLog)
 			require.NoError(b, err)
 			defer s.Close()
 			e := Entry{Payload: []byte(strings.Repeat("x", 2000))}

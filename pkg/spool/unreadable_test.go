@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// disk fails a number of times to return a range of a file.
-type disk struct {
+// failingDisk fails a number of times to return a range of a file.
+type failingDisk struct {
 	from, to int64
 	path     string
 	times    int
@@ -23,7 +23,7 @@ type disk struct {
 
 const always = 1 << 30
 
-func (d *disk) readAt(f *os.File, b []byte, off int64) (int, error) {
+func (d *failingDisk) readAt(f *os.File, b []byte, off int64) (int, error) {
 	if d.times == 0 || f.Name() != d.path || off >= d.to || off+int64(len(b)) <= d.from {
 		return f.ReadAt(b, off)
 	}
@@ -32,8 +32,8 @@ func (d *disk) readAt(f *os.File, b []byte, off int64) (int, error) {
 	return n, &os.PathError{Op: "read", Path: d.path, Err: syscall.EIO}
 }
 
-// large returns an entry so large that only a few fit a page.
-func large(i int) Entry {
+// largeEntry returns an entry so large that only a few fit a page.
+func largeEntry(i int) Entry {
 	e := entry(i)
 	e.Payload = bytes.Repeat(e.Payload, 50) // about 900 bytes
 	return e
@@ -42,13 +42,13 @@ func large(i int) Entry {
 // digests returns a short form of entries.
 func digests(entries []Entry) (all []string) {
 	for _, e := range entries {
-		all = append(all, fmt.Sprint(e.Time.Sub(begin), e.Records, len(e.Payload), sum(e.Payload)))
+		all = append(all, fmt.Sprint(e.Time.Sub(startTime), e.Records, len(e.Payload), checksum(e.Payload)))
 	}
 	return all
 }
 
-// insisting drains s like drained, and retries as often as callers should.
-func insisting(t *testing.T, s *Spool) (out []Entry, failures int) {
+// drainWithRetries drains s like drained, and retries as often as callers should.
+func drainWithRetries(t *testing.T, s *Spool) (out []Entry, failures int) {
 	t.Helper()
 	now, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -66,54 +66,54 @@ func insisting(t *testing.T, s *Spool) (out []Entry, failures int) {
 			e.Payload = bytes.Clone(e.Payload)
 			out = append(out, e)
 		}
-		s.Delivered(nil)
+		s.MarkDelivered(nil)
 		require.GreaterOrEqual(t, s.Stats().Records, int64(0))
 	}
-	t.Fatal("it holds up all behind it")
+	t.Fatal("unreadable pages block the entries behind them")
 	return nil, 0
 }
 
-// TestWhatTheDiskDoesNotGiveHoldsUpNothing: unreadable pages block neither the next start nor what
+// TestUnreadablePagesAreSkipped: unreadable pages block neither the next start nor what
 // comes after them, and are not given up after only a few failures.
-func TestWhatTheDiskDoesNotGiveHoldsUpNothing(t *testing.T) {
+func TestUnreadablePagesAreSkipped(t *testing.T) {
 	const each = 20
 	made := t.TempDir()
-	s := open(t, Config{Dir: made}, silent)
+	s := open(t, Config{Dir: made}, discardLog)
 	begins := []int64{int64(headerBytes)}
 	for i := range each {
-		require.NoError(t, s.Append(large(i)))
-		begins = append(begins, begins[i]+int64(frameHeader+len(large(i).Payload)))
+		require.NoError(t, s.Append(largeEntry(i)))
+		begins = append(begins, begins[i]+int64(frameHeader+len(largeEntry(i).Payload)))
 	}
 	require.NoError(t, s.Close())
 	content, err := os.ReadFile(segments(t, made)[0])
 	require.NoError(t, err)
-	tail, _ := written(t, 1)
-	end := int64(len(content)) &^ (page - 1)
+	tail, _ := segmentContent(t, 1)
+	end := int64(len(content)) &^ (pageBytes - 1)
 
 	for hazard, bad := range map[string]struct {
-		disk
+		failingDisk
 		first int64 // of the damaged page
 		lost  bool
 	}{
-		"a_page":              {disk{from: 8192, to: 8200, times: always}, 8192, true},
-		"the_header":          {disk{from: 0, to: 1, times: always}, 0, true},
-		"the_end":             {disk{from: end, to: end + 1, times: always}, end, true},
-		"a_page_once":         {disk{from: 8192, to: 8200, times: 1}, 0, false},
-		"the_header_once":     {disk{from: 0, to: 1, times: 1}, 0, false},
-		"the_header_thrice":   {disk{from: 0, to: 20, times: 3}, 0, false},
-		"all_of_it":           {disk{from: 0, to: 1 << 30, times: always}, 0, true},
-		"all_of_it_for_once":  {disk{from: 0, to: 1 << 30, times: 6}, 0, false},
-		"the_end_a_few_times": {disk{from: end, to: end + 1, times: 5}, 0, false},
+		"a_page":              {failingDisk{from: 8192, to: 8200, times: always}, 8192, true},
+		"the_header":          {failingDisk{from: 0, to: 1, times: always}, 0, true},
+		"the_end":             {failingDisk{from: end, to: end + 1, times: always}, end, true},
+		"a_page_once":         {failingDisk{from: 8192, to: 8200, times: 1}, 0, false},
+		"the_header_once":     {failingDisk{from: 0, to: 1, times: 1}, 0, false},
+		"the_header_3_times":  {failingDisk{from: 0, to: 20, times: 3}, 0, false},
+		"everything":          {failingDisk{from: 0, to: 1 << 30, times: always}, 0, true},
+		"everything_for_once": {failingDisk{from: 0, to: 1 << 30, times: 6}, 0, false},
+		"the_end_a_few_times": {failingDisk{from: end, to: end + 1, times: 5}, 0, false},
 	} {
-		for when, atRest := range map[string]bool{"at_start": true, "while_it_is_open": false} {
+		for when, atRest := range map[string]bool{"at_start": true, "while_open": false} {
 			for where, last := range map[string]bool{"last": true, "before_others": false} {
 				t.Run(hazard+"/"+when+"/"+where, func(t *testing.T) {
 					dir := t.TempDir()
-					path := place(t, dir, 7, content)
+					path := placeSegment(t, dir, 7, content)
 					if !last {
-						place(t, dir, 8, tail)
+						placeSegment(t, dir, 8, tail)
 					}
-					d := bad.disk
+					d := bad.failingDisk
 					d.path = path
 					if !atRest {
 						d.times = 0
@@ -123,16 +123,16 @@ func TestWhatTheDiskDoesNotGiveHoldsUpNothing(t *testing.T) {
 					if !atRest {
 						d.times = bad.times
 					}
-					require.False(t, s.Empty(), "nobody knows what is there")
-					got, failures := insisting(t, s)
+					require.False(t, s.Empty(), "unreadable entries do not count as undelivered")
+					got, failures := drainWithRetries(t, s)
 					var want []Entry
 					for i := range each {
-						from, to := bad.first, bad.first+page
-						if hazard == "the_header" || hazard == "all_of_it" {
+						from, to := bad.first, bad.first+pageBytes
+						if hazard == "the_header" || hazard == "everything" {
 							to = 1 << 30
 						}
 						if !bad.lost || begins[i+1] <= from || begins[i] >= to {
-							want = append(want, large(i))
+							want = append(want, largeEntry(i))
 						}
 					}
 					if !last {
@@ -151,34 +151,34 @@ func TestWhatTheDiskDoesNotGiveHoldsUpNothing(t *testing.T) {
 					require.EqualValues(t, 1, s.Stats().Damages, logged.String())
 					kept, err := os.ReadFile(filepath.Join(dir, "damaged", filepath.Base(path)))
 					require.NoError(t, err)
-					require.Equal(t, content, kept, "nothing is cut off that was not seen")
+					require.Equal(t, content, kept, "the segment that was set aside is not complete")
 				})
 			}
 		}
 	}
 }
 
-// TestASegmentThatIsTakenAway: a segment can be moved away without a restart.
-func TestASegmentThatIsTakenAway(t *testing.T) {
-	content, _ := written(t, 2)
+// TestSegmentMovedAwayWhileOpen: a segment can be moved away without a restart.
+func TestSegmentMovedAwayWhileOpen(t *testing.T) {
+	content, _ := segmentContent(t, 2)
 	dir := t.TempDir()
-	path := place(t, dir, 7, content)
-	place(t, dir, 8, content)
-	s := open(t, Config{Dir: dir}, silent)
+	path := placeSegment(t, dir, 7, content)
+	placeSegment(t, dir, 8, content)
+	s := open(t, Config{Dir: dir}, discardLog)
 	require.NoError(t, os.Remove(path))
-	got, _ := insisting(t, s)
+	got, _ := drainWithRetries(t, s)
 	requireEntries(t, got, 0, 1)
 	require.True(t, s.Empty())
 	require.EqualValues(t, 1, s.Stats().Damages)
 }
 
-// TestAFileThatCannotBeOpenedIsNotGivenUp: the cause may be in the process, such as too many open
-// files.
-func TestAFileThatCannotBeOpenedIsNotGivenUp(t *testing.T) {
-	content, _ := written(t, 2)
+// TestFileThatCannotBeOpenedIsRetriedForever: the cause may be in the process, such as too many
+// open files.
+func TestFileThatCannotBeOpenedIsRetriedForever(t *testing.T) {
+	content, _ := segmentContent(t, 2)
 	dir := t.TempDir()
-	path := place(t, dir, 7, content)
-	s := open(t, Config{Dir: dir}, silent)
+	path := placeSegment(t, dir, 7, content)
+	s := open(t, Config{Dir: dir}, discardLog)
 	require.NoError(t, os.Rename(path, path+"x"))
 	require.NoError(t, os.Symlink(path, path)) // ELOOP
 	for range 100 {
@@ -188,6 +188,6 @@ func TestAFileThatCannotBeOpenedIsNotGivenUp(t *testing.T) {
 	}
 	require.False(t, s.Empty())
 	require.NoError(t, os.Rename(path+"x", path))
-	requireEntries(t, drained(t, s, 1), 0, 1)
+	requireEntries(t, drain(t, s, 1), 0, 1)
 	require.Zero(t, s.Stats().Damages)
 }

@@ -15,24 +15,26 @@ type pending struct {
 	done chan error
 }
 
-func (p *pending) bytes() int64 { return frameHeader + int64(len(p.Payload)) }
+func (p *pending) frameBytes() int64 { return frameHeader + int64(len(p.Payload)) }
 
 // Fits reports whether Append would now have room for a payload of that size.
 func (s *Spool) Fits(bytes int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fits(frameHeader + bytes)
+	return s.frameFits(frameHeader + bytes)
 }
 
-// fits is Fits for a whole frame. The caller holds mu.
-func (s *Spool) fits(bytes int64) bool { return s.bytes+bytes+int64(headerBytes) <= s.cfg.MaxBytes }
+// frameFits is Fits for a whole frame. The caller holds mu.
+func (s *Spool) frameFits(bytes int64) bool {
+	return s.bytes+bytes+int64(headerBytes) <= s.cfg.MaxBytes
+}
 
 // activeFile is the segment that is being written.
 type activeFile struct {
 	*segment
-	file   *os.File
-	salt   salt
-	listed bool // it is in segments, because part of it is acknowledged
+	file       *os.File
+	salt       salt
+	inSegments bool // it is in segments, because part of it is acknowledged
 }
 
 // Append returns nil when e is on disk. After an error it is not, and is never returned by Read,
@@ -42,66 +44,66 @@ func (s *Spool) Append(e Entry) error {
 	if len(e.Payload) > MaxPayload {
 		return fmt.Errorf("append %d bytes to the spool: at most %d", len(e.Payload), MaxPayload)
 	}
-	p := &pending{Entry: e, crc: sum(e.Payload), done: make(chan error, 1)}
+	p := &pending{Entry: e, crc: checksum(e.Payload), done: make(chan error, 1)}
 	s.mu.Lock()
 	switch {
 	case s.closed:
 		s.mu.Unlock()
 		return ErrClosed
-	case !s.fits(p.bytes()):
+	case !s.frameFits(p.frameBytes()):
 		s.mu.Unlock()
 		return ErrFull
 	}
-	s.bytes += p.bytes()
-	s.waiting.Add(1)
+	s.bytes += p.frameBytes()
+	s.undelivered.Add(1)
 	s.queue = append(s.queue, p)
 	s.wake.Signal()
 	s.mu.Unlock()
 	return <-p.done
 }
 
-// write is the only goroutine that writes. Everything that arrives during one write shares the next
-// fsync.
-func (s *Spool) write() {
+// runWriter is the only goroutine that writes. Everything that arrives during one write shares the
+// next fsync.
+func (s *Spool) runWriter() {
 	out := bufio.NewWriterSize(nil, 256<<10) // 256 KiB
 	for {
 		s.mu.Lock()
 		for len(s.queue) == 0 && !s.closed {
 			s.wake.Wait()
 		}
-		batch, bytes := s.take()
+		batch, bytes := s.takeBatch()
 		s.writing = len(batch) > 0
 		s.mu.Unlock()
 		if len(batch) == 0 {
 			return
 		}
-		err := s.commit(out, batch)
+		err := s.writeBatch(out, batch)
 		if err != nil {
-			s.takeBack()
+			s.undoWrite()
 		}
 		s.mu.Lock()
 		s.writing = false
 		if err != nil {
 			s.bytes -= bytes
-			s.waiting.Add(-int64(len(batch)))
+			s.undelivered.Add(-int64(len(batch)))
 		} else {
-			s.account(batch, bytes)
+			s.publish(batch, bytes)
 		}
 		s.mu.Unlock()
 		for _, p := range batch {
 			p.done <- err
 		}
 		select {
-		case s.more <- struct{}{}:
+		case s.readable <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// account makes committed entries available to the reader. The caller holds mu.
-func (s *Spool) account(batch []*pending, bytes int64) {
-	if !s.active.listed {
-		s.active.listed = true
+// publish makes committed entries available to the reader. The caller holds mu.
+func (s *Spool) publish(batch []*pending, bytes int64) {
+	if !s.active.inSegments {
+		s.active.inSegments = true
 		s.segments = append(s.segments, s.active.segment)
 		s.bytes += int64(headerBytes)
 	}
@@ -111,11 +113,12 @@ func (s *Spool) account(batch []*pending, bytes int64) {
 	s.active.size += bytes
 }
 
-// take takes from the queue as much as fits a segment, at least one entry. The caller holds mu.
-func (s *Spool) take() (batch []*pending, bytes int64) {
+// takeBatch takes from the queue as much as fits a segment, at least one entry. The caller holds
+// mu.
+func (s *Spool) takeBatch() (batch []*pending, bytes int64) {
 	n := 0
-	for n < len(s.queue) && (n == 0 || bytes+s.queue[n].bytes() <= s.cfg.SegmentBytes) {
-		bytes += s.queue[n].bytes()
+	for n < len(s.queue) && (n == 0 || bytes+s.queue[n].frameBytes() <= s.cfg.SegmentBytes) {
+		bytes += s.queue[n].frameBytes()
 		n++
 	}
 	batch = s.queue[:n:n]
@@ -125,9 +128,9 @@ func (s *Spool) take() (batch []*pending, bytes int64) {
 	return batch, bytes
 }
 
-// commit writes a batch: 1. frames  2. fsync  3. fsync of the directory if the segment is new. Only
-// then do callers get their answer.
-func (s *Spool) commit(out *bufio.Writer, batch []*pending) error {
+// writeBatch writes a batch: 1. frames  2. fsync  3. fsync of the directory if the segment is new.
+// Only then do callers get their answer.
+func (s *Spool) writeBatch(out *bufio.Writer, batch []*pending) error {
 	if s.active != nil && s.active.size >= s.cfg.SegmentBytes {
 		if err := s.active.file.Close(); err != nil {
 			s.log.Warn("close a segment of the spool", "file", s.active.path, "err", err) // its data was fsynced
@@ -135,7 +138,7 @@ func (s *Spool) commit(out *bufio.Writer, batch []*pending) error {
 		s.setActive(nil)
 	}
 	if s.active == nil {
-		if err := s.create(); err != nil {
+		if err := s.createSegment(); err != nil {
 			return err
 		}
 	}
@@ -148,9 +151,9 @@ func (s *Spool) commit(out *bufio.Writer, batch []*pending) error {
 	}
 	err := out.Flush()
 	if err == nil {
-		err = s.sync(s.active.file)
+		err = s.fsync(s.active.file)
 	}
-	if err == nil && !s.active.listed {
+	if err == nil && !s.active.inSegments {
 		err = s.syncDir(s.cfg.Dir)
 	}
 	if err != nil {
@@ -159,10 +162,10 @@ func (s *Spool) commit(out *bufio.Writer, batch []*pending) error {
 	return nil
 }
 
-// create begins a new segment.
-func (s *Spool) create() error {
-	s.number = max(s.number+1, time.Now().UnixMilli())
-	path := filepath.Join(s.cfg.Dir, fmt.Sprintf(nameFormat, s.number))
+// createSegment begins a new segment.
+func (s *Spool) createSegment() error {
+	s.lastNumber = max(s.lastNumber+1, time.Now().UnixMilli())
+	path := filepath.Join(s.cfg.Dir, fmt.Sprintf(nameFormat, s.lastNumber))
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("begin a segment of the spool: %w", err)
@@ -183,15 +186,15 @@ func (s *Spool) setActive(a *activeFile) {
 	s.active = a
 }
 
-// takeBack truncates the active segment to before the failed write, and stops using it, because
+// undoWrite truncates the active segment to before the failed write, and stops using it, because
 // nobody knows what a disk does after a failed fsync. If this fails too, the next start reports
 // these bytes as damage.
-func (s *Spool) takeBack() {
+func (s *Spool) undoWrite() {
 	a := s.active
 	if a == nil {
 		return
 	}
-	if !a.listed {
+	if !a.inSegments {
 		_ = os.Remove(a.path)
 	} else if err := a.file.Truncate(a.size); err == nil {
 		_ = a.file.Sync()
@@ -206,5 +209,5 @@ func (s *Spool) syncDir(dir string) error {
 		return err
 	}
 	defer d.Close()
-	return s.sync(d)
+	return s.fsync(d)
 }

@@ -133,7 +133,7 @@ func (c *Collector) unspoolEvents(stopping, cut context.Context) {
 			bad, err = c.refill(stopping, cut, entries, warm)
 		}
 		if err == nil {
-			c.deps.Spool.Delivered(bad)
+			c.deps.Spool.MarkDelivered(bad)
 			warm = true
 			continue
 		}

@@ -123,7 +123,7 @@ func (c *Collector) unspoolLetters(stopping, cut context.Context) {
 		if err != nil {
 			return
 		}
-		c.deps.Letters.Delivered(bad)
+		c.deps.Letters.MarkDelivered(bad)
 		if c.deps.Letters.Empty() {
 			c.lettersHealth.produce.observe(nil)
 		}

@@ -43,7 +43,7 @@ func (c *Collector) refill(stopping, cut context.Context, entries []spool.Entry,
 		letters, rest = append(letters, large...), rest[n:]
 	}
 	for i := range entries {
-		c.spooled.remove(parcels[i].records, entries[i].Found)
+		c.spooled.remove(parcels[i].records, entries[i].Recovered)
 	}
 	if len(records) > 0 && !c.spooled.mayHoldEvents() {
 		c.eventsHealth.produce.observe(nil)
