@@ -59,12 +59,12 @@ func (r *Roles) join(request Request) (objstore.Credentials, *flight, bool) {
 }
 
 // cacheResult caches the result of a flight.
-func (r *Roles) cacheResult(request Request, f *flight, asked time.Time) {
+func (r *Roles) cacheResult(request Request, f *flight, askedAt time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// If Forget was called in the meantime, a result requested before it is not kept.
 	if e := r.entries[request]; e != nil && e.flight == f {
-		early := min(maxRefreshAhead, f.creds.Expires.Sub(asked)/4)
+		early := min(maxRefreshAhead, f.creds.Expires.Sub(askedAt)/4)
 		e.creds, e.refresh = f.creds, f.creds.Expires.Add(-early)
 	}
 }

@@ -191,11 +191,11 @@ func (r *Roles) lead(ctx context.Context, request Request, f *flight, hasFallbac
 	}()
 	asking, cancel := refreshContext(ctx, hasFallback)
 	defer cancel()
-	asked := time.Now()
+	askedAt := time.Now()
 	f.creds, f.err = r.assume(asking, request)
 	switch {
 	case f.err == nil:
-		r.cacheResult(request, f, asked)
+		r.cacheResult(request, f, askedAt)
 	case ctx.Err() != nil: // the leader cannot use credentials any more
 		f.abandoned = true
 	default:

@@ -405,10 +405,10 @@ func TestCredentialsWhileSTSIsAway(t *testing.T) {
 	for name, away := range outages {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				gone := false
+				unavailable := false
 				s := &fakeSTS{}
 				s.answer = func(n int64, r *http.Request) (int, string) {
-					if gone {
+					if unavailable {
 						return away(r)
 					}
 					return 200, grantedAnswer(n, time.Hour)
@@ -430,7 +430,7 @@ func TestCredentialsWhileSTSIsAway(t *testing.T) {
 					require.Equal(t, "ASIA1", c.AccessKeyID, msg)
 				}
 				old("the first")
-				gone = true
+				unavailable = true
 				time.Sleep(55 * time.Minute)
 				var all sync.WaitGroup
 				all.Go(func() {
@@ -444,9 +444,9 @@ func TestCredentialsWhileSTSIsAway(t *testing.T) {
 				old("waited although a result is known")
 				require.Zero(t, time.Since(start))
 				all.Wait()
-				asked := s.requests.Load()
+				requests := s.requests.Load()
 				old("")
-				require.Equal(t, asked, s.requests.Load(), "asked again too soon")
+				require.Equal(t, requests, s.requests.Load(), "asked again too soon")
 				time.Sleep(4*time.Minute + 20*time.Second)
 				_, err := ask()
 				require.ErrorIs(t, err, assumerole.ErrUnavailable, "less than a minute is left")
@@ -455,7 +455,7 @@ func TestCredentialsWhileSTSIsAway(t *testing.T) {
 					require.ErrorAs(t, err, &e)
 					require.Equal(t, 503, e.Status)
 				}
-				gone = false
+				unavailable = false
 				c, err := ask()
 				require.NoError(t, err)
 				require.NotEqual(t, "ASIA1", c.AccessKeyID)

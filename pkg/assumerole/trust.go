@@ -77,14 +77,14 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 		<-t.asking
 		return err
 	}
-	asked := time.Now()
+	askedAt := time.Now()
 	if !known {
 		defer func() { <-t.asking }()
 		err := r.probe(ctx, request)
 		if ctx.Err() != nil {
 			return err // the failure says nothing to others
 		}
-		return r.recordTrust(t, asked, err)
+		return r.recordTrust(t, askedAt, err)
 	}
 	answer := make(chan error, 1)
 	r.probes.Go(func() {
@@ -92,7 +92,7 @@ func (r *Roles) VerifyTrust(ctx context.Context, request Request) error {
 		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 		defer cancel()
 		defer context.AfterFunc(r.base, cancel)()
-		answer <- r.recordTrust(t, asked, r.probe(asking, request))
+		answer <- r.recordTrust(t, askedAt, r.probe(asking, request))
 	})
 	select {
 	case err := <-answer:
@@ -111,8 +111,8 @@ func (r *Roles) trustState(t *trust) (known, fresh bool, err error) {
 	return t.known, time.Now().Before(t.until), t.err
 }
 
-// recordTrust records the result of a probe that began at asked, and returns what is known now.
-func (r *Roles) recordTrust(t *trust, asked time.Time, err error) error {
+// recordTrust records the result of a probe that began at askedAt, and returns what is known now.
+func (r *Roles) recordTrust(t *trust, askedAt time.Time, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -124,7 +124,7 @@ func (r *Roles) recordTrust(t *trust, asked time.Time, err error) error {
 		if !t.known {
 			t.err = err
 		}
-		t.until = asked.Add(retryAfter)
+		t.until = askedAt.Add(retryAfter)
 	}
 	return t.err
 }

@@ -137,12 +137,12 @@ func TestTrustWhileSTSIsAway(t *testing.T) {
 	for name, away := range outages {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var gone, open atomic.Bool
-				gone.Store(true)
+				var unavailable, open atomic.Bool
+				unavailable.Store(true)
 				s := &fakeSTS{}
 				s.answer = func(n int64, r *http.Request) (int, string) {
 					switch {
-					case gone.Load():
+					case unavailable.Load():
 						return away(r)
 					case open.Load():
 						return 200, grantedAnswer(n, time.Hour)
@@ -163,16 +163,16 @@ func TestTrustWhileSTSIsAway(t *testing.T) {
 				err := verify()
 				require.ErrorIs(t, err, assumerole.ErrUnavailable, "nothing is known")
 				require.ErrorContains(t, err, externalID)
-				asked := s.requests.Load()
+				requests := s.requests.Load()
 				require.ErrorIs(t, verify(), assumerole.ErrUnavailable)
 				if name != "silent" { // in that case the caller stopped waiting
-					require.Equal(t, asked, s.requests.Load(), "asked again too soon")
+					require.Equal(t, requests, s.requests.Load(), "asked again too soon")
 				}
 
-				gone.Store(false)
+				unavailable.Store(false)
 				time.Sleep(21 * time.Second)
 				require.NoError(t, verify())
-				gone.Store(true)
+				unavailable.Store(true)
 				time.Sleep(72 * time.Hour)
 				var all sync.WaitGroup
 				all.Go(func() {
@@ -186,14 +186,14 @@ func TestTrustWhileSTSIsAway(t *testing.T) {
 				require.NoError(t, verify())
 				require.Zero(t, time.Since(start), "waited although a result is known")
 				all.Wait()
-				asked = s.requests.Load()
+				requests = s.requests.Load()
 				require.NoError(t, verify())
-				require.Equal(t, asked, s.requests.Load(), "asked again too soon")
-				gone.Store(false)
+				require.Equal(t, requests, s.requests.Load(), "asked again too soon")
+				unavailable.Store(false)
 				open.Store(true)
 				time.Sleep(21 * time.Second)
 				require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone)
-				gone.Store(true)
+				unavailable.Store(true)
 				time.Sleep(time.Hour)
 				require.ErrorIs(t, verify(), assumerole.ErrTrustsAnyone, "a known bad result was forgotten")
 			})
@@ -230,10 +230,10 @@ func TestTrustIsProbedWhereSTSIsSlow(t *testing.T) {
 		time.Sleep(25 * time.Hour)
 		require.NoError(t, verify())
 		time.Sleep(3 * time.Second)
-		asked := s.requests.Load()
+		requests := s.requests.Load()
 		time.Sleep(17 * time.Hour)
 		require.NoError(t, verify())
-		require.Equal(t, asked, s.requests.Load(), "asked again although the answer is known")
+		require.Equal(t, requests, s.requests.Load(), "asked again although the answer is known")
 
 		open.Store(true)
 		time.Sleep(8 * time.Hour)

@@ -91,9 +91,9 @@ func (o Operator) isStaging(d Destination) bool {
 		return false
 	}
 	_, prefix := SplitBucket(d.Bucket)
-	theirs := o.views(d)
+	folders := o.views(d)
 	for bucket, staging := range (Operator{}).views(Destination{Bucket: s.Name, Region: s.Region, Endpoint: s.Endpoint}) {
-		if folder, seen := theirs[bucket]; seen && strings.HasPrefix(folder+prefix+"/", staging) {
+		if folder, seen := folders[bucket]; seen && strings.HasPrefix(folder+prefix+"/", staging) {
 			return true
 		}
 	}

@@ -443,12 +443,12 @@ func TestNewLeaderWithStaleEnd(t *testing.T) {
 		kafka := m.kafka()
 		bounds, err := kafka.BoundsSince(t.Context(), topic, time.Time{})
 		require.NoError(t, err)
-		all, asked, look := m[topic][0], 0, kafka.BoundsSince
+		all, calls, boundsSince := m[topic][0], 0, kafka.BoundsSince
 		kafka.BoundsSince = func(ctx context.Context, topic string, at time.Time) (map[int]stream.Bounds, error) {
-			if asked++; asked == 2 {
+			if calls++; calls == 2 {
 				m[topic][0] = all
 			}
-			return look(ctx, topic, at)
+			return boundsSince(ctx, topic, at)
 		}
 		err = Walk(t.Context(), kafka, topic, bounds, func(*stream.Record) error {
 			if got++; got == 1 {

@@ -75,7 +75,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 	endpoint := func(t *catalog.Target) { t.Endpoint = "https://minio.example" }
 	for hazard, c := range map[string]verdictCase{
 		"plain_role":               {nil, denied("Access Denied"), "put_denied", "sealift destinations check " + workspace + "/acme", "role/logs {\"Sid\""},
-		"plain_classic":            {classic, denied("Access Denied"), "put_denied", "the policy of bucket \"acme-logs\"", `bucket acme-logs {"Sid":"SealiftPutAcme03e8dd77","Effect":"Allow","Principal":{"AWS":"` + own + `"}`},
+		"plain_classic":            {classic, denied("Access Denied"), "put_denied", "the policy of bucket \"acme-logs\"", `bucket acme-logs {"Sid":"SealiftPutAcme03e8dd77","Effect":"Allow","Principal":{"AWS":"` + testPrincipal + `"}`},
 		"role_lacks":               {nil, denied(put + "because no identity-based policy allows the s3:PutObject action"), "put_denied", "the role's policy", "an IAM policy of role"},
 		"own_policy_lacks":         {classic, denied(put + "because no identity-based policy allows the s3:PutObject action"), "put_denied", "the IAM policy of Sealift's principal", "the IAM policy of Sealift's principal"},
 		"bucket_lacks":             {nil, denied(put + "because no resource-based policy allows the s3:PutObject action"), "put_denied", "the policy of bucket", `"Principal":{"AWS":"` + roleARN + `"}`},
@@ -94,7 +94,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 		"something_denies":         {nil, denied(put + "with an explicit deny"), "put_denied_explicitly", "the Deny in some policy", ""},
 		"key_identity":             {nil, denied(use + "because no identity-based policy allows the kms:GenerateDataKey action"), "kms", "let the role's policy allow kms:GenerateDataKey", `"Resource":"arn:aws:kms:eu-west-1`},
 		"key_policy":               {nil, denied(use + "because no resource-based policy allows the kms:GenerateDataKey action"), "kms", "let the key's policy allow", "the policy of KMS key arn:aws:kms"},
-		"key_of_other_account":     {classic, denied("not authorized to perform: kms:GenerateDataKey on this resource because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"), "kms", "aws/s3 cannot be used from another account", `"Principal":{"AWS":"` + own + `"}`},
+		"key_of_other_account":     {classic, denied("not authorized to perform: kms:GenerateDataKey on this resource because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"), "kms", "aws/s3 cannot be used from another account", `"Principal":{"AWS":"` + testPrincipal + `"}`},
 		"key_session":              {nil, denied(use + "because no session policy allows the kms:GenerateDataKey action"), "kms", "server_side_encryption: false", ""},
 		"key_denies":               {nil, denied(use + "with an explicit deny in a resource-based policy"), "kms", "a Deny applies", ""},
 		"key_not_named":            {nil, denied("kms: no"), "kms", "enable the key", PlaceholderKey},
@@ -116,10 +116,10 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 		"keys_unknown":             {endpoint, s3(objstore.ErrDenied, 403, "InvalidAccessKeyId", "who"), "credentials_refused", "custom endpoint", ""},
 		"account":                  {nil, s3(objstore.ErrDenied, 403, "AllAccessDisabled", "off"), "account", "take it up with AWS", ""},
 		"role_plain":               {nil, refusedRole("not authorized to perform: sts:AssumeRole on resource: r"), "role_denied", "check that the role exists", `"StringEquals":{"sts:ExternalId":"` + workspace + `"}`},
-		"role_own_policy":          {nil, refusedRole("not authorized to perform: sts:AssumeRole on resource: r because no identity-based policy allows the sts:AssumeRole action"), "role_denied", own + " allow sts:AssumeRole", `the IAM policy of Sealift's principal {"Sid":"SealiftAssumesRoles"`},
-		"role_trust":               {nil, refusedRole("not authorized to perform: sts:AssumeRole on resource: r because no resource-based policy allows the sts:AssumeRole action"), "role_denied", "let the trust policy", `"Principal":{"AWS":"` + own + `"}`},
+		"role_own_policy":          {nil, refusedRole("not authorized to perform: sts:AssumeRole on resource: r because no identity-based policy allows the sts:AssumeRole action"), "role_denied", testPrincipal + " allow sts:AssumeRole", `the IAM policy of Sealift's principal {"Sid":"SealiftAssumesRoles"`},
+		"role_trust":               {nil, refusedRole("not authorized to perform: sts:AssumeRole on resource: r because no resource-based policy allows the sts:AssumeRole action"), "role_denied", "let the trust policy", `"Principal":{"AWS":"` + testPrincipal + `"}`},
 		"role_trust_denies":        {nil, refusedRole("not authorized to perform: sts:AssumeRole on resource: r with an explicit deny in the role trust policy"), "role_denied", "a Deny", ""},
-		"role_own_policy_denies":   {nil, refusedRole("not authorized to perform: sts:AssumeRole on resource: r with an explicit deny in an identity-based policy"), "role_denied", "find it in the identity-based policy of Sealift's principal " + own, ""},
+		"role_own_policy_denies":   {nil, refusedRole("not authorized to perform: sts:AssumeRole on resource: r with an explicit deny in an identity-based policy"), "role_denied", "find it in the identity-based policy of Sealift's principal " + testPrincipal, ""},
 		"role_boundary":            {nil, refusedRole("not authorized to perform: sts:AssumeRole on resource: r because no permissions boundary allows the sts:AssumeRole action"), "role_denied", "permissions boundary", ""},
 		"role_open":                {nil, sts(assumerole.ErrTrustsAnyone, 0, "", ""), "role_open", "add to the statement", `"sts:ExternalId"`},
 		"role_malformed":           {nil, sts(assumerole.ErrInvalid, 400, "ValidationError", "x is invalid"), "role_invalid", "correct role_arn", ""},
@@ -152,7 +152,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 			if c.change != nil {
 				c.change(&target)
 			}
-			v := judge(c.err, target, own)
+			v := judge(c.err, target, testPrincipal)
 			require.Equal(t, c.reason, v.Reason, "%+v", v)
 			require.NotEmpty(t, v.Cause)
 			require.Contains(t, v.Fix.String(), c.fix)
@@ -170,13 +170,13 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 	}
 }
 
-const own = "arn:aws:iam::999999999999:role/sealift"
+const testPrincipal = "arn:aws:iam::999999999999:role/sealift"
 
 // A body that does not match its checksum does not mean that the store does not know If-None-Match,
 // although S3's message mentions a header.
 func TestChecksumMismatchIsNotConditionRefusal(t *testing.T) {
-	said := "The provided 'x-amz-content-sha256' header does not match what was computed."
-	require.False(t, refusesCondition(&objstore.Error{Status: http.StatusBadRequest, Code: "XAmzContentSHA256Mismatch", Message: said}))
+	message := "The provided 'x-amz-content-sha256' header does not match what was computed."
+	require.False(t, refusesCondition(&objstore.Error{Status: http.StatusBadRequest, Code: "XAmzContentSHA256Mismatch", Message: message}))
 	require.True(t, refusesCondition(&objstore.Error{Status: http.StatusBadRequest, Code: "X", Message: "unknown header"}))
 	require.False(t, refusesCondition(&objstore.Error{
 		Status: http.StatusBadRequest, Code: "IncompleteBody", Kind: objstore.ErrUnavailable,

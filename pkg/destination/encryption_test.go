@@ -31,7 +31,7 @@ func TestEncryptionAgainstTheBucketsPolicy(t *testing.T) {
 		"kms_demanded_none_sent":       {false, demands("aws:kms"), []string{"the header aws:kms, let it pass what names none"}},
 		"kms_demanded_if_any_is_named": {false, iam.Condition{"StringNotEquals": {header: {"aws:kms"}}, "Null": {header: {"false"}}}, nil},
 	} {
-		for account, told := range map[string]bool{"123456789012": true, "210987654321": false} {
+		for account, explained := range map[string]bool{"123456789012": true, "210987654321": false} {
 			t.Run(name+"_of_"+account, func(t *testing.T) {
 				w := newWire(t)
 				target := w.target(func(d *catalog.Destination) { d.ServerSideEncryption, d.ExpectedBucketOwner = &c.sse, account })
@@ -47,7 +47,7 @@ func TestEncryptionAgainstTheBucketsPolicy(t *testing.T) {
 				require.Error(t, err)
 				v := Judge(err, target)
 				require.Equal(t, Permanent, v.Class)
-				if told {
+				if explained {
 					require.Equal(t, "put_denied_explicitly", v.Reason)
 					require.Contains(t, v.Fix.String(), `the Deny in the policy of bucket "one-logs"`)
 				} else { // S3 says no more to other accounts

@@ -23,11 +23,11 @@ func (f Fix) String() string {
 }
 
 // Parked returns the text to show when the job is retried only by the command again.
-func (f Fix) Parked(again string) string {
+func (f Fix) Parked(retryCommand string) string {
 	if f.Retry == "" {
 		return f.Do
 	}
-	return cmp.Or(f.Do, "remove the cause") + ", then: " + again
+	return cmp.Or(f.Do, "remove the cause") + ", then: " + retryCommand
 }
 
 // MarshalText implements encoding.TextMarshaler: in JSON a Fix is its String.

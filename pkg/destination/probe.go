@@ -61,7 +61,6 @@ func TrialObject(t catalog.Target, source string) (Object, error) {
 //
 // If the store does not verify checksums, probe returns errStored with the object that is now
 // stored.
-// errStored is returned, with what is stored now, if the store does not check.
 func (p *Putter) probe(ctx context.Context, t catalog.Target, source string, alter func(*objstore.PutOptions)) (Object, Result, error) {
 	obj, err := TrialObject(t, source)
 	if err != nil {

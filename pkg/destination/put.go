@@ -268,8 +268,8 @@ func refusesCondition(e *objstore.Error) bool {
 	case "NotImplemented", "InvalidArgument", "InvalidRequest", "UnsupportedHeader":
 		return true
 	}
-	said := strings.ToLower(e.Code + " " + e.Message)
-	return strings.Contains(said, "if-none-match") || strings.Contains(said, "precondition") || strings.Contains(said, "header")
+	text := strings.ToLower(e.Code + " " + e.Message)
+	return strings.Contains(text, "if-none-match") || strings.Contains(text, "precondition") || strings.Contains(text, "header")
 }
 
 // isChecksumMismatch reports whether the store says that the body does not match its checksum. It
@@ -290,8 +290,8 @@ func credentialsExpired(e *objstore.Error) bool {
 const maxRegions = 3
 
 // shouldFollow reports whether a PUT is sent again to the region that an answer names.
-func shouldFollow(region string, asked []string) bool {
-	return region != "" && len(asked) < maxRegions && !slices.Contains(asked, region)
+func shouldFollow(region string, requested []string) bool {
+	return region != "" && len(requested) < maxRegions && !slices.Contains(requested, region)
 }
 
 // errNoFIPS says that a FIPS endpoint is required in a region where S3 has none.

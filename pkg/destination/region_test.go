@@ -21,22 +21,22 @@ import (
 // is answered by says.
 type regionServer struct {
 	*Putter
-	t     *testing.T
-	lives string                                    // the bucket's region
-	says  func(http.ResponseWriter, string, string) // arguments: the region asked, the bucket's region
-	asked []string                                  // regions asked, in order
+	t                 *testing.T
+	home              string                                    // the bucket's region
+	answerWrongRegion func(http.ResponseWriter, string, string) // arguments: the region asked, the bucket's region
+	requested         []string                                  // regions asked, in order
 }
 
-func newRegionServer(t *testing.T, lives string) *regionServer {
-	w := &regionServer{t: t, lives: lives, says: permanentRedirect}
+func newRegionServer(t *testing.T, home string) *regionServer {
+	w := &regionServer{t: t, home: home, answerWrongRegion: permanentRedirect}
 	scope := regexp.MustCompile(`Credential=\w+/\d+/([a-z0-9-]+)/s3/`)
 	web := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		asked := scope.FindStringSubmatch(r.Header.Get("Authorization"))[1]
-		w.asked = append(w.asked, asked)
+		requested := scope.FindStringSubmatch(r.Header.Get("Authorization"))[1]
+		w.requested = append(w.requested, requested)
 		out.Header().Set("Etag", `"e"`)
-		if asked != w.lives {
-			w.says(out, asked, w.lives)
+		if requested != w.home {
+			w.answerWrongRegion(out, requested, w.home)
 		}
 	}))
 	t.Cleanup(web.Close)
@@ -51,20 +51,20 @@ func newRegionServer(t *testing.T, lives string) *regionServer {
 
 // put returns the regions that were asked.
 func (w *regionServer) put(t catalog.Target) ([]string, Result, error) {
-	w.asked = nil
+	w.requested = nil
 	r, err := w.Put(w.t.Context(), t, Object{Key: "segment-logs/web/1.gz", Body: strings.NewReader("x")})
-	return w.asked, r, err
+	return w.requested, r, err
 }
 
 func (w *regionServer) mustPut(t catalog.Target) ([]string, Result) {
-	asked, r, err := w.put(t)
+	requested, r, err := w.put(t)
 	require.NoError(w.t, err)
-	return asked, r
+	return requested, r
 }
 
 func refusal(status int, header map[string]string, code, message string) func(http.ResponseWriter, string, string) {
-	return func(w http.ResponseWriter, asked, lives string) {
-		fill := strings.NewReplacer("ASKED", asked, "LIVES", lives)
+	return func(w http.ResponseWriter, requested, home string) {
+		fill := strings.NewReplacer("REQUESTED", requested, "HOME", home)
 		for k, v := range header {
 			w.Header().Set(k, fill.Replace(v))
 		}
@@ -73,29 +73,29 @@ func refusal(status int, header map[string]string, code, message string) func(ht
 	}
 }
 
-var permanentRedirect = refusal(301, map[string]string{"X-Amz-Bucket-Region": "LIVES"}, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint.")
+var permanentRedirect = refusal(301, map[string]string{"X-Amz-Bucket-Region": "HOME"}, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint.")
 
 // All forms in which AWS says where a bucket is are understood.
 func TestRegionIsInferred(t *testing.T) {
-	for form, says := range map[string]func(http.ResponseWriter, string, string){
+	for form, answer := range map[string]func(http.ResponseWriter, string, string){
 		"301":               permanentRedirect,
-		"301_location":      refusal(301, map[string]string{"Location": "https://one-logs.s3-LIVES.amazonaws.com/k"}, "PermanentRedirect", ""),
-		"307":               refusal(307, map[string]string{"X-Amz-Bucket-Region": "LIVES", "Location": "https://one-logs.s3.LIVES.amazonaws.com/k"}, "TemporaryRedirect", ""),
-		"307_location":      refusal(307, map[string]string{"Location": "https://one-logs.s3.LIVES.amazonaws.com/k"}, "TemporaryRedirect", ""),
-		"400_header":        refusal(400, map[string]string{"X-Amz-Bucket-Region": "LIVES"}, "AuthorizationHeaderMalformed", ""),
-		"400_message":       refusal(400, nil, "AuthorizationHeaderMalformed", "The authorization header is malformed; the region 'ASKED' is wrong; expecting 'LIVES'"),
-		"400_other_account": refusal(400, nil, "IllegalLocationConstraintException", "The LIVES location constraint is incompatible for the region specific endpoint this request was sent to."),
+		"301_location":      refusal(301, map[string]string{"Location": "https://one-logs.s3-HOME.amazonaws.com/k"}, "PermanentRedirect", ""),
+		"307":               refusal(307, map[string]string{"X-Amz-Bucket-Region": "HOME", "Location": "https://one-logs.s3.HOME.amazonaws.com/k"}, "TemporaryRedirect", ""),
+		"307_location":      refusal(307, map[string]string{"Location": "https://one-logs.s3.HOME.amazonaws.com/k"}, "TemporaryRedirect", ""),
+		"400_header":        refusal(400, map[string]string{"X-Amz-Bucket-Region": "HOME"}, "AuthorizationHeaderMalformed", ""),
+		"400_message":       refusal(400, nil, "AuthorizationHeaderMalformed", "The authorization header is malformed; the region 'REQUESTED' is wrong; expecting 'HOME'"),
+		"400_other_account": refusal(400, nil, "IllegalLocationConstraintException", "The HOME location constraint is incompatible for the region specific endpoint this request was sent to."),
 	} {
 		t.Run(form, func(t *testing.T) {
 			w := newRegionServer(t, "ap-south-1")
-			w.says = says
+			w.answerWrongRegion = answer
 			target := catalog.Target{BucketName: "one-logs"}
-			asked, r := w.mustPut(target)
-			require.Equal(t, []string{"us-east-1", "ap-south-1"}, asked)
+			requested, r := w.mustPut(target)
+			require.Equal(t, []string{"us-east-1", "ap-south-1"}, requested)
 			require.Equal(t, "ap-south-1", r.Region)
 			require.Equal(t, 2, r.Sends)
-			asked, r = w.mustPut(target)
-			require.Equal(t, []string{"ap-south-1"}, asked, "cached")
+			requested, r = w.mustPut(target)
+			require.Equal(t, []string{"ap-south-1"}, requested, "cached")
 			require.Empty(t, r.Region, "a known region was reported again")
 		})
 	}
@@ -115,12 +115,12 @@ func TestFirstRegionIsOfThePartition(t *testing.T) {
 func TestWrongCatalogRegionIsCorrected(t *testing.T) {
 	w := newRegionServer(t, "eu-west-1")
 	target := catalog.Target{Destination: catalog.Destination{Region: "us-west-2"}, BucketName: "one-logs"}
-	asked, r := w.mustPut(target)
-	require.Equal(t, []string{"us-west-2", "eu-west-1"}, asked)
+	requested, r := w.mustPut(target)
+	require.Equal(t, []string{"us-west-2", "eu-west-1"}, requested)
 	require.Equal(t, "eu-west-1", r.Region)
 	require.Equal(t, "eu-west-1", w.Region(target))
-	asked, _ = w.mustPut(target)
-	require.Equal(t, []string{"eu-west-1"}, asked)
+	requested, _ = w.mustPut(target)
+	require.Equal(t, []string{"eu-west-1"}, requested)
 }
 
 // Two buckets with the same name may belong to two customers: what was learned of one must not lead
@@ -128,53 +128,53 @@ func TestWrongCatalogRegionIsCorrected(t *testing.T) {
 func TestLearnedRegionIsPerPartition(t *testing.T) {
 	w := newRegionServer(t, "eu-west-1")
 	w.mustPut(catalog.Target{BucketName: "one-logs"})
-	asked, _ := w.mustPut(catalog.Target{Destination: catalog.Destination{Region: "cn-north-1"}, BucketName: "one-logs"})
-	require.Equal(t, "cn-north-1", asked[0])
+	requested, _ := w.mustPut(catalog.Target{Destination: catalog.Destination{Region: "cn-north-1"}, BucketName: "one-logs"})
+	require.Equal(t, "cn-north-1", requested[0])
 }
 
 func TestMovedBucketIsFollowed(t *testing.T) {
 	w := newRegionServer(t, "eu-west-1")
 	target := catalog.Target{Destination: catalog.Destination{Region: "eu-west-1"}, BucketName: "one-logs"}
 	w.mustPut(target)
-	w.lives = "sa-east-1"
-	asked, r := w.mustPut(target)
-	require.Equal(t, []string{"eu-west-1", "sa-east-1"}, asked)
+	w.home = "sa-east-1"
+	requested, r := w.mustPut(target)
+	require.Equal(t, []string{"eu-west-1", "sa-east-1"}, requested)
 	require.Equal(t, "sa-east-1", r.Region)
-	w.lives = "eu-west-1" // moved back
-	asked, r = w.mustPut(target)
-	require.Equal(t, []string{"sa-east-1", "eu-west-1"}, asked)
+	w.home = "eu-west-1" // moved back
+	requested, r = w.mustPut(target)
+	require.Equal(t, []string{"sa-east-1", "eu-west-1"}, requested)
 	require.Equal(t, "eu-west-1", r.Region)
 }
 
 // While a bucket's move propagates, one region may refer to another that knows better.
 func TestStaleRedirectIsFollowedOnce(t *testing.T) {
 	w := newRegionServer(t, "eu-central-1")
-	w.says = func(out http.ResponseWriter, asked, lives string) {
-		if asked == "us-east-1" {
-			lives = "eu-west-1" // the bucket's former region
+	w.answerWrongRegion = func(out http.ResponseWriter, requested, home string) {
+		if requested == "us-east-1" {
+			home = "eu-west-1" // the bucket's former region
 		}
-		permanentRedirect(out, asked, lives)
+		permanentRedirect(out, requested, home)
 	}
 	target := catalog.Target{BucketName: "one-logs"}
-	asked, _ := w.mustPut(target)
-	require.Equal(t, []string{"us-east-1", "eu-west-1", "eu-central-1"}, asked)
+	requested, _ := w.mustPut(target)
+	require.Equal(t, []string{"us-east-1", "eu-west-1", "eu-central-1"}, requested)
 }
 
 func TestRedirectsEnd(t *testing.T) {
-	for hazard, says := range map[string]func(http.ResponseWriter, string, string){
-		"in_a_circle": func(out http.ResponseWriter, asked, _ string) {
-			permanentRedirect(out, asked, map[string]string{"us-east-1": "eu-west-1", "eu-west-1": "us-east-1"}[asked])
+	for hazard, answer := range map[string]func(http.ResponseWriter, string, string){
+		"in_a_circle": func(out http.ResponseWriter, requested, _ string) {
+			permanentRedirect(out, requested, map[string]string{"us-east-1": "eu-west-1", "eu-west-1": "us-east-1"}[requested])
 		},
-		"for_ever": func(out http.ResponseWriter, asked, _ string) { permanentRedirect(out, asked, asked+"x") },
-		"nowhere":  refusal(301, nil, "PermanentRedirect", ""),
+		"forever": func(out http.ResponseWriter, requested, _ string) { permanentRedirect(out, requested, requested+"x") },
+		"nowhere": refusal(301, nil, "PermanentRedirect", ""),
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			w := newRegionServer(t, "nowhere-1")
-			w.says = says
+			w.answerWrongRegion = answer
 			target := catalog.Target{BucketName: "one-logs"}
-			asked, _, err := w.put(target)
+			requested, _, err := w.put(target)
 			require.ErrorIs(t, err, objstore.ErrWrongRegion)
-			require.LessOrEqual(t, len(asked), maxRegions)
+			require.LessOrEqual(t, len(requested), maxRegions)
 			v := Judge(err, target)
 			require.Equal(t, "wrong_region", v.Reason)
 			require.Contains(t, v.Fix.String(), "region")
@@ -187,13 +187,13 @@ func TestRedirectsEnd(t *testing.T) {
 func TestFIPSFollowsNoRedirectToARegionWithoutFIPS(t *testing.T) {
 	fips := catalog.Target{Destination: catalog.Destination{FIPS: true}, BucketName: "one-logs"}
 	w := newRegionServer(t, "us-west-2")
-	asked, _ := w.mustPut(fips)
-	require.Equal(t, []string{"us-east-1", "us-west-2"}, asked)
+	requested, _ := w.mustPut(fips)
+	require.Equal(t, []string{"us-east-1", "us-west-2"}, requested)
 
 	w = newRegionServer(t, "eu-west-1")
 	for range 2 { // first without knowing the region, then knowing it
-		asked, _, err := w.put(fips)
-		require.NotContains(t, asked, "eu-west-1")
+		requested, _, err := w.put(fips)
+		require.NotContains(t, requested, "eu-west-1")
 		v := Judge(err, fips)
 		require.Equal(t, "no_fips", v.Reason)
 		require.Equal(t, Permanent, v.Class)
@@ -209,23 +209,23 @@ func TestFIPSFindsRecreatedBucket(t *testing.T) {
 		before bool   // whether FIPS was on when the bucket was in Europe
 		region string // in the catalog, now
 	}{
-		"refused":             {true, ""},
-		"refused_and_told":    {true, "us-west-2"},
-		"delivered_without":   {false, ""},
-		"delivered_then_told": {false, "us-west-2"},
+		"refused":                   {true, ""},
+		"refused_then_region_set":   {true, "us-west-2"},
+		"delivered_without_fips":    {false, ""},
+		"delivered_then_region_set": {false, "us-west-2"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			target := catalog.Target{Destination: catalog.Destination{FIPS: c.before}, BucketName: "one-logs"}
 			w := newRegionServer(t, "eu-west-1")
 			_, _, err := w.put(target)
 			require.Equal(t, c.before, err != nil)
-			w.lives, target.FIPS, target.Region = "us-west-2", true, c.region
+			w.home, target.FIPS, target.Region = "us-west-2", true, c.region
 			if !c.before { // nothing was asked, because the region was known
 				_, _, err = w.put(target)
 				require.Equal(t, "no_fips", Judge(err, target).Reason)
 			}
-			asked, _ := w.mustPut(target)
-			require.Equal(t, "us-west-2", asked[len(asked)-1])
+			requested, _ := w.mustPut(target)
+			require.Equal(t, "us-west-2", requested[len(requested)-1])
 		})
 	}
 }

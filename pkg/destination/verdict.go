@@ -116,12 +116,12 @@ func judge(err error, t catalog.Target, ownARN string) Verdict {
 
 // judgeRole judges an error of STS.
 func judgeRole(e *assumerole.Error, t catalog.Target, ownARN string) Verdict {
-	said := e.Error()
+	cause := e.Error()
 	switch {
 	case errors.Is(e, assumerole.ErrOwnCredentials):
-		return NewVerdict(Transient, ScopeFile, "own_credentials", said, "give this process valid AWS credentials, and its host the right time; `aws sts get-caller-identity` must work")
+		return NewVerdict(Transient, ScopeFile, "own_credentials", cause, "give this process valid AWS credentials, and its host the right time; `aws sts get-caller-identity` must work")
 	case errors.Is(e, assumerole.ErrTrustsAnyone):
-		return permanent("role_open", said, fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
+		return permanent("role_open", cause, fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
 			"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)).with(trustStatements(t, ownARN)...)
 	case errors.Is(e, assumerole.ErrDenied):
 		return judgeDeniedRole(e, t, ownARN)
@@ -131,17 +131,17 @@ func judgeRole(e *assumerole.Error, t catalog.Target, ownARN string) Verdict {
 		v.Fix.Do += "; STS is looked for at sts.endpoint, by default at AWS"
 		return v
 	case errors.Is(e, assumerole.ErrUnavailable):
-		return TransientVerdict(ScopeDestination, "sts_unavailable", said, "check that this host reaches STS (sts.endpoint)")
+		return TransientVerdict(ScopeDestination, "sts_unavailable", cause, "check that this host reaches STS (sts.endpoint)")
 	}
 	switch e.Code {
 	case "RegionDisabledException":
-		return permanent("sts_region_disabled", said, fmt.Sprintf("activate STS in %s in the account settings of IAM, or set sts.endpoint", e.Region))
+		return permanent("sts_region_disabled", cause, fmt.Sprintf("activate STS in %s in the account settings of IAM, or set sts.endpoint", e.Region))
 	case "PackedPolicyTooLarge", "PackedPolicyTooLargeException":
-		return permanent("policy_too_large", said, "shorten the path prefix in bucket: the session policy that holds it is too large for STS")
+		return permanent("policy_too_large", cause, "shorten the path prefix in bucket: the session policy that holds it is too large for STS")
 	case "MalformedPolicyDocument", "MalformedPolicyDocumentException":
-		return permanent("policy_malformed", said, "STS does not take the session policy that Sealift made of the destination: correct bucket and prefix in the catalog, and report it")
+		return permanent("policy_malformed", cause, "STS does not take the session policy that Sealift made of the destination: correct bucket and prefix in the catalog, and report it")
 	}
-	return permanent("role_invalid", said, "correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs")
+	return permanent("role_invalid", cause, "correct role_arn in the catalog; it looks like arn:aws:iam::123456789012:role/segment-logs")
 }
 
 // judgeDeniedRole judges that the role may not be assumed. STS says the same about a role that does
@@ -183,7 +183,7 @@ func principalName(arn string) string {
 // judgeCode judges the codes that say more than their class. They are listed at
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 func judgeCode(e *objstore.Error, t catalog.Target, ownARN string) (Verdict, bool) {
-	said := fmt.Sprintf("%s: %s", e.Code, e.Message)
+	answer := fmt.Sprintf("%s: %s", e.Code, e.Message)
 	switch {
 	case isKMS(e):
 		return judgeKMS(e, t, ownARN), true
@@ -191,31 +191,31 @@ func judgeCode(e *objstore.Error, t catalog.Target, ownARN string) (Verdict, boo
 		return permanent("acl_unsupported", fmt.Sprintf("bucket %q does not allow ACLs", t.BucketName),
 			"remove acl from the destination (the bucket owner owns every object anyway)"), true
 	case e.ClockSkewed(): // our clock or, if the server is not AWS, its own: it concerns no file in particular
-		return NewVerdict(Transient, ScopeFile, "clock_skew", "this host's clock is wrong: "+said, "let NTP set this host's clock"), true
+		return NewVerdict(Transient, ScopeFile, "clock_skew", "this host's clock is wrong: "+answer, "let NTP set this host's clock"), true
 	case e.CredentialsExpired() && t.RoleARN == "":
-		return TransientVerdict(ScopeFile, "token_expired", "Sealift's own credentials: "+said, "renew them, and check this host's clock").WithRetry("it is tried again with new ones"), true
+		return TransientVerdict(ScopeFile, "token_expired", "Sealift's own credentials: "+answer, "renew them, and check this host's clock").WithRetry("it is tried again with new ones"), true
 	case e.CredentialsExpired():
-		return TransientVerdict(ScopeDestination, "token_expired", said, "check this host's clock").WithRetry("it is tried again with new credentials"), true
+		return TransientVerdict(ScopeDestination, "token_expired", answer, "check this host's clock").WithRetry("it is tried again with new credentials"), true
 	case t.RoleARN != "" && (e.Code == "InvalidAccessKeyId" || e.Code == "InvalidToken"):
-		return permanent("credentials_refused", fmt.Sprintf("the store does not know what STS gave for role %s: %s", t.RoleARN, said),
+		return permanent("credentials_refused", fmt.Sprintf("the store does not know what STS gave for role %s: %s", t.RoleARN, answer),
 			"none for a role that was just made; for a custom endpoint, check that it trusts sts.endpoint"), true
 	case e.Code == "InvalidAccessKeyId", e.Code == "SignatureDoesNotMatch", e.Code == "InvalidToken":
-		return permanent("credentials_refused", "the store does not know the credentials: "+said,
+		return permanent("credentials_refused", "the store does not know the credentials: "+answer,
 			"check Sealift's own AWS credentials and, for a custom endpoint, that it trusts them"), true
 	case e.Code == "AllAccessDisabled", e.Code == "AccountProblem", e.Code == "NotSignedUp":
-		return permanent("account", "the bucket's account is not in order: "+said, "the bucket's owner must take it up with AWS"), true
+		return permanent("account", "the bucket's account is not in order: "+answer, "the bucket's owner must take it up with AWS"), true
 	case isChecksumMismatch(e):
-		return TransientVerdict(ScopeFile, "damaged_on_the_way", said, "check this host's memory and disk"), true
+		return TransientVerdict(ScopeFile, "damaged_on_the_way", answer, "check this host's memory and disk"), true
 	case e.Code == "KeyTooLongError":
-		return NewVerdict(Permanent, ScopeFile, "key_too_long", said, "shorten the path prefix in bucket"), true
+		return NewVerdict(Permanent, ScopeFile, "key_too_long", answer, "shorten the path prefix in bucket"), true
 	case e.Code == "EntityTooLarge":
-		return NewVerdict(Permanent, ScopeFile, "too_large", said, "lower appender.max_bytes to what the store takes"), true
+		return NewVerdict(Permanent, ScopeFile, "too_large", answer, "lower appender.max_bytes to what the store takes"), true
 	case e.Code == "SlowDown", strings.HasPrefix(e.Code, "Throttling"), e.Code == "RequestLimitExceeded":
-		return TransientVerdict(ScopeDestination, "throttled", said, "lower copier.per_destination").WithRetry("it is tried again, and less at a time"), true
+		return TransientVerdict(ScopeDestination, "throttled", answer, "lower copier.per_destination").WithRetry("it is tried again, and less at a time"), true
 	case e.Code == "InvalidBucketName":
-		return permanent("bucket_name", said, "correct bucket in the catalog: the bucket's name, with a path prefix if wanted"), true
+		return permanent("bucket_name", answer, "correct bucket in the catalog: the bucket's name, with a path prefix if wanted"), true
 	case e.Code == "InvalidRequest" && strings.Contains(strings.ToLower(e.Message), "requester pays"):
-		return permanent("requester_pays", fmt.Sprintf("bucket %q has Requester Pays: %s", t.BucketName, said), "turn Requester Pays off for the bucket; Sealift does not agree to pay for customers' requests"), true
+		return permanent("requester_pays", fmt.Sprintf("bucket %q has Requester Pays: %s", t.BucketName, answer), "turn Requester Pays off for the bucket; Sealift does not agree to pay for customers' requests"), true
 	}
 	return Verdict{}, false
 }

@@ -46,15 +46,15 @@ func TestOpenNeverPrintsThePassword(t *testing.T) {
 }
 
 func TestClientLogsNothingByItself(t *testing.T) {
-	said := &recorder{}
-	redis.SetLogger(said)
+	logger := &recorder{}
+	redis.SetLogger(logger)
 	c, err := Open("redis://127.0.0.1:1/0", nil)
 	require.NoError(t, err)
 	defer c.Close()
 	for range 3 {
 		require.ErrorIs(t, c.Ping(t.Context()), ErrUnavailable)
 	}
-	require.Empty(t, said.lines())
+	require.Empty(t, logger.lines())
 }
 
 type recorder struct {

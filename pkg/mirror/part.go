@@ -106,12 +106,12 @@ func (p *part) lock() (held bool, err error) {
 	case err != nil && !errors.Is(err, errors.ErrUnsupported): // some network disks have no locks
 		return false, asDiskError(err)
 	}
-	ours, err := p.Stat()
+	locked, err := p.Stat()
 	if err != nil {
 		return false, asDiskError(err)
 	}
-	there, err := os.Lstat(p.Name())
-	return err == nil && os.SameFile(ours, there), nil
+	current, err := os.Lstat(p.Name())
+	return err == nil && os.SameFile(locked, current), nil
 }
 
 // size returns how much an earlier run left.

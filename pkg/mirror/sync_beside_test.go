@@ -126,12 +126,12 @@ func TestSyncReportsWaiting(t *testing.T) {
 					held = append(held, part.Name())
 					time.AfterFunc(c.held, func() { _ = part.Close() })
 				}
-				var told []string
-				got, err := syncAll(t, m, uri, SyncOptions{Dir: dir, OnWaiting: func(part string) { told = append(told, part) }})
+				var waitedFor []string
+				got, err := syncAll(t, m, uri, SyncOptions{Dir: dir, OnWaiting: func(part string) { waitedFor = append(waitedFor, part) }})
 				require.NoError(t, err)
 				require.EqualValues(t, 4, got.Downloaded)
-				require.Len(t, told, c.want)
-				for _, part := range told {
+				require.Len(t, waitedFor, c.want)
+				for _, part := range waitedFor {
 					require.Contains(t, held, part)
 				}
 			})

@@ -138,8 +138,8 @@ func (c *chain) retrieve(ctx context.Context) (Credentials, error) {
 	}
 	found, err := provider.Retrieve(ctx)
 	if err != nil {
-		if again, _ := c.load(ctx, provider); again != provider {
-			found, err = again.Retrieve(ctx)
+		if reloaded, _ := c.load(ctx, provider); reloaded != provider {
+			found, err = reloaded.Retrieve(ctx)
 		}
 	}
 	if cached, ok := provider.(*aws.CredentialsCache); ok && err == nil && found.CanExpire && time.Until(found.Expires) <= renewBefore && c.startEarlyRenewal() {

@@ -206,12 +206,12 @@ func TestCredentialsRefusedByAStoreAreRenewed(t *testing.T) {
 	put, _ := processCredentials(t)
 	synctest.Test(t, func(t *testing.T) {
 		put(t, "OLD", time.Hour)
-		asked := []string{}
+		usedKeys := []string{}
 		store := objstore.NewS3(objstore.S3Config{
 			Bucket: "bucket", Region: "us-east-1", Endpoint: "http://store", PathStyle: true, Credentials: objstore.DefaultCredentials(),
 			HTTPClient: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 				key := strings.Split(strings.SplitN(r.Header.Get("Authorization"), "Credential=", 2)[1], "/")[0]
-				asked = append(asked, key)
+				usedKeys = append(usedKeys, key)
 				if key == "OLD" {
 					return answerOf(r, http.StatusBadRequest, "<Error><Code>ExpiredToken</Code></Error>"), nil
 				}
@@ -229,7 +229,7 @@ func TestCredentialsRefusedByAStoreAreRenewed(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		require.Error(t, try())
 		require.NoError(t, try())
-		require.Equal(t, "OLD OLD OLD OLD NEW", strings.Join(asked, " "))
+		require.Equal(t, "OLD OLD OLD OLD NEW", strings.Join(usedKeys, " "))
 	})
 }
 

@@ -51,14 +51,14 @@ func (l *regionReader) current() *S3 {
 
 // inRegion makes a request, and repeats it in the bucket's region if that is another one.
 func (l *regionReader) inRegion(request func(*S3) error) error {
-	asked := l.current()
-	err := request(asked)
+	current := l.current()
+	err := request(current)
 	var answer *Error
 	if !errors.Is(err, ErrWrongRegion) || !errors.As(err, &answer) || answer.Region == "" {
 		return err
 	}
 	l.mu.Lock()
-	if l.bucket == asked { // otherwise another request has done it
+	if l.bucket == current { // otherwise another request has done it
 		moved := l.cfg
 		moved.Region = answer.Region
 		l.bucket = NewS3(moved)

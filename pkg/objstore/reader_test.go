@@ -120,9 +120,9 @@ func TestStoresWithoutRanges(t *testing.T) {
 
 // GetRange asks for the end of the range too, so nothing after it is transferred.
 func TestGetRangeRequestsOnlyTheRange(t *testing.T) {
-	var asked []string
+	var ranges []string
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.Header.Get("Range"))
+		ranges = append(ranges, r.Header.Get("Range"))
 		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("0123456789"))
 	}))
 	defer h.Close()
@@ -131,5 +131,5 @@ func TestGetRangeRequestsOnlyTheRange(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, r.Close())
 	}
-	require.Equal(t, []string{"bytes=0-1", "bytes=4-5"}, asked)
+	require.Equal(t, []string{"bytes=0-1", "bytes=4-5"}, ranges)
 }

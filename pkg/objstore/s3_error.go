@@ -21,8 +21,8 @@ func (s *S3) requestError(ctx context.Context, r *request, kind, err error) *Err
 	if cause := context.Cause(ctx); cause != nil {
 		e.Kind, e.Err = ErrUnavailable, cause
 	}
-	if said := r.redact(e.Err.Error()); said != e.Err.Error() { // the error quotes an answer that contains secrets
-		e.Err = &redactedError{said, e.Err}
+	if redacted := r.redact(e.Err.Error()); redacted != e.Err.Error() { // the error quotes an answer that contains secrets
+		e.Err = &redactedError{redacted, e.Err}
 	}
 	e.Hint = s.hint(e)
 	return e

@@ -143,11 +143,11 @@ func (s *S3) send(ctx context.Context, r *request) (*http.Response, error) {
 // refused, so that a wrong clock costs one request. Other answers are ignored: their dates may be a
 // proxy's.
 func (w *wire) updateSkew(h http.Header, refused time.Duration) {
-	theirs, err := http.ParseTime(h.Get("Date"))
+	serverTime, err := http.ParseTime(h.Get("Date"))
 	if err != nil || h.Get("Age") != "" { // dated by a cache
 		return
 	}
-	skew := time.Until(theirs)
+	skew := time.Until(serverTime)
 	if skew.Abs() < minSkew || (skew-refused).Abs() < minSkew { // the request was dated as the answer is: that is not the store's clock
 		skew = 0
 	}

@@ -201,12 +201,12 @@ esac`,
 // TestScriptKeepsOtherTrust: others may assume the role as well.
 func TestScriptKeepsOtherTrust(t *testing.T) {
 	tools := t.TempDir()
-	said := filepath.Join(tools, "trust")
+	trustFile := filepath.Join(tools, "trust")
 	for name, script := range map[string]string{
 		"aws": `case "$1 $2" in
   "iam get-role") echo '"theirs"' ;;
   "iam create-role") exit 1 ;;
-  "iam update-assume-role-policy") printf '%s' "$6" > "$SAID" ;;
+  "iam update-assume-role-policy") printf '%s' "$6" > "$TRUST_FILE" ;;
 esac`,
 		"python3": `printf '[%s,%s]' "$3" "$4"`, // -c CODE POLICY ADDITION
 	} {
@@ -215,10 +215,10 @@ esac`,
 	set := scenario{partition: "aws"}.write(t)
 	cmd := exec.Command("sh", "-s")
 	cmd.Stdin = strings.NewReader(render(t, set, policy.CLI))
-	cmd.Env = []string{"PATH=" + tools, "SAID=" + said}
+	cmd.Env = []string{"PATH=" + tools, "TRUST_FILE=" + trustFile}
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(output))
-	got, err := os.ReadFile(said)
+	got, err := os.ReadFile(trustFile)
 	require.NoError(t, err)
 	for _, d := range set.Documents {
 		if d.Kind == policy.Trust {

@@ -15,30 +15,30 @@ var accessDenied = apiErrorf(http.StatusForbidden, "AccessDenied", "Access Denie
 // whatever the reason:
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html.
 func (s *Server) authorize(r *request, meta bucketMeta, action, resource string) *apiError {
-	who := r.auth.principal
-	if who.isOperator {
+	caller := r.auth.principal
+	if caller.isOperator {
 		return nil
 	}
-	owner := meta.ownerFor(who)
+	owner := meta.ownerFor(caller)
 	d := iam.Evaluate(
-		iam.Request{Caller: who.Caller, Action: action, Resource: resource, Owner: owner, Context: s.context(r, owner)},
-		iam.Policies{Identity: who.policies, Session: who.session, Resource: meta.Policy, Kind: iam.Bucket},
+		iam.Request{Caller: caller.Caller, Action: action, Resource: resource, Owner: owner, Context: s.context(r, owner)},
+		iam.Policies{Identity: caller.policies, Session: caller.session, Resource: meta.Policy, Kind: iam.Bucket},
 	)
 	switch {
 	case d.Allowed:
 		return nil
-	case owner != who.Account:
+	case owner != caller.Account:
 		return accessDenied
 	}
 	return apiErrorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %q %s",
-		who.ARN, action, resource, d.Reason(action))
+		caller.ARN, action, resource, d.Reason(action))
 }
 
 // ownerFor returns the account that owns a bucket. It is the caller's if the bucket has no
 // particular owner.
-func (m bucketMeta) ownerFor(who principal) string {
+func (m bucketMeta) ownerFor(caller principal) string {
 	if m.Owner == "" {
-		return who.Account
+		return caller.Account
 	}
 	return m.Owner
 }

@@ -43,12 +43,12 @@ func knowsConditionKey(key string) bool {
 
 // context returns the values of a request's condition keys.
 func (s *Server) context(r *request, owner string) iam.Context {
-	who, now := r.auth.principal, s.now().UTC()
+	caller, now := r.auth.principal, s.now().UTC()
 	c := iam.Context{
 		"aws:CurrentTime":           {now.Format(time.RFC3339)},
 		"aws:EpochTime":             {strconv.FormatInt(now.Unix(), 10)},
-		"aws:PrincipalAccount":      {who.Account},
-		"aws:PrincipalArn":          {who.ARN},
+		"aws:PrincipalAccount":      {caller.Account},
+		"aws:PrincipalArn":          {caller.ARN},
 		"aws:PrincipalIsAWSService": {"false"},
 		"aws:PrincipalType":         {"User"},
 		"aws:RequestedRegion":       {r.auth.region},
@@ -62,13 +62,13 @@ func (s *Server) context(r *request, owner string) iam.Context {
 		}
 	}
 	switch {
-	case who.Role != "":
-		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.Role}, []string{"AssumedRole"}
-		set("aws:TokenIssueTime", who.issued.UTC().Format(time.RFC3339))
-	case strings.HasSuffix(who.ARN, ":root"):
+	case caller.Role != "":
+		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{caller.Role}, []string{"AssumedRole"}
+		set("aws:TokenIssueTime", caller.issued.UTC().Format(time.RFC3339))
+	case strings.HasSuffix(caller.ARN, ":root"):
 		c["aws:PrincipalType"] = []string{"Account"}
 	default:
-		set("aws:username", who.ARN[strings.LastIndex(who.ARN, "/")+1:])
+		set("aws:username", caller.ARN[strings.LastIndex(caller.ARN, "/")+1:])
 	}
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		set("aws:SourceIp", host)

@@ -62,19 +62,19 @@ const ManagedKey = "alias/aws/s3"
 // S3 passes on what KMS answers. If the refusal is not about permissions, its code is prefixed with
 // KMS.
 func (s *Server) useKey(r *request, meta bucketMeta, id, action, encryptionContext string) (string, *apiError) {
-	who := r.auth.principal
-	owner := meta.ownerFor(who)
+	caller := r.auth.principal
+	owner := meta.ownerFor(caller)
 	s.count(strings.TrimPrefix(action, "kms:"), r.bucket)
 	if id == ManagedKey {
 		arn := fmt.Sprintf("arn:%s:kms:%s:%s:%s", iam.RegionPartition(meta.Region), meta.Region, owner, ManagedKey)
-		if who.Account != owner && !who.isOperator { // AWS's own policy for it covers only its account
-			return "", kmsDeniedToStranger(who, action)
+		if caller.Account != owner && !caller.isOperator { // AWS's own policy for it covers only its account
+			return "", kmsDeniedToStranger(caller, action)
 		}
 		return arn, nil
 	}
 	arn := id
 	if !strings.HasPrefix(id, "arn:") {
-		arn = fmt.Sprintf("arn:%s:kms:%s:%s:key/%s", iam.RegionPartition(meta.Region), meta.Region, who.Account, id)
+		arn = fmt.Sprintf("arn:%s:kms:%s:%s:key/%s", iam.RegionPartition(meta.Region), meta.Region, caller.Account, id)
 	}
 	m := keyARN.FindStringSubmatch(arn)
 	if m == nil || m[1] != meta.Region {
@@ -83,12 +83,12 @@ func (s *Server) useKey(r *request, meta bucketMeta, id, action, encryptionConte
 	s.mu.RLock()
 	key, exists := s.keys[arn]
 	s.mu.RUnlock()
-	same := m[2] == who.Account
+	same := m[2] == caller.Account
 	switch {
-	case !exists && (same || who.isOperator):
+	case !exists && (same || caller.isOperator):
 		return "", apiErrorf(http.StatusBadRequest, "KMS.NotFoundException", "Key '%s' does not exist", arn)
 	case !exists:
-		return "", kmsDeniedToStranger(who, action)
+		return "", kmsDeniedToStranger(caller, action)
 	}
 	if failed := s.authorizeKey(r, meta, key, action, encryptionContext); failed != nil {
 		return "", failed
@@ -103,8 +103,8 @@ func (s *Server) useKey(r *request, meta bucketMeta, id, action, encryptionConte
 }
 
 func (s *Server) authorizeKey(r *request, meta bucketMeta, key Key, action, encryptionContext string) *apiError {
-	who := r.auth.principal
-	if who.isOperator {
+	caller := r.auth.principal
+	if caller.isOperator {
 		return nil
 	}
 	owner := accountOf(key.ARN)
@@ -112,24 +112,24 @@ func (s *Server) authorizeKey(r *request, meta bucketMeta, key Key, action, encr
 	delete(c, "aws:SourceIp") // S3 makes the call, on the caller's behalf
 	c["aws:ViaAWSService"] = []string{"true"}
 	c["kms:ViaService"] = []string{"s3." + meta.Region + ".amazonaws.com"}
-	c["kms:CallerAccount"] = []string{who.Account}
+	c["kms:CallerAccount"] = []string{caller.Account}
 	c["kms:EncryptionContextKeys"] = []string{"aws:s3:arn"}
 	c["kms:EncryptionContext:aws:s3:arn"] = []string{encryptionContext}
 	d := iam.Evaluate(
-		iam.Request{Caller: who.Caller, Action: action, Resource: key.ARN, Owner: owner, Context: c},
-		iam.Policies{Identity: who.policies, Session: who.session, Resource: key.Policy, Kind: iam.Key},
+		iam.Request{Caller: caller.Caller, Action: action, Resource: key.ARN, Owner: owner, Context: c},
+		iam.Policies{Identity: caller.policies, Session: caller.session, Resource: key.Policy, Kind: iam.Key},
 	)
 	switch {
 	case d.Allowed:
 		return nil
-	case who.Account != owner && d.By == iam.Key:
-		return kmsDeniedToStranger(who, action)
+	case caller.Account != owner && d.By == iam.Key:
+		return kmsDeniedToStranger(caller, action)
 	}
-	return apiErrorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s %s", who.ARN, action, key.ARN, d.Reason(action))
+	return apiErrorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s %s", caller.ARN, action, key.ARN, d.Reason(action))
 }
 
 // kmsDeniedToStranger is KMS's answer to callers from other accounts than the key's.
-func kmsDeniedToStranger(who principal, action string) *apiError {
+func kmsDeniedToStranger(caller principal, action string) *apiError {
 	return apiErrorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on this resource because the resource does not exist "+
-		"in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access", who.ARN, action)
+		"in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access", caller.ARN, action)
 }

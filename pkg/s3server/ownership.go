@@ -37,9 +37,9 @@ func applyOwnership(r *request, meta bucketMeta, o *objectMeta) *apiError {
 // bucket's owner read it, whatever policies say. Unless the request is a HEAD, it also refuses an
 // object whose key the caller may not use.
 func (s *Server) checkRead(r *request, meta bucketMeta, o *objectMeta) *apiError {
-	who := r.auth.principal
+	caller := r.auth.principal
 	readable := []string{"public-read", "public-read-write", "authenticated-read", "bucket-owner-read"}
-	if o.Owner != "" && o.Owner != who.Account && !slices.Contains(readable, o.ACL) && !who.isOperator {
+	if o.Owner != "" && o.Owner != caller.Account && !slices.Contains(readable, o.ACL) && !caller.isOperator {
 		return accessDenied
 	}
 	if r.Method == http.MethodHead {

@@ -97,7 +97,7 @@ func (s *Server) principalOf(c *claim, service string) (principal, string, *apiE
 	if s.now().Unix() >= session.Expires || !time.UnixMicro(session.Issued).After(over) {
 		return principal{}, "", expired
 	}
-	who := principal{
+	caller := principal{
 		Caller:   iam.Caller{Account: accountOf(session.Role), ARN: sessionARN(session.Role, session.Name), Role: session.Role},
 		policies: role.Policies, issued: time.UnixMicro(session.Issued),
 	}
@@ -106,9 +106,9 @@ func (s *Server) principalOf(c *claim, service string) (principal, string, *apiE
 		if err != nil {
 			return principal{}, "", internalError(err) // it was parsed when the session was issued
 		}
-		who.session = p
+		caller.session = p
 	}
-	return who, s.sessionSecret(session.AccessKey), nil
+	return caller, s.sessionSecret(session.AccessKey), nil
 }
 
 // SetClockForTesting replaces the clock. No requests may be in progress.

@@ -54,7 +54,7 @@ func (s *Server) authenticate(r *request) *apiError {
 	if failed := s.checkTime(c); failed != nil {
 		return failed
 	}
-	who, secret, failed := s.principalOf(c, r.service)
+	caller, secret, failed := s.principalOf(c, r.service)
 	if failed != nil {
 		return failed
 	}
@@ -79,7 +79,7 @@ func (s *Server) authenticate(r *request) *apiError {
 			"The request signature we calculated does not match the signature you provided. Check your key and signing method.")
 	}
 	r.auth = authentication{
-		principal: who, region: c.region, payload: payload,
+		principal: caller, region: c.region, payload: payload,
 		signingKey: key, scope: c.scope(), time: c.time.Format(amzTime), signature: c.signature,
 	}
 	return nil

@@ -51,12 +51,12 @@ type assumeRoleResponse struct {
 
 // assumeRole is sts:AssumeRole.
 func (s *Server) assumeRole(w http.ResponseWriter, r *request) *apiError {
-	arn, name, policy, who := r.form.Get("RoleArn"), r.form.Get("RoleSessionName"), r.form.Get("Policy"), r.auth.principal
+	arn, name, policy, caller := r.form.Get("RoleArn"), r.form.Get("RoleSessionName"), r.form.Get("Policy"), r.auth.principal
 	duration, failed := checkAssumeRole(r)
 	if failed != nil {
 		return failed
 	}
-	if who.isRoot() {
+	if caller.isRoot() {
 		return apiErrorf(http.StatusForbidden, "AccessDenied", "Roles may not be assumed by root accounts.")
 	}
 	role, failed := s.authorizeAssume(r, arn)
@@ -64,7 +64,7 @@ func (s *Server) assumeRole(w http.ResponseWriter, r *request) *apiError {
 		return failed
 	}
 	switch {
-	case who.Role != "" && duration > time.Hour:
+	case caller.Role != "" && duration > time.Hour:
 		return validationError("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
 	case duration > role.MaxSession:
 		return validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
@@ -85,19 +85,19 @@ func (s *Server) assumeRole(w http.ResponseWriter, r *request) *apiError {
 // Callers from the role's account are told why:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html.
 func (s *Server) authorizeAssume(r *request, arn string) (Role, *apiError) {
-	who, owner := r.auth.principal, accountOf(arn)
+	caller, owner := r.auth.principal, accountOf(arn)
 	s.mu.RLock()
 	role, exists := s.roles[arn]
 	s.mu.RUnlock()
 	d := iam.Evaluate(
-		iam.Request{Caller: who.Caller, Action: "sts:AssumeRole", Resource: arn, Owner: owner, Context: s.context(r, owner)},
-		iam.Policies{Identity: who.policies, Session: who.session, Resource: role.Trust, Kind: iam.Trust},
+		iam.Request{Caller: caller.Caller, Action: "sts:AssumeRole", Resource: arn, Owner: owner, Context: s.context(r, owner)},
+		iam.Policies{Identity: caller.policies, Session: caller.session, Resource: role.Trust, Kind: iam.Trust},
 	)
 	if d.Allowed {
 		return role, nil
 	}
-	message := fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", who.ARN, arn)
-	if exists && who.Account == owner {
+	message := fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", caller.ARN, arn)
+	if exists && caller.Account == owner {
 		message += " " + d.Reason("sts:AssumeRole")
 	}
 	return role, apiErrorf(http.StatusForbidden, "AccessDenied", "%s", message)
@@ -152,13 +152,13 @@ func checkAssumeRole(r *request) (time.Duration, *apiError) {
 
 // getCallerIdentity is sts:GetCallerIdentity.
 func (s *Server) getCallerIdentity(w http.ResponseWriter, r *request) *apiError {
-	who := r.auth.principal
+	caller := r.auth.principal
 	writeXML(w, http.StatusOK, struct {
 		XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
 		ARN       string   `xml:"GetCallerIdentityResult>Arn"`
 		UserID    string   `xml:"GetCallerIdentityResult>UserId"`
 		Account   string   `xml:"GetCallerIdentityResult>Account"`
 		RequestID string   `xml:"ResponseMetadata>RequestId"`
-	}{ARN: who.ARN, UserID: who.Account, Account: who.Account, RequestID: r.id})
+	}{ARN: caller.ARN, UserID: caller.Account, Account: caller.Account, RequestID: r.id})
 	return nil
 }

@@ -314,12 +314,12 @@ func gzipBody(body *bytes.Buffer) bytes.Buffer {
 // parseSuccess tells a collector's 200 from another server's, and returns which events are dead
 // letters.
 func parseSuccess(body []byte) (bool, map[string][]int) {
-	var said struct {
+	var answer struct {
 		Success     bool             `json:"success"`
 		DeadLetters map[string][]int `json:"dead_letters"`
 	}
-	ok := json.Unmarshal(body, &said) == nil && said.Success
-	return ok, said.DeadLetters
+	ok := json.Unmarshal(body, &answer) == nil && answer.Success
+	return ok, answer.DeadLetters
 }
 
 // reasonOf returns the text of an answer.

@@ -79,7 +79,7 @@ func TestSend(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	s, told := sender(t.Context(), server.URL+"/", Config{BatchEvents: 10, BatchBytes: 300})
+	s, outcomes := sender(t.Context(), server.URL+"/", Config{BatchEvents: 10, BatchBytes: 300})
 	for n := range 100 {
 		more := ""
 		if n == 33 || n == 34 || n == 99 {
@@ -89,8 +89,8 @@ func TestSend(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 	require.Equal(t, 97, got)
-	require.Len(t, told.acked, 97)
-	require.Equal(t, map[int64]string{33: "poison is not taken", 34: "poison is not taken", 99: "poison is not taken"}, told.refused)
+	require.Len(t, outcomes.acked, 97)
+	require.Equal(t, map[int64]string{33: "poison is not taken", 34: "poison is not taken", 99: "poison is not taken"}, outcomes.refused)
 	require.Positive(t, s.Resent(), "a 503 may have been taken")
 	require.Equal(t, 1, overloads)
 }
@@ -119,17 +119,17 @@ func TestDeadLettersAreReported(t *testing.T) {
 						dead[e.Line] = reason
 					}
 				}
-				s, told := sender(t.Context(), server.URL, cfg)
+				s, outcomes := sender(t.Context(), server.URL, cfg)
 				for n := range 10 {
 					require.NoError(t, s.Send(call(n+1, "")))
 				}
 				require.NoError(t, s.Close())
 				if !dedicated {
-					dead, told.refused = told.refused, nil
+					dead, outcomes.refused = outcomes.refused, nil
 				}
 				require.Equal(t, c.dead, dead)
-				require.Empty(t, told.refused)
-				require.Len(t, told.acked, 10-len(dead))
+				require.Empty(t, outcomes.refused)
+				require.Len(t, outcomes.acked, 10-len(dead))
 			}
 		})
 	}
@@ -152,10 +152,10 @@ func TestOtherServersAcceptNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(answer)
 			defer server.Close()
-			s, told := sender(t.Context(), server.URL, Config{})
+			s, outcomes := sender(t.Context(), server.URL, Config{})
 			require.NoError(t, s.Send(call(1, "")))
 			require.ErrorContains(t, s.Close(), "answered")
-			require.Empty(t, told.acked)
+			require.Empty(t, outcomes.acked)
 		})
 	}
 }
@@ -166,14 +166,14 @@ func TestSendGivesUp(t *testing.T) {
 			http.Error(w, "no such write key", http.StatusUnauthorized)
 		}))
 		defer server.Close()
-		s, told := sender(t.Context(), server.URL, Config{BatchEvents: 1, Workers: 1})
+		s, outcomes := sender(t.Context(), server.URL, Config{BatchEvents: 1, Workers: 1})
 		var err error
 		for n := 0; err == nil; n++ {
 			err = s.Send(call(n, ""))
 		}
 		require.ErrorContains(t, err, "answered 401: no such write key")
 		require.ErrorContains(t, s.Close(), "no such write key")
-		require.Empty(t, told.acked)
+		require.Empty(t, outcomes.acked)
 	})
 	t.Run("when_its_context_ends", func(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -194,11 +194,11 @@ func TestSendGivesUpAfterRetryFor(t *testing.T) {
 		_, _ = w.Write([]byte(`{"message":"try again"}`))
 	}))
 	defer server.Close()
-	s, told := sender(t.Context(), server.URL, Config{RetryFor: time.Millisecond})
+	s, outcomes := sender(t.Context(), server.URL, Config{RetryFor: time.Millisecond})
 	require.NoError(t, s.Send(call(1, "")))
 	require.ErrorContains(t, s.Close(), "not taken in 1ms: answered 408: try again")
-	require.Empty(t, told.acked)
-	require.Empty(t, told.refused)
+	require.Empty(t, outcomes.acked)
+	require.Empty(t, outcomes.refused)
 }
 
 func TestGzip(t *testing.T) {
@@ -210,10 +210,10 @@ func TestGzip(t *testing.T) {
 		_, _ = io.WriteString(w, `{"success":true}`)
 	}))
 	defer server.Close()
-	s, told := sender(t.Context(), server.URL, Config{Gzip: true})
+	s, outcomes := sender(t.Context(), server.URL, Config{Gzip: true})
 	require.NoError(t, s.Send(call(1, "")))
 	require.NoError(t, s.Close())
-	require.Len(t, told.acked, 1)
+	require.Len(t, outcomes.acked, 1)
 }
 
 func TestNDJSON(t *testing.T) {

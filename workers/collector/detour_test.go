@@ -270,8 +270,8 @@ func TestFullSpoolAnswers503(t *testing.T) {
 	s.deps.Ping = func(context.Context) error { return errAway }
 	s.topic.fail(errAway)
 	require.NoError(t, s.Ready(t.Context()), "without Kafka")
-	taken := 0
-	for ; ; taken++ {
+	accepted := 0
+	for ; ; accepted++ {
 		w := s.do(post("/v1/track", text(`{"a":"`+strings.Repeat("x", 10<<10)+`"}`)))
 		if w.Code != http.StatusOK {
 			require.Equal(t, http.StatusServiceUnavailable, w.Code)
@@ -280,9 +280,9 @@ func TestFullSpoolAnswers503(t *testing.T) {
 			break
 		}
 	}
-	require.Greater(t, taken, 10)
+	require.Greater(t, accepted, 10)
 	for s.send("small") == http.StatusOK {
-		taken++
+		accepted++
 	}
 	require.ErrorContains(t, s.Ready(t.Context()), "collector.spool.max_bytes")
 	require.Zero(t, s.inFlight.used.Load())
@@ -290,7 +290,7 @@ func TestFullSpoolAnswers503(t *testing.T) {
 	end := s.unspool()
 	require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)
 	end()
-	require.Len(t, s.topic.take(), taken, "a refused event was stored")
+	require.Len(t, s.topic.take(), accepted, "a refused event was stored")
 	require.Equal(t, http.StatusOK, s.send("again"))
 }
 

@@ -128,13 +128,13 @@ func converse(b *fixture, raw []byte) []byte {
 		_ = serve.Serve(listener)
 	}()
 	go func() { _, _ = client.Write(raw) }()
-	said, _ := io.ReadAll(client)
+	answers, _ := io.ReadAll(client)
 	_ = client.Close()
 	close(listener)
 	_ = serve.Close()
 	<-done
 	<-b.gate.close()
-	return said
+	return answers
 }
 
 // FuzzConnection sends arbitrary bytes to the collector's server. It must not panic; there are as
@@ -165,12 +165,12 @@ func FuzzConnection(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newFixture(t, Config{Validate: true})
-			said := bufio.NewReader(bytes.NewReader(converse(b, raw)))
+			answers := bufio.NewReader(bytes.NewReader(converse(b, raw)))
 			if logged := b.logged.String(); strings.Contains(logged, "panic") {
 				t.Fatal(logged)
 			}
-			all := readExchanges(t, bufio.NewReader(bytes.NewReader(raw)), said)
-			if rest, _ := io.ReadAll(said); len(rest) > 0 {
+			all := readExchanges(t, bufio.NewReader(bytes.NewReader(raw)), answers)
+			if rest, _ := io.ReadAll(answers); len(rest) > 0 {
 				t.Fatalf("one answer too many: %q", rest)
 			}
 			b.requireStored(t, all)

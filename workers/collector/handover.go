@@ -15,7 +15,7 @@ const handoverTimeout = time.Second
 // long as anybody sends. The zero value is idle.
 type handover struct {
 	mu    sync.Mutex
-	over  chan struct{} // guarded by mu; closed at the handover's end; nil: none is going on
+	done  chan struct{} // guarded by mu; closed at the handover's end; nil: none is going on
 	timer *time.Timer   // guarded by mu; ends it
 }
 
@@ -23,10 +23,10 @@ type handover struct {
 func (h *handover) begin() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.over != nil {
+	if h.done != nil {
 		return
 	}
-	h.over = make(chan struct{})
+	h.done = make(chan struct{})
 	h.timer = time.AfterFunc(handoverTimeout, h.end)
 }
 
@@ -34,24 +34,24 @@ func (h *handover) begin() {
 func (h *handover) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.over == nil {
+	if h.done == nil {
 		return
 	}
 	h.timer.Stop()
-	close(h.over)
-	h.over = nil
+	close(h.done)
+	h.done = nil
 }
 
 // wait waits for the end of a handover, if one is going on.
 func (h *handover) wait(ctx context.Context) {
 	h.mu.Lock()
-	over := h.over
+	done := h.done
 	h.mu.Unlock()
-	if over == nil {
+	if done == nil {
 		return
 	}
 	select {
-	case <-over:
+	case <-done:
 	case <-ctx.Done():
 	}
 }

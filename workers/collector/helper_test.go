@@ -80,9 +80,9 @@ func (l *memoryTopic) stall() (release func()) {
 func (l *memoryTopic) take() []stream.Record {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	taken := l.records
+	produced := l.records
 	l.records = nil
-	return taken
+	return produced
 }
 
 // fixture is a collector under test.

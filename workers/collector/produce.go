@@ -78,9 +78,9 @@ func (c *Collector) produceOrSpool(ctx context.Context, t parcel, g *grant, tryF
 	}()
 	timer := time.NewTimer(within)
 	defer timer.Stop()
-	gone := ctx.Done()
+	canceled := ctx.Done()
 	if c.deps.Spool != nil {
-		gone = nil // what is left is stored in any case
+		canceled = nil // what is left is stored in any case
 	}
 	select {
 	case o := <-done:
@@ -93,7 +93,7 @@ func (c *Collector) produceOrSpool(ctx context.Context, t parcel, g *grant, tryF
 		return c.spoolAndWait(o.left, nil, within-time.Since(start))
 	case <-timer.C:
 		return kafkaAway()
-	case <-gone:
+	case <-canceled:
 		return clientGone()
 	}
 }

@@ -39,13 +39,13 @@ func (c *Collector) serve(w http.ResponseWriter, r *http.Request) (name string, 
 
 // answerPanic answers a request whose handler panicked; net/http would log that where nobody reads
 // it. Only messages of the runtime itself are logged: a panic's value may hold part of a body.
-func (c *Collector) answerPanic(w http.ResponseWriter, what any) int {
+func (c *Collector) answerPanic(w http.ResponseWriter, recovered any) int {
 	c.metrics.panics.Inc()
-	said := fmt.Sprintf("%T", what)
-	if fault, ok := what.(runtime.Error); ok {
-		said = fault.Error()
+	message := fmt.Sprintf("%T", recovered)
+	if fault, ok := recovered.(runtime.Error); ok {
+		message = fault.Error()
 	}
-	c.deps.Log.Error("a handler panicked; its request is answered 500", "panic", said, "stack", string(debug.Stack()))
+	c.deps.Log.Error("a handler panicked; its request is answered 500", "panic", message, "stack", string(debug.Stack()))
 	w.Header().Set("Connection", "close") // nobody knows how much of the body was read
 	return c.countAndRefuse(w, retryLater(http.StatusInternalServerError, "internal", "a bug of the collector: try again, and report what its log says"))
 }

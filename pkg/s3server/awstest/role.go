@@ -16,19 +16,19 @@ const (
 // roleDenials are hazards of the role's own policies. The role belongs to the bucket's account, so
 // S3 says why.
 func roleDenials() []Denial {
-	lacks := func(name string, policies ...*iam.Policy) Denial {
+	withPolicies := func(name string, policies ...*iam.Policy) Denial {
 		return refusedPut(name, RolePolicy, 403, "AccessDenied", noIdentity+putAction, func(p *parts) { p.role.Policies = policies })
 	}
 	later := iam.Condition{"DateLessThan": {"aws:CurrentTime": {"2020-01-01T00:00:00Z"}}}
-	over := allow(objects, "s3:PutObject")
-	over.Condition = later
+	expired := allow(objects, "s3:PutObject")
+	expired.Condition = later
 	return []Denial{
-		lacks("role_has_no_policy"),
-		lacks("role_lacks_put", doc(allow(everything, "s3:GetObject", "s3:ListBucket"))),
-		lacks("role_wrong_bucket", doc(allow("arn:aws:s3:::acme-logs-2/*", "s3:PutObject"))),
-		lacks("role_names_the_bucket_not_its_objects", doc(allow("arn:aws:s3:::"+BucketName, "s3:PutObject"))),
-		lacks("role_wrong_prefix", doc(allow("arn:aws:s3:::"+BucketName+"/segment-logs/*", "s3:PutObject"))),
-		lacks("role_policy_is_over", doc(over)),
+		withPolicies("role_has_no_policy"),
+		withPolicies("role_lacks_put", doc(allow(everything, "s3:GetObject", "s3:ListBucket"))),
+		withPolicies("role_wrong_bucket", doc(allow("arn:aws:s3:::acme-logs-2/*", "s3:PutObject"))),
+		withPolicies("role_names_the_bucket_not_its_objects", doc(allow("arn:aws:s3:::"+BucketName, "s3:PutObject"))),
+		withPolicies("role_wrong_prefix", doc(allow("arn:aws:s3:::"+BucketName+"/segment-logs/*", "s3:PutObject"))),
+		withPolicies("role_policy_is_over", doc(expired)),
 		refusedPut("role_denies", RolePolicy, 403, "AccessDenied", inIdentity, func(p *parts) {
 			p.role.Policies = append(p.role.Policies, doc(deny("*", "s3:*")))
 		}),
