@@ -119,11 +119,11 @@ func TestCollisionsOnTheOperatorsStore(t *testing.T) {
 			second, _ := live.Publish().Destination(wsB + "/e")
 			if c.want == "" {
 				require.NoError(t, err)
-				require.Empty(t, second.Refused)
+				require.Empty(t, second.RefusalReason)
 				return
 			}
 			require.ErrorContains(t, err, c.want)
-			require.Contains(t, second.Refused, c.want)
+			require.Contains(t, second.RefusalReason, c.want)
 		})
 	}
 }
@@ -155,11 +155,11 @@ func TestStagingBucketIsRefused(t *testing.T) {
 			err := c.own.Validate([]Workspace{w})
 			if !c.refused {
 				require.NoError(t, err)
-				require.Empty(t, target.Refused)
+				require.Empty(t, target.RefusalReason)
 				return
 			}
 			require.ErrorContains(t, err, "it is the operator's staging bucket; use another bucket")
-			require.Contains(t, target.Refused, "staging bucket")
+			require.Contains(t, target.RefusalReason, "staging bucket")
 		})
 	}
 }

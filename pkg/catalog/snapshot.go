@@ -27,10 +27,10 @@ type Target struct {
 	Owner      string // account that must own the bucket; "" if unknown
 	SSE        bool   // request SSE-S3
 	IsEnabled  bool
-	// Refused says why nothing may be delivered there; "" if nothing is wrong. It is set if the
-	// catalog's record breaks a rule of this package, for instance if two workspaces use the same
-	// place. Its files stay owed, and wait for the catalog to be corrected.
-	Refused string
+	// RefusalReason says why nothing may be delivered there; "" if nothing is wrong. It is set if
+	// the catalog's record breaks a rule of this package, for instance if two workspaces use the
+	// same place. Its files stay owed, and wait for the catalog to be corrected.
+	RefusalReason string
 }
 
 // Snapshot is a complete, indexed catalog. It is immutable and safe for concurrent use; what it
@@ -120,7 +120,7 @@ func (s *Snapshot) addDestination(workspace string, d Destination, refused strin
 	d = storedDestination(d)
 	t := Target{
 		Destination: d, ID: workspace + "/" + d.Name, Workspace: workspace, Owner: d.ExpectedBucketOwner,
-		SSE: d.ServerSideEncryption == nil || *d.ServerSideEncryption, IsEnabled: enabled(d), Refused: refused,
+		SSE: d.ServerSideEncryption == nil || *d.ServerSideEncryption, IsEnabled: enabled(d), RefusalReason: refused,
 	}
 	t.BucketName, t.Prefix = SplitBucket(d.Bucket)
 	if t.Owner == "" {

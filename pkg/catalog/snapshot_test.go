@@ -49,7 +49,7 @@ func TestSnapshotFindsEverything(t *testing.T) {
 	require.Equal(t, ws, d.Workspace)
 	require.False(t, d.SSE)
 	require.False(t, d.IsEnabled)
-	require.Empty(t, d.Refused)
+	require.Empty(t, d.RefusalReason)
 	d, ok = s.Destination(ws + "/acme-classic")
 	require.True(t, ok)
 	require.True(t, d.SSE)
@@ -129,9 +129,9 @@ func TestLiveKeepsTheEarlierOfTwoThatCollide(t *testing.T) {
 	require.Equal(t, []string{wsB + "/d"}, s.Owed("x"), "never to a bucket of another workspace")
 	require.Equal(t, []string{wsA + "/d"}, s.Owed("y"), "owed still, so that nothing is lost")
 	d, _ := s.Destination(wsA + "/d")
-	require.Contains(t, d.Refused, "delivers to the same place")
+	require.Contains(t, d.RefusalReason, "delivers to the same place")
 	d, _ = s.Destination(wsB + "/d")
-	require.Empty(t, d.Refused)
+	require.Empty(t, d.RefusalReason)
 
 	require.NoError(t, l.Apply(wsB, nil))
 	s = l.Publish()
@@ -151,7 +151,7 @@ func TestLiveLeavesOutUnsafeRecords(t *testing.T) {
 	require.False(t, ok)
 	require.Equal(t, []string{wsA + "/d"}, s.Owed("ok"))
 	d, _ := s.Destination(wsA + "/d")
-	require.Contains(t, d.Refused, "is a URI")
+	require.Contains(t, d.RefusalReason, "is a URI")
 }
 
 // A workspace's id is a role's external id and the beginning of destination ids. A record whose id

@@ -92,8 +92,8 @@ func (r *run) refusesWrongOwner(ctx context.Context) bool {
 
 func (r *run) catalog() (string, error) {
 	switch {
-	case r.t.Refused != "":
-		return "", &verdictError{permanent("catalog_refused", "the catalog is wrong: "+r.t.Refused,
+	case r.t.RefusalReason != "":
+		return "", &verdictError{permanent("catalog_refused", "the catalog is wrong: "+r.t.RefusalReason,
 			"correct the catalog (`sealift catalog validate`) and apply it")}
 	case !r.t.IsEnabled:
 		return "disabled: no files are owed to it until it is enabled", nil

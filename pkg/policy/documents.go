@@ -249,8 +249,8 @@ func (o Options) check(t catalog.Target) error {
 	if _, err := Session(t); err != nil { // a name that could be read as a pattern
 		return bad("%w", err)
 	}
-	if t.Refused != "" {
-		return bad("the catalog is wrong: %s", t.Refused)
+	if t.RefusalReason != "" {
+		return bad("the catalog is wrong: %s", t.RefusalReason)
 	}
 	p := iam.ARNPartition(o.Principal)
 	switch {

@@ -29,7 +29,7 @@ func TestContradictions(t *testing.T) {
 		"key_of_china":           {scenario{partition: "aws", kms: true}, func(_ *catalog.Target, o *policy.Options) { o.KMSKey = "arn:aws-cn:kms:cn-north-1:123456789012:key/x" }, "not in the partition"},
 		"enforce_without_key":    {scenario{partition: "aws", kms: true}, func(_ *catalog.Target, o *policy.Options) { o.KMSKey, o.EnforceEncryption = "", true }, "name the key"},
 		"prefix_is_a_pattern":    {role, func(tt *catalog.Target, _ *policy.Options) { tt.Prefix = "a*" }, "patterns to IAM"},
-		"refused_by_the_catalog": {role, func(tt *catalog.Target, _ *policy.Options) { tt.Refused = "two workspaces have it" }, "two workspaces have it"},
+		"refused_by_the_catalog": {role, func(tt *catalog.Target, _ *policy.Options) { tt.RefusalReason = "two workspaces have it" }, "two workspaces have it"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			target, o := c.s.target(t), c.s.options()

@@ -49,8 +49,8 @@ func (r Run) Check(o *delivery.Order) error {
 			return fmt.Errorf("destination %q is not in the catalog; `sealift catalog get` lists them", d)
 		case !t.IsEnabled:
 			return fmt.Errorf("destination %q is disabled; enable it in the catalog first", d)
-		case t.Refused != "":
-			return fmt.Errorf("destination %q: the catalog is wrong: %s", d, t.Refused)
+		case t.RefusalReason != "":
+			return fmt.Errorf("destination %q: the catalog is wrong: %s", d, t.RefusalReason)
 		}
 		for _, source := range o.Sources {
 			if err := Subscribed(r.Catalog, source, d); err != nil {

@@ -130,7 +130,7 @@ func stateOf(s *catalog.Snapshot, id string) string {
 	switch {
 	case !ok:
 		return "gone"
-	case t.Refused != "":
+	case t.RefusalReason != "":
 		return "refused"
 	case !t.IsEnabled:
 		return "disabled"

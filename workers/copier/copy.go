@@ -234,8 +234,8 @@ func (c *Copier) target(job delivery.Job) (catalog.Target, error) {
 		return t, fileFailed(destination.Hopeless, delivery.ReasonGone, absent, "put it back"+thenAgain(job)+orGiveUp(job))
 	case !t.IsEnabled:
 		return t, fileFailed(destination.Hopeless, delivery.ReasonDisabled, "disabled", "enable the destination"+thenAgain(job))
-	case t.Refused != "":
-		return t, fileFailed(destination.Permanent, delivery.ReasonRefused, "the catalog is wrong: "+t.Refused, "correct the catalog (`sealift catalog validate`) and apply it")
+	case t.RefusalReason != "":
+		return t, fileFailed(destination.Permanent, delivery.ReasonRefused, "the catalog is wrong: "+t.RefusalReason, "correct the catalog (`sealift catalog validate`) and apply it")
 	}
 	return t, nil
 }

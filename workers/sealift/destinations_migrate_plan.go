@@ -93,8 +93,8 @@ func storeChange(ctx context.Context, a *app, s *services, p movePlan) error {
 	switch now, ok = stored.Destination(p.next.ID); {
 	case !ok || placeOf(now) != p.to:
 		return fmt.Errorf("the catalog was changed by somebody else at the same time, and does not say %s: run it again", p.to)
-	case now.Refused != "":
-		return fmt.Errorf("switched, but it collides with what was applied at the same time, which stands: %s", now.Refused)
+	case now.RefusalReason != "":
+		return fmt.Errorf("switched, but it collides with what was applied at the same time, which stands: %s", now.RefusalReason)
 	}
 	return nil
 }

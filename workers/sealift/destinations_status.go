@@ -220,8 +220,8 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 	if known == nil {
 		return r, nil
 	}
-	if t, ok := known.Destination(d.ID); ok && t.Refused != "" {
-		r.LastError = &lastError{Reason: delivery.ReasonRefused, Cause: "the catalog is wrong: " + t.Refused, Fix: "correct the catalog and apply it"}
+	if t, ok := known.Destination(d.ID); ok && t.RefusalReason != "" {
+		r.LastError = &lastError{Reason: delivery.ReasonRefused, Cause: "the catalog is wrong: " + t.RefusalReason, Fix: "correct the catalog and apply it"}
 	}
 	return r, nil
 }
