@@ -23,12 +23,12 @@ type transport struct {
 	pacing     pacing        // of refreshes
 
 	mu      sync.Mutex // guards all below, and users of each
-	current *connected
+	current *topicTransport
 	closed  bool
 }
 
-// connected is a kafka-go transport that knows some topics.
-type connected struct {
+// topicTransport is a kafka-go transport that knows some topics.
+type topicTransport struct {
 	*kafka.Transport
 	topics []string
 	users  int // requests in flight
@@ -36,7 +36,7 @@ type connected struct {
 
 func newTransport(addr net.Addr, open func(topics []string) *kafka.Transport) *transport {
 	none := []string{} // nil would mean all
-	return &transport{open: open, addr: addr, refreshing: make(chan struct{}, 1), current: &connected{Transport: open(none), topics: none}}
+	return &transport{open: open, addr: addr, refreshing: make(chan struct{}, 1), current: &topicTransport{Transport: open(none), topics: none}}
 }
 
 // RoundTrip implements kafka.RoundTripper. Every use of a topic begins with a metadata request for
@@ -90,7 +90,7 @@ func (t *transport) refresh(ctx context.Context, topics []string, electing bool)
 	if !t.pacing.allow(time.Now(), newTopics, electing) {
 		return t.pacing.lastErr // another caller has just refreshed it
 	}
-	next := &connected{Transport: t.open(all), topics: all}
+	next := &topicTransport{Transport: t.open(all), topics: all}
 	_, err := next.RoundTrip(ctx, t.addr, &metadata.Request{TopicNames: []string{}})
 	if ctx.Err() == nil {
 		t.pacing.record(time.Now(), newTopics, err)

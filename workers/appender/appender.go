@@ -275,9 +275,9 @@ func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *run
 		a.pendingForgets[n] = new(pendingForget)
 	}
 	p := &partition{
-		a:        a,
+		appender: a,
 		log:      ledger.Log{Topic: a.cfg.Topic, Incarnation: a.cfg.Incarnation, Partition: n},
-		lg:       a.deps.Logger.With("topic", a.cfg.Topic, "partition", n),
+		logger:   a.deps.Logger.With("topic", a.cfg.Topic, "partition", n),
 		requests: make(chan request),
 		forget:   a.pendingForgets[n],
 	}

@@ -311,16 +311,16 @@ func lines(t *testing.T, f *segment.Sealed) []string {
 // or counted once under the right reason; and the first copy of a message is always filed, whether
 // the store is ahead, behind, lost, damaged or foreign.
 func TestAnyScheduleFilesEveryRecordOnce(t *testing.T) {
-	var resumed, doubles, copies int
+	var resumed, duplicates, copies int
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := newSchedule(t, seed)
 			s.run()
-			resumed, doubles, copies = resumed+s.resumed, doubles+s.duplicates, copies+s.copies
+			resumed, duplicates, copies = resumed+s.resumed, duplicates+s.duplicates, copies+s.copies
 		})
 	}
 	require.Greater(t, resumed, 100)
-	require.Greater(t, doubles, 1000)
+	require.Greater(t, duplicates, 1000)
 	require.Greater(t, copies, 10)
 }
 
@@ -423,23 +423,23 @@ func TestClockSetBackDelaysFilesByOneRoll(t *testing.T) {
 			s := newSchedule(t, 1)
 			w := s.workers[0]
 			s.takeOver(w)
-			w.c.advanceTo(0, true, t0+9000*hour)
-			feed(t, w.c, "a@1")
-			w.c.cfg.jitter = 0
+			w.core.advanceTo(0, true, t0+9000*hour)
+			feed(t, w.core, "a@1")
+			w.core.cfg.jitter = 0
 			if restart {
-				_, err := w.c.save()
+				_, err := w.core.save()
 				require.NoError(t, err)
 				s.kill(w)
 				s.takeOver(w)
-				w.c.cfg.jitter = 0
+				w.core.cfg.jitter = 0
 			}
-			w.c.setClock(t0 + 2*60_000)
-			w.c.advanceTo(1, true, t0+hour)
-			require.NoError(t, w.c.sealDue())
-			require.Empty(t, w.c.sealed)
-			w.c.advanceTo(1, true, t0+hour+w.c.cfg.grace.Milliseconds())
-			require.NoError(t, w.c.sealDue())
-			require.Len(t, w.c.sealed, 1)
+			w.core.setClock(t0 + 2*60_000)
+			w.core.advanceTo(1, true, t0+hour)
+			require.NoError(t, w.core.sealDue())
+			require.Empty(t, w.core.sealed)
+			w.core.advanceTo(1, true, t0+hour+w.core.cfg.grace.Milliseconds())
+			require.NoError(t, w.core.sealDue())
+			require.Len(t, w.core.sealed, 1)
 			s.kill(w)
 		})
 	}

@@ -35,7 +35,7 @@ func (p *partition) writeDeadLetters(ctx context.Context, dead []stream.Record) 
 	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}
 	var failed error
 	for {
-		left, large, err := deadletter.Write(ctx, p.a.deps.DeadLetters, dead)
+		left, large, err := deadletter.Write(ctx, p.appender.deps.DeadLetters, dead)
 		if dead = append(left, large...); len(dead) == 0 {
 			if failed != nil {
 				p.view.clearProblem()
@@ -50,7 +50,7 @@ func (p *partition) writeDeadLetters(ctx context.Context, dead []stream.Record) 
 			return failed
 		}
 		wait := backoff.Next().Round(time.Millisecond)
-		p.lg.WarnContext(ctx, "dead letters are not taken, retrying", "records", len(dead), "err", err, "in", wait)
+		p.logger.WarnContext(ctx, "dead letters are not taken, retrying", "records", len(dead), "err", err, "in", wait)
 		p.view.noteProblem(failed)
 		p.rejectRequests(ctx, failed, wait)
 	}

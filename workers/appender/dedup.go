@@ -58,7 +58,7 @@ func (a *Appender) storesDir() string {
 }
 
 func (p *partition) storeDir() string {
-	return filepath.Join(p.a.storesDir(), strconv.Itoa(p.log.Partition))
+	return filepath.Join(p.appender.storesDir(), strconv.Itoa(p.log.Partition))
 }
 
 // sweepStores deletes the stores of partitions that have not been ours for longer than the window.
@@ -97,13 +97,13 @@ func (a *Appender) sweepStores(ctx context.Context, assignments int) error {
 // openDeduper opens the partition's store for a tenure that continues from c. It returns nil if
 // that fails; then duplicates are not removed. entry reads an entry of the ledger.
 func (p *partition) openDeduper(ctx context.Context, c *core, entry entryFunc) *deduper {
-	if p.a.dedupBudget == nil {
+	if p.appender.dedupBudget == nil {
 		return nil
 	}
 	store, err := p.openStore(ctx, c, entry)
 	if err != nil {
 		if ctx.Err() == nil { // if the tenure has ended, no duplicates pass
-			p.lg.WarnContext(ctx, "duplicates are not removed", "err", err)
+			p.logger.WarnContext(ctx, "duplicates are not removed", "err", err)
 		}
 		p.view.noteDedup(nil)
 		return nil
@@ -128,7 +128,7 @@ func (p *partition) openStore(ctx context.Context, c *core, entry entryFunc) (*d
 	}
 	store, err := dedup.Open(dedup.Config{
 		Dir:    p.storeDir(),
-		Window: p.a.cfg.DedupWindow, Budget: p.a.dedupBudget, Log: p.lg,
+		Window: p.appender.cfg.DedupWindow, Budget: p.appender.dedupBudget, Log: p.logger,
 		Rule: fmt.Sprintf("%s %d %s", p.origin, c.base.RouterFrom, c.base.Router),
 	})
 	if err != nil {
@@ -174,7 +174,7 @@ type entryFunc func(ctx context.Context, seq int64) (*ledger.Entry, error)
 
 // entryOnce is like entryWithRetry, with one request only, because reading waits for it.
 func (p *partition) entryOnce(ctx context.Context, seq int64) (*ledger.Entry, error) {
-	return p.a.deps.Rotator.Entry(ctx, p.log, seq)
+	return p.appender.deps.Rotator.Entry(ctx, p.log, seq)
 }
 
 // pendingForget says what a partition's message store has to forget before it is used again. It is
@@ -187,18 +187,18 @@ type pendingForget struct {
 
 // closeDeduper closes the store at the end of a tenure. The context of the tenure has ended.
 func (l *loop) closeDeduper(ctx context.Context) {
-	p, f := l.p, l.p.forget
+	p, f := l.partition, l.partition.forget
 	switch l.logState {
 	case logCut: // everything from the watermark on is read again
 		f.all = true
 	case logUnknown, logRewritten:
 		// What the log held at the offsets that were read may end up in no file, nor may what it
 		// holds there now. A copy of either is then not a duplicate.
-		known := l.c.base.LowWatermark
+		known := l.core.base.LowWatermark
 		if f.read > 0 {
 			known = min(known, f.known)
 		}
-		f.known, f.read = known, max(l.c.position, f.read)
+		f.known, f.read = known, max(l.core.position, f.read)
 	default:
 		l.deduper.close()
 		return
@@ -216,10 +216,10 @@ func (l *loop) closeDeduper(ctx context.Context) {
 			*f = pendingForget{}
 		}
 	} else if err = p.discardStore(); f.read > 0 { // the directory may be that of an earlier tenure
-		p.openDeduper(context.WithoutCancel(ctx), l.c, p.entryWithRetry).close()
+		p.openDeduper(context.WithoutCancel(ctx), l.core, p.entryWithRetry).close()
 	}
-	if p.a.dedupBudget != nil && *f != (pendingForget{}) {
-		p.lg.ErrorContext(ctx, "what is remembered of messages is not forgotten on the disk, though the log was cut; duplicates pass until it is; if this process ends before, the next one may take events for copies of what the log lost, and leave them out",
+	if p.appender.dedupBudget != nil && *f != (pendingForget{}) {
+		p.logger.ErrorContext(ctx, "what is remembered of messages is not forgotten on the disk, though the log was cut; duplicates pass until it is; if this process ends before, the next one may take events for copies of what the log lost, and leave them out",
 			"dir", p.storeDir(), "err", err)
 	}
 }
@@ -241,8 +241,8 @@ func (l *loop) backfillRound(ctx context.Context) (from chan logPart, wait bool)
 	if !r.reading && l.paused == "" {
 		if from, to, ok := r.NextFill(); ok {
 			r.reading = true
-			log := l.p.a.deps.Log.Fetcher(l.p.log.Topic, l.p.log.Partition)
-			livePosition := l.c.position
+			log := l.partition.appender.deps.Log.Fetcher(l.partition.log.Topic, l.partition.log.Partition)
+			livePosition := l.core.position
 			r.done.Go(func() { r.backfill(ctx, log, from, to, livePosition) })
 			r.backfilling = backfillRange{from: from, to: to}
 		}
@@ -322,7 +322,7 @@ func (l *loop) handleBackfill(s logPart) {
 	for i := range s.records {
 		rec := &s.records[i]
 		to, reason := l.router.Route(rec)
-		if reason != "" || !l.c.spool.Fits(to.Line) {
+		if reason != "" || !l.core.spool.Fits(to.Line) {
 			continue
 		}
 		r.backfilling.newest = max(r.backfilling.newest, min(to.Received, now))
@@ -351,7 +351,7 @@ const shrinkInterval = time.Minute
 // shrinkStore gives up a part of the remembered messages when the disk stays short although
 // everything that was read is in the ledger. The alternative would be to read nothing.
 func (l *loop) shrinkStore() {
-	if l.paused != pausedDisk || !l.c.idle() || l.updateWaiting() > 0 || l.c.spool.Len() > 0 {
+	if l.paused != pausedDisk || !l.core.idle() || l.updateWaiting() > 0 || l.core.spool.Len() > 0 {
 		l.shortSince = time.Now()
 		return
 	}

@@ -43,11 +43,11 @@ func (d *disk) record(err error) {
 // checkWritable returns why the partition's directory cannot be written to. It is checked before
 // the claim: otherwise each try would write another claim, and entries stay for good.
 func (p *partition) checkWritable() error {
-	err := probeWrite(p.a.spoolConfig(p.log.Partition).Dir)
+	err := probeWrite(p.appender.spoolConfig(p.log.Partition).Dir)
 	if err == nil {
-		p.a.disk.record(nil)
+		p.appender.disk.record(nil)
 	} else { // perhaps only that directory has a problem
-		p.a.disk.record(probeWrite(p.a.spoolsDir()))
+		p.appender.disk.record(probeWrite(p.appender.spoolsDir()))
 	}
 	return err
 }

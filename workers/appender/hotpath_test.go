@@ -18,12 +18,12 @@ import (
 // in its file, including remembering messages and compressing blocks. Only the lists of blocks grow
 // now and then.
 func TestAppendDoesNotAllocate(t *testing.T) {
-	for _, recalls := range []bool{false, true} {
-		t.Run(fmt.Sprintf("dedup=%t", recalls), func(t *testing.T) {
+	for _, withDedup := range []bool{false, true} {
+		t.Run(fmt.Sprintf("dedup=%t", withDedup), func(t *testing.T) {
 			router, err := route.New("header", "header")
 			require.NoError(t, err)
-			l := &loop{c: newTestCore(t, entry(0)), router: router.WithNameCache()}
-			if recalls {
+			l := &loop{core: newTestCore(t, entry(0)), router: router.WithNameCache()}
+			if withDedup {
 				store, err := dedup.Open(dedup.Config{Dir: t.TempDir(), Window: time.Hour, Budget: dedup.NewBudget(64 << 20)})
 				require.NoError(t, err)
 				t.Cleanup(store.Close)

@@ -44,19 +44,19 @@ func (l *loop) resolveMissing(ctx context.Context) error {
 	if l.logState != logUnknown {
 		return nil
 	}
-	l.p.view.noteFetchErr(l.missingErr, time.Now())
-	bounds, err := l.p.a.bounds(ctx, l.p.log)
+	l.partition.view.noteFetchErr(l.missingErr, time.Now())
+	bounds, err := l.partition.appender.bounds(ctx, l.partition.log)
 	if err != nil {
-		l.p.lg.WarnContext(ctx, "the log's bounds are not known, asking again", "err", err)
+		l.partition.logger.WarnContext(ctx, "the log's bounds are not known, asking again", "err", err)
 		return nil
 	}
-	if bounds.Readable(l.c.base.LowWatermark) {
+	if bounds.Readable(l.core.base.LowWatermark) {
 		l.logState = logCut // the log begins below the offset, so it must be the end that went back
 		return l.missingErr
 	}
-	l.p.lg.ErrorContext(ctx, "the log has lost records: reading cannot continue; writing what was already read to the ledger",
-		"offset", l.c.position, "log_start", bounds.First, "log_end", bounds.End)
-	if bounds.First > l.c.position {
+	l.partition.logger.ErrorContext(ctx, "the log has lost records: reading cannot continue; writing what was already read to the ledger",
+		"offset", l.core.position, "log_start", bounds.First, "log_end", bounds.End)
+	if bounds.First > l.core.position {
 		return l.writeHeld(logPassed, l.missingErr)
 	}
 	return l.writeHeld(logRewritten, l.missingErr)
@@ -66,7 +66,7 @@ func (l *loop) resolveMissing(ctx context.Context) error {
 // error gone.
 func (l *loop) writeHeld(state logState, reason error) error {
 	l.logState, l.missingErr = state, reason
-	l.p.view.noteProblem(reason)
+	l.partition.view.noteProblem(reason)
 	return l.sealNow()
 }
 

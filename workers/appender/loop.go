@@ -13,11 +13,11 @@ import (
 
 // loop reads a partition during one tenure.
 type loop struct {
-	p               *partition
-	c               *core
-	router          *route.Router // for the routing rule of the head, see outdated
-	outdated        bool          // that rule is not the configured one and has to be switched
-	switching       bool          // everything is sealed and nothing is read until the head's filter is empty
+	partition       *partition
+	core            *core
+	router          *route.Router // for the routing rule of the head, see ruleOutdated
+	ruleOutdated    bool          // that rule is not the configured one and has to be switched
+	ruleSwitching   bool          // everything is sealed and nothing is read until the head's filter is empty
 	prefetch        *prefetcher
 	deduper         *deduper        // nil: duplicates are not removed
 	entryCtx        context.Context // context of entries in flight
@@ -35,10 +35,10 @@ type loop struct {
 // savepoint identifies the state that a checkpoint contains.
 type savepoint struct{ position, seq int64 }
 
-// newLoop starts reading from the position of c, until ctx ends. The caller must call end.
+// newLoop starts reading from the position of c, until ctx ends. The caller must call close.
 func (p *partition) newLoop(ctx context.Context, c *core, router *route.Router, outdated bool) *loop {
 	p.view.noteAlive(time.Now())
-	l := &loop{p: p, c: c, router: router.WithNameCache(), outdated: outdated, rotations: make(chan rotateResult, 1), shortSince: time.Now()}
+	l := &loop{partition: p, core: c, router: router.WithNameCache(), ruleOutdated: outdated, rotations: make(chan rotateResult, 1), shortSince: time.Now()}
 	l.deduper = p.openDeduper(ctx, c, p.entryWithRetry)
 	l.prefetch = p.startPrefetch(ctx, c.position)
 	// Entries in flight outlive ctx until they are drained, if the worker stops.
@@ -48,14 +48,14 @@ func (p *partition) newLoop(ctx context.Context, c *core, router *route.Router, 
 
 // run reads until ctx ends or something makes the state void.
 func (l *loop) run(ctx context.Context) error {
-	tick := time.NewTicker(l.p.a.tickInterval())
+	tick := time.NewTicker(l.partition.appender.tickInterval())
 	defer tick.Stop()
 	save := time.NewTimer(saveInterval())
 	defer save.Stop()
 	for {
 		in := l.prefetch.results
 		backfill, wait := l.backfillRound(ctx)
-		if l.paused != "" || l.switching || l.logState != logReadable || wait {
+		if l.paused != "" || l.ruleSwitching || l.logState != logReadable || wait {
 			in = nil
 		}
 		var err error
@@ -68,7 +68,7 @@ func (l *loop) run(ctx context.Context) error {
 			l.handleBackfill(s)
 		case r := <-l.rotations:
 			err = l.handleRotated(r)
-		case r := <-l.p.requests:
+		case r := <-l.partition.requests:
 			err = l.acceptRequest(ctx, r)
 		case <-tick.C:
 			err = l.tick(ctx)
@@ -80,11 +80,11 @@ func (l *loop) run(ctx context.Context) error {
 			return err
 		}
 		l.rotate()
-		if l.logState.writeOnly() && l.c.idle() { // and cut had nothing left to write
+		if l.logState.writeOnly() && l.core.idle() { // and cut had nothing left to write
 			return l.missingErr
 		}
-		l.p.view.noteAlive(time.Now())
-		l.p.view.noteRead(l.c.position, l.prefetch.end)
+		l.partition.view.noteAlive(time.Now())
+		l.partition.view.noteRead(l.core.position, l.prefetch.end)
 	}
 }
 
@@ -106,15 +106,15 @@ func (l *loop) handleFetch(ctx context.Context, got fetchResult) error {
 
 // tick handles what depends on time.
 func (l *loop) tick(ctx context.Context) error {
-	l.c.setClock(time.Now().UnixMilli())
-	l.paused = l.p.a.pressure.pauseReason(l.paused, l.updateWaiting())
-	l.p.view.noteState(l.c, l.paused)
-	if err := l.c.spool.EnforceBudget(); err != nil {
+	l.core.setClock(time.Now().UnixMilli())
+	l.paused = l.partition.appender.pressure.pauseReason(l.paused, l.updateWaiting())
+	l.partition.view.noteState(l.core, l.paused)
+	if err := l.core.spool.EnforceBudget(); err != nil {
 		return err
 	}
 	if l.deduper != nil {
 		l.shrinkStore()
-		l.p.view.noteDedup(l.deduper)
+		l.partition.view.noteDedup(l.deduper)
 	}
 	if err := l.sealDue(); err != nil {
 		return err
@@ -125,7 +125,7 @@ func (l *loop) tick(ctx context.Context) error {
 // checkpoint saves the state, so that it outlives the process.
 func (l *loop) checkpoint(ctx context.Context) error {
 	if l.deduper == nil {
-		l.deduper = l.p.openDeduper(ctx, l.c, l.p.entryOnce) // what was missing the last time may be available now
+		l.deduper = l.partition.openDeduper(ctx, l.core, l.partition.entryOnce) // what was missing the last time may be available now
 	}
 	return l.save()
 }
@@ -133,8 +133,8 @@ func (l *loop) checkpoint(ctx context.Context) error {
 // updateWaiting returns how many sealed files of this partition wait, and updates the total of all
 // partitions.
 func (l *loop) updateWaiting() int {
-	n := len(l.c.sealed) + len(l.c.inFlight)
-	l.p.a.pressure.waiting.Add(int64(n - l.waitingFiles))
+	n := len(l.core.sealed) + len(l.core.inFlight)
+	l.partition.appender.pressure.waiting.Add(int64(n - l.waitingFiles))
 	l.waitingFiles = n
 	return n
 }
@@ -150,7 +150,7 @@ func (l *loop) addRecords(ctx context.Context, got fetchResult) error {
 			l.routeAll(got.Records[i:min(i+routeChunk, len(got.Records))], &chunk)
 		}
 		r, to := &got.Records[i], &chunk[i%routeChunk]
-		if r.Offset < l.p.readTo {
+		if r.Offset < l.partition.readTo {
 			reread++
 		}
 		reason := to.reason
@@ -163,35 +163,35 @@ func (l *loop) addRecords(ctx context.Context, got fetchResult) error {
 			case fateUnfit:
 				reason = reasonLine
 			case fateDuplicate:
-				l.p.a.metrics.duplicates.Inc()
+				l.partition.appender.metrics.duplicates.Inc()
 			}
-		} else if err := l.c.skip(r.Offset, reason); err != nil {
+		} else if err := l.core.skip(r.Offset, reason); err != nil {
 			return err
 		}
 		if reason != "" {
 			dead = append(dead, deadLetter(r, reason))
-			l.p.a.metrics.deadLetters.WithLabelValues(reason).Inc()
+			l.partition.appender.metrics.deadLetters.WithLabelValues(reason).Inc()
 		}
 	}
 	// A new leader may not know yet how much of the log is committed. It then reports an end below
 	// what was already read, and returns no records.
 	atEnd := got.Next == got.HighWatermark
-	l.c.advanceTo(got.Next, atEnd, got.sentAt.UnixMilli())
-	l.p.readTo = max(l.p.readTo, l.c.position)
+	l.core.advanceTo(got.Next, atEnd, got.sentAt.UnixMilli())
+	l.partition.readTo = max(l.partition.readTo, l.core.position)
 	if l.deduper != nil {
-		l.deduper.AdvanceTo(l.c.position)
+		l.deduper.AdvanceTo(l.core.position)
 		l.deduper.liveFetches++
 		l.deduper.liveAtEnd = atEnd
 	}
-	l.p.a.metrics.read.Add(int64(len(got.Records)))
-	l.p.a.metrics.reread.Add(float64(reread))
+	l.partition.appender.metrics.read.Add(int64(len(got.Records)))
+	l.partition.appender.metrics.reread.Add(float64(reread))
 	// A record that is in no file must be safe in the dead letters before an entry passes it.
-	// Entries are cut only between calls of take.
+	// Entries are cut only between calls of addRecords.
 	if len(dead) > 0 {
-		if err := l.p.writeDeadLetters(ctx, dead); err != nil {
+		if err := l.partition.writeDeadLetters(ctx, dead); err != nil {
 			return err
 		}
-		l.p.lg.WarnContext(ctx, "records went to the dead letters", "records", len(dead), "offset", dead[0].Offset)
+		l.partition.logger.WarnContext(ctx, "records went to the dead letters", "records", len(dead), "offset", dead[0].Offset)
 	}
 	return l.sealDue()
 }
@@ -199,32 +199,32 @@ func (l *loop) addRecords(ctx context.Context, got fetchResult) error {
 // add adds a record to its file, unless it is a duplicate.
 func (l *loop) add(offset int64, to *routed, now int64) (fate, error) {
 	if to.hasKey {
-		return l.c.addUnlessDuplicate(l.deduper.Store, to.key, offset, to.Source, to.Received, now, to.Line)
+		return l.core.addUnlessDuplicate(l.deduper.Store, to.key, offset, to.Source, to.Received, now, to.Line)
 	}
-	return l.c.add(offset, to.Source, to.Received, now, to.Line)
+	return l.core.add(offset, to.Source, to.Received, now, to.Line)
 }
 
 // sealDue seals the files that are due, for whatever reason.
 func (l *loop) sealDue() error {
-	if err := l.c.sealDue(); err != nil {
+	if err := l.core.sealDue(); err != nil {
 		return err
 	}
-	if l.outdated && !l.switching && l.c.pastFilter() {
-		l.switching = true
-		l.c.quietUntil = 0
-		if err := l.c.sealAll(segment.ReasonConfig); err != nil {
+	if l.ruleOutdated && !l.ruleSwitching && l.core.pastFilter() {
+		l.ruleSwitching = true
+		l.core.quietUntil = 0
+		if err := l.core.sealAll(segment.ReasonConfig); err != nil {
 			return err
 		}
 	}
-	if l.paused == pausedDisk && l.c.idle() && len(l.c.sealed) == 0 {
-		if err := l.c.sealAll(segment.ReasonDisk); err != nil {
+	if l.paused == pausedDisk && l.core.idle() && len(l.core.sealed) == 0 {
+		if err := l.core.sealAll(segment.ReasonDisk); err != nil {
 			return err
 		}
 	}
 	for i := range l.pendingRequests {
 		w := &l.pendingRequests[i]
-		if !w.sealed && l.c.position >= w.end {
-			if err := l.c.sealAll(w.reason); err != nil {
+		if !w.sealed && l.core.position >= w.end {
+			if err := l.core.sealAll(w.reason); err != nil {
 				return err
 			}
 			w.sealed = true
@@ -235,8 +235,8 @@ func (l *loop) sealDue() error {
 
 // sealNow seals all open files. The next entry follows even if they hold no lines.
 func (l *loop) sealNow() error {
-	l.c.quietUntil = 0
-	return l.c.sealAll(segment.ReasonStop)
+	l.core.quietUntil = 0
+	return l.core.sealAll(segment.ReasonStop)
 }
 
 // stop ends the tenure. A worker that stops finishes the entry in flight and, with SealOnStop, also
@@ -244,15 +244,15 @@ func (l *loop) sealNow() error {
 // next start. A partition that was taken away is left at once. If the log lacks some of what was
 // read, that stays on the disk as well, because the next owner halts without it.
 func (l *loop) stop(ctx context.Context) error {
-	switch begins := l.p.view.logStart(); {
-	case l.p.a.stopping.Load():
-		defer time.AfterFunc(l.p.a.cfg.DrainTimeout, l.abortEntry).Stop()
+	switch begins := l.partition.view.logStart(); {
+	case l.partition.appender.stopping.Load():
+		defer time.AfterFunc(l.partition.appender.cfg.DrainTimeout, l.abortEntry).Stop()
 		if err := l.drain(); err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
-	case l.logState.writeOnly() || begins > l.c.base.LowWatermark:
-		l.p.lg.WarnContext(ctx, "partition was taken away while this disk has records that the log has lost; to write them, stop the other appenders until the partition is back here",
-			"offset", l.c.base.LowWatermark, "read_to", l.c.position, "log_start", begins)
+	case l.logState.writeOnly() || begins > l.core.base.LowWatermark:
+		l.partition.logger.WarnContext(ctx, "partition was taken away while this disk has records that the log has lost; to write them, stop the other appenders until the partition is back here",
+			"offset", l.core.base.LowWatermark, "read_to", l.core.position, "log_start", begins)
 	default:
 		return ctx.Err()
 	}
@@ -262,20 +262,20 @@ func (l *loop) stop(ctx context.Context) error {
 }
 
 func (l *loop) drain() error {
-	if !l.c.idle() {
+	if !l.core.idle() {
 		if err := l.handleRotated(<-l.rotations); err != nil {
 			return err
 		}
 	}
-	if !l.p.a.cfg.SealOnStop {
+	if !l.partition.appender.cfg.SealOnStop {
 		return nil
 	}
-	if err := l.c.sealAll(segment.ReasonStop); err != nil {
+	if err := l.core.sealAll(segment.ReasonStop); err != nil {
 		return err
 	}
 	for {
 		l.rotate()
-		if l.c.idle() {
+		if l.core.idle() {
 			return nil
 		}
 		if err := l.handleRotated(<-l.rotations); err != nil {
@@ -291,23 +291,23 @@ func (l *loop) close(ctx context.Context, err error) {
 	// 1. fetching
 	l.prefetch.wait()
 	// 2. the entry in flight, which reads files of the spool
-	if !l.c.idle() {
+	if !l.core.idle() {
 		<-l.rotations
-		l.p.view.noteWriting(time.Time{})
+		l.partition.view.noteWriting(time.Time{})
 	}
-	l.p.a.pressure.waiting.Add(-int64(l.waitingFiles))
+	l.partition.appender.pressure.waiting.Add(-int64(l.waitingFiles))
 	// 3. requests
 	for _, r := range l.pendingRequests {
-		r.done <- fmt.Errorf("seal partition %d: %w", l.p.log.Partition, err)
+		r.done <- fmt.Errorf("seal partition %d: %w", l.partition.log.Partition, err)
 	}
 	// 4. the spool
-	l.p.tenureEnded = true
+	l.partition.tenureEnded = true
 	if l.logState == logCut || errors.Is(err, stream.ErrOffsetOutOfRange) {
-		l.c.spool.Discard() // the log has other records at these offsets, or they are all in the ledger
+		l.core.spool.Discard() // the log has other records at these offsets, or they are all in the ledger
 	} else {
 		// The disk holds the state of the last checkpoint. The next tenure checks whether the log
 		// still holds all of it, since what this one knew may date from before an outage.
-		l.c.spool.Close()
+		l.core.spool.Close()
 	}
 	// 5. the remembered messages
 	l.closeDeduper(ctx)

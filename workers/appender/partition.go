@@ -16,9 +16,9 @@ import (
 // partition reads one assigned partition. Its run goroutine owns the core and the spool; other
 // goroutines talk to it through requests.
 type partition struct {
-	a   *Appender
-	log ledger.Log
-	lg  *slog.Logger
+	appender *Appender
+	log      ledger.Log
+	logger   *slog.Logger
 
 	requests chan request                  // answered by the run goroutine
 	tenure   atomic.Pointer[ledger.Tenure] // of the newest generation that assigned the partition to us
@@ -44,7 +44,7 @@ func (p *partition) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		p.a.metrics.abandoned.Inc()
+		p.appender.metrics.abandoned.Inc()
 		if time.Since(start) > time.Minute {
 			backoff.Reset()
 		}
@@ -53,7 +53,7 @@ func (p *partition) run(ctx context.Context) {
 			level = slog.LevelInfo
 		}
 		wait := backoff.Next().Round(time.Millisecond)
-		p.lg.Log(ctx, level, "partition abandoned, taking it over again", "err", err, "in", wait)
+		p.logger.Log(ctx, level, "partition abandoned, taking it over again", "err", err, "in", wait)
 		p.view.noteProblem(err)
 		p.rejectRequests(ctx, err, wait)
 	}
@@ -107,7 +107,7 @@ func (p *partition) runTenure(ctx context.Context) error {
 		return err
 	}
 	defer t.close()
-	router, outdated, err := p.a.routerFor(t.base.Router)
+	router, outdated, err := p.appender.routerFor(t.base.Router)
 	if err != nil {
 		return err
 	}

@@ -31,8 +31,8 @@ type prefetcher struct {
 // startPrefetch fetches the partition from offset on, until ctx ends.
 func (p *partition) startPrefetch(ctx context.Context, offset int64) *prefetcher {
 	r := &prefetcher{results: make(chan fetchResult), free: make(chan Fetcher, 2)}
-	r.free <- p.a.deps.Log.Fetcher(p.log.Topic, p.log.Partition)
-	r.free <- p.a.deps.Log.Fetcher(p.log.Topic, p.log.Partition)
+	r.free <- p.appender.deps.Log.Fetcher(p.log.Topic, p.log.Partition)
+	r.free <- p.appender.deps.Log.Fetcher(p.log.Topic, p.log.Partition)
 	r.done.Go(func() { r.run(ctx, p, offset) })
 	return r
 }
@@ -48,15 +48,15 @@ func (r *prefetcher) run(ctx context.Context, p *partition, offset int64) {
 		case f = <-r.free:
 		}
 		got := fetchResult{sentAt: time.Now(), fetcher: f}
-		got.Fetched, got.err = f.Fetch(ctx, offset, stream.FetchOptions{MaxBytes: fetchBytes, MaxWait: p.a.pollInterval()})
+		got.Fetched, got.err = f.Fetch(ctx, offset, stream.FetchOptions{MaxBytes: fetchBytes, MaxWait: p.appender.pollInterval()})
 		if got.err != nil && !errors.Is(got.err, stream.ErrOffsetOutOfRange) && ctx.Err() == nil {
 			// Brokers come back, and what was read so far remains valid.
 			if errors.Is(got.err, stream.ErrBatch) || errors.Is(got.err, stream.ErrBatchTooLarge) {
-				p.lg.ErrorContext(ctx, "a record batch cannot be read, retrying",
+				p.logger.ErrorContext(ctx, "a record batch cannot be read, retrying",
 					"offset", offset, "err", got.err, "fix", giveUpHint(p.log.Topic, p.log.Partition))
 			} else {
-				p.a.fetchFails.Do(func(suppressed int) {
-					p.lg.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err, "others_since", suppressed)
+				p.appender.fetchFails.Do(func(suppressed int) {
+					p.logger.WarnContext(ctx, "fetch failed, retrying", "topic", p.log.Topic, "offset", offset, "err", got.err, "others_since", suppressed)
 				})
 			}
 			if failing.IsZero() {

@@ -118,13 +118,13 @@ var errWatermarkGone = errors.New("the log ceased to hold the ledger's watermark
 // startCore returns the core with which this worker continues after a takeover: with the files left
 // on its disk if they can be trusted, otherwise from the watermark on.
 func (p *partition) startCore(ctx context.Context, t *takeover, owner string) (*core, error) {
-	cfg, base := p.a.spoolConfig(p.log.Partition), t.base
+	cfg, base := p.appender.spoolConfig(p.log.Partition), t.base
 	c, err := p.resume(ctx, t, owner)
 	if t.local == nil && (p.tenureEnded || errors.Is(err, errUntrusted)) {
 		// The files are about to be dropped, and the bounds that the claim was checked
 		// against are older than its jobs, its retries and the reading of the disk. If the
 		// log lacks the watermark by now, the next try looks at the files before its claim.
-		b, err := p.a.bounds(ctx, p.log)
+		b, err := p.appender.bounds(ctx, p.log)
 		if err != nil || !b.Readable(base.LowWatermark) {
 			return nil, cmp.Or(err, errWatermarkGone)
 		}
@@ -133,7 +133,7 @@ func (p *partition) startCore(ctx context.Context, t *takeover, owner string) (*
 	case err == nil:
 		return c, nil
 	case errors.Is(err, errUntrusted):
-		p.lg.WarnContext(ctx, "local files are dropped, reading from the ledger's watermark", "entry", base.Seq, "offset", base.LowWatermark, "err", err)
+		p.logger.WarnContext(ctx, "local files are dropped, reading from the ledger's watermark", "entry", base.Seq, "offset", base.LowWatermark, "err", err)
 	case !errors.Is(err, segment.ErrNoCheckpoint):
 		return nil, err
 	}
@@ -141,15 +141,15 @@ func (p *partition) startCore(ctx context.Context, t *takeover, owner string) (*
 	if err != nil {
 		return nil, err
 	}
-	p.lg.InfoContext(ctx, "partition taken over", "entry", base.Seq, "offset", base.LowWatermark)
-	return newCore(p.a.coreConfig(p.log.Partition), base, spool), nil
+	p.logger.InfoContext(ctx, "partition taken over", "entry", base.Seq, "offset", base.LowWatermark)
+	return newCore(p.appender.coreConfig(p.log.Partition), base, spool), nil
 }
 
 // readFiles reads and checks all of the partition's local files. With many open files and a slow
 // disk this takes minutes; it then logs that it is still reading.
 func (p *partition) readFiles(ctx context.Context) (*segment.Recovery, error) {
 	const slow = 10 * time.Second
-	cfg, start := p.a.spoolConfig(p.log.Partition), time.Now()
+	cfg, start := p.appender.spoolConfig(p.log.Partition), time.Now()
 	done := make(chan struct{})
 	var saying sync.WaitGroup
 	saying.Go(func() {
@@ -160,7 +160,7 @@ func (p *partition) readFiles(ctx context.Context) (*segment.Recovery, error) {
 			case <-done:
 				return
 			case <-tick.C:
-				p.lg.InfoContext(ctx, "still reading local files before the partition is read on", "dir", cfg.Dir, "for", time.Since(start))
+				p.logger.InfoContext(ctx, "still reading local files before the partition is read on", "dir", cfg.Dir, "for", time.Since(start))
 			}
 		}
 	})
@@ -197,7 +197,7 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*cor
 			return nil, err
 		}
 	}
-	c, err := resumeCore(p.a.coreConfig(p.log.Partition), base, cp, local)
+	c, err := resumeCore(p.appender.coreConfig(p.log.Partition), base, cp, local)
 	if err != nil {
 		if t.local != nil && !errors.Is(err, errUntrusted) && !errors.Is(err, segment.ErrDamaged) {
 			return nil, err // a problem of the disk: the files may be intact, and exist nowhere else
@@ -210,9 +210,9 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*cor
 	for _, f := range c.sealed {
 		note(f.Meta)
 	}
-	p.a.metrics.resumedRecords.Add(float64(records))
-	p.a.metrics.resumedBytes.Add(float64(bytes))
-	p.lg.InfoContext(ctx, "partition taken over with its local files", "entry", base.Seq, "offset", c.position,
+	p.appender.metrics.resumedRecords.Add(float64(records))
+	p.appender.metrics.resumedBytes.Add(float64(bytes))
+	p.logger.InfoContext(ctx, "partition taken over with its local files", "entry", base.Seq, "offset", c.position,
 		"records", records, "bytes", bytes, "files", c.spool.Len()+len(c.sealed), "took", time.Since(start))
 	return c, nil
 }
@@ -272,18 +272,18 @@ func (l *loop) save() error {
 	if l.deduper != nil {
 		l.deduper.Checkpoint()
 	}
-	at := savepoint{position: l.c.position, seq: l.c.base.Seq}
+	at := savepoint{position: l.core.position, seq: l.core.base.Seq}
 	if at == l.lastSave {
 		return nil
 	}
 	start := time.Now()
-	n, err := l.c.save()
+	n, err := l.core.save()
 	if err != nil {
 		return err
 	}
 	l.lastSave = at
-	l.p.a.metrics.checkpoint.Observe(time.Since(start).Seconds())
-	l.p.a.metrics.checkpointBytes.Add(float64(n))
+	l.partition.appender.metrics.checkpoint.Observe(time.Since(start).Seconds())
+	l.partition.appender.metrics.checkpointBytes.Add(float64(n))
 	return nil
 }
 

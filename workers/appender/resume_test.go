@@ -27,8 +27,8 @@ func directedSchedule(t *testing.T, records ...string) (*schedule, *worker) {
 	s := newSchedule(t, 1)
 	w := s.workers[0]
 	s.takeOver(w)
-	feed(t, w.c, records...)
-	_, err := w.c.save()
+	feed(t, w.core, records...)
+	_, err := w.core.save()
 	require.NoError(t, err)
 	s.kill(w)
 	return s, w
@@ -119,7 +119,7 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 			s, w := directedSchedule(t, "a@1", "b@2", "a@3", "b@4")
 			c.since(s)
 			s.takeOver(w)
-			require.ElementsMatch(t, c.want, holdings(w.c))
+			require.ElementsMatch(t, c.want, holdings(w.core))
 			s.kill(w)
 		})
 	}
@@ -133,11 +133,11 @@ func TestCancelledTakeoverKeepsLocalFiles(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = w.p.startCore(ctx, &takeover{base: base}, w.name)
+	_, err = w.partition.startCore(ctx, &takeover{base: base}, w.name)
 	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorIs(t, w.p.findLocalFiles(ctx, new(takeover), base, w.name), context.Canceled)
+	require.ErrorIs(t, w.partition.findLocalFiles(ctx, new(takeover), base, w.name), context.Canceled)
 	s.takeOver(w)
-	require.ElementsMatch(t, []string{"4", "a/0-2", "b/1-3"}, holdings(w.c))
+	require.ElementsMatch(t, []string{"4", "a/0-2", "b/1-3"}, holdings(w.core))
 	s.kill(w)
 }
 
@@ -171,7 +171,7 @@ func TestChainWalkRetriesRequests(t *testing.T) {
 				}
 				to := new(takeover)
 				defer to.close()
-				require.ErrorIs(t, w.p.findLocalFiles(t.Context(), to, base, w.name), c.err)
+				require.ErrorIs(t, w.partition.findLocalFiles(t.Context(), to, base, w.name), c.err)
 				require.Equal(t, c.err == nil, to.local != nil)
 				require.Equal(t, c.asked, asked)
 				s.kill(w)
@@ -198,17 +198,17 @@ func TestResumeWithAWatermarkWithinSkippedRecords(t *testing.T) {
 			w := s.workers[0]
 			s.takeOver(w)
 			for o := range int64(3) {
-				require.NoError(t, w.c.skip(o, "x"))
+				require.NoError(t, w.core.skip(o, "x"))
 			}
-			_, err := w.c.save()
+			_, err := w.core.save()
 			require.NoError(t, err)
 			s.kill(w)
 			s.appendEntry("w1", c.low)
 			s.takeOver(w)
-			require.Equal(t, []string{c.want}, holdings(w.c))
-			feed(t, w.c, "a@1")
-			require.NoError(t, w.c.sealAll(segment.ReasonRequest))
-			require.Equal(t, c.skipped, w.c.cut().Skipped)
+			require.Equal(t, []string{c.want}, holdings(w.core))
+			feed(t, w.core, "a@1")
+			require.NoError(t, w.core.sealAll(segment.ReasonRequest))
+			require.Equal(t, c.skipped, w.core.cut().Skipped)
 			s.kill(w)
 		})
 	}
@@ -232,9 +232,9 @@ func TestResumeWithDuplicatesPartlyInTheLedger(t *testing.T) {
 			w := s.workers[0]
 			s.takeOver(w)
 			for o := range int64(3) {
-				require.NoError(t, w.c.skipDuplicate(ledger.StreamOf("a", t0), o, t0))
+				require.NoError(t, w.core.skipDuplicate(ledger.StreamOf("a", t0), o, t0))
 			}
-			_, err := w.c.save()
+			_, err := w.core.save()
 			require.NoError(t, err)
 			s.kill(w)
 			var through []ledger.Through
@@ -243,7 +243,7 @@ func TestResumeWithDuplicatesPartlyInTheLedger(t *testing.T) {
 			}
 			s.appendEntry("w1", c.low, through...)
 			s.takeOver(w)
-			require.Equal(t, []string{c.want}, holdings(w.c))
+			require.Equal(t, []string{c.want}, holdings(w.core))
 			s.kill(w)
 		})
 	}
@@ -255,24 +255,24 @@ func TestResumeRestoresTheState(t *testing.T) {
 	s := newSchedule(t, 1)
 	w := s.workers[0]
 	s.takeOver(w)
-	feed(t, w.c, "late@-300", "a@10", "b@50", "a@61", "b@62") // a/1-1, b/2-2 and late/0-0 are due
-	require.NoError(t, w.c.skip(5, "x"))
-	require.NoError(t, w.c.seal(ledger.StreamOf("a", t0+61*60_000), segment.ReasonRequest)) // a/3-3
-	feed(t, w.c, "a@63")
-	w.c.cfg.maxFiles = 1
-	require.Equal(t, []string{"late/0-0"}, files(w.c.cut())) // in flight
-	_, err := w.c.save()
+	feed(t, w.core, "late@-300", "a@10", "b@50", "a@61", "b@62") // a/1-1, b/2-2 and late/0-0 are due
+	require.NoError(t, w.core.skip(5, "x"))
+	require.NoError(t, w.core.seal(ledger.StreamOf("a", t0+61*60_000), segment.ReasonRequest)) // a/3-3
+	feed(t, w.core, "a@63")
+	w.core.cfg.maxFiles = 1
+	require.Equal(t, []string{"late/0-0"}, files(w.core.cut())) // in flight
+	_, err := w.core.save()
 	require.NoError(t, err)
-	deadlines, progress := w.c.open, w.c.progress
+	deadlines, progress := w.core.open, w.core.progress
 	s.kill(w)
 	s.takeOver(w)
 	require.ElementsMatch(t, []string{
 		"7", "late/0-0 sealed for time", "a/1-1 sealed for time", "b/2-2 sealed for time", "a/3-3 sealed for request", "b/4-4", "a/6-6",
-	}, holdings(w.c))
-	require.Equal(t, deadlines, w.c.open)
-	require.Equal(t, progress, w.c.progress)
-	require.NoError(t, w.c.sealAll(segment.ReasonRequest))
-	b := w.c.cut()
+	}, holdings(w.core))
+	require.Equal(t, deadlines, w.core.open)
+	require.Equal(t, progress, w.core.progress)
+	require.NoError(t, w.core.sealAll(segment.ReasonRequest))
+	b := w.core.cut()
 	require.Equal(t, []string{"late/0-0", "a/1-1", "b/2-2", "a/3-3", "b/4-4", "a/6-6"}, files(b))
 	require.Equal(t, map[string]int64{"x": 1}, b.Skipped)
 	s.kill(w)

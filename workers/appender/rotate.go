@@ -32,36 +32,36 @@ type pendingRequest struct {
 
 // rotate hands the sealed files to the rotator, one entry at a time.
 func (l *loop) rotate() {
-	if !l.c.idle() {
+	if !l.core.idle() {
 		return
 	}
-	batch := l.c.cut()
+	batch := l.core.cut()
 	if batch == nil {
 		l.answerRequests()
 		return
 	}
-	base, tenure := l.c.base, *l.p.tenure.Load()
-	l.p.view.noteWriting(time.Now())
-	tenure.Staged = func() { l.p.view.noteWriting(time.Now()) }
+	base, tenure := l.core.base, *l.partition.tenure.Load()
+	l.partition.view.noteWriting(time.Now())
+	tenure.Staged = func() { l.partition.view.noteWriting(time.Now()) }
 	go func() {
-		head, err := l.p.a.deps.Rotator.Rotate(l.entryCtx, base, batch, tenure)
+		head, err := l.partition.appender.deps.Rotator.Rotate(l.entryCtx, base, batch, tenure)
 		l.rotations <- rotateResult{head: head, err: err}
 	}()
 }
 
 // handleRotated handles the outcome of an entry.
 func (l *loop) handleRotated(r rotateResult) error {
-	l.p.view.noteWriting(time.Time{})
+	l.partition.view.noteWriting(time.Time{})
 	if ablation.On(ablation.KeepsLostState) && l.keepsLost(r.err) {
 		return nil
 	}
 	if r.err != nil {
-		l.c.failed()
+		l.core.failed()
 		return r.err
 	}
-	l.c.won(r.head)
+	l.core.won(r.head)
 	l.answerRequests()
-	if l.switching && len(l.c.sealed) == 0 && len(r.head.SealedThrough) == 0 {
+	if l.ruleSwitching && len(l.core.sealed) == 0 && len(r.head.SealedThrough) == 0 {
 		return errRuleSwitch
 	}
 	return nil
@@ -75,13 +75,13 @@ func (l *loop) keepsLost(err error) bool {
 	}
 	ctx, cancel := context.WithTimeout(l.entryCtx, time.Minute) // entryCtx outlives the worker
 	defer cancel()
-	head, err := l.p.a.deps.Rotator.Acquire(ctx, l.p.log, *l.p.tenure.Load())
+	head, err := l.partition.appender.deps.Rotator.Acquire(ctx, l.partition.log, *l.partition.tenure.Load())
 	if err != nil {
 		return false
 	}
-	l.c.sealed = append(l.c.inFlight, l.c.sealed...)
-	l.c.failed()
-	l.c.rebase(head)
+	l.core.sealed = append(l.core.inFlight, l.core.sealed...)
+	l.core.failed()
+	l.core.rebase(head)
 	return true
 }
 
@@ -89,7 +89,7 @@ func (l *loop) keepsLost(err error) bool {
 func (l *loop) answerRequests() {
 	kept := l.pendingRequests[:0]
 	for _, w := range l.pendingRequests {
-		if w.sealed && !l.c.hasUnwritten(w.end) {
+		if w.sealed && !l.core.hasUnwritten(w.end) {
 			w.done <- nil
 			continue
 		}
@@ -101,9 +101,9 @@ func (l *loop) answerRequests() {
 // acceptRequest accepts a request. It is fulfilled when everything that the log holds now is in the
 // ledger.
 func (l *loop) acceptRequest(ctx context.Context, r request) error {
-	bounds, err := l.p.a.bounds(ctx, l.p.log)
+	bounds, err := l.partition.appender.bounds(ctx, l.partition.log)
 	if err != nil {
-		r.done <- fmt.Errorf("seal partition %d: %w", l.p.log.Partition, err)
+		r.done <- fmt.Errorf("seal partition %d: %w", l.partition.log.Partition, err)
 		return nil
 	}
 	l.pendingRequests = append(l.pendingRequests, pendingRequest{request: r, end: bounds.End})

@@ -45,10 +45,10 @@ type schedule struct {
 
 // worker is a process that owns the partition, or believes it does.
 type worker struct {
-	name    string
-	p       *partition
-	c       *core // nil: it is not running
-	deduper *deduper
+	name      string
+	partition *partition
+	core      *core // nil: it is not running
+	deduper   *deduper
 }
 
 // logged is a record of the log. Several records may hold the same message.
@@ -97,7 +97,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 	for _, name := range []string{"w1", "w1", "w2"} {
 		a, err := New(Config{DataDir: t.TempDir(), DedupWindow: 24 * time.Hour}, Deps{Log: endless{}, Rotator: s.rig, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
-		s.workers = append(s.workers, &worker{name: name, p: &partition{a: a, lg: a.deps.Logger, forget: new(pendingForget)}})
+		s.workers = append(s.workers, &worker{name: name, partition: &partition{appender: a, logger: a.deps.Logger, forget: new(pendingForget)}})
 	}
 	return s
 }
@@ -112,7 +112,7 @@ func (endless) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, e
 func (s *schedule) run() {
 	for s.head.LowWatermark < int64(len(s.log)) {
 		w := s.workers[[]int{0, 0, 0, 0, 0, 0, 0, 1, 2, 2}[s.r.IntN(10)]]
-		if w.c == nil {
+		if w.core == nil {
 			if s.r.IntN(4) == 0 {
 				s.takeOver(w)
 			}
@@ -122,7 +122,7 @@ func (s *schedule) run() {
 		case n < 60:
 			s.read(w)
 		case n < 75:
-			s.seal(w.c)
+			s.seal(w.core)
 			s.cut(w)
 		case n < 85:
 			s.save(w)
@@ -191,18 +191,18 @@ func (s *schedule) verify() {
 
 // takeOver does what a partition's goroutine does from the claim on.
 func (s *schedule) takeOver(w *worker) {
-	if w.c != nil { // it lost the partition earlier
-		w.c.spool.Discard()
+	if w.core != nil { // it lost the partition earlier
+		w.core.spool.Discard()
 		w.deduper.close()
 	}
 	base, err := s.Acquire(s.t.Context(), ledger.Log{}, ledger.Tenure{Owner: w.name})
 	require.NoError(s.t, err)
-	w.c, err = w.p.startCore(s.t.Context(), &takeover{base: base}, w.name)
+	w.core, err = w.partition.startCore(s.t.Context(), &takeover{base: base}, w.name)
 	require.NoError(s.t, err)
-	if w.c.position > base.LowWatermark {
+	if w.core.position > base.LowWatermark {
 		s.resumed++
 	}
-	w.deduper = w.p.openDeduper(s.t.Context(), w.c, w.p.entryWithRetry)
+	w.deduper = w.partition.openDeduper(s.t.Context(), w.core, w.partition.entryWithRetry)
 }
 
 // save writes a checkpoint, sometimes only what a kill leaves of one.
@@ -211,7 +211,7 @@ func (s *schedule) save(w *worker) {
 		w.deduper.Checkpoint()
 	}
 	if s.r.IntN(10) > 0 {
-		_, err := w.c.save()
+		_, err := w.core.save()
 		require.NoError(s.t, err)
 	}
 }
@@ -240,9 +240,9 @@ func (s *schedule) kill(w *worker) {
 	if w.deduper != nil {
 		s.killDeduper(w)
 	}
-	if w.c != nil {
-		w.c.spool.Close()
-		w.c = nil
+	if w.core != nil {
+		w.core.spool.Close()
+		w.core = nil
 	}
 }
 
@@ -257,9 +257,13 @@ func (s *schedule) killDeduper(w *worker) {
 	require.NoError(s.t, os.Rename(was, dir))
 }
 
-func (s *schedule) storeOf(w *worker) string { return filepath.Join(w.p.a.storesDir(), "0") }
+func (s *schedule) storeOf(w *worker) string {
+	return filepath.Join(w.partition.appender.storesDir(), "0")
+}
 
-func (s *schedule) spoolOf(w *worker) string { return filepath.Join(w.p.a.spoolsDir(), "0") }
+func (s *schedule) spoolOf(w *worker) string {
+	return filepath.Join(w.partition.appender.spoolsDir(), "0")
+}
 
 // copyDisk gives the second worker the files of the first.
 func (s *schedule) copyDisk() {
@@ -311,7 +315,7 @@ func (s *schedule) damage(w *worker) {
 }
 
 func (s *schedule) read(w *worker) {
-	c, now := w.c, t0+1000*hour
+	c, now := w.core, t0+1000*hour
 	c.cfg.maxRuns = s.r.IntN(10)
 	if s.r.IntN(4) == 0 {
 		s.backfill(w)
@@ -345,15 +349,15 @@ func (s *schedule) seal(c *core) {
 
 // cut writes an entry like the rotator; it is lost if the head has moved.
 func (s *schedule) cut(w *worker) {
-	w.c.cfg.maxFiles = 1 + s.r.IntN(10)
-	b := w.c.cut()
+	w.core.cfg.maxFiles = 1 + s.r.IntN(10)
+	b := w.core.cut()
 	if b == nil {
 		return
 	}
-	if w.c.base != s.head {
-		w.c.spool.Discard()
+	if w.core.base != s.head {
+		w.core.spool.Discard()
 		w.deduper.close()
-		w.c, w.deduper = nil, nil
+		w.core, w.deduper = nil, nil
 		return
 	}
 	if s.r.IntN(10) == 0 { // killed before the entry was written
@@ -372,7 +376,7 @@ func (s *schedule) cut(w *worker) {
 		s.kill(w)
 		return
 	}
-	w.c.won(s.head)
+	w.core.won(s.head)
 }
 
 // verifiedLines returns the lines of a file, after checking all figures of its metadata.

@@ -31,7 +31,7 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 	timer := time.AfterFunc(takeoverTimeout, cancel)
 	defer timer.Stop()
 	tenure.Routes = func(rule string) error {
-		_, _, err := p.a.routerFor(rule)
+		_, _, err := p.appender.routerFor(rule)
 		return err
 	}
 	tenure.Local = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
@@ -46,7 +46,7 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 		return t.cp.Position, nil
 	}
 	var err error
-	t.base, err = p.a.deps.Rotator.Acquire(claimCtx, p.log, tenure)
+	t.base, err = p.appender.deps.Rotator.Acquire(claimCtx, p.log, tenure)
 	if err == nil {
 		return t, nil
 	}
@@ -96,5 +96,5 @@ func (p *partition) findLocalFiles(ctx context.Context, t *takeover, claim *ledg
 
 // logUnusable logs why the local files are not used, because the halt that follows does not say so.
 func (p *partition) logUnusable(ctx context.Context, claim *ledger.Entry, why error) {
-	p.lg.WarnContext(ctx, "local files cannot be used", "entry", claim.Seq, "err", why)
+	p.logger.WarnContext(ctx, "local files cannot be used", "entry", claim.Seq, "err", why)
 }
