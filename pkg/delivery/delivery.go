@@ -201,6 +201,52 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 	return Receipt{}, fmt.Errorf("%w: outcome %q", ErrBadReceipt, r.Outcome)
 }
 
+// Receipts of one entry that are written at the same time are one object, a batch, if the entry owes
+// at least BatchFrom deliveries. A batch holds at most MaxBatch receipts, all of which say that the
+// file was delivered. It costs one request, where a receipt that is written by itself costs one for
+// each delivery; the price is that a listing does not tell what is in a batch.
+const (
+	BatchFrom = 16
+	MaxBatch  = 256
+)
+
+// EncodeBatch returns the bytes of a batch: its receipts, one after the other.
+func EncodeBatch(rs []Receipt) []byte {
+	var b []byte
+	for _, r := range rs {
+		b = append(b, r.Encode()...)
+	}
+	return b
+}
+
+// DecodeBatch parses the batch of an entry. It returns the receipts that it understands, and an
+// error that wraps ErrBadReceipt if there is anything else in it.
+func DecodeBatch(l ledger.Log, seq int64, b []byte) ([]Receipt, error) {
+	var rs []Receipt
+	var errs []error
+	n := 0
+	for line := range bytes.Lines(b) {
+		n++
+		r, err := DecodeReceipt(line)
+		switch {
+		case err != nil:
+		case r.File.Log() != l || r.File.Seq != seq:
+			err = fmt.Errorf("%w: it is of %s", ErrBadReceipt, r.File)
+		case r.Outcome != Delivered:
+			err = fmt.Errorf("%w: outcome %q in a batch", ErrBadReceipt, r.Outcome)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("line %d: %w", n, err))
+			continue
+		}
+		rs = append(rs, r)
+	}
+	if n == 0 {
+		errs = append(errs, fmt.Errorf("%w: empty", ErrBadReceipt))
+	}
+	return rs, errors.Join(errs...)
+}
+
 // Parked is a job that was set aside because its destination needs a person. It stays owed and
 // visible, and redrive enqueues it again.
 type Parked struct {
@@ -336,6 +382,25 @@ func ParseReceiptKey(prefix, key string) (index int, destination string, ok bool
 	dest, isJSON := strings.CutSuffix(dest, ".json")
 	n, err := strconv.Atoi(idx)
 	return n, dest, found && isJSON && err == nil && n >= 0 && dest != "" && fmt.Sprintf("%05d", n) == idx
+}
+
+// BatchPrefix is the prefix of all batches of receipts of one entry. They are listed after the
+// receipts that were written by themselves.
+func BatchPrefix(l ledger.Log, seq int64) string { return ReceiptPrefix(l, seq) + "batch/" }
+
+// BatchKey is the key in staging of a batch of receipts. It names the content, so a batch whose
+// request is repeated is stored once.
+func BatchKey(l ledger.Log, seq int64, batch []byte) string {
+	sum := sha256.Sum256(batch)
+	return BatchPrefix(l, seq) + hex.EncodeToString(sum[:16]) + ".json"
+}
+
+// IsBatchKey reports whether a key below a ReceiptPrefix is that of a batch.
+func IsBatchKey(prefix, key string) bool {
+	name, found := strings.CutPrefix(key, prefix+"batch/")
+	name, isJSON := strings.CutSuffix(name, ".json")
+	sum, err := hex.DecodeString(name)
+	return found && isJSON && err == nil && len(sum) == 16 && hex.EncodeToString(sum) == name
 }
 
 // ParkedPrefix is the prefix of the parked jobs of a destination, or of all destinations for "".

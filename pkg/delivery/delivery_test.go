@@ -68,6 +68,40 @@ func TestGoldenReceipt(t *testing.T) {
 	require.Equal(t, receipt, got)
 }
 
+func TestGoldenBatch(t *testing.T) {
+	second := receipt
+	second.File.Index++
+	both := []Receipt{receipt, second}
+	got, err := DecodeBatch(log, ref.Seq, golden(t, "batch.v1.json", EncodeBatch(both)))
+	require.NoError(t, err)
+	require.Equal(t, both, got)
+}
+
+// Each line of a batch counts by itself.
+func TestDecodeBatchReturnsWhatItUnderstands(t *testing.T) {
+	good := string(receipt.Encode())
+	for hazard, c := range map[string]struct {
+		batch string
+		count int
+	}{
+		"empty":               {"", 0},
+		"an_empty_line":       {good + "\n", 1},
+		"cut_off":             {good + good[:len(good)/2], 1},
+		"no_newline":          {good + "x", 1},
+		"of_another_entry":    {strings.Replace(good, `"seq":42`, `"seq":43`, 1) + good, 1},
+		"of_another_topic":    {strings.Replace(good, `"topic":"`+log.Topic, `"topic":"x`+log.Topic, 1) + good, 1},
+		"given_up":            {strings.Replace(good, `"delivered"`, `"skipped"`, 1) + good, 1},
+		"of_a_later_release":  {strings.Replace(good, `"version":1`, `"version":2`, 1) + good, 1},
+		"with_another_field":  {strings.Replace(good, `{`, `{"x":1,`, 1) + good, 1},
+		"two_on_one_line":     {strings.TrimSpace(good) + good + good, 1},
+		"no_receipt_whatever": {"hello\n", 0},
+	} {
+		rs, err := DecodeBatch(log, ref.Seq, []byte(c.batch))
+		require.ErrorIs(t, err, ErrBadReceipt, hazard)
+		require.Len(t, rs, c.count, hazard)
+	}
+}
+
 func TestGoldenParked(t *testing.T) {
 	got, err := DecodeParked(golden(t, "parked.v1.json", parked.Encode()))
 	require.NoError(t, err)
@@ -111,6 +145,7 @@ func TestGoldenKeys(t *testing.T) {
 	keys, err := json.MarshalIndent(map[string]string{
 		"staged": StagedKey(log, &file), "pack": PackKey(log, 42, 1000, 4999, sum), "object": ObjectKey("", log, &file), "object_with_prefix": ObjectKey("path/prefix", log, &file),
 		"receipt": ReceiptKey(ref, job.Destination), "parked": ParkedKey(ref, job.Destination), "job": string(job.RecordKey()),
+		"batch": BatchKey(log, 42, []byte("receipts")),
 	}, "", "  ")
 	require.NoError(t, err)
 	golden(t, "keys.v1.json", append(keys, '\n'))
@@ -137,6 +172,17 @@ func TestKeysReadBack(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, ref.Index, i)
 	require.Equal(t, job.Destination, dest)
+	require.False(t, IsBatchKey(ReceiptPrefix(log, 42), ReceiptKey(ref, job.Destination)))
+
+	batch := BatchKey(log, 42, receipt.Encode())
+	require.True(t, IsBatchKey(ReceiptPrefix(log, 42), batch))
+	require.True(t, strings.HasPrefix(batch, BatchPrefix(log, 42)))
+	require.Greater(t, batch, ReceiptKey(FileRef{Topic: log.Topic, Incarnation: log.Incarnation, Partition: log.Partition, Seq: 42, Index: 99999}, "z/z"))
+	for _, key := range []string{BatchKey(log, 43, receipt.Encode()), batch + ".json", strings.ToUpper(batch), batch[:len(batch)-6] + ".json", BatchPrefix(log, 42)} {
+		require.False(t, IsBatchKey(ReceiptPrefix(log, 42), key), key)
+	}
+	_, _, ok = ParseReceiptKey(ReceiptPrefix(log, 42), batch)
+	require.False(t, ok)
 }
 
 // Any name that a store accepts in a key can be examined, tried again and given up, whatever other
@@ -283,6 +329,18 @@ func FuzzDecodeReceipt(f *testing.F) {
 			again, err := DecodeReceipt(r.Encode())
 			require.NoError(t, err)
 			require.Equal(t, r, again)
+		}
+	})
+}
+
+func FuzzDecodeBatch(f *testing.F) {
+	f.Add(EncodeBatch([]Receipt{receipt, receipt}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rs, err := DecodeBatch(log, ref.Seq, b)
+		if err == nil || len(rs) > 0 {
+			again, err := DecodeBatch(log, ref.Seq, EncodeBatch(rs))
+			require.NoError(t, err)
+			require.Equal(t, rs, again)
 		}
 	})
 }

@@ -102,3 +102,16 @@ func Receipt(t testing.TB, staging objstore.Store, e *ledger.Entry, i int, desti
 	r.File, r.Destination, r.Outcome = delivery.Ref(e, i), destination, cmp.Or(r.Outcome, delivery.Delivered)
 	Put(t, staging, delivery.ReceiptKey(r.File, destination), r.Encode())
 }
+
+// Batch stores receipts of an entry as one batch, as a copier writes it, and returns its key. Each
+// receipt needs the index of its file and its destination.
+func Batch(t testing.TB, staging objstore.Store, e *ledger.Entry, receipts ...delivery.Receipt) string {
+	t.Helper()
+	for i := range receipts {
+		receipts[i].File, receipts[i].Outcome = delivery.Ref(e, receipts[i].File.Index), delivery.Delivered
+	}
+	batch := delivery.EncodeBatch(receipts)
+	key := delivery.BatchKey(e.Log(), e.Seq, batch)
+	Put(t, staging, key, batch)
+	return key
+}

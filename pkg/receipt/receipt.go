@@ -1,0 +1,213 @@
+// Package receipt reads and writes the receipts in the staging bucket: the objects that say which
+// debts, of a file to a destination, are closed. The formats and keys are pkg/delivery's.
+//
+// A receipt is an object of its own, or one of a batch that was written with one request. A debt
+// may have both, or be in several batches, if a copier was paused or its request was repeated. If
+// they disagree, the one that says delivered counts: it follows an observed answer of the
+// customer's bucket.
+package receipt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+)
+
+const (
+	maxReceipt = 1 << 20  // 1 MiB, larger than any receipt
+	maxBatch   = 16 << 20 // 16 MiB, larger than any batch
+	readAtOnce = 8        // batches of an entry
+)
+
+// Write closes a debt for good. It is not an error if the debt has such a receipt already.
+func Write(ctx context.Context, staging objstore.Store, r delivery.Receipt) error {
+	return create(ctx, staging, delivery.ReceiptKey(r.File, r.Destination), r.Encode())
+}
+
+// WriteBatch closes debts of one entry with one request. All of them must have been delivered.
+func WriteBatch(ctx context.Context, staging objstore.Store, rs []delivery.Receipt) error {
+	if len(rs) == 1 {
+		return Write(ctx, staging, rs[0])
+	}
+	of, batch := rs[0].File, delivery.EncodeBatch(rs)
+	return create(ctx, staging, delivery.BatchKey(of.Log(), of.Seq, batch), batch)
+}
+
+// create stores an object that nobody changes or deletes. That it exists already is no error.
+func create(ctx context.Context, staging objstore.Store, key string, body []byte) error {
+	_, err := staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
+	if errors.Is(err, objstore.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// ReadBatch returns the receipts in a batch of an entry. If the error wraps delivery.ErrBadReceipt,
+// it returns those that it understood.
+func ReadBatch(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, key string) ([]delivery.Receipt, error) {
+	b, err := objstore.Read(ctx, staging, key, maxBatch)
+	if errors.Is(err, objstore.ErrTooLarge) {
+		return nil, fmt.Errorf("%w: %w", delivery.ErrBadReceipt, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	rs, err := delivery.DecodeBatch(l, seq, b)
+	if key != delivery.BatchKey(l, seq, b) {
+		err = errors.Join(err, fmt.Errorf("%w: its bytes are not those that its key names", delivery.ErrBadReceipt))
+	}
+	return rs, err
+}
+
+// Pair identifies a debt within an entry.
+type Pair struct {
+	Index       int // of the file
+	Destination string
+}
+
+// Found is a receipt that was found.
+type Found struct {
+	Key    string    // of the object that holds it
+	Stored time.Time // when the first receipt of the debt was stored, by the store's clock; it never changes
+	Others []Found   // further receipts of the same debt, which do not count
+	size   int64
+	inside *delivery.Receipt // nil if it is an object of its own, which was not read
+}
+
+// Read returns what the receipt says; the error may wrap objstore.ErrNotFound or
+// delivery.ErrBadReceipt.
+func (f Found) Read(ctx context.Context, staging objstore.Store) (delivery.Receipt, error) {
+	if f.inside != nil {
+		return *f.inside, nil
+	}
+	return read(ctx, staging, f.Key)
+}
+
+// Outcome returns the outcome of the receipt, for a file of the entry. Only a receipt that is too
+// short to name an object is read, or any that is an object of its own if e is nil. One that is not
+// understood still closes its debt; `sealift verify` reports what is wrong with it.
+func (f Found) Outcome(ctx context.Context, staging objstore.Store, p Pair, e *ledger.Entry) (delivery.Outcome, error) {
+	if f.inside != nil || e != nil && (p.Index >= len(e.Files) ||
+		f.size >= delivery.LeastDelivered(delivery.Ref(e, p.Index), p.Destination, &e.Files[p.Index])) {
+		return delivery.Delivered, nil
+	}
+	r, err := f.Read(ctx, staging)
+	if errors.Is(err, delivery.ErrBadReceipt) {
+		return delivery.Delivered, nil
+	}
+	return r.Outcome, err
+}
+
+// Set has the receipts of one entry.
+type Set map[Pair]Found
+
+// List returns the receipts of an entry. It takes a request for each batch, besides the listing.
+func List(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64) (Set, error) {
+	return list(ctx, staging, l, seq, delivery.ReceiptPrefix(l, seq), readAtOnce)
+}
+
+// ListOneByOne is List with one request at a time, for callers that list many entries at once.
+func ListOneByOne(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64) (Set, error) {
+	return list(ctx, staging, l, seq, delivery.ReceiptPrefix(l, seq), 1)
+}
+
+// Batched is List without the receipts that are objects of their own.
+func Batched(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64) (Set, error) {
+	return list(ctx, staging, l, seq, delivery.BatchPrefix(l, seq), readAtOnce)
+}
+
+func list(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, prefix string, atOnce int) (Set, error) {
+	var listed []objstore.Info
+	for info, err := range objstore.All(ctx, staging, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		listed = append(listed, info)
+	}
+	return build(ctx, staging, l, seq, listed, func(string, error) {}, atOnce)
+}
+
+// Of returns the receipts in objects that were listed below the entry's delivery.ReceiptPrefix. It
+// calls odd, unless it is nil, with each object that is no receipt and each batch that is not
+// understood.
+func Of(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, listed []objstore.Info, odd func(key string, err error)) (Set, error) {
+	if odd == nil {
+		odd = func(string, error) {}
+	}
+	return build(ctx, staging, l, seq, listed, odd, readAtOnce)
+}
+
+func build(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, listed []objstore.Info, odd func(key string, err error), atOnce int) (Set, error) {
+	set, prefix := Set{}, delivery.ReceiptPrefix(l, seq)
+	var batches []objstore.Info
+	for _, info := range listed {
+		index, destination, ok := delivery.ParseReceiptKey(prefix, info.Key)
+		switch {
+		case ok:
+			set[Pair{index, destination}] = Found{Key: info.Key, Stored: info.LastModified, size: info.Size}
+		case delivery.IsBatchKey(prefix, info.Key):
+			batches = append(batches, info)
+		default:
+			odd(info.Key, errors.New("is no receipt's key"))
+		}
+	}
+	contents, bad := make([][]delivery.Receipt, len(batches)), make([]error, len(batches))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for i, info := range batches {
+		group.Go(func() error {
+			var err error
+			contents[i], err = ReadBatch(gctx, staging, l, seq, info.Key)
+			if errors.Is(err, delivery.ErrBadReceipt) || errors.Is(err, objstore.ErrNotFound) {
+				bad[i], err = err, nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("read the receipts of an entry: %w", err)
+	}
+	for i, info := range batches {
+		if bad[i] != nil {
+			odd(info.Key, bad[i])
+		}
+		for _, r := range contents[i] {
+			pair, found := Pair{r.File.Index, r.Destination}, Found{Key: info.Key, Stored: info.LastModified, size: info.Size, inside: &r}
+			if other, ok := set[pair]; ok {
+				if other.Stored.Before(found.Stored) {
+					found.Stored = other.Stored
+				}
+				found.Others, other.Others = other.Others, nil
+				found.Others = append(found.Others, other)
+			}
+			set[pair] = found
+		}
+	}
+	return set, nil
+}
+
+// ReadAlone returns the receipt of a debt that is an object of its own. The error may wrap
+// objstore.ErrNotFound or delivery.ErrBadReceipt.
+func ReadAlone(ctx context.Context, staging objstore.Store, f delivery.FileRef, destination string) (delivery.Receipt, error) {
+	return read(ctx, staging, delivery.ReceiptKey(f, destination))
+}
+
+// read reads a receipt that is an object of its own.
+func read(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
+	b, err := objstore.Read(ctx, staging, key, maxReceipt)
+	if errors.Is(err, objstore.ErrTooLarge) {
+		return delivery.Receipt{}, fmt.Errorf("%w: %w", delivery.ErrBadReceipt, err)
+	}
+	if err != nil {
+		return delivery.Receipt{}, err
+	}
+	return delivery.DecodeReceipt(b)
+}
