@@ -17,7 +17,7 @@ import (
 const (
 	Broken  Kind = "broken"  // the ledger contradicts itself
 	Owed    Kind = "owed"    // a debt without a receipt
-	Untrue  Kind = "untrue"  // a receipt that does not match the ledger
+	Untrue  Kind = "untrue"  // a receipt that does not match the ledger, or a bad batch of receipts
 	Missing Kind = "missing" // an object that does not exist although the ledger or a receipt says so
 	Changed Kind = "changed" // an object whose bytes are not those of the ledger
 )
@@ -37,8 +37,9 @@ type Books struct {
 
 // BooksReport is what Check found.
 type BooksReport struct {
-	Entries, Files, Records, Receipts, Objects int64
-	Problems                                   []Problem
+	Entries, Files, Records, Objects int64
+	Receipts                         int64 // debts with a receipt
+	Problems                         []Problem
 }
 
 // OK tells whether nothing is wrong.

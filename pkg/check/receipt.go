@@ -35,32 +35,42 @@ type receipt struct {
 	Records     int64  `json:"records"`
 }
 
-// receipts checks each debt's receipt, and reports receipts that belong to no debt. It returns the
-// files that were delivered, by destination and by key without prefix.
-func (r *BooksReport) receipts(files []*sealed, receipts map[string][]byte) map[string]map[string]*sealed {
+// ref returns the place of the receipt's file in receipts' keys.
+func (c *receipt) ref() string {
+	return fmt.Sprintf("receipts/%s/%s/%05d/%019d/%05d/", c.File.Topic, c.File.Incarnation, c.File.Partition, c.File.Seq, c.File.Index)
+}
+
+// receipts checks each debt's receipts, and reports receipts that belong to no debt. It returns the
+// files that were delivered, by destination and by key without prefix: those of which any receipt
+// says so.
+func (r *BooksReport) receipts(files []*sealed, objects map[string][]byte) map[string]map[string]*sealed {
 	delivered := map[string]map[string]*sealed{}
-	left := maps.Clone(receipts)
+	left := r.claims(objects)
 	for _, f := range files {
 		for _, dest := range f.Owed {
 			key := f.ref + dest + ".json"
-			raw, ok := left[key]
+			claims := left[key]
 			delete(left, key)
-			if !ok {
+			if len(claims) == 0 {
 				r.problem(Owed, f.at, "no receipt of %s", dest)
 				continue
 			}
 			r.Receipts++
 			object := objectKey(f)
-			if r.receipt(f, dest, key, object, raw) {
-				if delivered[dest] == nil {
-					delivered[dest] = map[string]*sealed{}
+			for _, c := range claims {
+				if r.receipt(f, dest, c.key, object, c.raw) {
+					if delivered[dest] == nil {
+						delivered[dest] = map[string]*sealed{}
+					}
+					delivered[dest][object] = f
 				}
-				delivered[dest][object] = f
 			}
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(left)) {
-		r.problem(Untrue, key, "a receipt of nothing that is owed")
+	for _, own := range slices.Sorted(maps.Keys(left)) {
+		for _, c := range left[own] {
+			r.problem(Untrue, c.key, "a receipt of nothing that is owed: %s", own)
+		}
 	}
 	return delivered
 }
@@ -72,7 +82,7 @@ func (r *BooksReport) receipt(f *sealed, dest, key, object string, raw []byte) b
 		r.problem(Untrue, key, "is no receipt: %v", err)
 		return true
 	}
-	if said := fmt.Sprintf("receipts/%s/%s/%05d/%019d/%05d/", c.File.Topic, c.File.Incarnation, c.File.Partition, c.File.Seq, c.File.Index); said != f.ref || c.Destination != dest {
+	if said := c.ref(); said != f.ref || c.Destination != dest {
 		r.problem(Untrue, key, "says that it is of %s%s", said, c.Destination)
 		return true
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // Books says where to look for a destination's files.
@@ -74,12 +75,20 @@ type Arrivals struct {
 func (b Books) Arrived(ctx context.Context, to Place, since int64) (Arrivals, error) {
 	var a Arrivals
 	bucket, prefix := catalog.SplitBucket(to.Bucket)
-	err := b.each(ctx, since, func(e *ledger.Entry, i int) error {
-		ref := delivery.Ref(e, i)
-		r, err := b.receipt(ctx, delivery.ReceiptKey(ref, b.Destination))
-		if errors.Is(err, objstore.ErrNotFound) {
+	var of *ledger.Entry
+	var receipts receipt.Set // of that entry
+	err := b.each(ctx, since, func(e *ledger.Entry, i int) (err error) {
+		if e != of {
+			if receipts, err = receipt.List(ctx, b.Staging, e.Log(), e.Seq); err != nil {
+				return err
+			}
+			of = e
+		}
+		found, ok := receipts[receipt.Pair{Index: i, Destination: b.Destination}]
+		if !ok {
 			return nil
 		}
+		r, err := found.Read(ctx, b.Staging)
 		if err != nil {
 			return err
 		}
@@ -129,12 +138,4 @@ func (b Books) each(ctx context.Context, since int64, fn func(e *ledger.Entry, i
 		}
 	}
 	return nil
-}
-
-func (b Books) receipt(ctx context.Context, key string) (delivery.Receipt, error) {
-	raw, err := objstore.Read(ctx, b.Staging, key, 1<<20)
-	if err != nil {
-		return delivery.Receipt{}, err
-	}
-	return delivery.DecodeReceipt(raw)
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,6 +172,45 @@ func TestArrived(t *testing.T) {
 	a, err = books.Arrived(t.Context(), byRole, since)
 	require.NoError(t, err)
 	require.Zero(t, a.New+a.Old)
+}
+
+// Files whose receipts are in batches are found as well: each batch is read once.
+func TestArrivedTogether(t *testing.T) {
+	store := objstore.NewMemory("staging")
+	l := ledger.Log{Topic: "events", Incarnation: "1"}
+	var files []ledger.File
+	for i := range 8 {
+		files = append(files, ledgertest.File(l, ledger.File{First: int64(i), Owed: []string{dest, "ws_other/x"}}, fmt.Append(nil, i)))
+	}
+	e := ledgertest.Append(t, store, ledgertest.Next(ledgertest.Append(t, store, ledgertest.Init(l, time.Now())), files...))
+	since := time.Now().UnixMilli()
+	receipt := func(i int, to, role string, after int64) delivery.Receipt {
+		key := delivery.ObjectKey("raw", l, &e.Files[i])
+		return delivery.Receipt{File: delivery.Ref(e, i), Destination: to, Bucket: "acme-logs", Key: key, SHA256: e.Files[i].SHA256, Role: role, At: since + after}
+	}
+	ledgertest.Receipt(t, store, e, 0, dest, receipt(0, dest, "", 500))
+	ledgertest.Receipt(t, store, e, 1, dest, delivery.Receipt{Outcome: delivery.Skipped, At: since + 500})
+	ledgertest.Batch(t, store, e, receipt(1, dest, byRole.RoleARN, 3000), receipt(2, dest, byRole.RoleARN, 2000), receipt(2, "ws_other/x", byRole.RoleARN, 1))
+	ledgertest.Batch(t, store, e, receipt(2, dest, byRole.RoleARN, 2000), receipt(3, dest, "", 1000), receipt(4, dest, byRole.RoleARN, -1000))
+	good, foreign := receipt(5, dest, byRole.RoleARN, 4000), receipt(6, dest, byRole.RoleARN, 1)
+	good.Outcome, foreign.Outcome, foreign.File.Seq = delivery.Delivered, delivery.Delivered, e.Seq+1
+	bad := append(delivery.EncodeBatch([]delivery.Receipt{foreign, good}), "hello\n"...)
+	ledgertest.Put(t, store, delivery.BatchKey(l, e.Seq, bad), bad)
+
+	asked := map[string]int{}
+	store.SetFault(func(op objstore.Op) objstore.Fault {
+		if strings.HasPrefix(op.Key, "receipts/") {
+			asked[op.Name]++
+		}
+		return objstore.Fault{}
+	})
+	a, err := Books{Staging: store, Topic: "events", Incarnation: "1", Destination: dest}.Arrived(t.Context(), byRole, since)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, a.New)
+	require.Equal(t, since+2000, a.First.At)
+	require.EqualValues(t, 2, a.Old)
+	require.Equal(t, since+1000, a.LastOld.At)
+	require.Equal(t, map[string]int{"list": 1, "get": 3 + 1}, asked)
 }
 
 func TestNewestFile(t *testing.T) {

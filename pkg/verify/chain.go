@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -187,18 +188,13 @@ func (w *walk) unread(ctx context.Context, seq int64, err error) error {
 
 func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 	w.state.next(e)
-	receipts, err := w.receipts.of(e.Seq)
+	listed, err := w.receipts.of(e.Seq)
 	if err != nil {
 		return err
 	}
-	for index, of := range receipts { // whatever the filters are: a receipt's file must exist
-		if index < len(e.Files) {
-			continue
-		}
-		for _, listed := range of {
-			w.report.problem(BadReceipt, listed.Key, "the entry has %d files, it is of file %d", len(e.Files), index)
-		}
-	}
+	// It is read whatever the filters are: a receipt's file must exist.
+	receipts := sync.OnceValues(func() (*receiptSet, error) { return w.readReceipts(ctx, e, listed) })
+	w.group.Go(func() error { _, err := receipts(); return err })
 	w.report.edit(func(r *Report) {
 		r.Entries++
 		for reason, n := range e.Skipped {
@@ -218,8 +214,13 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 				r.Unowed.Files, r.Unowed.Records = r.Unowed.Files+1, r.Unowed.Records+f.Records
 			}
 		})
-		one := file{walk: w, e: e, f: f, ref: delivery.Ref(e, i), receipts: receipts, staged: staged[i]}
-		w.group.Go(func() error { return one.verify(ctx) })
+		one := file{walk: w, e: e, f: f, ref: delivery.Ref(e, i), staged: staged[i]}
+		w.group.Go(func() (err error) {
+			if one.receipts, err = receipts(); err != nil {
+				return err
+			}
+			return one.verify(ctx)
+		})
 	}
 	return nil
 }
@@ -229,16 +230,16 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 func (w *walk) strayReceipts(ctx context.Context) error {
 	known := int64(-1)
 	for w.cfg.Until.IsZero() && w.receipts.more {
-		ref, _, ok := parseReceiptKey(w.log, w.receipts.next.Key)
-		if ok && ref.Seq != known {
-			_, err := w.chain.Entry(ctx, ref.Seq)
+		seq, ok := entryOf(w.log, w.receipts.next.Key)
+		if ok && seq != known {
+			_, err := w.chain.Entry(ctx, seq)
 			switch {
 			case errors.Is(err, ledger.ErrNotFound):
 				ok = false
 			case err != nil && !errors.Is(err, ledger.ErrCorrupt):
 				return err
 			default:
-				known = ref.Seq
+				known = seq
 			}
 		}
 		if !ok {

@@ -4,14 +4,18 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // Completeness is what the ledger knows about hours of receipt.
@@ -102,10 +106,11 @@ func Complete(ctx context.Context, cfg Config, deps Deps, ends map[int]int64) (*
 // completeness is a report in the making.
 type completeness struct {
 	*verifier
-	hours    map[hourKey]*Hour
 	progress map[int]Progress
 	ends     map[int]int64
-	doubts   []doubtful // in the current chain
+
+	mu    sync.Mutex // guards hours
+	hours map[hourKey]*Hour
 }
 
 func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
@@ -127,23 +132,32 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 		return err
 	}
 	defer receipts.stop()
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.cfg.AtOnce)
+	err = c.entries(gctx, group, chain.Entries(gctx, max(0, first-1), head.Seq, c.cfg.AtOnce), receipts, first)
+	if gerr := group.Wait(); gerr != nil { // its failure cancelled gctx
+		err = gerr
+	}
+	return err
+}
+
+// entries counts the files of entry first and of those after it.
+func (c *completeness) entries(ctx context.Context, group *errgroup.Group, entries iter.Seq2[*ledger.Entry, error], receipts *receiptStream, first int64) error {
 	var before ledger.Entry
-	for e, err := range chain.Entries(ctx, max(0, first-1), head.Seq, c.cfg.AtOnce) {
+	for e, err := range entries {
 		if err != nil {
 			return err
 		}
-		set, err := receipts.of(e.Seq)
+		listed, err := receipts.of(e.Seq)
 		if err != nil {
 			return err
 		}
-		if e.Seq >= first {
-			for i := range e.Files {
-				c.file(&e.Files[i], delivery.Ref(e, i), set, said(&before, e.WrittenAt))
-			}
+		if through := said(&before, e.WrittenAt); e.Seq >= first {
+			group.Go(func() error { return c.entry(ctx, e, listed, through) })
 		}
 		before = *e
 	}
-	return c.settle(ctx)
+	return nil
 }
 
 // said returns the entry's CompleteThrough, or 0 if that is later than at by more than an hour,
@@ -166,12 +180,53 @@ func firstSince(ctx context.Context, chain *ledger.Chain, head int64, since time
 
 const hourLength = int64(time.Hour / time.Millisecond)
 
-func (c *completeness) file(f *ledger.File, ref delivery.FileRef, receipts receiptSet, through int64) {
-	at := fromMillis(f.Hour)
-	if c.cfg.Source != "" && f.Source != c.cfg.Source || !at.Add(time.Hour).After(c.cfg.Since) ||
-		!c.cfg.Until.IsZero() && !at.Before(c.cfg.Until) {
-		return
+// entry counts an entry's files. through is how far the hours were complete before it.
+func (c *completeness) entry(ctx context.Context, e *ledger.Entry, listed []objstore.Info, through int64) error {
+	receipts, err := receipt.Of(ctx, c.staging, e.Log(), e.Seq, listed, nil)
+	if err != nil {
+		return err
 	}
+	for i := range e.Files {
+		f := &e.Files[i]
+		at := fromMillis(f.Hour)
+		if c.cfg.Source != "" && f.Source != c.cfg.Source || !at.Add(time.Hour).After(c.cfg.Since) ||
+			!c.cfg.Until.IsZero() && !at.Before(c.cfg.Until) {
+			continue
+		}
+		debts := make([]HourDelivery, len(f.Owed))
+		for n, dest := range f.Owed {
+			if debts[n], err = c.debt(ctx, e, receipt.Pair{Index: i, Destination: dest}, receipts); err != nil {
+				return err
+			}
+		}
+		c.file(f, debts, through)
+	}
+	return nil
+}
+
+// debt returns the counts of one debt.
+func (c *completeness) debt(ctx context.Context, e *ledger.Entry, pair receipt.Pair, receipts receipt.Set) (HourDelivery, error) {
+	d := HourDelivery{Destination: pair.Destination, Owed: 1}
+	found, closed := receipts[pair]
+	if !closed {
+		if c.parked.take(delivery.Ref(e, pair.Index), pair.Destination) {
+			d.Parked = 1
+		}
+		return d, nil
+	}
+	outcome, err := found.Outcome(ctx, c.staging, pair, e)
+	if outcome == delivery.Delivered {
+		d.Delivered = 1
+	} else {
+		d.GivenUp = 1
+	}
+	return d, err
+}
+
+func (c *completeness) file(f *ledger.File, debts []HourDelivery, through int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := fromMillis(f.Hour)
 	h := c.hours[hourKey{f.Hour, f.Source}]
 	if h == nil {
 		h = &Hour{Source: f.Source, Hour: at, Newest: at, Destinations: []HourDelivery{}}
@@ -187,51 +242,10 @@ func (c *completeness) file(f *ledger.File, ref delivery.FileRef, receipts recei
 	if f.Hour+hourLength <= through {
 		h.LateFiles, h.LateRecords = h.LateFiles+1, h.LateRecords+f.Records
 	}
-	for _, dest := range f.Owed {
-		d := h.at(dest)
-		d.Owed++
-		listed, closed := receipts[ref.Index][dest]
-		switch {
-		case closed && shorter(listed, ref, dest, f):
-			c.doubts = append(c.doubts, doubtful{h, dest, listed.Key})
-		case closed:
-			d.Delivered++
-		case c.parked.take(ref, dest):
-			d.Parked++
-		}
+	for _, debt := range debts {
+		d := h.at(debt.Destination)
+		d.Owed, d.Delivered, d.GivenUp, d.Parked = d.Owed+1, d.Delivered+debt.Delivered, d.GivenUp+debt.GivenUp, d.Parked+debt.Parked
 	}
-}
-
-// doubtful is a debt that was probably given up, so its receipt has to be read.
-type doubtful struct {
-	hour        *Hour
-	destination string
-	key         string
-}
-
-// settle counts the debts with short receipts.
-func (c *completeness) settle(ctx context.Context) error {
-	outcomes := make([]delivery.Outcome, len(c.doubts))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.cfg.AtOnce)
-	for i, s := range c.doubts {
-		group.Go(func() (err error) {
-			outcomes[i], err = readOutcome(gctx, c.staging, s.key)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for i, s := range c.doubts {
-		if d := s.hour.at(s.destination); outcomes[i] == delivery.Delivered {
-			d.Delivered++
-		} else {
-			d.GivenUp++
-		}
-	}
-	c.doubts = nil
-	return nil
 }
 
 // at returns the part of the hour about a destination.

@@ -15,12 +15,13 @@ import (
 // been delivered or parked during the walk.
 func TestDebtsThatChangeMeanwhile(t *testing.T) {
 	for hazard, c := range map[string]struct {
-		put  func(delivery.FileRef) string // the key of what is stored meanwhile
-		want [3]int64                      // problems, closed, parked
+		key  func(r delivery.Receipt) string // of what is stored meanwhile
+		want [3]int64                        // problems, closed, parked
 	}{
-		"delivered": {func(ref delivery.FileRef) string { return delivery.ReceiptKey(ref, "ws/a") }, [3]int64{0, 1, 0}},
-		"parked":    {func(ref delivery.FileRef) string { return delivery.ParkedKey(ref, "ws/a") }, [3]int64{0, 0, 1}},
-		"neither":   {func(delivery.FileRef) string { return "other" }, [3]int64{1, 0, 0}},
+		"delivered":            {func(r delivery.Receipt) string { return delivery.ReceiptKey(r.File, r.Destination) }, [3]int64{0, 1, 0}},
+		"delivered_in_a_batch": {func(r delivery.Receipt) string { return delivery.BatchKey(testLog, r.File.Seq, r.Encode()) }, [3]int64{0, 1, 0}},
+		"parked":               {func(r delivery.Receipt) string { return delivery.ParkedKey(r.File, r.Destination) }, [3]int64{0, 0, 1}},
+		"neither":              {func(delivery.Receipt) string { return "other" }, [3]int64{1, 0, 0}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			staging := objstore.NewMemory("staging")
@@ -28,14 +29,14 @@ func TestDebtsThatChangeMeanwhile(t *testing.T) {
 			f := sealed("a", 0, 4, 5)
 			ledgertest.Put(t, staging, f.StagedKey, []byte("12345"))
 			e := ledgertest.Append(t, staging, ledgertest.Next(head, f))
-			key := c.put(delivery.Ref(e, 0))
-			meanwhile := func(int64) { ledgertest.Put(t, staging, key, []byte("{}")) }
-			r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: staging, Done: meanwhile})
+			r := delivery.Receipt{File: delivery.Ref(e, 0), Destination: "ws/a", Outcome: delivery.Delivered}
+			meanwhile := func(int64) { ledgertest.Put(t, staging, c.key(r), r.Encode()) }
+			report, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: staging, Done: meanwhile})
 			require.NoError(t, err)
-			require.Equal(t, c.want, [3]int64{r.Problems, r.Closed, r.Parked}, "%v", r.Examples)
-			if r.Problems > 0 {
-				require.Equal(t, Debt, r.Examples[0].Kind)
-				require.Contains(t, r.Examples[0].Fix, "redriven within copier.park_after")
+			require.Equal(t, c.want, [3]int64{report.Problems, report.Closed, report.Parked}, "%v", report.Examples)
+			if report.Problems > 0 {
+				require.Equal(t, Debt, report.Examples[0].Kind)
+				require.Contains(t, report.Examples[0].Fix, "redriven within copier.park_after")
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // know records a file's source and the workspaces that it is owed to.
@@ -35,10 +36,11 @@ func workspaceOf(dest string) string {
 
 // due reports whether the file's object belongs in the bucket: because the file is owed to the
 // destination or ordered for it, or to another one of the same workspace that shares the place now,
-// or did when the file was delivered. Destinations of two workspaces never share one.
+// or did when the file was delivered, as its receipts tell. Destinations of two workspaces never
+// share one.
 //
 // Invariant: I7.
-func (o *file) due(ctx context.Context, b *bucket, key string) (bool, error) {
+func (o *file) due(ctx context.Context, b *bucket, key string, receipts func() (receipt.Set, error)) (bool, error) {
 	if o.sentTo(b.id) {
 		return true, nil
 	}
@@ -53,12 +55,22 @@ func (o *file) due(ctx context.Context, b *bucket, key string) (bool, error) {
 		if o.buckets.get(ctx, dest).site() == b.site() {
 			return true, nil
 		}
-		r, err := readReceipt(ctx, o.verifier.staging, delivery.ReceiptKey(o.ref, dest))
-		switch {
-		case err == nil && r.Bucket == b.Name && r.Key == key:
-			return true, nil
-		case err != nil && !errors.Is(err, objstore.ErrNotFound) && !errors.Is(err, delivery.ErrBadReceipt):
+		set, err := receipts()
+		if err != nil {
 			return false, err
+		}
+		found, ok := set[pairOf(o.ref, dest)]
+		if !ok {
+			continue
+		}
+		for _, one := range all(found) {
+			r, err := one.Read(ctx, o.verifier.staging)
+			switch {
+			case err == nil && r.Bucket == b.Name && r.Key == key:
+				return true, nil
+			case err != nil && !errors.Is(err, objstore.ErrNotFound) && !errors.Is(err, delivery.ErrBadReceipt):
+				return false, err
+			}
 		}
 	}
 	return false, nil

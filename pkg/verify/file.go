@@ -11,6 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 	"github.com/sealift/sealift/pkg/shell"
 )
 
@@ -20,7 +21,7 @@ type file struct {
 	e        *ledger.Entry
 	f        *ledger.File
 	ref      delivery.FileRef
-	receipts receiptSet
+	receipts *receiptSet
 	staged   int64  // size of the staged object in the listing, or -1
 	view     string // the view of the replay whose receipt is checked
 }
@@ -43,11 +44,11 @@ func (o *file) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	for dest, listed := range o.receipts[o.ref.Index] {
+	for _, dest := range o.receipts.destinations[o.ref.Index] {
 		if !o.looksAt(dest) {
 			continue
 		}
-		if err := o.receipt(ctx, listed.Key, dest); err != nil {
+		if err := o.receipt(ctx, dest); err != nil {
 			return err
 		}
 	}
@@ -88,15 +89,17 @@ func (o *file) age() time.Duration { return o.now.Sub(time.UnixMilli(o.e.Written
 // time after which it would be parked, counted from when it was sealed or redriven. When it was
 // redriven is not recorded: the problem's fix mentions that.
 func (o *file) debt(ctx context.Context, dest string) error {
-	closed := o.receipts.has(o.ref, dest)
+	_, closed := o.receipts.Set[pairOf(o.ref, dest)]
 	parked := o.parked.take(o.ref, dest)
-	if !closed && !parked && o.age() > o.cfg.Overdue {
-		var err error // look at what became of it meanwhile
-		if closed, err = objstore.Exists(ctx, o.verifier.staging, delivery.ReceiptKey(o.ref, dest)); err == nil && !closed {
-			parked, err = objstore.Exists(ctx, o.verifier.staging, delivery.ParkedKey(o.ref, dest))
-		}
+	if !closed && !parked && !o.receipts.partial && o.age() > o.cfg.Overdue {
+		now, err := o.receipts.again() // look at what became of it meanwhile
 		if err != nil {
 			return err
+		}
+		if _, closed = now[pairOf(o.ref, dest)]; !closed {
+			if parked, err = objstore.Exists(ctx, o.verifier.staging, delivery.ParkedKey(o.ref, dest)); err != nil {
+				return err
+			}
 		}
 		if !closed && !parked {
 			o.report.problem(Debt, place(o.ref), "owed to %s for %s, and neither delivered nor parked", dest, short(o.age()))
@@ -118,30 +121,22 @@ func (o *file) debt(ctx context.Context, dest string) error {
 	return nil
 }
 
-// receipt compares a receipt with the file, and then the object with both.
+// receipt compares the receipts of a debt with the file, and then the object with both. What counts
+// is only one of them.
 //
 // Invariant: I7, I9.
-func (o *file) receipt(ctx context.Context, key, dest string) error {
-	r, err := readReceipt(ctx, o.verifier.staging, key)
-	switch {
-	case errors.Is(err, objstore.ErrNotFound): // receipts are never deleted
-		o.report.problem(BadReceipt, key, "it is listed, and not there")
-		return nil
-	case errors.Is(err, delivery.ErrBadReceipt):
-		o.report.problem(BadReceipt, key, "%v", err)
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil:
-		o.report.unread(fmt.Sprintf("receipt %q: %v", key, err))
-		return nil
+func (o *file) receipt(ctx context.Context, dest string) error {
+	found := o.receipts.Set[pairOf(o.ref, dest)]
+	for _, other := range found.Others {
+		if r, err := o.readReceipt(ctx, other, dest); err != nil {
+			return err
+		} else if r != nil && r.Outcome == delivery.Delivered {
+			o.compare(*r, other.Key)
+		}
 	}
-	if !slices.Contains(o.f.Owed, dest) {
-		o.report.problem(NotOwed, key, "a receipt (%s), and %s is owed to %s", r.Outcome, place(o.ref), orNobody(o.f.Owed))
-	}
-	if r.File != o.ref || r.Destination != dest {
-		o.report.problem(BadReceipt, key, "it says that it is of %s at %s", place(r.File), r.Destination)
-		return nil
+	r, err := o.readReceipt(ctx, found, dest)
+	if r == nil {
+		return err
 	}
 	switch r.Outcome {
 	case delivery.Skipped:
@@ -153,27 +148,53 @@ func (o *file) receipt(ctx context.Context, key, dest string) error {
 	}
 	o.report.edit(func(p *Report) { p.Receipts.Delivered++ })
 	o.report.destination(dest, func(d *Destination) { d.Delivered++ })
+	if !o.compare(*r, found.Key) {
+		return nil
+	}
+	return o.buckets.object(ctx, o, dest, *r)
+}
+
+// readReceipt returns a receipt of the debt, or nil if it cannot be that.
+func (o *file) readReceipt(ctx context.Context, found receipt.Found, dest string) (*delivery.Receipt, error) {
+	r, err := found.Read(ctx, o.verifier.staging)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		o.report.problem(BadReceipt, found.Key, "%v", errGone)
+		return nil, nil
+	case errors.Is(err, delivery.ErrBadReceipt):
+		o.report.problem(BadReceipt, found.Key, "%v", err)
+		return nil, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		o.report.unread(fmt.Sprintf("receipt %q: %v", found.Key, err))
+		return nil, nil
+	}
+	if !slices.Contains(o.f.Owed, dest) {
+		o.report.problem(NotOwed, found.Key, "a receipt (%s), and %s is owed to %s", r.Outcome, place(o.ref), orNobody(o.f.Owed))
+	}
+	if r.File != o.ref || r.Destination != dest {
+		o.report.problem(BadReceipt, found.Key, "it says that it is of %s at %s", place(r.File), r.Destination)
+		return nil, nil
+	}
+	return &r, nil
+}
+
+// compare reports whether a receipt that says that the file was delivered agrees with the ledger.
+func (o *file) compare(r delivery.Receipt, key string) bool {
 	same := r.SHA256 == o.f.SHA256 && r.Bytes == o.f.GzipBytes || r.Replay != "" // a rebuilt file was compressed anew
 	if !same || r.Records != o.f.Records {
 		o.report.problem(BadReceipt, key, "it is of %d records in %d bytes with sha256 %s, the ledger says %d, %d and %s",
 			r.Records, r.Bytes, r.SHA256, o.f.Records, o.f.GzipBytes, o.f.SHA256)
-		return nil
+		return false
 	}
 	// Invariant: I8, whatever the prefix was then, the rest of the key is a function of the file.
 	inner := delivery.ObjectKey("", o.log, o.f)
 	if prefix, ok := strings.CutSuffix(r.Key, inner); !ok || prefix != "" && (prefix == "/" || !strings.HasSuffix(prefix, "/")) {
 		o.report.problem(BadReceipt, key, "its object is %q, and must be %q below the destination's prefix", r.Key, inner)
-		return nil
+		return false
 	}
-	return o.buckets.object(ctx, o, dest, r)
-}
-
-func readReceipt(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
-	b, err := objstore.Read(ctx, staging, key, maxNote)
-	if err != nil {
-		return delivery.Receipt{}, err
-	}
-	return delivery.DecodeReceipt(b)
+	return true
 }
 
 // maxNote bounds receipts and other small objects.

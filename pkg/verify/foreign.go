@@ -12,6 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 const (
@@ -221,6 +222,7 @@ func (v *verifier) clearBy(ctx context.Context, chain *ledger.Chain, first, last
 			}
 			return err
 		}
+		receipts := v.receiptsOnce(ctx, l, e.Seq)
 		for i := range e.Files {
 			f := &e.Files[i]
 			key := delivery.ObjectKey("", l, f)
@@ -229,7 +231,7 @@ func (v *verifier) clearBy(ctx context.Context, chain *ledger.Chain, first, last
 			}
 			o := &file{walk: &walk{verifier: v, log: l, chain: chain}, e: e, f: f, ref: delivery.Ref(e, i)}
 			for _, s := range found[key] {
-				if err := o.mayLieIn(ctx, s); err != nil {
+				if err := o.mayLieIn(ctx, s, receipts); err != nil {
 					return err
 				}
 			}
@@ -241,10 +243,11 @@ func (v *verifier) clearBy(ctx context.Context, chain *ledger.Chain, first, last
 	return nil
 }
 
-// mayLieIn reports a problem unless the file's object belongs in the bucket.
-func (o *file) mayLieIn(ctx context.Context, s suspect) error {
+// mayLieIn reports a problem unless the file's object belongs in the bucket. receipts returns those
+// of its entry.
+func (o *file) mayLieIn(ctx context.Context, s suspect, receipts func() (receipt.Set, error)) error {
 	key := s.bucket.key(delivery.ObjectKey("", o.log, o.f))
-	due, err := o.due(ctx, s.bucket, key)
+	due, err := o.due(ctx, s.bucket, key, receipts)
 	if err != nil || due {
 		return err
 	}

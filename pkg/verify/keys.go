@@ -8,18 +8,13 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// parseReceiptKey parses the entry, file and destination out of a receipt's key below
-// receipts/{log}/; ok is false for any key that delivery.ReceiptKey does not produce.
-func parseReceiptKey(l ledger.Log, key string) (ref delivery.FileRef, destination string, ok bool) {
-	rest, below := strings.CutPrefix(key, receiptsPrefix(l))
+// entryOf returns the entry to which a key below receipts/{log}/ belongs; ok is false if there can
+// be no such entry.
+func entryOf(l ledger.Log, key string) (seq int64, ok bool) {
+	rest, _ := strings.CutPrefix(key, receiptsPrefix(l))
 	number, _, _ := strings.Cut(rest, "/")
 	seq, err := strconv.ParseInt(number, 10, 64)
-	if !below || err != nil || seq < 0 {
-		return delivery.FileRef{}, "", false
-	}
-	index, destination, ok := delivery.ParseReceiptKey(delivery.ReceiptPrefix(l, seq), key)
-	ref = delivery.FileRef{Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, Seq: seq, Index: index}
-	return ref, destination, ok
+	return seq, err == nil && seq >= 0 && strings.HasPrefix(key, delivery.ReceiptPrefix(l, seq))
 }
 
 // receiptsPrefix is the prefix of all receipts of a chain, which are in the order of entries.

@@ -12,6 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 	"github.com/sealift/sealift/pkg/replay"
 )
 
@@ -98,6 +99,7 @@ func (v *verifier) replays(ctx context.Context) error {
 	for _, order := range v.orders {
 		var of delivery.FileRef // any file of the current entry
 		var entry func() (*ledger.Entry, error)
+		var receipts func() (receipt.Set, error)
 		for info, err := range objstore.All(gctx, v.staging, delivery.ReplayReceiptsPrefix(order.ID)) {
 			if err != nil {
 				return errors.Join(err, group.Wait())
@@ -107,23 +109,25 @@ func (v *verifier) replays(ctx context.Context) error {
 				v.report.problem(BadReceipt, info.Key, "is no receipt's key")
 				continue
 			}
-			// The keys come in the order of entries: each entry is read once, when the first of its
-			// receipts needs it.
+			// The keys come in the order of entries: each entry and its own receipts are read once,
+			// when the first of the replay's receipts needs them.
 			if entry == nil || job.File.Log() != of.Log() || job.File.Seq != of.Seq {
 				of = job.File
 				entry = sync.OnceValues(func() (*ledger.Entry, error) {
 					return ledger.NewChain(v.staging, job.File.Log()).Entry(gctx, job.File.Seq)
 				})
+				receipts = v.receiptsOnce(gctx, of.Log(), of.Seq)
 			}
-			read := entry
-			group.Go(func() error { return v.replayReceipt(gctx, order, info.Key, read) })
+			entry, receipts := entry, receipts
+			group.Go(func() error { return v.replayReceipt(gctx, order, info.Key, entry, receipts) })
 		}
 	}
 	return group.Wait()
 }
 
-// replayReceipt compares a receipt with its order; entry reads the entry that its key names.
-func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key string, entry func() (*ledger.Entry, error)) error {
+// replayReceipt compares a receipt with its order; entry reads the entry that its key names, and
+// receipts those of the entry's debts.
+func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key string, entry func() (*ledger.Entry, error), receipts func() (receipt.Set, error)) error {
 	bad := func(format string, args ...any) { v.report.problem(BadReceipt, key, format, args...) }
 	r, err := readReceipt(ctx, v.staging, key)
 	switch {
@@ -169,12 +173,26 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 	}
 	if order.View == "" && slices.Contains(f.Owed, r.Destination) {
 		// The debt has a receipt for the same object, which is checked only once.
-		owed, err := readReceipt(ctx, v.staging, delivery.ReceiptKey(r.File, r.Destination))
-		if err == nil && owed.Outcome == delivery.Delivered && owed.Key == r.Key {
-			return nil
+		set, err := receipts()
+		if err != nil {
+			return err
+		}
+		if found, ok := set[pairOf(r.File, r.Destination)]; ok {
+			if owed, err := found.Read(ctx, v.staging); err == nil && owed.Outcome == delivery.Delivered && owed.Key == r.Key {
+				return nil
+			}
 		}
 	}
 	o := &file{walk: &walk{verifier: v, log: r.File.Log()}, e: e, f: f, ref: r.File, view: order.View}
 	v.report.destination(r.Destination, func(d *Destination) { d.Replayed++ })
 	return v.buckets.object(ctx, o, r.Destination, r)
+}
+
+// readReceipt reads the receipt of a replay.
+func readReceipt(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
+	b, err := objstore.Read(ctx, staging, key, maxNote)
+	if err != nil {
+		return delivery.Receipt{}, err
+	}
+	return delivery.DecodeReceipt(b)
 }

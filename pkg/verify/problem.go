@@ -48,7 +48,7 @@ var about = map[Kind]struct{ invariant, fix string }{
 	StagedContent: {"I4", "restore it from the staging bucket's versions, or deliver it from Kafka: "},
 	Debt:          {"I10", "if it was parked and redriven within copier.park_after, it is being retried and nothing is wrong; else check that copiers run; `sealift audit` enqueues it again"},
 	NotOwed:       {"I7", "find out who wrote it: no ledger entry and no replay order owes it"},
-	BadReceipt:    {"I9", "restore the receipt from the staging bucket's versions, or delete it: the auditor then has the file delivered again, which is harmless"},
+	BadReceipt:    {"I9", "restore it from the staging bucket's versions, or delete it: the auditor then has what was in it delivered again, which is harmless"},
 	BadOrder:      {"I7", "restore it from the staging bucket's versions: what it delivered rests on it"},
 	BadParked:     {"I10", "delete it: the auditor enqueues what is owed"},
 	ObjectMissing: {"I9", "unless the bucket's owner moved or deleted it, put it back: "},

@@ -3,43 +3,80 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
-// receiptSet has the receipts of one entry as they were listed, by the index of the file and
-// the destination.
-type receiptSet map[int]map[string]objstore.Info
-
-func (s receiptSet) has(ref delivery.FileRef, destination string) bool {
-	_, ok := s[ref.Index][destination]
-	return ok
+// receiptSet has the receipts of one entry.
+type receiptSet struct {
+	receipt.Set
+	// destinations are those that have a receipt of a file, by its index.
+	destinations map[int][]string
+	// partial: a batch could not be read, so it is not known which debts are open.
+	partial bool
+	// again lists the receipts once more when it is first called, to see what was added meanwhile.
+	again func() (receipt.Set, error)
 }
 
-// Outcome returns the outcome of a listed receipt, for file f at the destination. Only a receipt that
-// is too short to name an object is read. A receipt that is not understood still closes its debt;
-// Verify reports what is wrong with it.
-func Outcome(ctx context.Context, staging objstore.Store, listed objstore.Info, ref delivery.FileRef, destination string, f *ledger.File) (delivery.Outcome, error) {
-	if !shorter(listed, ref, destination, f) {
-		return delivery.Delivered, nil
+func pairOf(ref delivery.FileRef, destination string) receipt.Pair {
+	return receipt.Pair{Index: ref.Index, Destination: destination}
+}
+
+// readReceipts returns the receipts of an entry, given what was listed, and reports those that are
+// of no file or not understood.
+func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objstore.Info) (*receiptSet, error) {
+	s := &receiptSet{destinations: map[int][]string{}, again: w.receiptsOnce(ctx, w.log, e.Seq)}
+	var err error
+	s.Set, err = receipt.Of(ctx, w.staging, w.log, e.Seq, listed, func(key string, err error) {
+		if errors.Is(err, objstore.ErrNotFound) {
+			err = errGone
+		}
+		for what := range strings.SplitSeq(err.Error(), "\n") { // a batch has an error for each bad line
+			w.report.problem(BadReceipt, key, "%s", what)
+		}
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		w.report.unread(fmt.Sprintf("%s entry %d: %v", w.log, e.Seq, err))
+		s.partial = true
+		listed = slices.DeleteFunc(listed, func(o objstore.Info) bool {
+			return delivery.IsBatchKey(delivery.ReceiptPrefix(w.log, e.Seq), o.Key)
+		})
+		if s.Set, err = receipt.Of(ctx, w.staging, w.log, e.Seq, listed, nil); err != nil {
+			return nil, err
+		}
 	}
-	return readOutcome(ctx, staging, listed.Key)
-}
-
-// shorter reports whether a receipt is too short to name an object.
-func shorter(listed objstore.Info, ref delivery.FileRef, destination string, f *ledger.File) bool {
-	return listed.Size < delivery.LeastDelivered(ref, destination, f)
-}
-
-func readOutcome(ctx context.Context, staging objstore.Store, key string) (delivery.Outcome, error) {
-	r, err := readReceipt(ctx, staging, key)
-	if errors.Is(err, delivery.ErrBadReceipt) {
-		return delivery.Delivered, nil
+	for pair, found := range s.Set {
+		if pair.Index < len(e.Files) {
+			s.destinations[pair.Index] = append(s.destinations[pair.Index], pair.Destination)
+			continue
+		}
+		for _, one := range all(found) {
+			w.report.problem(BadReceipt, one.Key, "the entry has %d files, it is of file %d", len(e.Files), pair.Index)
+		}
 	}
-	return r.Outcome, err
+	return s, nil
+}
+
+// errGone says that a receipt was deleted; receipts never are.
+var errGone = errors.New("it is listed, and not there")
+
+// all returns all receipts of a debt.
+func all(found receipt.Found) []receipt.Found { return append([]receipt.Found{found}, found.Others...) }
+
+// receiptsOnce returns a function that lists the receipts of an entry when it is first called.
+func (v *verifier) receiptsOnce(ctx context.Context, l ledger.Log, seq int64) func() (receipt.Set, error) {
+	return sync.OnceValues(func() (receipt.Set, error) { return receipt.List(ctx, v.staging, l, seq) })
 }
 
 // receiptStream lists the receipts of a chain along with a walk of its entries: they come in the
@@ -50,7 +87,7 @@ type receiptStream struct {
 	stop func()
 	next objstore.Info
 	more bool
-	// odd is called with keys that are not those of receipts.
+	// odd is called with keys that are of no entry.
 	odd func(key string)
 }
 
@@ -74,28 +111,24 @@ func (s *receiptStream) advance() (err error) {
 	return err
 }
 
-// of returns the receipts of an entry. It passes over those of earlier entries, which are missing;
-// that is reported elsewhere.
-func (s *receiptStream) of(seq int64) (receiptSet, error) {
-	set := receiptSet{}
+// of returns what is listed of an entry, for receipt.Of. It passes over earlier entries, which are
+// missing; that is reported elsewhere.
+func (s *receiptStream) of(seq int64) (listed []objstore.Info, err error) {
 	for s.more {
-		ref, destination, ok := parseReceiptKey(s.log, s.next.Key)
+		at, ok := entryOf(s.log, s.next.Key)
 		switch {
 		case !ok:
 			s.odd(s.next.Key)
-		case ref.Seq > seq:
-			return set, nil
-		case ref.Seq == seq:
-			if set[ref.Index] == nil {
-				set[ref.Index] = map[string]objstore.Info{}
-			}
-			set[ref.Index][destination] = s.next
+		case at > seq:
+			return listed, nil
+		case at == seq:
+			listed = append(listed, s.next)
 		}
 		if err := s.advance(); err != nil {
-			return set, err
+			return nil, err
 		}
 	}
-	return set, nil
+	return listed, nil
 }
 
 // skip passes over the receipts of an entry.

@@ -66,7 +66,7 @@ type Unowed struct {
 	Records int64 `json:"records"`
 }
 
-// Receipts counts receipts by outcome.
+// Receipts counts receipts by outcome. If a debt has several, it counts the one that decides.
 type Receipts struct {
 	Delivered int64 `json:"delivered"`
 	Skipped   int64 `json:"skipped"`

@@ -102,14 +102,18 @@ func (o *file) verifyStaged(ctx context.Context) (bool, error) {
 func (o *file) gone(ctx context.Context) error {
 	open := 0
 	for _, dest := range o.f.Owed {
-		if o.receipts.has(o.ref, dest) {
+		if _, closed := o.receipts.Set[pairOf(o.ref, dest)]; closed {
 			continue
 		}
-		_, err := o.verifier.staging.Head(ctx, delivery.ReceiptKey(o.ref, dest))
-		if errors.Is(err, objstore.ErrNotFound) {
-			open++
-		} else if err != nil {
+		if o.receipts.partial {
+			return nil
+		}
+		now, err := o.receipts.again()
+		if err != nil {
 			return err
+		}
+		if _, closed := now[pairOf(o.ref, dest)]; !closed {
+			open++
 		}
 	}
 	rebuilt, err := o.rebuilt(ctx)

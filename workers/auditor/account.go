@@ -23,7 +23,8 @@ func (s *Sum) add(o Sum) {
 type accounts map[string]*account
 
 // account is what a chain owes to one destination. What is closed is kept as sums, because receipts
-// and entries never change; what is open is kept file by file.
+// and entries never change; what is open is kept file by file. If a file is given up while a copier
+// that lost its lease delivers it, it may count as given up until everything is audited again.
 type account struct {
 	Delivered Sum    `json:"delivered"`
 	GivenUp   Sum    `json:"given_up,omitzero"` // or expired: closed without being delivered

@@ -136,11 +136,11 @@ func (w *walk) collectEntry(ctx context.Context, seq int64) (collected, error) {
 	if len(e.Files) == 0 {
 		return collected{}, nil
 	}
-	receipts, err := listReceipts(ctx, w.deps.Staging, e)
+	pairs, err := w.pairs(ctx, e)
 	if err != nil {
 		return collected{}, err
 	}
-	objects := receipts.objects(e)
+	objects := objectsOf(e, pairs)
 	if !w.hint.isOpen(seq) && slices.ContainsFunc(objects, func(o stagedObject) bool { return o.open > 0 }) {
 		return collected{}, fmt.Errorf("%w: entry %d was closed", errContradiction, seq)
 	}

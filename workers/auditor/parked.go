@@ -14,6 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // parkedSet is the set of parked jobs. There may be a million, so a note is held as numbers and not
@@ -124,28 +125,38 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 	if a.cfg.DryRun {
 		return nil
 	}
-	type parked struct {
-		ref  delivery.FileRef
-		dest string
+	type entry struct {
+		log ledger.Log
+		seq int64
 	}
-	var closed []parked // perhaps: the receipts tell
+	notes := map[entry][]debt{} // perhaps closed: the receipts tell
 	for of, n := range p.all() {
 		if !n.open && walked[of.log] {
-			closed = append(closed, parked{of.ref(n), of.destination})
+			e := entry{of.log, n.seq}
+			notes[e] = append(notes[e], debt{of.ref(n), of.destination})
 		}
 	}
-	errs := job.InParallel(len(closed), sweepAtOnce, func(i int) error {
+	entries := slices.Collect(maps.Keys(notes))
+	closed := make([][]string, len(entries))
+	errs := job.InParallel(len(entries), sweepAtOnce, func(i int) error {
 		if ctx.Err() != nil {
 			return nil // reported once, below
 		}
-		_, err := a.deps.Staging.Head(ctx, delivery.ReceiptKey(closed[i].ref, closed[i].dest))
-		if errors.Is(err, objstore.ErrNotFound) {
+		e := entries[i]
+		receipts, err := receipt.ListOneByOne(ctx, a.deps.Staging, e.log, e.seq)
+		for _, d := range notes[e] {
+			if _, is := receipts[receipt.Pair{Index: d.file.Index, Destination: d.destination}]; is {
+				closed[i] = append(closed[i], delivery.ParkedKey(d.file, d.destination))
+			}
+		}
+		return err
+	})
+	keys := slices.Concat(closed...)
+	errs = append(errs, job.InParallel(len(keys), sweepAtOnce, func(i int) error {
+		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		return a.deps.Staging.Delete(ctx, delivery.ParkedKey(closed[i].ref, closed[i].dest))
-	})
+		return a.deps.Staging.Delete(ctx, keys[i])
+	})...)
 	return errors.Join(append(errs, ctx.Err())...)
 }

@@ -3,7 +3,6 @@ package auditor
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -72,10 +71,25 @@ func (r *rig) nothingIsWrong(collected int64) {
 
 // receipt is like deliver, with everything that a copier writes.
 func (r *rig) receipt(e *ledger.Entry, i int, dest string) {
+	ledgertest.Receipt(r.t, r.staging, e, i, dest, written(e, i, dest))
+}
+
+// batch delivers files with one request, and returns the key of their receipts.
+func (r *rig) batch(e *ledger.Entry, dest string, files ...int) string {
+	var receipts []delivery.Receipt
+	for _, i := range files {
+		receipts = append(receipts, written(e, i, dest))
+	}
+	return ledgertest.Batch(r.t, r.staging, e, receipts...)
+}
+
+// written is what a copier writes.
+func written(e *ledger.Entry, i int, dest string) delivery.Receipt {
 	f := &e.Files[i]
-	ledgertest.Receipt(r.t, r.staging, e, i, dest, delivery.Receipt{
+	return delivery.Receipt{
+		File: delivery.Ref(e, i), Destination: dest, Outcome: delivery.Delivered,
 		Bucket: "b", Key: delivery.ObjectKey("", e.Log(), f), SHA256: f.SHA256, Bytes: f.GzipBytes, Records: f.Records, At: time.Now().UnixMilli(),
-	})
+	}
 }
 
 // deletions collects, from now on, the keys of staged objects that are deleted.
@@ -159,6 +173,33 @@ func TestAFileDeliveredLateGoesBesideAParkedOne(t *testing.T) {
 		require.EqualValues(t, 1, r.audit().Collected)
 		require.Equal(t, []string{e.Files[0].StagedKey, e.Files[1].StagedKey, e.Files[2].StagedKey}, *deleted)
 		r.nothingIsWrong(3)
+	})
+}
+
+// Invariant: I4. What was delivered with others is kept from the time of their batch on, whatever
+// else closes its debt later.
+func TestFilesDeliveredTogetherAreKeptForTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		e := r.sealMixed(log0, 0, []string{one}, 0, 5)
+		r.receipt(e, 0, one)
+		time.Sleep(time.Hour)
+		r.batch(e, one, 0, 1, 2)
+		time.Sleep(time.Hour)
+		ledgertest.Receipt(t, r.staging, e, 2, one, delivery.Receipt{Outcome: delivery.Skipped})
+		ledgertest.Receipt(t, r.staging, e, 3, one, delivery.Receipt{Outcome: delivery.Skipped})
+		time.Sleep(time.Hour)
+		r.batch(e, one, 2, 3)
+		bad := append(delivery.EncodeBatch([]delivery.Receipt{written(e, 1, one)}), "{\"version\":1}\n"...)
+		r.stage(delivery.BatchKey(log0, e.Seq, bad), string(bad))
+
+		deleted := r.deletions()
+		for n, want := range []int{0, 1, 3, 4, 4} { // hours after the first one may go
+			time.Sleep(time.Until(time.UnixMilli(e.WrittenAt).Add(r.cfg.Retain + time.Duration(n-1)*time.Hour + time.Minute)))
+			r.audit()
+			require.Len(t, *deleted, want, n)
+		}
+		require.True(t, r.exists(e.Files[4].StagedKey), "it is owed")
 	})
 }
 
@@ -264,7 +305,7 @@ type garbageHistory struct {
 
 func (g *garbageHistory) step() {
 	ctx := g.t.Context()
-	switch g.IntN(12) {
+	switch g.IntN(13) {
 	case 0, 1:
 		g.entries = append(g.entries, g.sealMixed(log0, time.Duration(g.IntN(60))*time.Minute, []string{one, two}[:g.IntN(3)], []int{0, 0, 2, 3}[g.IntN(4)], g.IntN(4)))
 	case 2, 3, 4:
@@ -310,6 +351,8 @@ func (g *garbageHistory) step() {
 		g.order = &delivery.Order{ID: fmt.Sprint("r", len(g.entries)), Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: int64(g.IntN(len(g.entries) + 1))}, From: delivery.FromAuto}
 		g.ordered = time.Now()
 		require.NoError(g.t, replay.WriteOrder(ctx, g.staging, g.order))
+	case 12:
+		g.some(func(e *ledger.Entry, i int, dest string) { g.batch(e, dest, i, g.IntN(len(e.Files))) })
 	}
 }
 
@@ -339,12 +382,12 @@ func (g *garbageHistory) object(e *ledger.Entry, key string) time.Time {
 			if e.Files[i].StagedKey != key {
 				continue
 			}
-			info, err := g.staging.Head(context.Background(), delivery.ReceiptKey(delivery.Ref(e, i), dest))
-			if err != nil {
+			outcome, at := naiveReceipt(g.t, g.staging, delivery.Ref(e, i), dest)
+			if outcome == "" {
 				return time.Time{}
 			}
-			if info.LastModified.After(last) {
-				last = info.LastModified
+			if at.After(last) {
+				last = at
 			}
 		}
 	}

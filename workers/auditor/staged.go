@@ -10,7 +10,7 @@ type stagedObject struct {
 	key    string
 	files  int
 	open   int   // number of its files that are still owed to somebody
-	latest int64 // when the last receipt of its files was stored, unix ms; 0: there is none
+	latest int64 // when the last of its files' debts to be closed was closed, unix ms; 0: none was
 }
 
 // closed reports whether every debt of every file in the object is closed.
@@ -18,8 +18,9 @@ func (o *stagedObject) closed() bool {
 	return o.open == 0 || ablation.On(ablation.DeletesUndelivered) || ablation.On(ablation.DeletesByFile) && o.open < o.files
 }
 
-// objects returns the staged objects that the entry names.
-func (s receiptSet) objects(e *ledger.Entry) []stagedObject {
+// objectsOf returns the staged objects that the entry names. pairs are its owed pairs, in the order
+// of files.
+func objectsOf(e *ledger.Entry, pairs []pair) []stagedObject {
 	var objects []stagedObject
 	byKey := make(map[string]int, len(e.Files))
 	for i := range e.Files {
@@ -31,13 +32,14 @@ func (s receiptSet) objects(e *ledger.Entry) []stagedObject {
 			objects = append(objects, stagedObject{key: f.StagedKey})
 		}
 		o, open := &objects[at], 0
-		for _, dest := range f.Owed {
-			if c := s.get(i, dest); c == nil {
+		for _, p := range pairs[:len(f.Owed)] {
+			if p.receipt == nil {
 				open = 1
 			} else {
-				o.latest = max(o.latest, c.at)
+				o.latest = max(o.latest, p.receipt.at)
 			}
 		}
+		pairs = pairs[len(f.Owed):]
 		o.files, o.open = o.files+1, o.open+open
 	}
 	return objects

@@ -3,7 +3,6 @@ package auditor
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // Status is the state of destinations, at some time between At and the return of ReadStatus.
@@ -78,8 +78,9 @@ type StatusConfig struct {
 // too little.
 //
 // It makes four requests per partition; one per 1,000 parked jobs; two per entry that no audit has
-// counted yet; two per entry that had more than a few open files at the last audit; and one per
-// other file that was open then.
+// counted yet; two per entry that had more than a few open files at the last audit; one per other
+// entry that had open files then, and one for each of these that has a receipt of its own now; and
+// one per batch of receipts of all these entries.
 func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, known *catalog.Snapshot) (*Status, error) {
 	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
 	cfg.AtOnce = cmp.Or(cfg.AtOnce, 64)
@@ -208,30 +209,36 @@ func (r *statusReader) tell(of func(int64), entries int64) {
 	}
 }
 
-// fewDebts is how many receipts are looked up one by one: listing an entry's receipts takes two
-// requests and returns many keys.
+// fewDebts is how many debts of an entry are looked up without reading the entry, which names
+// hundreds of others. If there are more, it is worth its request: a receipt that is an object of its
+// own need then not be read.
 const fewDebts = 4
 
 // reopen adds those pairs of an entry that were open at the last audit.
 func (r *statusReader) reopen(ctx context.Context, chain *ledger.Chain, seq int64, pairs []pair) error {
 	if len(pairs) > fewDebts {
-		was := map[pairKey]bool{}
+		was := map[receipt.Pair]bool{}
 		for _, p := range pairs {
 			was[p.key()] = true
 		}
 		return r.entry(ctx, chain, seq, func(p pair) bool { return was[p.key()] })
 	}
+	if err := r.requests.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.requests.Release(1)
+	receipts, err := receipt.ListOneByOne(ctx, r.staging, chain.Log(), seq)
+	if err != nil {
+		return err
+	}
 	for _, p := range pairs {
-		var err error
-		if p.receipt, err = r.receipt(ctx, delivery.ReceiptKey(p.ref(chain.Log()), p.destination)); err != nil {
+		if err := p.close(ctx, r.staging, nil, receipts); err != nil {
 			return err
 		}
 		r.add(chain.Log(), p)
 	}
 	return nil
 }
-
-func (p pair) key() pairKey { return pairKey{p.index(), p.destination} }
 
 // entry adds those owed pairs of an entry that counts selects, because they are not counted yet.
 func (r *statusReader) entry(ctx context.Context, chain *ledger.Chain, seq int64, counts func(pair) bool) error {
@@ -243,32 +250,20 @@ func (r *statusReader) entry(ctx context.Context, chain *ledger.Chain, seq int64
 	if err != nil || !slices.ContainsFunc(e.Files, func(f ledger.File) bool { return slices.ContainsFunc(f.Owed, r.wants) }) {
 		return err
 	}
-	receipts, err := listReceipts(ctx, r.staging, e)
+	receipts, err := receipt.ListOneByOne(ctx, r.staging, chain.Log(), seq)
 	if err != nil {
 		return err
 	}
-	for _, p := range receipts.pairs(e) {
+	pairs, err := pairsOf(ctx, r.staging, e, receipts)
+	if err != nil {
+		return err
+	}
+	for _, p := range pairs {
 		if r.wants(p.destination) && counts(p) {
 			r.add(chain.Log(), p)
 		}
 	}
 	return nil
-}
-
-// receipt returns what a receipt says, or nil if there is none.
-func (r *statusReader) receipt(ctx context.Context, key string) (*closing, error) {
-	if err := r.requests.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer r.requests.Release(1)
-	b, info, err := objstore.ReadInfo(ctx, r.staging, key, maxReceipt)
-	if errors.Is(err, objstore.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &closing{outcome: outcomeOf(b), at: info.LastModified.UnixMilli()}, nil
 }
 
 // add counts a pair.

@@ -9,7 +9,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -40,7 +42,7 @@ func naive(t *testing.T, staging objstore.Store) map[string]DestinationStatus {
 					d := all[id]
 					d.ID = id
 					ref, received := delivery.Ref(e, i), time.UnixMilli(f.Received).UTC()
-					switch outcome, at := naiveReceipt(t, staging, delivery.ReceiptKey(ref, id)); {
+					switch outcome, at := naiveReceipt(t, staging, ref, id); {
 					case outcome == delivery.Delivered:
 						d.Delivered.add(one)
 						if received.After(d.NewestDelivered) {
@@ -72,17 +74,42 @@ func naive(t *testing.T, staging objstore.Store) map[string]DestinationStatus {
 	return all
 }
 
-func naiveReceipt(t *testing.T, staging objstore.Store, key string) (delivery.Outcome, time.Time) {
+// naiveReceipt reads every receipt that may close a debt, and returns its outcome and when it was
+// closed.
+func naiveReceipt(t *testing.T, staging objstore.Store, ref delivery.FileRef, dest string) (outcome delivery.Outcome, at time.Time) {
+	keep := func(r delivery.Receipt, stored time.Time) {
+		if r.File != ref || r.Destination != dest {
+			return
+		}
+		if outcome != delivery.Delivered {
+			outcome = r.Outcome
+		}
+		if stored = time.UnixMilli(stored.UnixMilli()).UTC(); at.IsZero() || stored.Before(at) {
+			at = stored
+		}
+	}
+	for info, err := range objstore.All(t.Context(), staging, delivery.BatchPrefix(ref.Log(), ref.Seq)) {
+		require.NoError(t, err)
+		b, err := objstore.Read(t.Context(), staging, info.Key, 1<<20)
+		require.NoError(t, err)
+		for line := range bytes.Lines(b) {
+			if r, err := delivery.DecodeReceipt(line); err == nil && r.Outcome == delivery.Delivered {
+				keep(r, info.LastModified)
+			}
+		}
+	}
+	key := delivery.ReceiptKey(ref, dest)
 	info, err := staging.Head(t.Context(), key)
 	if err != nil {
 		require.ErrorIs(t, err, objstore.ErrNotFound)
-		return "", time.Time{}
+		return outcome, at
 	}
 	b, err := objstore.Read(t.Context(), staging, key, 1<<20)
 	require.NoError(t, err)
 	r, err := delivery.DecodeReceipt(b)
 	require.NoError(t, err)
-	return r.Outcome, time.UnixMilli(info.LastModified.UnixMilli()).UTC()
+	keep(r, info.LastModified)
+	return outcome, at
 }
 
 // sameStatus compares a status with naive's.
@@ -156,6 +183,20 @@ var histories = []struct {
 	}},
 	{"deliver", func(h *history) { h.some(func(d debtOf) { h.receipt(d, delivery.Delivered) }) }},
 	{"deliver more", func(h *history) { h.some(func(d debtOf) { h.receipt(d, delivery.Delivered) }) }},
+	{"deliver together", func(h *history) {
+		h.one(func(d debtOf) {
+			var files []int
+			for i := range d.e.Files {
+				// An audit may have counted it as given up.
+				if outcome, _ := naiveReceipt(h.t, h.staging, delivery.Ref(d.e, i), d.dest); (outcome == "" || outcome == delivery.Delivered) && h.IntN(2) == 0 {
+					files = append(files, i)
+				}
+			}
+			if len(files) > 0 {
+				h.batch(d.e, d.dest, files...)
+			}
+		})
+	}},
 	{"give up", func(h *history) { h.one(func(d debtOf) { h.receipt(d, delivery.Skipped) }) }},
 	{"expire", func(h *history) { h.one(func(d debtOf) { h.receipt(d, delivery.Expired) }) }},
 	{"park", func(h *history) { h.some(func(d debtOf) { h.park(d.e, d.i, d.dest) }) }},
@@ -272,6 +313,68 @@ func TestStatusIsExact(t *testing.T) {
 	require.Less(t, walked, spared*3/4, "hints are of use")
 }
 
+// What was open at the last audit takes one listing per entry, and one request for each batch, and
+// no entry is read for a few files. No more requests are made at once than allowed.
+func TestAStatusReadsBatchesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		var entries []*ledger.Entry
+		for range 10 {
+			entries = append(entries, r.seal(log0, time.Hour, []string{one}, "a", "b", "c", "d", "e", "f"))
+		}
+		for i, e := range entries {
+			r.batch(e, one, 0, 1+i%2) // leaves four
+		}
+		r.audit()
+		for _, e := range entries {
+			r.deliver(e, 5, one)
+			r.batch(e, one, 3, 4)
+		}
+		busy := &busyStore{Store: r.staging}
+		sameStatus(t, r.staging, readStatus(t, busy), "batches")
+		require.Equal(t, map[string]int{"get": 2 + 3*len(entries), "list": 4 + len(entries)}, busy.made)
+		require.Equal(t, 4, busy.most)
+	})
+}
+
+// busyStore takes a second for each request, and counts them.
+type busyStore struct {
+	objstore.Store
+	mu        sync.Mutex // guards the rest
+	made      map[string]int
+	now, most int
+}
+
+func (s *busyStore) request(op string) {
+	s.mu.Lock()
+	if s.made == nil {
+		s.made = map[string]int{}
+	}
+	s.made[op]++
+	s.now++
+	s.most = max(s.most, s.now)
+	s.mu.Unlock()
+	time.Sleep(time.Second)
+	s.mu.Lock()
+	s.now--
+	s.mu.Unlock()
+}
+
+func (s *busyStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	s.request("get")
+	return s.Store.Get(ctx, key)
+}
+
+func (s *busyStore) Head(ctx context.Context, key string) (objstore.Info, error) {
+	s.request("head")
+	return s.Store.Head(ctx, key)
+}
+
+func (s *busyStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+	s.request("list")
+	return s.Store.List(ctx, prefix, after, limit)
+}
+
 func TestStatusOfSome(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{one, two}, "a", "b")
@@ -311,9 +414,13 @@ func TestStatusOfTheCatalog(t *testing.T) {
 // If something cannot be read there is no status, since a wrong number is worse than none.
 func TestStatusThatCannotBeReadIsNone(t *testing.T) {
 	r := newRig(t, nil)
-	e := r.seal(log0, time.Hour, []string{one}, "a")
+	e := r.seal(log0, time.Hour, []string{one}, "a", "b", "c")
 	r.audit()
-	for _, key := range []string{hintKey(log0), ledger.EntryKey(log0, 1), delivery.ReceiptKey(delivery.Ref(e, 0), one), delivery.ParkedPrefix("")} {
+	r.deliver(e, 0, one)
+	batch := r.batch(e, one, 1)
+	for _, key := range []string{
+		hintKey(log0), ledger.EntryKey(log0, 1), delivery.ReceiptPrefix(log0, 1), delivery.ReceiptKey(delivery.Ref(e, 0), one), batch, delivery.ParkedPrefix(""),
+	} {
 		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 			if op.Key == key {
 				return objstore.Fault{Before: objstore.ErrUnavailable}

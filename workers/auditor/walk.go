@@ -12,11 +12,12 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 const (
 	batchEntries = 1000 // the hint is stored after this many
-	atOnce       = 8    // concurrent requests to the staging bucket
+	atOnce       = 8    // entries at once; batches of receipts are read as many at once for each
 )
 
 // walk is one audit of one chain.
@@ -295,16 +296,14 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
 		missing, err := w.judgeYoung(ctx, e)
 		return missing, v, err
 	}
-	receipts, err := listReceipts(ctx, w.deps.Staging, e)
-	if err != nil {
+	if v.pairs, err = w.pairs(ctx, e); err != nil {
 		return nil, v, err
 	}
-	v.pairs = receipts.pairs(e)
-	missing, err := w.judge(ctx, e, receipts)
+	missing, err := w.judge(ctx, e, v.pairs)
 	left := false
 	if e.Seq <= w.hint.Collected && w.reopened[e.Seq] { // otherwise everything is already deleted, or its turn is yet to come
 		var ripe []stagedObject
-		ripe, left = w.ripeOf(e.Seq, receipts.objects(e))
+		ripe, left = w.ripeOf(e.Seq, objectsOf(e, v.pairs))
 		v.ripe = len(ripe) > 0
 	}
 	if !v.ripe && !left && len(missing.debts)+missing.others == 0 {
@@ -323,12 +322,21 @@ func (w *walk) judgeYoung(ctx context.Context, e *ledger.Entry) ([]debt, error) 
 		w.mu.Unlock()
 		return nil, nil
 	}
-	receipts, err := listReceipts(ctx, w.deps.Staging, e)
+	pairs, err := w.pairs(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	missing, err := w.judge(ctx, e, receipts)
+	missing, err := w.judge(ctx, e, pairs)
 	return missing.debts, err
+}
+
+// pairs returns the owed pairs of an entry with their receipts, in the order of files.
+func (w *walk) pairs(ctx context.Context, e *ledger.Entry) ([]pair, error) {
+	receipts, err := receipt.List(ctx, w.deps.Staging, w.log, e.Seq)
+	if err != nil {
+		return nil, err
+	}
+	return pairsOf(ctx, w.deps.Staging, e, receipts)
 }
 
 // missingOf is what an entry lacks: debts to enqueue, and the number of those that are parked or
@@ -338,39 +346,37 @@ type missingOf struct {
 	others int
 }
 
-func (w *walk) judge(ctx context.Context, e *ledger.Entry, receipts receiptSet) (missingOf, error) {
+func (w *walk) judge(ctx context.Context, e *ledger.Entry, pairs []pair) (missingOf, error) {
 	var m missingOf
-	for i := range e.Files {
-		f := &e.Files[i]
-		ref := delivery.Ref(e, i)
-		for _, dest := range f.Owed {
-			if r := receipts.get(i, dest); r != nil {
-				w.count(dest, func(d *counts) {
-					if d.Owed++; r.outcome == delivery.Delivered {
-						d.Delivered++
-					} else {
-						d.GivenUp++
-					}
-				})
-				continue
-			}
-			if w.parked.markOpen(ref, dest) {
-				m.others++
-				w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.older(w.now, f.Received) })
-				continue
-			}
-			queued, err := w.waits(ctx, ref, dest, w.reopened[e.Seq])
-			if err != nil {
-				return m, err
-			}
-			if queued {
-				m.others++
-				w.count(dest, func(d *counts) { d.Owed++; d.Queued++; d.older(w.now, f.Received) })
-				continue
-			}
-			m.debts = append(m.debts, debt{ref, dest})
-			w.count(dest, func(d *counts) { d.Owed++; d.Missing++; d.older(w.now, f.Received) })
+	for _, p := range pairs {
+		dest := p.destination
+		if p.receipt != nil {
+			w.count(dest, func(d *counts) {
+				if d.Owed++; p.receipt.outcome == delivery.Delivered {
+					d.Delivered++
+				} else {
+					d.GivenUp++
+				}
+			})
+			continue
 		}
+		ref := p.ref(w.log)
+		if w.parked.markOpen(ref, dest) {
+			m.others++
+			w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.older(w.now, p.received()) })
+			continue
+		}
+		queued, err := w.waits(ctx, ref, dest, w.reopened[e.Seq])
+		if err != nil {
+			return m, err
+		}
+		if queued {
+			m.others++
+			w.count(dest, func(d *counts) { d.Owed++; d.Queued++; d.older(w.now, p.received()) })
+			continue
+		}
+		m.debts = append(m.debts, debt{ref, dest})
+		w.count(dest, func(d *counts) { d.Owed++; d.Missing++; d.older(w.now, p.received()) })
 	}
 	w.mu.Lock()
 	w.report.Entries++

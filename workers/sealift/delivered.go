@@ -2,14 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // patience is how long to wait without any delivery before giving up with an error.
@@ -17,7 +17,7 @@ const patience = 2 * time.Minute
 
 // awaitDelivered returns when every file that the ledger owes has a receipt.
 func (d *demonstration) awaitDelivered(ctx context.Context) error {
-	w := &debts{staging: d.staging, topic: d.cfg.Kafka.EventsTopic, incarnation: d.cfg.Kafka.Incarnation, next: map[ledger.Log]int64{}}
+	w := &debts{staging: d.staging, topic: d.cfg.Kafka.EventsTopic, incarnation: d.cfg.Kafka.Incarnation, next: map[ledger.Log]int64{}, open: map[entryRef][]receipt.Pair{}}
 	bar := progress.Start(d.errOut, "delivering", 0, progress.Count)
 	defer bar.Finish()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -31,14 +31,14 @@ func (d *demonstration) awaitDelivered(ctx context.Context) error {
 		}
 		bar.Grow(added)
 		bar.Add(w.closed - before)
-		if len(w.open) == 0 {
+		if w.owed == w.closed {
 			return nil
 		}
 		if w.closed > before {
 			last = time.Now()
 		}
 		if time.Since(last) > patience {
-			return fmt.Errorf("%s not delivered, and none was in %v: the log says why", progress.Plural(int64(len(w.open)), "file"), patience)
+			return fmt.Errorf("%s not delivered, and none was in %v: the log says why", progress.Plural(w.owed-w.closed, "file"), patience)
 		}
 		select {
 		case <-ctx.Done():
@@ -52,19 +52,20 @@ func (d *demonstration) awaitDelivered(ctx context.Context) error {
 type debts struct {
 	staging            objstore.Store
 	topic, incarnation string
-	next               map[ledger.Log]int64 // number of the first entry that was not read yet
-	open               []debt
-	closed             int64
+	next               map[ledger.Log]int64        // number of the first entry that was not read yet
+	open               map[entryRef][]receipt.Pair // what had no receipt yet; no entry without any
+	owed, closed       int64                       // files at destinations: all, and those with a receipt
 }
 
-// debt is one file that is owed to one destination.
-type debt struct {
-	file        delivery.FileRef
-	destination string
+type entryRef struct {
+	log ledger.Log
+	seq int64
 }
 
-// look reads new entries, and the receipts of open debts. It returns the number of new debts.
+// look reads new entries, and the receipts of those with open debts. It returns the number of new
+// debts.
 func (w *debts) look(ctx context.Context) (added int64, err error) {
+	before := w.owed
 	logs, err := ledger.Logs(ctx, w.staging, w.topic, w.incarnation)
 	if err != nil {
 		return 0, err
@@ -73,32 +74,32 @@ func (w *debts) look(ctx context.Context) (added int64, err error) {
 		chain := ledger.NewChain(w.staging, log)
 		head, err := chain.HeadSeq(ctx)
 		if err != nil {
-			return added, err
+			return 0, err
 		}
 		for ; w.next[log] <= head; w.next[log]++ {
 			e, err := chain.Entry(ctx, w.next[log])
 			if err != nil {
-				return added, err
+				return 0, err
 			}
+			ref := entryRef{log, e.Seq}
 			for i := range e.Files {
 				for _, to := range e.Files[i].Owed {
-					w.open = append(w.open, debt{delivery.Ref(e, i), to})
-					added++
+					w.open[ref] = append(w.open[ref], receipt.Pair{Index: i, Destination: to})
+					w.owed++
 				}
 			}
 		}
 	}
-	var open []debt
-	for _, o := range w.open {
-		switch _, err := w.staging.Head(ctx, delivery.ReceiptKey(o.file, o.destination)); {
-		case err == nil:
-			w.closed++
-		case errors.Is(err, objstore.ErrNotFound):
-			open = append(open, o)
-		default:
-			return added, err
+	for e, pairs := range w.open {
+		receipts, err := receipt.List(ctx, w.staging, e.log, e.seq)
+		if err != nil {
+			return 0, err
+		}
+		left := slices.DeleteFunc(pairs, func(p receipt.Pair) bool { _, closed := receipts[p]; return closed })
+		w.closed += int64(len(pairs) - len(left))
+		if w.open[e] = left; len(left) == 0 {
+			delete(w.open, e)
 		}
 	}
-	w.open = open
-	return added, nil
+	return w.owed - before, nil
 }

@@ -15,9 +15,8 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
-	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/progress"
-	"github.com/sealift/sealift/pkg/verify"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 func newLedgerCommand(a *app) *cobra.Command {
@@ -189,23 +188,27 @@ func (v ledgerShow) receipts(ctx context.Context, e *ledger.Entry) (all, givenUp
 	if len(e.Files) == 0 {
 		return all, givenUp, nil
 	}
-	prefix := delivery.ReceiptPrefix(e.Log(), e.Seq)
-	for info, err := range objstore.All(ctx, v.staging, prefix) {
-		if err != nil {
-			return nil, nil, err
-		}
-		i, dest, ok := delivery.ParseReceiptKey(prefix, info.Key)
-		if !ok || i >= len(all) {
+	receipts, err := receipt.List(ctx, v.staging, e.Log(), e.Seq)
+	if err != nil {
+		return nil, nil, err
+	}
+	for pair, found := range receipts {
+		i := pair.Index
+		if i >= len(all) {
 			continue
 		}
-		all[i] = append(all[i], dest)
-		outcome, err := verify.Outcome(ctx, v.staging, info, delivery.Ref(e, i), dest, &e.Files[i])
+		all[i] = append(all[i], pair.Destination)
+		outcome, err := found.Outcome(ctx, v.staging, pair, e)
 		if err != nil {
 			return nil, nil, err
 		}
 		if outcome != delivery.Delivered {
-			givenUp[i] = append(givenUp[i], dest)
+			givenUp[i] = append(givenUp[i], pair.Destination)
 		}
+	}
+	for i := range all {
+		slices.Sort(all[i])
+		slices.Sort(givenUp[i])
 	}
 	return all, givenUp, nil
 }
