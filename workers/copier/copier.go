@@ -181,7 +181,7 @@ func (c *Copier) newEngine(q queue) *engine {
 		try: c.insist, park: c.setAside, rests: c.noteRest, queue: q, metrics: c.metrics, log: c.deps.Log, pause: 100 * time.Millisecond,
 		room: semaphore.NewWeighted(maxTasks), tasks: map[debt]*task{},
 		sched: newScheduler(limits{
-			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination,
+			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination, stored: maxStored,
 			room: maxBacklog, suspectRoom: maxWaitSuspects,
 			parking:        64, // PUTs to staging at once, if a whole redrive fails again
 			breakTransient: 5,  // a store that only throttles accepts some PUTs in between

@@ -74,19 +74,17 @@ func (c *Copier) try(ctx context.Context, e errand) error {
 	}
 	defer body.remove()
 	return c.deliver(ctx, e, t, f, body, held, false, func(r delivery.Receipt) error {
-		return c.settle(ctx, r)
+		return c.settle(ctx, r, entry)
 	})
 }
 
-// settle writes the receipt of a debt. It also adds it to our listing, and sets a marker for other
-// copiers, whose listings may be older.
-func (c *Copier) settle(ctx context.Context, r delivery.Receipt) error {
-	if err := WriteReceipt(ctx, c.deps.Staging, r); err != nil {
+// settle writes the receipt of a debt, and sets a marker for other copiers, whose listings may be
+// older.
+func (c *Copier) settle(ctx context.Context, r delivery.Receipt, e *ledger.Entry) error {
+	if err := c.receipts.write(ctx, r, e); err != nil {
 		return err
 	}
-	job := delivery.Job{File: r.File, Destination: r.Destination}
-	c.receipts.written(job)
-	c.mark(ctx, job)
+	c.mark(ctx, delivery.Job{File: r.File, Destination: r.Destination})
 	return nil
 }
 
@@ -136,6 +134,7 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 		c.deps.Log.WarnContext(ctx, "the bucket is not in the region that the catalog says; the file was delivered, correct the catalog",
 			"destination", job.Destination, "catalog", t.Region, "region", put.Region)
 	}
+	took := time.Since(begun)
 	receipt.ETag, receipt.Existed, receipt.At = put.ETag, put.Existed, time.Now().UnixMilli()
 	// Wait here, under the lease, so that the file is not sent again because its receipt is
 	// missing.
@@ -148,11 +147,11 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	if err != nil {
 		return err
 	}
-	c.metrics.delivered(job.Destination, f, put, time.Since(begun))
+	c.metrics.delivered(job.Destination, f, put, took)
 	c.book.RecordSuccess(job.Destination)
 	c.deps.Log.InfoContext(ctx, "file delivered", "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
 		"partition", job.File.Partition, "file", receipt.Key, "bytes", body.size, "records", f.Records,
-		"existed", put.Existed, "attempt", job.Attempt, "replay", job.Replay, "took", time.Since(begun))
+		"existed", put.Existed, "attempt", job.Attempt, "replay", job.Replay, "took", took)
 	return nil
 }
 
@@ -307,11 +306,6 @@ func (c *Copier) stagingFailed(err error, doing string) error {
 func passes(err error) bool {
 	var e *objstore.Error
 	return errors.As(err, &e) && (e.CredentialsExpired() || e.ClockSkewed())
-}
-
-// WriteReceipt closes a debt for good. It is not an error if the debt is closed already.
-func WriteReceipt(ctx context.Context, staging objstore.Store, r delivery.Receipt) error {
-	return store(ctx, staging, delivery.ReceiptKey(r.File, r.Destination), r.Encode(), true)
 }
 
 // store writes a note of ours to staging. With ifAbsent, an existing note is no error.

@@ -18,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 func TestDeliverWithARole(t *testing.T) {
@@ -550,7 +551,7 @@ func TestDestinationChanges(t *testing.T) {
 			require.Len(t, infos, 1)
 
 			// A receipt closes the debt whatever the catalog says now.
-			require.NoError(t, WriteReceipt(t.Context(), r.staging, delivery.Receipt{File: job.File, Destination: acmeOne, Outcome: delivery.Skipped}))
+			require.NoError(t, receipt.Write(t.Context(), r.staging, delivery.Receipt{File: job.File, Destination: acmeOne, Outcome: delivery.Skipped}))
 			require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
 		})
 	}

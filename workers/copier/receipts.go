@@ -2,6 +2,7 @@ package copier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -11,117 +12,132 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
-// listFrom is the number of debts from which on the receipts of an entry are listed, instead of one
-// HEAD for each: a listing costs as much as 13 HEADs.
-var listFrom = 16
+// batchFrom is the number of debts from which on the receipts of an entry are listed for many debts
+// at once, and written in batches.
+var batchFrom = delivery.BatchFrom
 
-// ListFromForTesting sets listFrom; call it before any copier runs.
-func ListFromForTesting(debts int) { listFrom = debts }
+// BatchFromForTesting sets batchFrom; call it before any copier runs.
+func BatchFromForTesting(debts int) { batchFrom = debts }
 
 const (
+	// gatherFor is how long the first receipt of a batch waits for others of its entry. Nothing is
+	// slower for it: the object is stored, and neither its slot nor its destination is occupied.
+	gatherFor = 500 * time.Millisecond
+	// maxStored is how many copies may wait for their receipts. With gatherFor it is a limit on how
+	// many files a copier delivers in a second: some 2,000.
+	maxStored = 1024
 	listedFor = 30 * time.Second // how long a listing of receipts is trusted
-	// rememberedFor is how long an expired listing is kept for its count of answers, which tells
-	// whether another listing is worthwhile.
+	// rememberedFor is how long the batches of an expired listing are kept, so that the next listing
+	// need not read them again.
 	rememberedFor = 10 * listedFor
 )
 
-// receipts knows which debts are closed. It lists the receipts of an entry once for many debts,
-// because the jobs of an entry come together. DESIGN.md says which receipts a listing may miss and
-// what is done about each case. It is safe for concurrent use.
+// receipts knows which debts are closed, and closes debts. The jobs of an entry come together, so
+// its receipts are listed once for many debts, and those that are ready at the same time are
+// written together. DESIGN.md says which receipts a listing may miss and what is done about each
+// case. It is safe for concurrent use.
 type receipts struct {
-	staging objstore.Store
-	flight  singleflight.Group
+	staging   objstore.Store
+	gatherFor time.Duration
+	flight    singleflight.Group
 
-	mu    sync.Mutex // guards all below
-	since time.Time  // older listings are not trusted
-	lists map[string]*listing
-	made  map[string]*listing // listings under way
+	mu      sync.Mutex // guards all below
+	since   time.Time  // older listings are not trusted
+	lists   map[string]*listing
+	made    map[*listing]string // listings under way, and their prefixes
+	batches map[string]*batch   // those that gather receipts, by the prefix of their entry
 }
 
 // listing holds the receipts of an entry that were found, or that we have written since.
 type listing struct {
-	at     time.Time       // when the request began
-	closed map[string]bool // nil when the listing is too old
-	served int             // how many questions it answered
+	at      time.Time // when the request began
+	closed  map[receipt.Pair]bool
+	batches map[string][]receipt.Pair // what is in the batches that were found, by key; not changed any more
 }
 
 func newReceipts(staging objstore.Store) *receipts {
-	return &receipts{staging: staging, lists: map[string]*listing{}, made: map[string]*listing{}}
+	return &receipts{staging: staging, gatherFor: gatherFor, lists: map[string]*listing{}, made: map[*listing]string{}, batches: map[string]*batch{}}
 }
 
-// closed reports whether the job's debt has a receipt. together allows it to use a listing. shared
-// is the context for making one, because it serves many destinations and must not count as one
-// destination's request.
-func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledger.Entry, together bool) (bool, error) {
-	key := delivery.ReceiptKey(job.File, job.Destination)
-	if together && job.Attempt == 0 && e.Debts() >= listFrom {
-		if closed, ok := r.listed(shared, job.File, key); ok {
+func pairOf(f delivery.FileRef, destination string) receipt.Pair {
+	return receipt.Pair{Index: f.Index, Destination: destination}
+}
+
+// closed reports whether the job's debt has a receipt. recent allows a listing that is not older
+// than listedFor. shared is the context for making one, because it serves many destinations and
+// must not count as one destination's request.
+func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledger.Entry, recent bool) (bool, error) {
+	if e.Debts() < batchFrom { // it has no batches
+		return exists(ctx, r.staging, delivery.ReceiptKey(job.File, job.Destination))
+	}
+	prefix, pair := delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(job.File, job.Destination)
+	if !recent {
+		l, err := r.list(ctx, e)
+		if err != nil {
+			return false, err
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return l.closed[pair], nil
+	}
+	for {
+		if closed, ok := r.look(prefix, pair); ok {
 			return closed, nil
 		}
-	}
-	return exists(ctx, r.staging, key)
-}
-
-// listed answers from a listing if there is one that can be trusted, or if making one is
-// worthwhile, which it is if the last one answered at least listFrom questions. ok is false if
-// there is none, or it cannot be made, for example for a large entry in a slow store.
-func (r *receipts) listed(ctx context.Context, f delivery.FileRef, key string) (closed, ok bool) {
-	prefix := delivery.ReceiptPrefix(f.Log(), f.Seq)
-	closed, ok, last := r.look(prefix, key)
-	if ok || last {
-		return closed, ok
-	}
-	_, err, _ := r.flight.Do(prefix, func() (any, error) {
-		if _, ok, _ := r.look(prefix, key); ok {
-			return nil, nil // another call has just made it
+		_, err, _ := r.flight.Do(prefix, func() (any, error) {
+			if _, ok := r.look(prefix, pair); ok {
+				return nil, nil // another call has just made it
+			}
+			return r.list(shared, e)
+		})
+		if err != nil {
+			return false, err
 		}
-		return nil, r.list(ctx, prefix)
-	})
-	if err != nil {
-		return false, false
 	}
-	closed, ok, _ = r.look(prefix, key)
-	return closed, ok
 }
 
-// look asks a listing that can be trusted; last means that making another is not worthwhile.
-func (r *receipts) look(prefix, key string) (closed, ok, last bool) {
+// look asks a listing that can be trusted; ok is false if there is none.
+func (r *receipts) look(prefix string, pair receipt.Pair) (closed, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lists[prefix]
-	switch {
-	case l == nil || l.at.Before(r.since):
-		return false, false, false
-	case time.Since(l.at) > listedFor:
-		l.closed = nil
-		return false, false, l.served < listFrom
+	if l == nil || l.at.Before(r.since) || time.Since(l.at) > listedFor {
+		return false, false
 	}
-	l.served++
-	return l.closed[key], true, false
+	return l.closed[pair], true
 }
 
-func (r *receipts) list(ctx context.Context, prefix string) error {
-	l := &listing{at: time.Now(), closed: map[string]bool{}}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
+// list makes a listing. It reads only those batches that the last one did not.
+func (r *receipts) list(ctx context.Context, e *ledger.Entry) (*listing, error) {
+	prefix := delivery.ReceiptPrefix(e.Log(), e.Seq)
+	l := &listing{at: time.Now(), closed: map[receipt.Pair]bool{}, batches: map[string][]receipt.Pair{}}
+	var known map[string][]receipt.Pair
 	r.mu.Lock()
-	r.made[prefix] = l
-	r.mu.Unlock()
-	var found []string
-	var failed error
-	for info, err := range objstore.All(ctx, r.staging, prefix) {
-		found, failed = append(found, info.Key), err
+	r.made[l] = prefix
+	if last := r.lists[prefix]; last != nil {
+		known = last.batches
 	}
+	r.mu.Unlock()
+	set, err := r.find(ctx, e, l, known)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.made, prefix)
-	if failed != nil {
-		return fmt.Errorf("list the receipts of an entry: %w", failed)
+	delete(r.made, l)
+	if err != nil {
+		return nil, err
 	}
-	for _, key := range found {
-		l.closed[key] = true
+	for pair, found := range set {
+		l.closed[pair] = true
+		if delivery.IsBatchKey(prefix, found.Key) {
+			l.batches[found.Key] = append(l.batches[found.Key], pair)
+		}
+	}
+	for _, pairs := range l.batches {
+		for _, pair := range pairs {
+			l.closed[pair] = true
+		}
 	}
 	for p, old := range r.lists {
 		switch age := time.Since(old.at); {
@@ -132,19 +148,127 @@ func (r *receipts) list(ctx context.Context, prefix string) error {
 		}
 	}
 	r.lists[prefix] = l
-	return nil
+	return l, nil
 }
 
-// written adds a receipt of ours to the entry's listings.
-func (r *receipts) written(job delivery.Job) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	prefix, key := delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), delivery.ReceiptKey(job.File, job.Destination)
-	for _, l := range []*listing{r.lists[prefix], r.made[prefix]} {
-		if l != nil && l.closed != nil {
-			l.closed[key] = true
+// find lists the receipts of an entry. Batches that are known go to the listing as they are.
+func (r *receipts) find(ctx context.Context, e *ledger.Entry, l *listing, known map[string][]receipt.Pair) (receipt.Set, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	var unknown []objstore.Info
+	for info, err := range objstore.All(ctx, r.staging, delivery.ReceiptPrefix(e.Log(), e.Seq)) {
+		if err != nil {
+			return nil, fmt.Errorf("list the receipts of an entry: %w", err)
+		}
+		if pairs, ok := known[info.Key]; ok {
+			l.batches[info.Key] = pairs
+			continue
+		}
+		unknown = append(unknown, info)
+	}
+	return receipt.Of(ctx, r.staging, e.Log(), e.Seq, unknown, nil)
+}
+
+// batch is written with one request.
+type batch struct {
+	receipts []delivery.Receipt
+	full     chan struct{} // closed when it takes no more
+	done     chan struct{} // closed when the request is over
+	err      error         // its result
+}
+
+// write closes a debt of the entry, and adds the receipt to our listings.
+func (r *receipts) write(ctx context.Context, rec delivery.Receipt, e *ledger.Entry) error {
+	if e.Debts() < batchFrom {
+		return r.put(ctx, []delivery.Receipt{rec})
+	}
+	for {
+		err := r.together(ctx, rec)
+		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+			continue // it was another's request
+		}
+		return err
+	}
+}
+
+// together writes the receipt in a batch. The first receipt of an entry waits for gatherFor, and
+// takes those with it that come meanwhile.
+func (r *receipts) together(ctx context.Context, rec delivery.Receipt) error {
+	prefix := delivery.ReceiptPrefix(rec.File.Log(), rec.File.Seq)
+	b, first := r.join(prefix, rec)
+	if !first {
+		select {
+		case <-b.done:
+			return b.err
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
+	wait := time.NewTimer(r.gatherFor)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-b.full:
+	case <-ctx.Done(): // the others have to be told
+	}
+	r.leave(prefix, b)
+	b.err = r.put(ctx, b.receipts)
+	close(b.done)
+	return b.err
+}
+
+// join adds the receipt to the batch that gathers receipts of the entry; first means that it is a
+// new one, which the caller has to write.
+func (r *receipts) join(prefix string, rec delivery.Receipt) (b *batch, first bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b = r.batches[prefix]
+	if b == nil {
+		b = &batch{receipts: []delivery.Receipt{rec}, full: make(chan struct{}), done: make(chan struct{})}
+		r.batches[prefix] = b
+		return b, true
+	}
+	if b.receipts = append(b.receipts, rec); len(b.receipts) == delivery.MaxBatch {
+		delete(r.batches, prefix)
+		close(b.full)
+	}
+	return b, false
+}
+
+// leave ends the gathering: nothing is added to the batch any more.
+func (r *receipts) leave(prefix string, b *batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.batches[prefix] == b {
+		delete(r.batches, prefix)
+	}
+}
+
+// put writes receipts of one entry with one request.
+func (r *receipts) put(ctx context.Context, rs []delivery.Receipt) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if err := receipt.WriteBatch(ctx, r.staging, rs); err != nil {
+		return err
+	}
+	of := rs[0].File
+	prefix := delivery.ReceiptPrefix(of.Log(), of.Seq)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	add := func(l *listing) {
+		for _, rec := range rs {
+			l.closed[pairOf(rec.File, rec.Destination)] = true
+		}
+	}
+	if l := r.lists[prefix]; l != nil && l.closed != nil {
+		add(l)
+	}
+	for l, p := range r.made {
+		if p == prefix {
+			add(l)
+		}
+	}
+	return nil
 }
 
 // renew invalidates all listings: we may now own partitions whose previous owner wrote receipts

@@ -1,16 +1,22 @@
 package copier
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // asked starts counting the requests for receipts.
@@ -45,12 +51,11 @@ func (r *rig) many(n int) (jobs []delivery.Job) {
 func TestReceiptsOfAnEntryAreListedOnce(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		debts, heads, lists int
-		change              func(*Config)
 		job                 func(*delivery.Job)
 	}{
-		"few":           {debts: listFrom - 1, heads: listFrom - 1},
-		"many":          {debts: listFrom, lists: 1},
-		"failed_before": {debts: listFrom, heads: listFrom, job: func(j *delivery.Job) { j.Attempt = 1 }},
+		"few":           {debts: batchFrom - 1, heads: batchFrom - 1},
+		"many":          {debts: batchFrom, lists: 1},
+		"failed_before": {debts: batchFrom, lists: 1, job: func(j *delivery.Job) { j.Attempt = 1 }},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
@@ -69,9 +74,10 @@ func TestReceiptsOfAnEntryAreListedOnce(t *testing.T) {
 	}
 }
 
-func TestReceiptsAreAskedForOneByOneWithoutRedis(t *testing.T) {
+// Without Redis there is neither a lease nor a marker, so each job needs a listing of its own.
+func TestReceiptsAreListedForEachJobWithoutRedis(t *testing.T) {
 	r := newRig(t)
-	jobs := r.many(listFrom)
+	jobs := r.many(batchFrom)
 	lone := r.another("copier-2", func(c *Config) { c.WithoutRedis = true })
 	r.redis.Close()
 	asked := r.asked()
@@ -79,7 +85,7 @@ func TestReceiptsAreAskedForOneByOneWithoutRedis(t *testing.T) {
 		require.Equal(t, outcomeDone, lone.once(t.Context(), job).kind)
 	}
 	heads, lists := asked()
-	require.Equal(t, []int{listFrom, 0}, []int{heads, lists})
+	require.Equal(t, []int{0, batchFrom}, []int{heads, lists})
 }
 
 // A delivered file is not sent again when its job is read again, whatever Redis has forgotten and
@@ -95,17 +101,16 @@ func TestWhatWasMovedStaysAway(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
-			jobs, second := r.many(listFrom), r.Copier
+			jobs, second := r.many(batchFrom), r.Copier
 			if c.another {
 				second = r.another("copier-2", nil)
-				_, ok := second.receipts.listed(t.Context(), jobs[0].File, "")
-				require.True(t, ok)
+				second.listReceipts(t, jobs[0])
 			}
 			for _, job := range jobs {
 				require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 			}
 			moved := r.objects("one-logs")
-			require.Len(t, moved, listFrom)
+			require.Len(t, moved, batchFrom)
 			for key := range moved {
 				require.NoError(t, r.buckets["one-logs"].Delete(t.Context(), key))
 			}
@@ -132,9 +137,8 @@ func TestAReceiptYoungerThanTheListing(t *testing.T) {
 	} {
 		t.Run(whose, func(t *testing.T) {
 			r := newRig(t)
-			jobs, second := r.many(listFrom), r.another("copier-2", nil)
-			_, ok := second.receipts.listed(t.Context(), jobs[0].File, "")
-			require.True(t, ok)
+			jobs, second := r.many(batchFrom), r.another("copier-2", nil)
+			second.listReceipts(t, jobs[0])
 			require.Equal(t, outcomeDone, deliver(r, jobs[0]).kind)
 			for key := range r.objects("one-logs") {
 				require.NoError(t, r.buckets["one-logs"].Delete(t.Context(), key))
@@ -145,12 +149,22 @@ func TestAReceiptYoungerThanTheListing(t *testing.T) {
 	}
 }
 
-// A listing that fails does not hold up any delivery.
+// listReceipts makes the copier list the receipts of the job's entry.
+func (c *Copier) listReceipts(t *testing.T, job delivery.Job) {
+	e, err := c.owed(t.Context(), job)
+	require.NoError(t, err)
+	_, err = c.receipts.list(t.Context(), e)
+	require.NoError(t, err)
+}
+
+// While the receipts of an entry cannot be listed, nothing is known about its debts, and nothing is
+// sent.
 func TestAListingThatFails(t *testing.T) {
 	r := newRig(t)
-	jobs := r.many(listFrom)
+	jobs := r.many(batchFrom)
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
-		if op.Name == "list" {
+		if op.Name == "list" && op.N <= 2 {
+			require.Empty(t, r.buckets["one-logs"].opts)
 			return objstore.Fault{Before: objstore.ErrUnavailable}
 		}
 		return objstore.Fault{}
@@ -158,41 +172,237 @@ func TestAListingThatFails(t *testing.T) {
 	for _, job := range jobs {
 		require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	}
+	r.gate.probes.Wait()
 }
 
 func TestListingsOfReceipts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
-		lists := 0
+		requests := map[string]int{}
 		staging.SetFault(func(op objstore.Op) objstore.Fault {
-			if op.Name == "list" {
-				lists++
-			}
+			requests[op.Name]++
 			return objstore.Fault{}
 		})
+		e := entryOwing(batchFrom)
+		ledgertest.Batch(t, staging, e, delivery.Receipt{File: delivery.FileRef{Index: 2}, Destination: acmeOne}, delivery.Receipt{File: delivery.FileRef{Index: 5}, Destination: acmeOne})
+		clear(requests)
 		r := newReceipts(staging)
-		f := delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 7}
-		ask := func() bool {
-			_, ok := r.listed(t.Context(), f, delivery.ReceiptKey(f, acmeOne))
-			return ok
+		closed := func(e *ledger.Entry, i int) bool {
+			closed, err := r.closed(t.Context(), t.Context(), delivery.Job{File: delivery.Ref(e, i), Destination: acmeOne}, e, true)
+			require.NoError(t, err)
+			return closed
 		}
-		for range listFrom - 1 {
-			require.True(t, ask())
+		for i := range batchFrom {
+			require.Equal(t, i == 2 || i == 5, closed(e, i))
 		}
-		time.Sleep(listedFor + 1)
-		require.False(t, ask(), "it did not pay: the rest is looked for one by one")
-		require.Equal(t, 1, lists)
+		require.Equal(t, map[string]int{"list": 1, "get": 1}, requests)
+		time.Sleep(time.Nanosecond)
 		r.renew()
-		for range listFrom {
-			require.True(t, ask())
-		}
-		require.Equal(t, 2, lists, "partitions were assigned")
+		require.True(t, closed(e, 2))
+		require.Equal(t, map[string]int{"list": 2, "get": 1}, requests, "partitions were assigned; batches do not change")
 		time.Sleep(listedFor + 1)
-		require.True(t, ask())
-		require.Equal(t, 3, lists, "it paid, and is made anew when it is old")
+		ledgertest.Batch(t, staging, e, delivery.Receipt{File: delivery.FileRef{Index: 7}, Destination: acmeOne}, delivery.Receipt{File: delivery.FileRef{Index: 2}, Destination: acmeOne})
+		clear(requests)
+		require.True(t, closed(e, 7))
+		require.True(t, closed(e, 5))
+		require.Equal(t, map[string]int{"list": 1, "get": 1}, requests, "the listing was old; one batch is new")
 		time.Sleep(20 * listedFor)
-		f.Seq++
-		require.True(t, ask())
+		other := entryOwing(batchFrom)
+		other.Seq++
+		require.False(t, closed(other, 2))
 		require.Len(t, r.lists, 1, "old ones are forgotten")
 	})
+}
+
+// entryOwing returns an entry that owes n files to acmeOne.
+func entryOwing(n int) *ledger.Entry {
+	e := &ledger.Entry{Topic: testLog.Topic, Incarnation: testLog.Incarnation, Partition: testLog.Partition, Seq: 7}
+	for range n {
+		e.Files = append(e.Files, ledger.File{Owed: []string{acmeOne}})
+	}
+	return e
+}
+
+func (r *receipts) deliver(ctx context.Context, e *ledger.Entry, i int) error {
+	return r.write(ctx, delivery.Receipt{File: delivery.Ref(e, i), Destination: acmeOne, Outcome: delivery.Delivered}, e)
+}
+
+// slowPuts is a staging bucket whose PUTs take a second, or as long as hold takes.
+type slowPuts struct {
+	objstore.Store
+	hold func(put int) error // called before each PUT, with its number from 1; may be nil
+	mu   sync.Mutex
+	keys []string
+}
+
+func (s *slowPuts) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	s.mu.Lock()
+	s.keys = append(s.keys, key)
+	n := len(s.keys)
+	s.mu.Unlock()
+	if s.hold != nil {
+		if err := s.hold(n); err != nil {
+			return objstore.Info{}, err
+		}
+		return s.Store.Put(ctx, key, body, opts)
+	}
+	select {
+	case <-time.After(time.Second):
+		return s.Store.Put(ctx, key, body, opts)
+	case <-ctx.Done():
+		return objstore.Info{}, ctx.Err()
+	}
+}
+
+// The receipts of an entry that come within gatherFor are written with one request; other entries
+// have nothing to do with it.
+func TestReceiptsThatComeTogetherAreOneRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging := &slowPuts{Store: objstore.NewMemory("staging")}
+		r, e, other := newReceipts(staging), entryOwing(600), entryOwing(batchFrom)
+		other.Seq++
+		r.lists[delivery.ReceiptPrefix(e.Log(), e.Seq)] = &listing{at: time.Now(), closed: map[receipt.Pair]bool{}}
+		begun := time.Now()
+		took := make([]time.Duration, len(e.Files))
+		var group errgroup.Group
+		deliver := func(i int) {
+			group.Go(func() error {
+				err := r.deliver(t.Context(), e, i)
+				took[i] = time.Since(begun)
+				return err
+			})
+			synctest.Wait()
+		}
+		group.Go(func() error { return r.deliver(t.Context(), other, 0) })
+		for i := range delivery.MaxBatch {
+			deliver(i)
+		}
+		for i := delivery.MaxBatch; i < 400; i++ {
+			deliver(i)
+		}
+		time.Sleep(gatherFor + 1)
+		deliver(400)
+		require.NoError(t, group.Wait())
+		require.Len(t, staging.keys, 4, "a full batch, the rest, and what came later; and one of another entry")
+		require.Equal(t, time.Second, took[0], "nothing waits once a batch is full")
+		require.Equal(t, time.Second, took[delivery.MaxBatch-1])
+		require.Equal(t, gatherFor+time.Second, took[delivery.MaxBatch])
+		require.Equal(t, gatherFor+time.Second, took[399])
+		require.Equal(t, 2*gatherFor+time.Second+1, took[400])
+		require.Empty(t, r.batches)
+
+		found, err := receipt.List(t.Context(), staging, e.Log(), e.Seq)
+		require.NoError(t, err)
+		require.Len(t, found, 401)
+		listed, ok := r.look(delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(delivery.Ref(e, 400), acmeOne))
+		require.True(t, ok)
+		require.True(t, listed, "a listing learns what we write")
+	})
+}
+
+// An entry that owes few deliveries has no batches, so that one HEAD finds a receipt of it.
+func TestReceiptsOfASmallEntryAreObjectsOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging := &slowPuts{Store: objstore.NewMemory("staging")}
+		r, e := newReceipts(staging), entryOwing(batchFrom-1)
+		begun := time.Now()
+		var group errgroup.Group
+		for i := range e.Files {
+			group.Go(func() error { return r.deliver(t.Context(), e, i) })
+		}
+		require.NoError(t, group.Wait())
+		require.Len(t, staging.keys, batchFrom-1)
+		require.Equal(t, time.Second, time.Since(begun), "nothing is waited for")
+		for i := range e.Files {
+			require.Contains(t, staging.keys, delivery.ReceiptKey(delivery.Ref(e, i), acmeOne))
+		}
+	})
+}
+
+// A request that fails, fails for everyone whose receipt was in it, and for nobody else.
+func TestABatchThatCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging := &slowPuts{Store: objstore.NewMemory("staging"), hold: func(put int) error {
+			time.Sleep(time.Second)
+			if put == 1 {
+				return objstore.ErrUnavailable
+			}
+			return nil
+		}}
+		r, e := newReceipts(staging), entryOwing(batchFrom)
+		errs := make([]error, 3)
+		var group errgroup.Group
+		for i := range errs {
+			if i == 2 {
+				time.Sleep(gatherFor + 1) // the first request is under way
+			}
+			group.Go(func() error { errs[i] = r.deliver(t.Context(), e, i); return nil })
+			synctest.Wait()
+		}
+		require.NoError(t, group.Wait())
+		require.ErrorIs(t, errs[0], objstore.ErrUnavailable)
+		require.ErrorIs(t, errs[1], objstore.ErrUnavailable)
+		require.NoError(t, errs[2])
+		require.NoError(t, r.deliver(t.Context(), e, 1))
+		require.Empty(t, r.batches)
+	})
+}
+
+// If the caller whose request writes a batch gives up, the others' receipts are written all the
+// same. A caller that gives up does not wait.
+func TestABatchWhoseCallersGiveUp(t *testing.T) {
+	for when, after := range map[string]time.Duration{"while_gathering": gatherFor / 2, "while_writing": gatherFor + time.Second/2} {
+		t.Run(when, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				staging := &slowPuts{Store: objstore.NewMemory("staging")}
+				r, e := newReceipts(staging), entryOwing(batchFrom)
+				ctx, cancel := context.WithCancel(t.Context())
+				errs := make([]error, 3)
+				var group errgroup.Group
+				for i, ctx := range []context.Context{ctx, t.Context(), ctx} {
+					group.Go(func() error { errs[i] = r.deliver(ctx, e, i); return nil })
+					synctest.Wait()
+				}
+				time.Sleep(after)
+				cancel()
+				synctest.Wait()
+				require.ErrorIs(t, errs[0], context.Canceled)
+				require.ErrorIs(t, errs[2], context.Canceled)
+				require.NoError(t, group.Wait())
+				require.NoError(t, errs[1])
+				found, err := receipt.List(t.Context(), staging, e.Log(), e.Seq)
+				require.NoError(t, err)
+				require.Contains(t, found, pairOf(delivery.Ref(e, 1), acmeOne))
+				require.Empty(t, r.batches)
+			})
+		})
+	}
+}
+
+// Deliveries of an entry share a request for their receipts, and everyone who looks finds them.
+func TestDeliveriesThatShareAReceiptRequest(t *testing.T) {
+	r := newRig(t)
+	r.receipts.gatherFor = time.Hour // until the batch is full
+	jobs := r.many(delivery.MaxBatch)
+	var group errgroup.Group
+	for _, job := range jobs {
+		group.Go(func() error {
+			if o := r.once(t.Context(), job); o.kind != outcomeDone {
+				return fmt.Errorf("outcome %v", o.kind)
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	puts := r.staging.Puts(delivery.ReceiptPrefix(jobs[0].File.Log(), jobs[0].File.Seq))
+	require.Len(t, puts, 1)
+	for _, job := range jobs {
+		require.Equal(t, delivery.Delivered, r.receipt(job).Outcome)
+	}
+	r.redis.FlushAll()
+	again := r.another("copier-2", nil)
+	for _, job := range jobs {
+		require.Equal(t, outcomeMoot, again.once(t.Context(), job).kind)
+	}
+	require.Len(t, r.buckets["one-logs"].opts, len(jobs))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // Redrive enqueues parked jobs again, or gives them up.
@@ -118,10 +120,16 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 
 // skip closes the debts and deletes the notes that they were parked.
 func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
+	batched, err := r.batched(ctx, parked)
+	if err != nil {
+		done.Failed += int64(len(parked))
+		return err
+	}
 	skipped := make([]bool, len(parked))
 	errs := job.InParallel(len(parked), job.MaxParallel, func(i int) (err error) {
 		of := parked[i].Job
-		if skipped[i], err = r.giveUp(ctx, of.File, of.Destination); err != nil {
+		_, delivered := batched[entryOf(of.File)][pairOf(of.File, of.Destination)]
+		if skipped[i], err = r.giveUp(ctx, of.File, of.Destination, delivered); err != nil {
 			err = fmt.Errorf("give up %s at %q: %w", of.File, of.Destination, err)
 		}
 		return err
@@ -139,16 +147,38 @@ func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redri
 	return errors.Join(errs...)
 }
 
+// entryOf returns what stands for the entry of a file in a map.
+func entryOf(f delivery.FileRef) delivery.FileRef {
+	f.Index = 0
+	return f
+}
+
+// batched returns the receipts in batches of the jobs' entries.
+func (r Redrive) batched(ctx context.Context, parked []delivery.Parked) (map[delivery.FileRef]receipt.Set, error) {
+	sets := map[delivery.FileRef]receipt.Set{}
+	for _, p := range parked {
+		sets[entryOf(p.Job.File)] = nil
+	}
+	entries := slices.Collect(maps.Keys(sets))
+	found := make([]receipt.Set, len(entries))
+	errs := job.InParallel(len(entries), job.MaxParallel, func(i int) (err error) {
+		found[i], err = receipt.Batched(ctx, r.Staging, entries[i].Log(), entries[i].Seq)
+		return err
+	})
+	for i, e := range entries {
+		sets[e] = found[i]
+	}
+	return sets, errors.Join(errs...)
+}
+
 // skipTTL is how long the lease of a debt lasts if we die while closing it.
 const skipTTL = time.Minute
 
-// maxReceipt is larger than any receipt.
-const maxReceipt = 1 << 20 // 1 MiB
-
 // giveUp closes a debt in the same way as a copier that delivered, under its lease: 1. receipt  2.
 // marker. The next holder of the lease finds the marker. A debt that a copier is working on is not
-// given up. skipped is false if the debt is closed but was not given up.
-func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination string) (skipped bool, err error) {
+// given up. delivered says that a batch has a receipt of it. skipped is false if the debt is closed
+// but was not given up.
+func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination string, delivered bool) (skipped bool, err error) {
 	if r.Leases != nil {
 		held, err := r.Leases.Acquire(ctx, delivery.LeaseName(file, destination), skipTTL)
 		if errors.Is(err, lease.ErrHeld) {
@@ -163,19 +193,10 @@ func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination 
 			_ = held.Release(ctx) // it expires by itself
 		}()
 	}
-	receipt := delivery.Receipt{
-		File: file, Destination: destination, Outcome: delivery.Skipped, Worker: r.Worker[:min(len(r.Worker), delivery.MaxWorker)], At: time.Now().UnixMilli(),
-	}
-	if err := WriteReceipt(ctx, r.Staging, receipt); err != nil {
-		return false, err
-	}
-	// The first receipt stands, and it may be another's.
-	b, err := objstore.Read(ctx, r.Staging, delivery.ReceiptKey(file, destination), maxReceipt)
-	if err != nil && !errors.Is(err, objstore.ErrTooLarge) {
-		return false, err
-	}
-	if there, err := delivery.DecodeReceipt(b); err == nil { // an unreadable receipt closes the debt all the same
-		skipped = there.Outcome == delivery.Skipped
+	if !delivered {
+		if skipped, err = r.writeSkipped(ctx, file, destination); err != nil {
+			return false, err
+		}
 	}
 	if r.Leases != nil {
 		if err := r.Leases.Mark(ctx, delivery.DoneMarker(file, destination), doneTTL); err != nil {
@@ -183,4 +204,23 @@ func (r Redrive) giveUp(ctx context.Context, file delivery.FileRef, destination 
 		}
 	}
 	return skipped, r.Staging.Delete(ctx, delivery.ParkedKey(file, destination))
+}
+
+// writeSkipped writes the receipt that a debt was given up. It returns false if there is another
+// one, which stands.
+func (r Redrive) writeSkipped(ctx context.Context, file delivery.FileRef, destination string) (bool, error) {
+	err := receipt.Write(ctx, r.Staging, delivery.Receipt{
+		File: file, Destination: destination, Outcome: delivery.Skipped, Worker: r.Worker[:min(len(r.Worker), delivery.MaxWorker)], At: time.Now().UnixMilli(),
+	})
+	if err != nil {
+		return false, err
+	}
+	switch there, err := receipt.ReadAlone(ctx, r.Staging, file, destination); {
+	case errors.Is(err, delivery.ErrBadReceipt): // it closes the debt all the same
+		return false, nil
+	case err != nil:
+		return false, err
+	default:
+		return there.Outcome == delivery.Skipped, nil
+	}
 }

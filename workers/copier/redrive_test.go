@@ -16,7 +16,9 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -179,10 +181,10 @@ func TestRedriveSkipOfANameThatTheCatalogRefuses(t *testing.T) {
 // and has an older listing of receipts. A file that a copier is working on is not given up.
 func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
 	r := newRig(t)
-	jobs := r.many(listFrom)
+	jobs := r.many(batchFrom)
 	job := jobs[1]
 	require.Equal(t, outcomeDone, r.once(t.Context(), jobs[0]).kind)
-	_, listed, _ := r.receipts.look(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), "")
+	_, listed := r.receipts.look(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), pairOf(job.File, acmeOne))
 	require.True(t, listed)
 	require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}}))
 	skip := Redrive{Staging: r.staging, Destination: acmeOne, Skip: true, Leases: r.deps.Leases}
@@ -226,23 +228,27 @@ func TestRedriveSkipWithRedisGone(t *testing.T) {
 func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		outcome delivery.Outcome // of the receipt; "": a copier delivers the file
-		receipt string           // content in place of a receipt
+		body    string           // in place of a receipt
+		batched bool             // the receipt is in a batch
 		want    Redriven
 	}{
+		"in_a_batch":          {batched: true, want: Redriven{Found: 1, Closed: 1}},
 		"delivered_meanwhile": {want: Redriven{Found: 1, Closed: 1}},
 		"expired":             {outcome: delivery.Expired, want: Redriven{Found: 1, Closed: 1}},
 		"given_up_before":     {outcome: delivery.Skipped, want: Redriven{Found: 1, Skipped: 1}},
-		"unreadable":          {receipt: "hello", want: Redriven{Found: 1, Closed: 1}},
-		"too_large":           {receipt: strings.Repeat("x", 2<<20), want: Redriven{Found: 1, Closed: 1}},
+		"unreadable":          {body: "hello", want: Redriven{Found: 1, Closed: 1}},
+		"too_large":           {body: strings.Repeat("x", 2<<20), want: Redriven{Found: 1, Closed: 1}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r, jobs := parkSome(t)
 			key := delivery.ReceiptKey(jobs[2].File, acmeTwo)
 			switch {
-			case c.receipt != "":
-				r.overwrite(key, c.receipt)
+			case c.batched:
+				key = ledgertest.Batch(t, r.staging, r.head, delivery.Receipt{Destination: acmeTwo})
+			case c.body != "":
+				r.overwrite(key, c.body)
 			case c.outcome != "":
-				require.NoError(t, WriteReceipt(t.Context(), r.staging, delivery.Receipt{File: jobs[2].File, Destination: acmeTwo, Outcome: c.outcome}))
+				require.NoError(t, receipt.Write(t.Context(), r.staging, delivery.Receipt{File: jobs[2].File, Destination: acmeTwo, Outcome: c.outcome}))
 			default:
 				require.Equal(t, outcomeDone, r.once(t.Context(), jobs[2]).kind)
 			}
@@ -254,6 +260,9 @@ func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
 			after, err := objstore.Read(t.Context(), r.staging, key, 4<<20)
 			require.NoError(t, err)
 			require.Equal(t, before, after, "a receipt does not change")
+			receipts, err := r.staging.List(t.Context(), delivery.ReceiptPrefix(jobs[2].File.Log(), jobs[2].File.Seq), "", 0)
+			require.NoError(t, err)
+			require.Len(t, receipts, 1)
 			require.NotContains(t, r.parkedKeys(), delivery.ParkedKey(jobs[2].File, acmeTwo))
 		})
 	}

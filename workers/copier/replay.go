@@ -28,12 +28,13 @@ type replayer struct {
 const maxOrders = 1000
 
 // try does once what a replay's job asks for; the counterpart of Copier.try.
-func (r *replayer) try(ctx context.Context, e errand) error {
-	job := e.Job
-	order, f, err := r.ordered(ctx, job)
+func (r *replayer) try(ctx context.Context, asked errand) error {
+	job := asked.Job
+	order, e, err := r.ordered(ctx, job)
 	if err != nil {
 		return err
 	}
+	f := &e.Files[job.File.Index]
 	ctx, counted := r.counting(ctx, job.Destination)
 	defer counted()
 	held, err := r.acquire(ctx, job)
@@ -61,16 +62,16 @@ func (r *replayer) try(ctx context.Context, e errand) error {
 		return err
 	}
 	defer body.remove()
-	return r.deliver(ctx, e, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
-		return r.close(ctx, receipt, order.View == "" && owes(f, job.Destination))
+	return r.deliver(ctx, asked, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
+		return r.close(ctx, receipt, e, order.View == "" && owes(f, job.Destination))
 	})
 }
 
-// ordered returns the order and the file if the job is genuine.
+// ordered returns the order, and the entry of the file, if the job is genuine.
 //
 // Invariant: I7. The job is only a pointer, and anyone with access to the topic may have written
 // it. What is to be delivered to whom is in the order.
-func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Order, *ledger.File, error) {
+func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Order, *ledger.Entry, error) {
 	if job.Replay == "" {
 		return nil, nil, r.forged(ctx, job, "it names no replay")
 	}
@@ -87,11 +88,10 @@ func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Ord
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &e.Files[job.File.Index]
-	if !order.Covers(e, f, job.Destination) {
+	if !order.Covers(e, &e.Files[job.File.Index], job.Destination) {
 		return nil, nil, r.forged(ctx, job, "the replay's order does not cover it")
 	}
-	return order, f, nil
+	return order, e, nil
 }
 
 // order reads an order, or takes it from the cache: orders never change.
@@ -164,9 +164,9 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 // close writes what follows a delivery: 1. the debt's own receipt, if the file is owed and may have
 // none  2. the replay's receipt  3. it deletes the note of a failure. Each step is harmless when
 // repeated.
-func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, debt bool) error {
+func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, e *ledger.Entry, debt bool) error {
 	if debt {
-		if err := r.settle(ctx, receipt); err != nil {
+		if err := r.settle(ctx, receipt, e); err != nil {
 			return err
 		}
 	}

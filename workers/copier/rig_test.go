@@ -23,6 +23,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 func TestMain(m *testing.M) {
@@ -86,6 +87,7 @@ func (r *rig) another(worker string, change func(*Config)) *Copier {
 	}
 	c, err := New(cfg, Deps{Leases: leases, Staging: r.staging, Roles: r.roles, Catalog: r.live, Open: r.open, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(r.t, err)
+	c.receipts.gatherFor = time.Millisecond // many tests deliver one file after the other
 	c.customers = destination.NewPutter(destination.Config{Roles: r.roles, Open: r.open, Pause: time.Microsecond})
 	return c
 }
@@ -185,14 +187,13 @@ func (r *rig) job(dest, content string) delivery.Job {
 
 // receipt returns the receipt of a job, or nil.
 func (r *rig) receipt(job delivery.Job) *delivery.Receipt {
-	body, _, err := r.staging.Get(context.Background(), delivery.ReceiptKey(job.File, job.Destination))
-	if errors.Is(err, objstore.ErrNotFound) {
+	set, err := receipt.List(context.Background(), r.staging, job.File.Log(), job.File.Seq)
+	require.NoError(r.t, err)
+	found, ok := set[pairOf(job.File, job.Destination)]
+	if !ok {
 		return nil
 	}
-	require.NoError(r.t, err)
-	b, err := io.ReadAll(body)
-	require.NoError(r.t, err)
-	rec, err := delivery.DecodeReceipt(b)
+	rec, err := found.Read(context.Background(), r.staging)
 	require.NoError(r.t, err)
 	return &rec
 }

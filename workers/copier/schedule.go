@@ -12,10 +12,10 @@ type limits struct {
 	// concurrency is how many copies to sound destinations may be active at once; with those in
 	// which nothing moves there may be twice as many. Suspects may have half as many active copies,
 	// and as many as concurrency in all. So at most three times concurrency copies are sending.
-	// Copies whose object is stored do not count; a pool may have as many of them as it may have
-	// copies.
+	// Copies whose object is stored do not count.
 	concurrency    int
 	perDestination int // copies at once to one destination
+	stored         int // copies that only wait for their receipt, for sound destinations and for suspects
 	room           int // jobs that may wait for sound destinations, besides the few that each may always have
 	suspectRoom    int // jobs that may wait for suspects
 	parking        int // jobs being parked at once
@@ -88,8 +88,8 @@ type scheduler struct {
 func newScheduler(l limits, r retryPolicy) *scheduler {
 	return &scheduler{
 		limits: l, retry: r, dests: map[string]*standing{},
-		sound:    pool{slots: l.concurrency, most: 2 * l.concurrency, least: 2 * l.perDestination, room: l.room},
-		suspects: pool{slots: max(1, l.concurrency/2), most: l.concurrency, room: l.suspectRoom, eager: true},
+		sound:    pool{slots: l.concurrency, most: 2 * l.concurrency, stored: l.stored, least: 2 * l.perDestination, room: l.room},
+		suspects: pool{slots: max(1, l.concurrency/2), most: l.concurrency, stored: l.stored, room: l.suspectRoom, eager: true},
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func BenchmarkScheduler(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n, "_destinations"), func(b *testing.B) {
-			l := limits{concurrency: 16, perDestination: 4, room: 10 * n, suspectRoom: 10 * n, breakTransient: 1 << 30}
+			l := limits{concurrency: 16, perDestination: 4, stored: maxStored, room: 10 * n, suspectRoom: 10 * n, breakTransient: 1 << 30}
 			s := newScheduler(l, retryPolicy{tiers: []time.Duration{time.Hour}, parkAfter: 24 * time.Hour})
 			now := time.Now()
 			running, i := []*task(nil), 0

@@ -27,7 +27,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, change func(*limits)) *bench {
-	l := limits{concurrency: 4, perDestination: 2, room: 9, suspectRoom: 5, parking: 2,
+	l := limits{concurrency: 4, perDestination: 2, stored: 8, room: 9, suspectRoom: 5, parking: 2,
 		breakTransient: 3, breakPermanent: 2, cooldown: 10 * time.Second, maxCooldown: time.Minute}
 	if change != nil {
 		change(&l)

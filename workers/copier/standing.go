@@ -13,11 +13,12 @@ const regained = 4
 
 // pool is what the destinations of one standing (sound or suspect) share.
 type pool struct {
-	slots int  // active copies at once
-	most  int  // copies at once, including those in which nothing moves; also the bound on stored ones
-	least int  // jobs that may always wait for a destination
-	room  int  // jobs that may wait besides those, see admits
-	eager bool // a destination that has delivered in time goes next again, to leave the pool soon
+	slots  int  // active copies at once
+	most   int  // copies at once, including those in which nothing moves
+	stored int  // copies whose receipt is awaited
+	least  int  // jobs that may always wait for a destination
+	room   int  // jobs that may wait besides those, see admits
+	eager  bool // a destination that has delivered in time goes next again, to leave the pool soon
 
 	tally           // of all its destinations; one that is moved here may bring more copies than most
 	turns list.List // of *standing that may start a task, in the order of their turns
@@ -25,7 +26,7 @@ type pool struct {
 
 // free reports whether the pool may start a copy.
 func (p *pool) free() bool {
-	return p.sending() < p.most && p.tally[stateMoving] < p.slots && p.tally[stateStored] < p.most
+	return p.sending() < p.most && p.tally[stateMoving] < p.slots && p.tally[stateStored] < p.stored
 }
 
 // admits reports whether one more job may wait for d. A destination's backlog may fill half of the

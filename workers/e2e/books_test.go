@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,8 +39,14 @@ type bookEntry struct {
 }
 
 type bookReceipt struct {
-	Outcome string `json:"outcome"`
-	Bucket  string `json:"bucket"`
+	File struct {
+		Partition int32 `json:"partition"`
+		Seq       int64 `json:"seq"`
+		Index     int   `json:"index"`
+	} `json:"file"`
+	Destination string `json:"destination"`
+	Outcome     string `json:"outcome"`
+	Bucket      string `json:"bucket"`
 }
 
 // books are the ledger and the receipts of a staging bucket, read incrementally.
@@ -48,16 +54,17 @@ type books struct {
 	staging  objstore.Store
 	topic    string
 	chains   map[int32]map[int64]*bookEntry // by partition and seq
-	receipts map[string]*bookReceipt        // by key
+	receipts map[string]bookReceipt         // by receiptKey; of several, one that says delivered
+	objects  map[string]bool                // keys of those that hold receipts
 }
 
 func newBooks(staging objstore.Store, topic string) *books {
-	return &books{staging: staging, topic: topic, chains: map[int32]map[int64]*bookEntry{}, receipts: map[string]*bookReceipt{}}
+	return &books{staging: staging, topic: topic, chains: map[int32]map[int64]*bookEntry{}, receipts: map[string]bookReceipt{}, objects: map[string]bool{}}
 }
 
 // read reads what is new, with 16 requests at a time: an hour leaves some 70,000 objects.
 func (b *books) read(ctx context.Context) error {
-	fresh := map[string]any{} // by key, what to decode it into
+	fresh := map[string]func(*json.Decoder) error{} // by key, what decodes it
 	prefix := "ledger/" + b.topic + "/1/"
 	for info, err := range objstore.All(ctx, b.staging, prefix) {
 		if err != nil {
@@ -75,26 +82,48 @@ func (b *books) read(ctx context.Context) error {
 			b.chains[int32(p)] = chain
 		}
 		if seq := math.MaxInt64 - n; chain[seq] == nil {
-			chain[seq] = new(bookEntry)
-			fresh[info.Key] = chain[seq]
+			e := new(bookEntry)
+			chain[seq] = e
+			fresh[info.Key] = func(d *json.Decoder) error { return d.Decode(e) }
 		}
 	}
+	var (
+		mu       sync.Mutex // guards receipts
+		receipts []bookReceipt
+	)
 	for info, err := range objstore.All(ctx, b.staging, "receipts/") {
 		if err != nil {
 			return err
 		}
-		if b.receipts[info.Key] == nil {
-			b.receipts[info.Key] = new(bookReceipt)
-			fresh[info.Key] = b.receipts[info.Key]
+		if !b.objects[info.Key] {
+			b.objects[info.Key] = true
+			fresh[info.Key] = func(d *json.Decoder) error {
+				for d.More() { // a batch holds several
+					var r bookReceipt
+					if err := d.Decode(&r); err != nil {
+						return err
+					}
+					mu.Lock()
+					receipts = append(receipts, r)
+					mu.Unlock()
+				}
+				return nil
+			}
 		}
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(16)
-	for key, into := range fresh {
-		group.Go(func() error { return fetch(gctx, b.staging, key, into) })
+	for key, decode := range fresh {
+		group.Go(func() error { return fetch(gctx, b.staging, key, decode) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
+	}
+	for _, r := range receipts {
+		key := b.receiptKey(r.File.Partition, r.File.Seq, r.File.Index, r.Destination)
+		if b.receipts[key].Outcome != "delivered" {
+			b.receipts[key] = r
+		}
 	}
 	for p, chain := range b.chains {
 		for seq, e := range chain {
@@ -119,7 +148,7 @@ func (b *books) behind(ends map[int32]int64) (partitions []int32) {
 	return partitions
 }
 
-// receiptKey returns the key of a debt's receipt.
+// receiptKey returns the key that a debt's receipt has if it is not in a batch.
 func (b *books) receiptKey(p int32, seq int64, index int, destination string) string {
 	return fmt.Sprintf("receipts/%s/1/%05d/%019d/%05d/%s.json", b.topic, p, seq, index, destination)
 }
@@ -131,7 +160,7 @@ func (b *books) owing() (owed, open int) {
 			for i, f := range e.Files {
 				for _, d := range f.Owed {
 					owed++
-					if b.receipts[b.receiptKey(p, seq, i, d)] == nil {
+					if _, closed := b.receipts[b.receiptKey(p, seq, i, d)]; !closed {
 						open++
 					}
 				}
@@ -141,17 +170,13 @@ func (b *books) owing() (owed, open int) {
 	return owed, open
 }
 
-func fetch(ctx context.Context, from objstore.Store, key string, into any) error {
+func fetch(ctx context.Context, from objstore.Store, key string, decode func(*json.Decoder) error) error {
 	body, _, err := from.Get(ctx, key)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	text, err := io.ReadAll(body)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(text, into); err != nil {
+	if err := decode(json.NewDecoder(body)); err != nil {
 		return fmt.Errorf("object %q: %w", key, err)
 	}
 	return nil

@@ -34,7 +34,8 @@ var (
 //	put       PUTs the files from memory, as cheaply as the server allows
 //	object    PUTs them as a delivery does: only if absent, with checksum, encryption, metadata
 //	requests  makes all requests of a delivery, one after the other: GET from
-//	          staging, PUT, PUT of the receipt
+//	          staging, PUT, PUT of the receipt, which a copier writes together
+//	          with others of the entry
 //
 // scripts/bench-copy.sh calls it, and says how to read the results.
 func BenchmarkCopy(b *testing.B) {

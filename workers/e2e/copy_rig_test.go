@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,6 +27,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/plan"
+	"github.com/sealift/sealift/pkg/receipt"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -214,12 +216,21 @@ func (r *copyRig) copier() copyRun {
 // lastReceipt returns when the last receipt was written, by the server's clock, which is this
 // machine's.
 func (r *copyRig) lastReceipt() (last time.Time) {
+	entries := map[delivery.FileRef]bool{} // the first file of each
+	for _, item := range slices.Concat(r.warm, r.items) {
+		first := item.job.File
+		first.Index = 0
+		entries[first] = true
+	}
 	n := 0
-	for info, err := range objstore.All(r.b.Context(), r.staging, "receipts/") {
+	for of := range entries {
+		set, err := receipt.List(r.b.Context(), r.staging, of.Log(), of.Seq)
 		require.NoError(r.b, err)
-		n++
-		if info.LastModified.After(last) {
-			last = info.LastModified
+		n += len(set)
+		for _, found := range set {
+			if found.Stored.After(last) {
+				last = found.Stored
+			}
 		}
 	}
 	require.Equal(r.b, len(r.warm)+len(r.items), n, "receipts")

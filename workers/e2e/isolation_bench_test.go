@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -35,7 +37,7 @@ import (
 )
 
 // BenchmarkIsolation measures how fresh files are at 160 destinations, from the enqueuing of their
-// jobs to their receipts, while 40 others are broken in eight ways, compared with a run without
+// jobs to their arrival, while 40 others are broken in eight ways, compared with a run without
 // these 40. The copier is the role itself, with embedded Kafka, Redis, S3 and STS; a healthy bucket
 // answers a PUT after 120 to 200 ms. Both runs begin with a copier that knows nothing, and run
 // concurrently, so that this machine's other work affects both: files that come at once come to one
@@ -112,16 +114,31 @@ type tenants struct {
 type receiptsSeen struct {
 	objstore.Store
 	mu *sync.Mutex
-	at map[string]time.Time // by key
+	at map[string]time.Time // when the file arrived, by the key that the receipt has, or would have, as an object of its own
 }
 
 // Put implements objstore.Store.
 func (s receiptsSeen) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+	delivered := map[string]time.Time{}
+	if strings.HasPrefix(key, "receipts/") {
+		text, err := io.ReadAll(body)
+		if err != nil {
+			return objstore.Info{}, err
+		}
+		for line := range bytes.Lines(text) { // several in a batch
+			r, err := delivery.DecodeReceipt(line)
+			if err != nil {
+				return objstore.Info{}, err
+			}
+			delivered[delivery.ReceiptKey(r.File, r.Destination)] = time.UnixMilli(r.At)
+		}
+		body = bytes.NewReader(text)
+	}
 	info, err := s.Store.Put(ctx, key, body, opts)
-	if err == nil && strings.HasPrefix(key, "receipts/") {
+	if err == nil {
 		s.mu.Lock()
-		s.at[key] = time.Now()
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		maps.Copy(s.at, delivered)
 	}
 	return info, err
 }

@@ -162,7 +162,7 @@ func (j *judgement) owed() {
 						j.problem("%s is owed to %s, which has no claim", f.StagedKey, d)
 					}
 					key := j.books.receiptKey(p, seq, i, d)
-					if r := j.books.receipts[key]; r == nil || r.Outcome != "delivered" || r.Bucket != buckets[d] {
+					if r := j.books.receipts[key]; r.Outcome != "delivered" || r.Bucket != buckets[d] {
 						j.problem("receipt %s is of no delivery to %s: %+v", key, buckets[d], r)
 					}
 				}

@@ -80,6 +80,31 @@ func (w *world) books() check.Books {
 
 func TestAGoodWorldIsGood(t *testing.T) {
 	w := newWorld(t)
+	for name, w := range map[string]*world{"alone": w, "in_batches": w.batched(t)} {
+		t.Run(name, func(t *testing.T) {
+			w := w.clone(t)
+			w.allIsWell()
+			for name, change := range map[string]func(*verify.Config){
+				"shallow":  func(c *verify.Config) { c.Deep = false },
+				"a_source": func(c *verify.Config) { c.Source = sourceID(1) },
+				"one":      func(c *verify.Config) { c.Destination = archive },
+				"recent":   func(c *verify.Config) { c.Since = time.Now().Add(-time.Hour) },
+			} {
+				t.Run(name, func(t *testing.T) {
+					r := w.verify(change)
+					require.True(t, r.OK(), "%v", r.Examples)
+					require.Empty(t, r.Unread)
+					require.Positive(t, r.Receipts.Delivered)
+				})
+			}
+		})
+	}
+}
+
+// allIsWell holds that everything was delivered, and that all judges say so.
+func (w *world) allIsWell() {
+	t := w.t
+	t.Helper()
 	books, err := w.books().Check()
 	require.NoError(t, err)
 	require.True(t, books.OK(), "%v", books.Problems)
@@ -91,36 +116,25 @@ func TestAGoodWorldIsGood(t *testing.T) {
 		require.True(t, r.OK(), r.String())
 		require.Zero(t, r.Ignored)
 	}
-	for name, change := range map[string]func(*verify.Config){
-		"all":      nil,
-		"shallow":  func(c *verify.Config) { c.Deep = false },
-		"a_source": func(c *verify.Config) { c.Source = sourceID(1) },
-		"one":      func(c *verify.Config) { c.Destination = archive },
-		"recent":   func(c *verify.Config) { c.Since = time.Now().Add(-time.Hour) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := w.verify(change)
-			require.True(t, r.OK(), "%v", r.Examples)
-			require.Empty(t, r.Unread)
-			require.Positive(t, r.Receipts.Delivered)
-			if change == nil {
-				require.EqualValues(t, worldRecords, r.Records)
-				require.Equal(t, map[string]int64{"not_a_json_object": 3}, r.Skipped)
-				require.Equal(t, r.Files, r.Staged.Read)
-				require.Equal(t, r.Owed, r.Closed)
-				for _, d := range r.Destinations {
-					require.Equal(t, "read", d.Bucket)
-					require.Equal(t, d.Owed, d.Objects)
-					require.Equal(t, d.Objects, d.Listed)
-				}
-			}
-			t.Logf("%d entries, %d files, %d receipts", r.Entries, r.Files, r.Receipts.Delivered)
-		})
+	r := w.verify(nil)
+	require.True(t, r.OK(), "%v", r.Examples)
+	require.Empty(t, r.Unread)
+	require.EqualValues(t, worldRecords, r.Records)
+	require.Equal(t, map[string]int64{"not_a_json_object": 3}, r.Skipped)
+	require.Equal(t, r.Files, r.Staged.Read)
+	require.Equal(t, r.Owed, r.Closed)
+	require.Equal(t, verify.Receipts{Delivered: r.Owed}, r.Receipts)
+	for _, d := range r.Destinations {
+		require.Equal(t, "read", d.Bucket)
+		require.Equal(t, d.Owed, d.Objects)
+		require.Equal(t, d.Objects, d.Listed)
 	}
+	t.Logf("%d entries, %d files, %d receipts", r.Entries, r.Files, r.Receipts.Delivered)
 }
 
 // mutation is one way to damage a world. damage returns the place that the checkers must name.
 type mutation struct {
+	alone  bool // only if the receipts are objects of their own
 	damage func(w *world) string
 	verify []verify.Kind // exactly these
 	check  []check.Kind  // exactly these
@@ -145,10 +159,6 @@ func namesOf(place string) []string {
 		return []string{place}
 	}
 	return []string{place, ledger.EntryKey(l, seq), delivery.ReceiptPrefix(l, seq)}
-}
-
-func (w *world) receiptKey(e *ledger.Entry, dest string) string {
-	return delivery.ReceiptKey(delivery.Ref(e, 0), dest)
 }
 
 // lines returns a function that edits the lines of a gzip object.
@@ -232,9 +242,7 @@ func inPacked(change func(*ledger.Entry)) func(w *world) string {
 
 func inReceipt(change func(*delivery.Receipt)) func(w *world) string {
 	return func(w *world) string {
-		key := w.receiptKey(w.second(), lake)
-		w.editReceipt(key, change)
-		return key
+		return w.editReceipt(w.second(), 0, lake, change)
 	}
 }
 
@@ -250,28 +258,37 @@ func movedInLake(from, to string) func(w *world) string {
 // TestEveryMutationIsFound: whatever is damaged, the checkers report it and name the place.
 func TestEveryMutationIsFound(t *testing.T) {
 	good := newWorld(t)
+	batched := good.batched(t)
 	for name, m := range mutations {
-		t.Run(name, func(t *testing.T) {
-			w := good.clone(t)
-			where := m.damage(w)
-			require.NotEmpty(t, where)
-			r := w.verify(nil)
-			require.ElementsMatch(t, m.verify, slices.Collect(maps.Keys(r.ByKind)), "%v", r.Examples)
-			named := slices.ContainsFunc(r.Examples, func(p verify.Problem) bool { return strings.Contains(p.String(), where) })
-			require.True(t, named, "%s is not named in %v", where, r.Examples)
-
-			b, err := w.books().Check()
-			require.NoError(t, err)
-			kinds := map[check.Kind]bool{}
-			for _, p := range b.Problems {
-				kinds[p.Kind] = true
-			}
-			require.ElementsMatch(t, m.check, slices.Collect(maps.Keys(kinds)), "%v", b.Problems)
-			named = len(m.check) == 0 || slices.ContainsFunc(b.Problems, func(p check.Problem) bool {
-				says := p.Key + " " + p.Detail
-				return slices.ContainsFunc(namesOf(where), func(name string) bool { return strings.Contains(says, name) })
-			})
-			require.True(t, named, "%s is not named in %v", where, b.Problems)
-		})
+		t.Run(name, func(t *testing.T) { m.isFound(good.clone(t)) })
+		if !m.alone {
+			t.Run(name+"/in_batches", func(t *testing.T) { m.isFound(batched.clone(t)) })
+		}
 	}
+	for name, m := range batchMutations {
+		t.Run(name, func(t *testing.T) { m.isFound(batched.clone(t)) })
+	}
+}
+
+func (m mutation) isFound(w *world) {
+	t := w.t
+	where := m.damage(w)
+	require.NotEmpty(t, where)
+	r := w.verify(nil)
+	require.ElementsMatch(t, m.verify, slices.Collect(maps.Keys(r.ByKind)), "%v", r.Examples)
+	named := slices.ContainsFunc(r.Examples, func(p verify.Problem) bool { return strings.Contains(p.String(), where) })
+	require.True(t, named, "%s is not named in %v", where, r.Examples)
+
+	b, err := w.books().Check()
+	require.NoError(t, err)
+	kinds := map[check.Kind]bool{}
+	for _, p := range b.Problems {
+		kinds[p.Kind] = true
+	}
+	require.ElementsMatch(t, m.check, slices.Collect(maps.Keys(kinds)), "%v", b.Problems)
+	named = len(m.check) == 0 || slices.ContainsFunc(b.Problems, func(p check.Problem) bool {
+		says := p.Key + " " + p.Detail
+		return slices.ContainsFunc(namesOf(where), func(name string) bool { return strings.Contains(says, name) })
+	})
+	require.True(t, named, "%s is not named in %v", where, b.Problems)
 }

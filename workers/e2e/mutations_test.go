@@ -146,7 +146,7 @@ var mutations = map[string]mutation{
 		damage: func(w *world) string {
 			e := w.second()
 			w.remove(w.staging, e.Files[0].StagedKey)
-			w.remove(w.staging, w.receiptKey(e, lake))
+			w.removeReceipt(e, 0, lake)
 			return placeOf(e)
 		},
 		verify: []verify.Kind{verify.Debt, verify.StagedMissing},
@@ -347,7 +347,7 @@ var mutations = map[string]mutation{
 	"receipt_missing": {
 		damage: func(w *world) string {
 			e := w.second()
-			w.remove(w.staging, w.receiptKey(e, lake))
+			w.removeReceipt(e, 0, lake)
 			return placeOf(e)
 		},
 		verify: []verify.Kind{verify.Debt},
@@ -355,18 +355,20 @@ var mutations = map[string]mutation{
 	},
 	"receipt_of_another_destination": {
 		damage: func(w *world) string {
-			key := w.receiptKey(w.second(), lake)
-			w.copyTo(w.staging, key, replaceOnce(key, "lake", "pond"))
-			return replaceOnce(key, "lake", "pond")
+			_, r := w.receiptOf(w.second(), 0, lake)
+			key := delivery.ReceiptKey(r.File, worldWorkspace+"/pond")
+			put(w.t, w.staging, key, r.Encode(), objstore.Info{})
+			return key
 		},
 		verify: []verify.Kind{verify.BadReceipt, verify.NotOwed},
 		check:  []check.Kind{check.Untrue},
 	},
 	"receipt_of_another_file": {
 		damage: func(w *world) string {
-			one, two := w.receiptKey(w.sealedEntries()[0], lake), w.receiptKey(w.second(), lake)
-			w.copyTo(w.staging, one, two)
-			return two
+			_, r := w.receiptOf(w.sealedEntries()[0], 0, lake)
+			key := delivery.ReceiptKey(delivery.Ref(w.second(), 0), lake)
+			put(w.t, w.staging, key, r.Encode(), objstore.Info{})
+			return key
 		},
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},
@@ -374,20 +376,18 @@ var mutations = map[string]mutation{
 	"receipt_of_a_file_that_is_not": {
 		damage: func(w *world) string {
 			e := w.second()
-			ref := delivery.Ref(e, 77)
-			w.copyTo(w.staging, w.receiptKey(e, lake), delivery.ReceiptKey(ref, lake))
-			return delivery.ReceiptKey(ref, lake)
+			_, r := w.receiptOf(e, 0, lake)
+			r.File.Index = 77
+			return w.addReceipt(r)
 		},
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},
 	},
 	"receipt_of_an_entry_that_is_not": {
 		damage: func(w *world) string {
-			e := w.second()
-			ref := delivery.Ref(e, 0)
-			ref.Seq = 1_000
-			w.copyTo(w.staging, w.receiptKey(e, lake), delivery.ReceiptKey(ref, lake))
-			return delivery.ReceiptKey(ref, lake)
+			_, r := w.receiptOf(w.second(), 0, lake)
+			r.File.Seq = 1_000
+			return w.addReceipt(r)
 		},
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},
@@ -396,8 +396,9 @@ var mutations = map[string]mutation{
 	"receipt_with_another_sum":   {damage: inReceipt(func(r *delivery.Receipt) { r.SHA256 = strings.Repeat("0", 64) }), verify: []verify.Kind{verify.BadReceipt}, check: []check.Kind{check.Untrue}},
 	"receipt_with_other_records": {damage: inReceipt(func(r *delivery.Receipt) { r.Records++ }), verify: []verify.Kind{verify.BadReceipt}, check: []check.Kind{check.Untrue}},
 	"receipt_not_json": {
+		alone: true,
 		damage: func(w *world) string {
-			key := w.receiptKey(w.second(), lake)
+			key, _ := w.receiptOf(w.second(), 0, lake)
 			w.edit(w.staging, key, func(b []byte) []byte { return b[1:] })
 			return key
 		},

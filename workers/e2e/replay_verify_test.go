@@ -53,6 +53,7 @@ func (w *world) orderFor(id string, change func(*delivery.Order)) *delivery.Orde
 // are not.
 func TestReplaysAreVerified(t *testing.T) {
 	good := newWorld(t)
+	batched := good.batched(t)
 	var shared, lakeOnly *ledger.Entry // a file owed to both destinations, and one owed to the lake
 	for _, e := range good.entries() {
 		switch {
@@ -73,8 +74,7 @@ func TestReplaysAreVerified(t *testing.T) {
 		"in_a_view":            {order: func(o *delivery.Order) { o.View = "v2" }, e: shared, dest: archive, without: []verify.Kind{verify.BadOrder}},
 		"at_a_new_destination": {order: func(o *delivery.Order) { o.Destinations = []string{archive} }, e: lakeOnly, dest: archive, without: []verify.Kind{verify.NotOwed, verify.BadOrder}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := good.clone(t)
+		judge := func(t *testing.T, w *world) {
 			order := w.orderFor("r1", test.order)
 			put(t, w.staging, delivery.OrderKey("r1"), order.Encode(), objstore.Info{})
 			object := w.replay(order, test.e, test.dest)
@@ -90,7 +90,9 @@ func TestReplaysAreVerified(t *testing.T) {
 			w.staging.SetFault(nil)
 			w.remove(w.staging, delivery.OrderKey("r1"))
 			require.Equal(t, test.without, kindsOf(w.verify(nil)))
-		})
+		}
+		t.Run(name, func(t *testing.T) { judge(t, good.clone(t)) })
+		t.Run(name+"/in_batches", func(t *testing.T) { judge(t, batched.clone(t)) })
 	}
 }
 
@@ -168,9 +170,8 @@ func TestAnObjectThatNobodyOwesThere(t *testing.T) {
 			if !slices.Contains(e.Files[i].Owed, archive) || e.Files[i].Source != sourceID(0) {
 				continue
 			}
-			key := w.receiptKey(e, archive)
 			w.editEntry(e, func(e *ledger.Entry) { e.Files[i].Owed = []string{lake} })
-			w.remove(w.staging, key)
+			w.removeReceipt(e, i, archive)
 			require.Equal(t, []verify.Kind{verify.NotOwed}, kindsOf(w.verify(nil)))
 			return
 		}

@@ -35,9 +35,7 @@ func (w *world) rehome(to string, which func(ledger.File) bool) {
 		}
 		w.editEntry(e, func(*ledger.Entry) {})
 		for _, i := range moved {
-			from := delivery.ReceiptKey(delivery.Ref(e, i), archive)
-			w.editReceipt(from, func(r *delivery.Receipt) { r.Destination = to })
-			w.rename(w.staging, from, delivery.ReceiptKey(delivery.Ref(e, i), to))
+			w.editReceipt(e, i, archive, func(r *delivery.Receipt) { r.Destination = to })
 		}
 	}
 }
@@ -59,6 +57,7 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 		put(w.t, w.buckets[archive], w.objectKey(archive, e, i), b, info)
 	}
 	good := newWorld(t)
+	batched := good.batched(t)
 	for hazard, c := range map[string]struct {
 		world  func(w *world)
 		change func(*verify.Config)
@@ -80,7 +79,7 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 			for _, e := range w.entries() {
 				for i, f := range e.Files {
 					if slices.Contains(f.Owed, second) {
-						w.remove(w.staging, delivery.ReceiptKey(delivery.Ref(e, i), second))
+						w.removeReceipt(e, i, second)
 					}
 				}
 			}
@@ -114,8 +113,7 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 		"a_backfill_whose_order_had_its_time":      {world: stray, change: old, past: 1},
 		"a_backfill_whose_order_is_gone_too_early": {world: stray, want: []verify.Kind{verify.NotOwed}, raised: true},
 	} {
-		t.Run(hazard, func(t *testing.T) {
-			w := good.clone(t)
+		judge := func(t *testing.T, w *world) {
 			c.world(w)
 			r := w.verify(c.change)
 			require.Equal(t, c.want, kindsOf(r), "%v", r.Examples)
@@ -128,7 +126,9 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 				past += d.Past
 			}
 			require.Equal(t, c.past, past)
-		})
+		}
+		t.Run(hazard, func(t *testing.T) { judge(t, good.clone(t)) })
+		t.Run(hazard+"/in_batches", func(t *testing.T) { judge(t, batched.clone(t)) })
 	}
 }
 
@@ -206,7 +206,8 @@ func TestChainsThatAreGone(t *testing.T) {
 			order := w.orderFor("r1", func(o *delivery.Order) { o.Force = true })
 			put(t, w.staging, delivery.OrderKey("r1"), order.Encode(), objstore.Info{})
 			w.replay(order, e, lake)
-			w.rename(w.staging, w.receiptKey(e, lake), delivery.ParkedKey(ref, lake))
+			w.removeReceipt(e, 0, lake)
+			put(t, w.staging, delivery.ParkedKey(ref, lake), []byte("{}"), objstore.Info{})
 			put(t, w.staging, "receipts/"+l.String()+"/\u00e9", []byte("x"), objstore.Info{})
 			for _, prefix := range c.remove {
 				w.removeAll(strings.ReplaceAll(prefix, "{log}", l.String()))

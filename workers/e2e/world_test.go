@@ -157,13 +157,7 @@ func (w *world) produce(p *pipeline, round int, midnight int64) {
 func (w *world) debts() int {
 	n := 0
 	for _, e := range w.entries() {
-		for i := range e.Files {
-			for _, dest := range e.Files[i].Owed {
-				if _, err := w.staging.Head(context.Background(), delivery.ReceiptKey(delivery.Ref(e, i), dest)); err != nil {
-					n++
-				}
-			}
-		}
+		n += e.Debts() - len(w.receipts(e))
 	}
 	return n
 }
@@ -312,16 +306,6 @@ func (w *world) editEntry(e *ledger.Entry, change func(*ledger.Entry)) {
 	require.NoError(w.t, err)
 	_, info := stored(w.t, w.staging, key)
 	put(w.t, w.staging, key, append(body, '\n'), info)
-}
-
-func (w *world) editReceipt(key string, change func(*delivery.Receipt)) {
-	w.t.Helper()
-	w.edit(w.staging, key, func(b []byte) []byte {
-		r, err := delivery.DecodeReceipt(b)
-		require.NoError(w.t, err)
-		change(&r)
-		return r.Encode()
-	})
 }
 
 // objectKey returns the key of a file at a destination.

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -130,7 +131,9 @@ func (j *judge) put(b *bucket, key string, data []byte, _ *actor) {
 		j.entry(key, data)
 	case "receipts":
 		if !again {
-			j.receipt(key, data)
+			for line := range bytes.Lines(data) {
+				j.receipt(key, line)
+			}
 		}
 	case "parked":
 		if d, ok := parseDebt(data, true); ok {
@@ -316,7 +319,7 @@ func (j *judge) delivered(b *bucket, key, sum string) {
 	j.delivers[dest][sum] = key
 }
 
-// receipt judges a receipt.
+// receipt judges a receipt, in an object of its own or in a batch.
 func (j *judge) receipt(key string, data []byte) {
 	var r struct {
 		Outcome string `json:"outcome"`
@@ -328,6 +331,10 @@ func (j *judge) receipt(key string, data []byte) {
 	if err := json.Unmarshal(data, &r); err != nil || !ok {
 		j.rule("I9", "receipt %s: %v", key, err)
 		return
+	}
+	of := fmt.Sprintf("receipts/%s/1/%05d/%019d/", eventsTopic, d.partition, d.seq)
+	if key != of+fmt.Sprintf("%05d/%s.json", d.index, d.destination) && !strings.HasPrefix(key, of+"batch/") {
+		j.rule("I9", "receipt %s is of %v", key, d)
 	}
 	s := j.debt(d)
 	s.receipt = true

@@ -27,8 +27,8 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	copier.ListFromForTesting(2) // here entries have few files
-	runtime.GOMAXPROCS(1)        // goroutines that wake up together run in the order in which they went to sleep
+	copier.BatchFromForTesting(2) // here entries have few files
+	runtime.GOMAXPROCS(1)         // goroutines that wake up together run in the order in which they went to sleep
 	// By the bubble's clock instead of chance.
 	jitter.SetForTesting(func(d time.Duration) time.Duration {
 		h := fnv.New64a()
