@@ -170,10 +170,15 @@ func (p *Plan) requests(mean files, rolls float64) {
 		p.cost(kind, payer, sealed[kind])
 	}
 	// An audit runs each hour (auditor.every). For each chain it reads the head and its hint, and
-	// writes the hint. For each new entry it reads the entry and lists the receipts.
+	// writes the hint. For each new entry it reads the entry, lists the receipts and reads their
+	// batches.
 	audits := float64(day/time.Hour) * partitions
 	p.cost("list audit", "operator", audits+p.EntriesPerDay*ceil(mean.count*l.Copies/entries/filesPerEntry))
-	p.cost("get audit", "operator", audits+p.EntriesPerDay)
+	batches := sealed["put receipt"]
+	if batches == p.DeliveriesPerDay {
+		batches = 0
+	}
+	p.cost("get audit", "operator", audits+p.EntriesPerDay+batches)
 	p.cost("put audit", "operator", audits)
 	p.cost("data_key object", "customers", p.DeliveriesPerDay*l.KMSShare)
 	// A destination's role is assumed once an hour by each copier that delivers to it, for all of
@@ -213,7 +218,7 @@ func (p *Plan) notes(peak files) {
 		note("half of the sources fill less than %.0f kB in %s: files and their requests are the cost there, %.0f %% of the operator's requests at list prices are for %.0f files a day",
 			math.Ceil(p.MedianFile/1e3), progress.Duration(l.RollEvery), 100*(1-p.StorageUSD/p.OperatorUSD), p.FilesPerDay)
 	}
-	if perSecond := peak.count * l.Copies / min(l.DeliverWithin, l.RollEvery).Seconds(); perSecond > 3_000 {
-		note("%.0f receipts a second are put into the staging bucket after the hour's turn: S3 takes 3,500 a second and prefix, and splits prefixes that are busy for long; ask for it beforehand, or allow more time (--deliver-within)", perSecond)
+	if perSecond := peak.count * l.Copies / receiptsPerBatch / min(l.DeliverWithin, l.RollEvery).Seconds(); perSecond > 3_000 {
+		note("%.0f batches of receipts a second are put into the staging bucket after the hour's turn: S3 takes 3,500 a second and prefix, and splits prefixes that are busy for long; ask for it beforehand, or allow more time (--deliver-within)", perSecond)
 	}
 }

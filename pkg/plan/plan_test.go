@@ -171,7 +171,10 @@ func TestNotes(t *testing.T) {
 		"a_source_is_more_than_a_partition": func(l *Load) { calm(l); l.EventsPerSecond, l.Sources, l.Skew = 500_000, 50, 2 },
 		"the_window_does_not_fit":           func(l *Load) { l.EventsPerSecond = 100_000; l.DedupWindow = 24 * time.Hour },
 		"tiny_files":                        func(l *Load) { calm(l); l.EventsPerSecond, l.Sources = 100, 100_000 },
-		"s3_is_asked_too_much":              func(l *Load) { calm(l); l.EventsPerSecond, l.Sources, l.DeliverWithin = 100_000, 200_000, time.Minute },
+		"s3_is_asked_too_much": func(l *Load) {
+			calm(l)
+			l.EventsPerSecond, l.Sources, l.Copies, l.DeliverWithin = 100_000, 200_000, 10, time.Minute
+		},
 	} {
 		t.Run(hazard, func(t *testing.T) { require.NotEmpty(t, estimate(t, change).Notes) })
 	}
