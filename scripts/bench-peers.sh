@@ -44,7 +44,8 @@ this script and
   S3_ENDPOINT BUCKET PREFIX        path style; PREFIX ends in /
   AWS_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
   ROLL_SECS GZIP_LEVEL             see --roll and --level
-  SOURCES STATE_DIR REDIS_URL      number of sources; an empty directory; a server
+  SOURCES REDIS_URL                number of sources; a server
+  STATE_DIR STATE_BUCKET           an empty directory, and a bucket for what is no event
 It must write the values unchanged, one per line, to gzip objects below PREFIX, with any
 number of members. Keys must contain the source's id and the UTC day of receipt
 (2026-01-31, 2026/01/31, 20260131 or the day's Unix milliseconds). It may exit when all

@@ -64,7 +64,9 @@ func BenchmarkPeers(b *testing.B) {
 	ctx, cancel := signal.NotifyContext(b.Context(), os.Interrupt, syscall.SIGTERM) // peers do not end with this process
 	defer cancel()
 	rig := &peerRig{b: b, on: stackServers(b), bucket: fmt.Sprintf("peers-%x", time.Now().UnixNano()&0xffffffffff)}
-	require.NoError(b, rig.on.makeBucket(rig.bucket))
+	for _, bucket := range []string{rig.bucket, rig.bucket + "-state"} {
+		require.NoError(b, rig.on.makeBucket(bucket))
+	}
 	peers := rig.peers()
 	var topics []*peerEvents
 	topic := map[*peerEvents]string{}
@@ -132,7 +134,7 @@ func (r *peerRig) measure(ctx context.Context, p peer, events *peerEvents, topic
 	cmd := exec.Command(filepath.Join(p.dir, "start"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, log, log
 	cmd.Env = append(environ(), "BOOTSTRAP="+r.on.kafka, "TOPIC="+topic, "GROUP="+id, "REDIS_URL="+r.on.redis,
-		"S3_ENDPOINT="+r.on.s3, "BUCKET="+r.bucket, "PREFIX="+id+"/", "AWS_REGION="+r.on.region, "AWS_ACCESS_KEY_ID="+r.on.access, "AWS_SECRET_ACCESS_KEY="+r.on.secret,
+		"S3_ENDPOINT="+r.on.s3, "BUCKET="+r.bucket, "STATE_BUCKET="+r.bucket+"-state", "PREFIX="+id+"/", "AWS_REGION="+r.on.region, "AWS_ACCESS_KEY_ID="+r.on.access, "AWS_SECRET_ACCESS_KEY="+r.on.secret,
 		fmt.Sprintf("ROLL_SECS=%d", *peerRoll), fmt.Sprintf("GZIP_LEVEL=%d", p.level), fmt.Sprintf("SOURCES=%d", events.sources), "STATE_DIR="+filepath.Join(dir, "state"))
 	watch, done := context.WithCancel(ctx)
 	defer done()
