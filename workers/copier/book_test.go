@@ -79,9 +79,9 @@ func TestRequestsAreThoseThatArrived(t *testing.T) {
 	require.Equal(t, arrived["AssumeRole"], sum.AssumeRoles)
 	require.Equal(t, arrived["GenerateDataKey"], sum.DataKeys)
 	require.EqualValues(t, 2, sum.DataKeys)
-	require.Greater(t, sum.AssumeRoles, int64(1), "again when the session had expired")
+	require.Greater(t, sum.AssumeRoles, int64(1), "a new session after the old one expired")
 	require.Equal(t, r.s3.BucketRequests("one-logs")["PutObject"], noted[acmeOne].Puts)
-	require.Zero(t, noted[acmeTwo].AssumeRoles, "it is classic")
+	require.Zero(t, noted[acmeTwo].AssumeRoles, "a classic destination has no role")
 	require.False(t, noted[acmeOne].Failing())
 	require.Equal(t, "put_denied", noted[acmeOne].Trouble.Reason)
 	require.True(t, noted[acmeTwo].Failing())
@@ -129,7 +129,7 @@ func TestStagingRequestsAreTheOperators(t *testing.T) {
 	require.Equal(t, meter.Counts{Puts: 1, StagingReads: 2, StagingWrites: 1}, noted[acmeOne].Counts)
 	require.Equal(t, meter.Counts{StagingWrites: 1}, noted[acmeTwo].Counts)
 	require.EqualValues(t, 2, read)
-	require.EqualValues(t, 3, wrote, "and the file that was staged for it")
+	require.EqualValues(t, 3, wrote, "receipt, parked note and the file staged by the test")
 }
 
 // A forged job adds nothing to the books, so whoever can write jobs cannot choose names in books
@@ -193,9 +193,9 @@ func TestDestinationMetrics(t *testing.T) {
 	}, got)
 
 	m.arrived(acmeOne, 1795356000000)
-	require.Equal(t, int64(1795356000001), m.latest[acmeOne], "an older file came later")
+	require.Equal(t, int64(1795356000001), m.latest[acmeOne], "an older file replaced a newer one")
 	m.arrived(acmeOne, time.Now().AddDate(1, 0, 0).UnixMilli())
-	require.LessOrEqual(t, m.latest[acmeOne], time.Now().UnixMilli(), "nothing is received after it is delivered")
+	require.LessOrEqual(t, m.latest[acmeOne], time.Now().UnixMilli(), "a time of receipt in the future")
 }
 
 // The time until which a failing destination is left alone is noted, too.

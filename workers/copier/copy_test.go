@@ -34,7 +34,7 @@ func TestDeliverWithARole(t *testing.T) {
 		IfAbsent: true, SHA256: b.opts[0].SHA256, ContentType: "text/plain", ContentEncoding: "gzip", ServerSideEncryption: "AES256",
 		Metadata: map[string]string{"topic": "events", "partition": "0", "first-offset": "0", "last-offset": "0", "records": "1", "sha256": r.head.Files[0].SHA256},
 	}, b.opts[0])
-	require.Equal(t, []string{acme + "#0"}, b.as, "as the customer's role")
+	require.Equal(t, []string{acme + "#0"}, b.as, "not signed with the customer's role")
 	require.Equal(t, assumerole.Request{RoleARN: "arn:aws:iam::123456789012:role/logs", ExternalID: acme,
 		SessionPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::one-logs/path/segment-logs/*"}]}`}, r.roles.requests[0])
 
@@ -47,7 +47,7 @@ func TestDeliverWithARole(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, marked)
 	held, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, acmeOne), time.Minute)
-	require.NoError(t, err, "the lease was released")
+	require.NoError(t, err, "the lease was not released")
 	require.NoError(t, held.Release(t.Context()))
 }
 
@@ -70,8 +70,8 @@ func TestDeliverClassic(t *testing.T) {
 	job := r.job(acmeTwo, "hello")
 	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
 	b := r.buckets["two-logs"]
-	require.Equal(t, []string{""}, b.as, "as ourselves")
-	require.Empty(t, b.opts[0].ServerSideEncryption, "left to the bucket")
+	require.Equal(t, []string{""}, b.as, "not signed with the operator's own credentials")
+	require.Empty(t, b.opts[0].ServerSideEncryption, "encryption is left to the bucket")
 	require.Empty(t, r.roles.requests)
 	require.Equal(t, map[string]string{delivery.ObjectKey("", testLog, &r.head.Files[0]): "hello"}, r.objects("two-logs"))
 }
@@ -99,18 +99,18 @@ func TestPutHazardsThatEndWell(t *testing.T) {
 		existed bool
 		forgot  int
 	}{
-		"none":                   {nil, 1, false, 0},
-		"lost_before_the_effect": {[]objstore.Fault{{Before: down}}, 2, false, 0},
-		"reply_lost_after_put":   {[]objstore.Fault{{After: down}}, 2, true, 0},
-		"5xx_after_effect":       {[]objstore.Fault{{After: objstore.ErrUnavailable}}, 2, true, 0},
-		"409_conflict":           {[]objstore.Fault{{Before: objstore.ErrConflict}}, 2, false, 0},
-		"412_exists":             {[]objstore.Fault{{Before: objstore.ErrExists}}, 1, true, 0},
-		"501_unconditional":      {[]objstore.Fault{{Before: answer(objstore.ErrInvalid, 501, "NotImplemented", "A header you provided implies functionality that is not implemented")}}, 2, false, 0},
-		"400_unconditional":      {[]objstore.Fault{{Before: answer(objstore.ErrInvalid, 400, "InvalidArgument", "If-None-Match")}}, 2, false, 0},
-		"role_made_anew":         {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 403, "InvalidAccessKeyId", "it does not exist in our records")}}, 2, false, 1},
-		"expired_token":          {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 400, "ExpiredToken", "The provided token has expired.")}}, 2, false, 1},
-		"clock_skew":             {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 403, "RequestTimeTooSkewed", "too large")}}, 2, false, 0},
-		"two_unknown_then_ok":    {[]objstore.Fault{{Before: down}, {Before: down}}, 3, false, 0},
+		"none":                 {nil, 1, false, 0},
+		"request_lost":         {[]objstore.Fault{{Before: down}}, 2, false, 0},
+		"reply_lost_after_put": {[]objstore.Fault{{After: down}}, 2, true, 0},
+		"5xx_after_put":        {[]objstore.Fault{{After: objstore.ErrUnavailable}}, 2, true, 0},
+		"409_conflict":         {[]objstore.Fault{{Before: objstore.ErrConflict}}, 2, false, 0},
+		"412_exists":           {[]objstore.Fault{{Before: objstore.ErrExists}}, 1, true, 0},
+		"501_unconditional":    {[]objstore.Fault{{Before: answer(objstore.ErrInvalid, 501, "NotImplemented", "A header you provided implies functionality that is not implemented")}}, 2, false, 0},
+		"400_unconditional":    {[]objstore.Fault{{Before: answer(objstore.ErrInvalid, 400, "InvalidArgument", "If-None-Match")}}, 2, false, 0},
+		"role_recreated":       {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 403, "InvalidAccessKeyId", "it does not exist in our records")}}, 2, false, 1},
+		"expired_token":        {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 400, "ExpiredToken", "The provided token has expired.")}}, 2, false, 1},
+		"clock_skew":           {[]objstore.Fault{{Before: answer(objstore.ErrDenied, 403, "RequestTimeTooSkewed", "too large")}}, 2, false, 0},
+		"two_unknown_then_ok":  {[]objstore.Fault{{Before: down}, {Before: down}}, 3, false, 0},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
@@ -121,7 +121,7 @@ func TestPutHazardsThatEndWell(t *testing.T) {
 			require.Equal(t, c.forgot, r.roles.forgot)
 			require.Equal(t, c.existed, r.receipt(job).Existed)
 			for key, n := range r.buckets["one-logs"].Contents("") {
-				require.Equal(t, 1, n, "one key, one content: %s", key)
+				require.Equal(t, 1, n, "more than one object stored at %s", key)
 			}
 			if hazard != "412_exists" {
 				require.Len(t, r.objects("one-logs"), 1)
@@ -135,7 +135,7 @@ func TestGhostPutArrivesAfterTheDelivery(t *testing.T) {
 	job := r.job(acmeOne, "hello")
 	r.buckets["one-logs"].SetFault(onPut(objstore.Fault{Before: errors.New("timeout"), Ghost: true}))
 	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
-	require.Zero(t, r.buckets["one-logs"].ReleaseGhosts(), "a no-op")
+	require.Zero(t, r.buckets["one-logs"].ReleaseGhosts(), "the late PUT was applied")
 	require.Len(t, r.objects("one-logs"), 1)
 }
 
@@ -151,7 +151,7 @@ func TestStoreWithoutConditionsIsRemembered(t *testing.T) {
 	for _, content := range []string{"a", "b"} {
 		require.Equal(t, outcomeDone, r.once(t.Context(), r.job(acmeOne, content)).kind)
 	}
-	require.Len(t, r.buckets["one-logs"].opts, 3, "asked with the header once only")
+	require.Len(t, r.buckets["one-logs"].opts, 3, "If-None-Match sent again after a refusal")
 }
 
 // A 400 that is not about If-None-Match does not make the copier stop sending that header.
@@ -244,9 +244,9 @@ func TestStagedHazards(t *testing.T) {
 			o := r.once(t.Context(), job)
 			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, destination.Permanent, o.verdict.Class)
-			require.Equal(t, destination.ScopeFile, o.verdict.Scope, "not the destination's fault")
+			require.Equal(t, destination.ScopeFile, o.verdict.Scope, "the failure counts against the destination")
 			require.True(t, strings.HasPrefix(o.verdict.Reason, "staged_"))
-			require.Empty(t, r.buckets["one-logs"].opts, "never a partial PUT")
+			require.Empty(t, r.buckets["one-logs"].opts, "something was sent")
 			require.Nil(t, r.receipt(job))
 		})
 	}
@@ -262,19 +262,19 @@ func TestForgedJobs(t *testing.T) {
 	r := newRig(t)
 	good := r.job(acmeOne, "hello")
 	for hazard, forge := range map[string]func(*delivery.Job){
-		"other_tenant":     func(j *delivery.Job) { j.Destination = theirs },
-		"not_owed":         func(j *delivery.Job) { j.Destination = acmeTwo },
-		"no_such_entry":    func(j *delivery.Job) { j.File.Seq = 99 },
-		"no_such_file":     func(j *delivery.Job) { j.File.Index = 1 },
-		"no_such_topic":    func(j *delivery.Job) { j.File.Topic = "x" },
-		"path_traversal":   func(j *delivery.Job) { j.File.Topic = "../../x" },
-		"an_entry_unowned": func(j *delivery.Job) { j.File.Seq = 0 },
-		"path_to_another":  func(j *delivery.Job) { j.Destination = acmeOne + "/../../" + theirs },
-		"path_to_itself":   func(j *delivery.Job) { j.Destination = acme + "/./one" },
-		"pattern":          func(j *delivery.Job) { j.Destination = acme + "/*" },
-		"workspace":        func(j *delivery.Job) { j.Destination = acme },
-		"replay_unordered": func(j *delivery.Job) { j.Replay = "r" },
-		"for_ever":         func(j *delivery.Job) { j.Destination, j.Attempt, j.FirstTry = theirs, 1<<30, 1 },
+		"other_tenant":         func(j *delivery.Job) { j.Destination = theirs },
+		"not_owed":             func(j *delivery.Job) { j.Destination = acmeTwo },
+		"no_such_entry":        func(j *delivery.Job) { j.File.Seq = 99 },
+		"no_such_file":         func(j *delivery.Job) { j.File.Index = 1 },
+		"no_such_topic":        func(j *delivery.Job) { j.File.Topic = "x" },
+		"path_traversal":       func(j *delivery.Job) { j.File.Topic = "../../x" },
+		"entry_without_files":  func(j *delivery.Job) { j.File.Seq = 0 },
+		"path_to_another":      func(j *delivery.Job) { j.Destination = acmeOne + "/../../" + theirs },
+		"path_to_itself":       func(j *delivery.Job) { j.Destination = acme + "/./one" },
+		"pattern":              func(j *delivery.Job) { j.Destination = acme + "/*" },
+		"workspace":            func(j *delivery.Job) { j.Destination = acme },
+		"replay_without_order": func(j *delivery.Job) { j.Replay = "r" },
+		"tried_often":          func(j *delivery.Job) { j.Destination, j.Attempt, j.FirstTry = theirs, 1<<30, 1 },
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			job := good
@@ -284,8 +284,8 @@ func TestForgedJobs(t *testing.T) {
 			require.NoError(t, r.take(t.Context(), t.Context(), e, job.Encode(), c))
 			<-c.done
 			e.drain()
-			require.Empty(t, r.queue.jobs, "it does not come back")
-			require.Equal(t, before, r.staging.Contents(""), "nothing is noted of it")
+			require.Empty(t, r.queue.jobs, "a forged job was enqueued again")
+			require.Equal(t, before, r.staging.Contents(""), "a forged job changed the staging bucket")
 			for name, b := range r.buckets {
 				require.Empty(t, b.opts, name)
 			}
@@ -367,7 +367,7 @@ func TestLeaseLostBeforePut(t *testing.T) {
 	require.Empty(t, r.buckets["one-logs"].opts)
 	v, err := r.redis.Get("sealift:lease:" + delivery.LeaseName(job.File, job.Destination))
 	require.NoError(t, err)
-	require.Equal(t, "another", v, "left alone")
+	require.Equal(t, "another", v, "another holder's lease was released")
 }
 
 // A PUT ends when the lease is lost. The new holder may deliver the file and close the debt, and
@@ -433,7 +433,7 @@ func TestRedisDown(t *testing.T) {
 		require.NoError(t, r.gate.err())
 		r.gate.probes.Wait()
 	})
-	t.Run("go_on_without", func(t *testing.T) {
+	t.Run("continue_without", func(t *testing.T) {
 		r := newRig(t)
 		job := r.job(acmeOne, "hello")
 		c := r.another("copier-2", func(c *Config) { c.WithoutRedis = true })
@@ -481,7 +481,7 @@ func TestStagingDown(t *testing.T) {
 			return objstore.Fault{}
 		})
 		require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
-		require.Len(t, r.buckets["one-logs"].opts, 1, "not sent again for want of a receipt")
+		require.Len(t, r.buckets["one-logs"].opts, 1, "sent again because the receipt was missing")
 		r.gate.probes.Wait()
 	})
 	for code, status := range map[string]int{"ExpiredToken": 400, "TokenRefreshRequired": 400, "RequestTimeTooSkewed": 403} {
@@ -495,7 +495,7 @@ func TestStagingDown(t *testing.T) {
 				return objstore.Fault{}
 			})
 			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
-			require.Len(t, r.buckets["one-logs"].opts, 1, "not sent again for want of a receipt")
+			require.Len(t, r.buckets["one-logs"].opts, 1, "sent again because the receipt was missing")
 			r.gate.probes.Wait()
 		})
 	}
@@ -512,11 +512,11 @@ func TestStagingDown(t *testing.T) {
 		require.Equal(t, "staging", o.verdict.Reason)
 		require.Equal(t, destination.ScopeFile, o.verdict.Scope)
 	})
-	t.Run("denied_altogether", func(t *testing.T) {
+	t.Run("everything_denied", func(t *testing.T) {
 		r := newRig(t)
 		require.NoError(t, r.Copier.staging.ping(t.Context()))
 		r.staging.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
-		require.ErrorIs(t, r.Copier.staging.ping(t.Context()), objstore.ErrDenied, "it is not ready")
+		require.ErrorIs(t, r.Copier.staging.ping(t.Context()), objstore.ErrDenied, "ready although staging refuses everything")
 	})
 }
 

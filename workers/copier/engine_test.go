@@ -68,9 +68,9 @@ func TestOneDestinationDownWhileOthersFlow(t *testing.T) {
 		require.Equal(t, 0, r.queue.tiers[i])
 		marked, err := r.deps.Leases.Marked(t.Context(), delivery.QueuedMarker(j.File, j.Destination))
 		require.NoError(t, err)
-		require.True(t, marked, "so that the auditor leaves it alone")
+		require.True(t, marked, "no marker for the auditor")
 	}
-	require.Less(t, len(r.buckets["one-logs"].opts), 30*destination.MaxSends, "the breaker spared it some")
+	require.Less(t, len(r.buckets["one-logs"].opts), 30*destination.MaxSends, "the breaker did not save any PUT")
 }
 
 // While a breaker is open, nothing is read from staging or sent.
@@ -137,7 +137,7 @@ func TestWhatIsInsistedUponIsSaid(t *testing.T) {
 		}
 		synctest.Wait()
 		lines := func() int { return strings.Count(said.String(), "\n") }
-		require.Equal(t, 1, lines(), "at once")
+		require.Equal(t, 1, lines(), "the first failure is logged at once")
 		require.Contains(t, said.String(), objstore.ErrDenied.Error())
 		require.Contains(t, said.String(), acmeOne)
 		time.Sleep(10 * time.Minute)
@@ -145,7 +145,7 @@ func TestWhatIsInsistedUponIsSaid(t *testing.T) {
 		require.InDelta(t, 10, lines(), 1)
 		cancel()
 		e.drain()
-		require.InDelta(t, 10, lines(), 1, "a stop is no failure")
+		require.InDelta(t, 10, lines(), 1, "a stop was logged as a failure")
 	})
 }
 
@@ -176,7 +176,7 @@ func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
 			e.park = func(context.Context, delivery.Job, destination.Verdict) error { return again() }
 			require.NoError(t, e.submit(t.Context(), work, job, former))
 			<-former.done
-			require.Zero(t, fresh.acks(), "it was neither delivered nor enqueued anew")
+			require.Zero(t, fresh.acks(), "acknowledged, but neither delivered nor enqueued again")
 			abort()
 			e.drain()
 			require.Zero(t, fresh.acks())
@@ -256,7 +256,7 @@ func TestDrainFinishesWhatRunsAndDropsWhatWaits(t *testing.T) {
 		for _, c := range claims {
 			acks += c.acks()
 		}
-		require.Equal(t, 4, acks, "one of each destination was running")
+		require.Equal(t, 4, acks, "one task of each destination was running")
 		require.Empty(t, e.tasks)
 	})
 }
@@ -281,8 +281,8 @@ func TestJobsOfALostPartitionAreLeftToTheNewOwner(t *testing.T) {
 			c.mu.Unlock()
 		}
 		e.drain()
-		require.EqualValues(t, 4, tries.Load(), "those that were running")
-		require.Empty(t, q.jobs, "the new owner reads them anyway")
+		require.EqualValues(t, 4, tries.Load(), "only the running tasks were tried")
+		require.Empty(t, q.jobs, "enqueued again, although the new owner reads them")
 		for _, c := range claims {
 			require.Zero(t, c.acks())
 		}

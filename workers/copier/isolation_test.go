@@ -192,7 +192,7 @@ func TestBrokenDestinationsDelayNobodyElse(t *testing.T) {
 				})
 			}
 			without, with := fresh[0], fresh[1]
-			require.Zero(t, len(without)-len(with), "all arrive")
+			require.Zero(t, len(without)-len(with), "not every file arrived")
 			for name, at := range map[string]int{"p50": len(with) / 2, "p99": len(with) * 99 / 100, "max": len(with) - 1} {
 				ratio := float64(with[at]) / float64(without[at])
 				t.Logf("%s: %v without, %v with: %.3f", name, without[at], with[at], ratio)
@@ -212,12 +212,12 @@ func TestHundredsThatHangStopNobody(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := &fleet{size: 1000, broken: broken, hangs: true}
 					fresh := f.run(t, 2, 2, spread)
-					require.Len(t, fresh, 2*2*800, "all arrive")
+					require.Len(t, fresh, 2*2*800, "not every file arrived")
 					require.LessOrEqual(t, f.most, 3*f.engine.sched.concurrency)
 					latest[i] = fresh[len(fresh)-1]
 				})
 			}
-			t.Log("without and with them:", latest)
+			t.Log("latest arrival without and with hanging destinations:", latest)
 			require.LessOrEqual(t, latest[1], latest[0]+(200/32+1)*idleIsLate+time.Second)
 		})
 	}
@@ -234,6 +234,6 @@ func TestOneFailurePutsNobodyBehindThoseThatHang(t *testing.T) {
 		slices.Reverse(f.blipped)
 		t.Log(f.blipped[:20])
 		require.Less(t, f.blipped[0], time.Minute+2*time.Second)
-		require.Less(t, f.blipped[10], 2*time.Second, "those that did not fail")
+		require.Less(t, f.blipped[10], 2*time.Second, "files that did not fail were late")
 	})
 }

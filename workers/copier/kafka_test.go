@@ -109,7 +109,7 @@ func TestJobsComeFromKafkaAndAreCommitted(t *testing.T) {
 	_, stop = r.run("b", nil)
 	r.eventually("delivered", func() bool { return r.receipt(last) != nil })
 	stop()
-	require.Equal(t, 1, gets, "the jobs before were not read again")
+	require.Equal(t, 1, gets, "committed jobs were read again")
 }
 
 func TestRetryTiersWaitAndOthersGoOn(t *testing.T) {
@@ -122,9 +122,9 @@ func TestRetryTiersWaitAndOthersGoOn(t *testing.T) {
 	r.produce(first.Encode())
 	second := delivery.Job{File: refs[0], Destination: acmeTwo}
 	r.produce(second.Encode())
-	r.eventually("the other is not held up", func() bool { return r.receipt(second) != nil })
+	r.eventually("the other destination's file is delivered", func() bool { return r.receipt(second) != nil })
 	r.eventually("tried again", func() bool { return r.receipt(first) != nil })
-	require.GreaterOrEqual(t, time.Since(begun), 3*time.Second, "in the slowest tier")
+	require.GreaterOrEqual(t, time.Since(begun), 3*time.Second, "did not wait in the slowest tier")
 	stop()
 }
 

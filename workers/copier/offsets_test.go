@@ -52,7 +52,7 @@ func TestOffsetsBoundTheWindow(t *testing.T) {
 	}
 	require.True(t, o.full())
 	o.finish(5)
-	require.True(t, o.full(), "0 still holds it up")
+	require.True(t, o.full(), "offset 0 is not finished")
 	o.finish(0)
 	<-o.moved
 	require.False(t, o.full())

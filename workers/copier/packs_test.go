@@ -106,7 +106,7 @@ func TestPacksAreReadOnceByMany(t *testing.T) {
 	for i := range e.Files {
 		all.Go(func() {
 			if s := p.near(t.Context(), e, i); s == nil {
-				t.Error("nothing")
+				t.Error("file not returned")
 			}
 		})
 	}

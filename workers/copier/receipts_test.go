@@ -199,18 +199,18 @@ func TestListingsOfReceipts(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		r.renew()
 		require.True(t, closed(e, 2))
-		require.Equal(t, map[string]int{"list": 2, "get": 1}, requests, "partitions were assigned; batches do not change")
+		require.Equal(t, map[string]int{"list": 2, "get": 1}, requests, "after an assignment: list again, read no batch again")
 		time.Sleep(listedFor + 1)
 		ledgertest.Batch(t, staging, e, delivery.Receipt{File: delivery.FileRef{Index: 7}, Destination: acmeOne}, delivery.Receipt{File: delivery.FileRef{Index: 2}, Destination: acmeOne})
 		clear(requests)
 		require.True(t, closed(e, 7))
 		require.True(t, closed(e, 5))
-		require.Equal(t, map[string]int{"list": 1, "get": 1}, requests, "the listing was old; one batch is new")
+		require.Equal(t, map[string]int{"list": 1, "get": 1}, requests, "expired listing: list again, read only the new batch")
 		time.Sleep(20 * listedFor)
 		other := entryOwing(batchFrom)
 		other.Seq++
 		require.False(t, closed(other, 2))
-		require.Len(t, r.lists, 1, "old ones are forgotten")
+		require.Len(t, r.lists, 1, "expired listings are still kept")
 	})
 }
 
@@ -283,8 +283,8 @@ func TestReceiptsThatComeTogetherAreOneRequest(t *testing.T) {
 		time.Sleep(gatherFor + 1)
 		deliver(400)
 		require.NoError(t, group.Wait())
-		require.Len(t, staging.keys, 4, "a full batch, the rest, and what came later; and one of another entry")
-		require.Equal(t, time.Second, took[0], "nothing waits once a batch is full")
+		require.Len(t, staging.keys, 4, "want a full batch, the rest, the late receipt, and one of another entry")
+		require.Equal(t, time.Second, took[0], "a full batch waited")
 		require.Equal(t, time.Second, took[delivery.MaxBatch-1])
 		require.Equal(t, gatherFor+time.Second, took[delivery.MaxBatch])
 		require.Equal(t, gatherFor+time.Second, took[399])
@@ -296,7 +296,7 @@ func TestReceiptsThatComeTogetherAreOneRequest(t *testing.T) {
 		require.Len(t, found, 401)
 		listed, ok := r.look(delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(delivery.Ref(e, 400), acmeOne))
 		require.True(t, ok)
-		require.True(t, listed, "a listing learns what we write")
+		require.True(t, listed, "our own receipt is missing from the listing")
 	})
 }
 
@@ -312,7 +312,7 @@ func TestReceiptsOfASmallEntryAreObjectsOfTheirOwn(t *testing.T) {
 		}
 		require.NoError(t, group.Wait())
 		require.Len(t, staging.keys, batchFrom-1)
-		require.Equal(t, time.Second, time.Since(begun), "nothing is waited for")
+		require.Equal(t, time.Second, time.Since(begun), "receipts without batches waited")
 		for i := range e.Files {
 			require.Contains(t, staging.keys, delivery.ReceiptKey(delivery.Ref(e, i), acmeOne))
 		}

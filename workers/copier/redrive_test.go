@@ -201,7 +201,7 @@ func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Redriven{Found: 1, Skipped: 1}, result)
 	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
-	require.Len(t, r.objects("one-logs"), 1, "the first alone")
+	require.Len(t, r.objects("one-logs"), 1, "the skipped file was delivered")
 	require.Equal(t, delivery.Skipped, r.receipt(job).Outcome)
 	require.Equal(t, outcomeDone, r.once(t.Context(), jobs[2]).kind)
 }
@@ -259,7 +259,7 @@ func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
 			require.Equal(t, c.want, result)
 			after, err := objstore.Read(t.Context(), r.staging, key, 4<<20)
 			require.NoError(t, err)
-			require.Equal(t, before, after, "a receipt does not change")
+			require.Equal(t, before, after, "the receipt changed")
 			receipts, err := r.staging.List(t.Context(), delivery.ReceiptPrefix(jobs[2].File.Log(), jobs[2].File.Seq), "", 0)
 			require.NoError(t, err)
 			require.Len(t, receipts, 1)
@@ -304,7 +304,7 @@ func TestRedriveOfNotesThatCannotBeRead(t *testing.T) {
 			again := Redrive{Staging: r.staging, Destination: acmeOne, Jobs: topic}
 			_, err = again.Run(t.Context())
 			require.ErrorIs(t, err, topic.fail)
-			require.Len(t, r.parkedKeys(), 3, "it is still parked")
+			require.Len(t, r.parkedKeys(), 3, "a note is gone")
 			topic.fail = nil
 			_, err = again.Run(t.Context())
 			require.NoError(t, err)
@@ -332,9 +332,9 @@ func TestRedriveHazards(t *testing.T) {
 		done, err := Redrive{Staging: r.staging, Jobs: &jobTopic{fail: away}}.Run(t.Context())
 		require.ErrorIs(t, err, away)
 		require.Equal(t, Redriven{Found: 3, Failed: 3}, done)
-		require.Len(t, r.parkedKeys(), 3, "still parked")
+		require.Len(t, r.parkedKeys(), 3, "a note is gone")
 	})
-	t.Run("a_key_of_no_note", func(t *testing.T) { // unknown object: it is left alone
+	t.Run("foreign_key", func(t *testing.T) { // unknown object: it is left alone
 		for _, skip := range []bool{false, true} {
 			r, _ := parkSome(t)
 			r.overwrite(delivery.ParkedPrefix(acmeOne)+"notes.txt", "hello")
@@ -343,11 +343,11 @@ func TestRedriveHazards(t *testing.T) {
 			require.ErrorContains(t, err, delivery.ParkedPrefix(acmeOne)+"notes.txt")
 			require.ErrorContains(t, err, "delete it")
 			require.Equal(t, Redriven{Found: 4, Enqueued: done.Enqueued, Skipped: done.Skipped, Failed: 1}, done)
-			require.EqualValues(t, 3, done.Enqueued+done.Skipped, "the others are not kept waiting")
+			require.EqualValues(t, 3, done.Enqueued+done.Skipped, "the other jobs were not handled")
 			require.Len(t, r.parkedKeys(), 1)
 		}
 	})
-	t.Run("a_store_that_denies", func(t *testing.T) { // a note that cannot be had now is not treated as unreadable
+	t.Run("note_denied", func(t *testing.T) { // a note that cannot be had now is not treated as unreadable
 		r, jobs := parkSome(t)
 		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 			if op.Name == "get" && op.Key == delivery.ParkedKey(jobs[0].File, acmeOne) {

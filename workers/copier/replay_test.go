@@ -61,7 +61,7 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 	again := as(r.order("again", all), job)
 	require.Equal(t, outcomeDone, lane.once(t.Context(), again).kind)
 	require.True(t, r.replayReceipt(again).Existed)
-	require.Equal(t, outcomeMoot, lane.once(t.Context(), again).kind, "a second job of the order")
+	require.Equal(t, outcomeMoot, lane.once(t.Context(), again).kind, "a second job of the same order")
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 
 	// An object that the customer deleted is put again.
@@ -70,7 +70,7 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 	require.Equal(t, outcomeDone, lane.once(t.Context(), hole).kind)
 	require.False(t, r.replayReceipt(hole).Existed)
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
-	require.Equal(t, first, *r.receipt(job), "the debt was closed before")
+	require.Equal(t, first, *r.receipt(job), "the receipt of the debt changed")
 
 	// Force overwrites whatever is there with the same bytes.
 	_, err := r.buckets["one-logs"].Memory.Put(t.Context(), key, strings.NewReader("broken"), objstore.PutOptions{})
@@ -102,7 +102,7 @@ func TestReplayBackfillsANewDestination(t *testing.T) {
 	back := as(r.order("back", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
 	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), back).kind)
 	require.Equal(t, []string{"hello"}, values(r.objects("two-logs")))
-	require.Nil(t, r.receipt(job), "it was never owed")
+	require.Nil(t, r.receipt(job), "a receipt for a debt that does not exist")
 }
 
 func TestReplayIntoAView(t *testing.T) {
@@ -113,7 +113,7 @@ func TestReplayIntoAView(t *testing.T) {
 	for key := range r.objects("one-logs") {
 		require.True(t, strings.HasPrefix(key, "path/second/segment-logs/web/"), key)
 	}
-	require.Nil(t, r.receipt(job), "the debt is of another key")
+	require.Nil(t, r.receipt(job), "a view closed the debt")
 	require.Contains(t, r.roles.requests[0].SessionPolicy, "path/second/segment-logs/*")
 }
 
@@ -146,7 +146,7 @@ func TestForgedReplayJobsAreDropped(t *testing.T) {
 	} {
 		require.Equal(t, outcomeMoot, r.replayLane().once(t.Context(), forged).kind, hazard)
 	}
-	require.Equal(t, outcomeMoot, r.once(t.Context(), as(covers, job)).kind, "a replay's job among the others")
+	require.Equal(t, outcomeMoot, r.once(t.Context(), as(covers, job)).kind, "a replay's job in the jobs topic")
 	require.Empty(t, r.buckets["one-logs"].opts)
 	require.Empty(t, r.buckets["two-logs"].opts)
 }
@@ -231,7 +231,7 @@ func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
 			}
 			return lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}})
 		},
-		"died_before_the_note_went": func(lane *replayer, job delivery.Job) error {
+		"died_before_deleting_the_note": func(lane *replayer, job delivery.Job) error {
 			if err := lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}}); err != nil {
 				return err
 			}
@@ -311,7 +311,7 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 			require.Equal(t, c.want, o.kind, o.verdict)
 			require.Equal(t, c.reason, o.verdict.Reason)
 			if c.want == outcomeFailed {
-				require.Empty(t, r.buckets["one-logs"].opts, "nothing was sent")
+				require.Empty(t, r.buckets["one-logs"].opts, "something was sent")
 				return
 			}
 			rec := r.replayReceipt(job)
@@ -352,7 +352,7 @@ func TestReplaysTakeNothingFromDeliveries(t *testing.T) {
 
 	live := r.newEngine(r.requeuer(r.queue))
 	require.Zero(t, live.sched.running())
-	require.NoError(t, r.gate.err(), "a gate of their own")
+	require.NoError(t, r.gate.err(), "the replays' gate stopped deliveries")
 	c := newClaim()
 	require.NoError(t, live.submit(t.Context(), t.Context(), job, c))
 	<-c.done

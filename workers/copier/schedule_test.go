@@ -65,7 +65,7 @@ func (b *bench) note(effects []effect) {
 			b.finish(e.task, outcome{kind: outcomeBusy})
 			continue
 		case effectOpened, effectShut:
-			require.NotEqual(b.t, b.broken[e.dest], e.kind == effectOpened, "news")
+			require.NotEqual(b.t, b.broken[e.dest], e.kind == effectOpened, "the breaker was already in that state")
 			b.broken[e.dest] = e.kind == effectOpened
 			continue
 		case effectSlowed:
@@ -75,7 +75,7 @@ func (b *bench) note(effects []effect) {
 			b.parking++
 		}
 		_, twice := b.ended[e.task]
-		require.False(b.t, twice, "a task ends once")
+		require.False(b.t, twice, "a task ended twice")
 		b.ended[e.task] = e
 	}
 }
@@ -117,17 +117,17 @@ func TestOneDestinationCannotTakeAllCopies(t *testing.T) {
 	for range 4 {
 		b.arrive("a")
 	}
-	require.Equal(t, 1, b.activeOf("a"), "it is not known to work")
+	require.Equal(t, 1, b.activeOf("a"), "more than one copy before it is known to work")
 	b.finish(b.active[0], ok)
-	require.Equal(t, 2, b.activeOf("a"), "its cap")
+	require.Equal(t, 2, b.activeOf("a"), "want perDestination copies")
 	b.arrive("b")
 	b.arrive("c")
 	require.Equal(t, 1, b.activeOf("b"))
 	require.Equal(t, 1, b.activeOf("c"))
 	d := b.arrive("d")
-	require.Len(t, b.active, 4, "all copies taken")
+	require.Len(t, b.active, 4, "all slots are taken")
 	b.finish(b.active[2], ok) // of b
-	require.Contains(t, b.active, d, "a is at its cap, so it is d's turn")
+	require.Contains(t, b.active, d, "a is at its limit, so it is d's turn")
 }
 
 func TestAFullQueueOverflowsIntoTheFirstTier(t *testing.T) {
@@ -164,7 +164,7 @@ func TestTurnsAreFair(t *testing.T) {
 	}
 	b.arrive("b")
 	for turns := 0; b.activeOf("b") == 0; turns++ {
-		require.Less(t, turns, 3, "b came last, and is not behind all of a")
+		require.Less(t, turns, 3, "b waits behind all of a")
 		b.finish(b.active[0], ok)
 	}
 }
@@ -179,11 +179,11 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 	require.Equal(t, effectRequeue, b.ended[tasks[0]].kind)
 	require.Equal(t, 1, b.ended[tasks[0]].job.Attempt)
 	b.finish(tasks[1], timeout)
-	require.Equal(t, []*task{tasks[2]}, b.active, "one at a time, as it is not known to work any more")
+	require.Equal(t, []*task{tasks[2]}, b.active, "one copy at a time after a failure")
 	require.Empty(t, b.broken)
 	b.finish(tasks[2], timeout) // the third failure opens the breaker
 	require.True(t, b.broken["a"])
-	require.Equal(t, "breaker_open", b.ended[tasks[4]].why, "it waited")
+	require.Equal(t, "breaker_open", b.ended[tasks[4]].why, "a waiting task was not requeued")
 	require.Equal(t, "timeout", b.ended[tasks[4]].job.LastError)
 	require.Empty(t, b.active)
 
@@ -192,7 +192,7 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 
 	b.now = b.now.Add(10 * time.Second)
 	probe, second := b.arrive("a"), b.arrive("a")
-	require.Equal(t, []*task{probe}, b.active, "one probe")
+	require.Equal(t, []*task{probe}, b.active, "want exactly one probe")
 	b.finish(probe, timeout)
 	require.Equal(t, "breaker_open", b.ended[second].why)
 	b.now = b.now.Add(10 * time.Second)
@@ -201,14 +201,14 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 	probe, second = b.arrive("a"), b.arrive("a")
 	require.Equal(t, []*task{probe}, b.active)
 	b.finish(probe, ok)
-	require.Equal(t, []*task{second}, b.active, "closed again")
+	require.Equal(t, []*task{second}, b.active, "the breaker did not close")
 	require.False(t, b.broken["a"])
 	b.finish(second, ok)
-	require.Contains(t, b.dests, "a", "still a suspect")
+	require.Contains(t, b.dests, "a", "forgotten while a suspect")
 	for range regained - 2 {
 		b.finish(b.arrive("a"), ok)
 	}
-	require.Empty(t, b.dests, "forgotten when idle and in good standing")
+	require.Empty(t, b.dests, "an idle sound destination is still kept")
 }
 
 // Copies that were under way when the breaker opened do not make it open for longer if they fail,
@@ -237,7 +237,7 @@ func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
 		first, second := b.arrive("a"), b.arrive("a")
 		b.finish(first, o)
 		require.Equal(t, []*task{second}, b.active)
-		require.NotZero(t, b.dests["a"].cooldown, "not proven to work")
+		require.NotZero(t, b.dests["a"].cooldown, "the breaker closed without a delivery")
 	}
 }
 
@@ -279,7 +279,7 @@ func TestParking(t *testing.T) {
 	e = again(e.job, denied403)
 	require.Equal(t, []any{effectRequeue, 2, 2}, []any{e.kind, e.tier, e.job.Attempt})
 	hasty := again(e.job, denied403)
-	require.Equal(t, effectRequeue, hasty.kind, "not before it waited in the slowest tier")
+	require.Equal(t, effectRequeue, hasty.kind, "parked before it waited in the slowest tier")
 	b.now = b.now.Add(time.Hour)
 	e = again(e.job, denied403)
 	require.Equal(t, effectPark, e.kind)
@@ -307,7 +307,7 @@ func TestParking(t *testing.T) {
 		b.now = time.UnixMilli(max(e.job.NotBefore, b.now.UnixMilli()))
 	}
 	require.Equal(t, []int{0, 1, 2, 2}, tiers[:4])
-	require.InDelta(t, 26, len(tiers), 1, "hourly for a day")
+	require.InDelta(t, 26, len(tiers), 1, "want hourly tries for a day")
 	require.GreaterOrEqual(t, b.now.UnixMilli()-e.job.FirstTry, (24 * time.Hour).Milliseconds())
 
 	// Hopeless: parked at once.
@@ -376,9 +376,9 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 			b.finish(b.active[0], ok)
 		}
 		b.audit()
-		require.Len(t, b.ended, b.arrived, "seed %d: all ended", seed)
+		require.Len(t, b.ended, b.arrived, "seed %d: not every task ended", seed)
 		for _, d := range b.dests {
-			require.True(t, d.pool == &b.suspects || d.failures > 0, "only suspects are remembered, and who failed once")
+			require.True(t, d.pool == &b.suspects || d.failures > 0, "a sound destination without failures is still kept")
 		}
 	}
 }
@@ -392,7 +392,7 @@ func (b *bench) audit() {
 			hang++
 		}
 	}
-	require.LessOrEqual(b.t, hang, b.suspects.most, "what hangs takes nothing but the suspects' places")
+	require.LessOrEqual(b.t, hang, b.suspects.most, "hanging copies take more than the suspects' share")
 	require.Equal(b.t, len(b.active), b.running())
 	require.Equal(b.t, b.parking, b.parks)
 	require.LessOrEqual(b.t, b.parks, b.scheduler.parking)

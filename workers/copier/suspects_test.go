@@ -18,7 +18,7 @@ func TestFailingDestinationsTakeNothingFromOthers(t *testing.T) {
 			b.arrive(fmt.Sprint("bad", i))
 		}
 	}
-	require.Len(t, b.active, 2, "half as many as the others have")
+	require.Len(t, b.active, 2, "want half as many slots as sound destinations")
 	for i := range 4 {
 		b.arrive(fmt.Sprint("good", i))
 		require.Equal(t, 1, b.activeOf(fmt.Sprint("good", i)))
@@ -35,13 +35,13 @@ func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 		}
 		slow = append(slow, b.active[i])
 	}
-	require.Len(t, b.active, 4, "one each")
+	require.Len(t, b.active, 4, "want one copy of each")
 	good := b.arrive("good")
 	require.NotContains(t, b.active, good)
 	for range 2 { // idle may be called more than once
 		b.note(b.idle(slow[0]))
 	}
-	require.Contains(t, b.active, good, "what does nothing needs no slot")
+	require.Contains(t, b.active, good, "an idle copy keeps its slot")
 	b.arrive("other")
 	require.Len(t, b.active, 5)
 	for _, s := range slow {
@@ -50,7 +50,7 @@ func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 		b.note(b.late(s, b.now))
 	}
 	require.Equal(t, []string{"slow0", "slow1", "slow2", "slow3"}, b.slow)
-	require.Len(t, b.active, 4+2, "no more of theirs than suspects may have, however idle they are")
+	require.Len(t, b.active, 4+2, "more suspects' copies than their share")
 	for i := range 10 {
 		b.arrive(fmt.Sprint("good", i))
 	}
@@ -58,9 +58,9 @@ func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 	for i := range 20 {
 		b.note(b.idle(b.active[i%len(b.active)]))
 	}
-	require.Len(t, b.active, 3*4, "that is the most")
+	require.Len(t, b.active, 3*4, "want the overall limit")
 	b.finish(slow[0], ok)
-	require.Len(t, b.active, 3*4, "another one's turn")
+	require.Len(t, b.active, 3*4, "the free slot was not used")
 	b.note(b.late(slow[0], b.now)) // a timer that fired late
 	b.note(b.idle(slow[0]))
 	b.audit()
@@ -76,7 +76,7 @@ func TestSuspectsThatHangMakeRoom(t *testing.T) {
 	first := b.active[:4:4]
 	for _, s := range first {
 		b.hang(s)
-		require.False(t, b.over(s), "suspects have places")
+		require.False(t, b.over(s), "ended within the suspects' share")
 	}
 	moving := b.active[len(b.active)-1]
 	b.note(b.late(moving, b.now))
@@ -85,8 +85,8 @@ func TestSuspectsThatHangMakeRoom(t *testing.T) {
 		next := b.active[len(b.active)-1]
 		b.hang(next)
 		require.Equal(t, "made_room", b.ended[next].why)
-		require.Zero(t, b.ended[next].job.Attempt, "it did not have the time that it takes to fail")
-		require.Len(t, b.active, 4+1+4, "another one's turn")
+		require.Zero(t, b.ended[next].job.Attempt, "making room counted as an attempt")
+		require.Len(t, b.active, 4+1+4, "the free slot was not used")
 		b.audit()
 	}
 	require.Subset(t, b.active, first)
@@ -103,7 +103,7 @@ func TestAStoredObjectMakesRoom(t *testing.T) {
 	b.arrive("a")
 	require.Len(t, b.active, 1)
 	b.note(b.idle(first))
-	require.Len(t, b.active, 1, "it still is one of the destination's")
+	require.Len(t, b.active, 1, "an idle copy no longer counts for its destination")
 	for range 2 {
 		b.note(b.stored(first))
 	}
@@ -119,12 +119,12 @@ func TestAStoredObjectMakesRoom(t *testing.T) {
 		b.note(b.late(b.active[i], b.now))
 		b.audit()
 	}
-	require.Len(t, b.active, 2*4+3, "nothing is begun any more: receipts are awaited at some time")
+	require.Len(t, b.active, 2*4+3, "started although too many receipts are awaited")
 	require.Empty(t, b.slow)
 	for range 4 {
 		b.finish(b.active[0], ok)
 	}
-	require.Len(t, b.active, 2*4-1+4, "others' turns")
+	require.Len(t, b.active, 2*4-1+4, "the free slots were not used")
 	b.audit()
 }
 
@@ -138,9 +138,9 @@ func TestASlowDestinationRegainsItsStanding(t *testing.T) {
 		b.finish(other, ok)
 		other = next
 	}
-	require.Equal(t, &b.suspects, b.dests["a"].pool, "one still hangs")
+	require.Equal(t, &b.suspects, b.dests["a"].pool, "sound although one copy hangs")
 	b.finish(hangs, ok)
-	require.Equal(t, &b.suspects, b.dests["a"].pool, "a late one proves nothing")
+	require.Equal(t, &b.suspects, b.dests["a"].pool, "sound after a late delivery")
 	b.finish(other, ok)
 	require.Empty(t, b.dests)
 	require.Zero(t, b.suspected)
@@ -159,7 +159,7 @@ func TestTheSecondFailureInARowMakesASuspect(t *testing.T) {
 		next = b.arrive("a")
 	}
 	b.finish(next, timeout)
-	require.Contains(t, b.dests, "a", "though it is idle")
+	require.Contains(t, b.dests, "a", "forgotten after a failure")
 	b.finish(b.arrive("a"), timeout)
 	require.Equal(t, 1, b.suspected)
 }
@@ -213,7 +213,7 @@ func TestWhatWaitsForSuspectsIsBounded(t *testing.T) {
 	b.finish(b.active[0], ok) // now the next copy to a hangs
 	b.now = b.now.Add(time.Minute)
 	b.arrive("c")
-	require.Equal(t, 9, b.suspects.tally[stateWaiting], "they do not wait for a turn")
+	require.Equal(t, 9, b.suspects.tally[stateWaiting], "tasks that wait for their own destination were requeued")
 	b.finish(b.active[0], ok)
 	b.now = b.now.Add(time.Second)
 	b.arrive("c")

@@ -124,13 +124,13 @@ func (r *wireRig) deliver(dest, source, content string) (delivery.Receipt, outco
 // share it.
 func TestSessionsServeOneDestination(t *testing.T) {
 	for hazard, change := range map[string]func(first, second *catalog.Destination){
-		"one_role":                func(_, _ *catalog.Destination) {},
-		"a_role_each":             func(_, second *catalog.Destination) { second.RoleARN = theirRole },
-		"prefixes_begin_alike":    func(_, second *catalog.Destination) { second.Bucket = "one-logs/ab" },
-		"prefix_below_another":    func(_, second *catalog.Destination) { second.Bucket = "one-logs/a/b" },
-		"prefix_above_another":    func(first, second *catalog.Destination) { first.Bucket, second.Bucket = "one-logs/a/b", "one-logs/a" },
-		"one_has_none":            func(first, _ *catalog.Destination) { first.Bucket = "one-logs" },
-		"a_folder_called_as_ours": func(first, _ *catalog.Destination) { first.Bucket = "one-logs/b/segment-logs-2" },
+		"one_role":                 func(_, _ *catalog.Destination) {},
+		"a_role_each":              func(_, second *catalog.Destination) { second.RoleARN = theirRole },
+		"prefixes_begin_alike":     func(_, second *catalog.Destination) { second.Bucket = "one-logs/ab" },
+		"prefix_below_another":     func(_, second *catalog.Destination) { second.Bucket = "one-logs/a/b" },
+		"prefix_above_another":     func(first, second *catalog.Destination) { first.Bucket, second.Bucket = "one-logs/a/b", "one-logs/a" },
+		"one_has_none":             func(first, _ *catalog.Destination) { first.Bucket = "one-logs" },
+		"a_folder_named_like_ours": func(first, _ *catalog.Destination) { first.Bucket = "one-logs/b/segment-logs-2" },
 		"with_acl_and_kms": func(first, second *catalog.Destination) {
 			no := false
 			first.ACL, second.ServerSideEncryption = "private", &no
@@ -162,7 +162,7 @@ func TestSessionsServeOneDestination(t *testing.T) {
 					require.Equal(t, session{target.RoleARN, target.Workspace, policy.ObjectARN(target, "*")}, last.as)
 				}
 			}
-			require.Len(t, w.given, 2, "one for each destination")
+			require.Len(t, w.given, 2, "want one session for each destination")
 			for _, f := range folders {
 				target, _ := r.live.Snapshot().Destination(f.dest)
 				narrow, err := policy.Session(target)
@@ -182,7 +182,7 @@ func TestSessionsServeOneDestination(t *testing.T) {
 					}
 				}
 			}
-			require.Len(t, w.given, 2, "none of them was new")
+			require.Len(t, w.given, 2, "a new session was requested")
 		})
 	}
 }
@@ -209,21 +209,21 @@ func TestTheRoleOfAnotherIsNotAssumed(t *testing.T) {
 // request is made to anybody.
 func TestRecordsThatBypassedValidation(t *testing.T) {
 	for hazard, d := range map[string]catalog.Destination{
-		"bucket_star":        {Bucket: "one-*"},
-		"bucket_variable":    {Bucket: "${aws:userid}"},
-		"bucket_path":        {Bucket: "../one-logs"},
-		"prefix_star":        {Bucket: "one-logs/*"},
-		"prefix_question":    {Bucket: "one-logs/pat?"},
-		"prefix_variable":    {Bucket: "one-logs/${aws:username}"},
-		"prefix_up":          {Bucket: "one-logs/x/../path"},
-		"role_star":          {Bucket: "mine", RoleARN: "arn:aws:iam::123456789012:role/*"},
-		"role_of_any":        {Bucket: "mine", RoleARN: "arn:aws:iam::*:role/logs"},
-		"owner_star":         {Bucket: "mine", ExpectedBucketOwner: "*"},
-		"anothers_place":     {Bucket: "one-logs/path"},
-		"anothers_place_too": {Bucket: "one-logs/path/"},
-		"within_anothers":    {Bucket: "one-logs/path/segment-logs/web"},
-		"around_anothers":    {Bucket: "inner"},
-		"endpoint_with_path": {Bucket: "mine", Endpoint: "https://minio/one-logs"},
+		"bucket_star":           {Bucket: "one-*"},
+		"bucket_variable":       {Bucket: "${aws:userid}"},
+		"bucket_path":           {Bucket: "../one-logs"},
+		"prefix_star":           {Bucket: "one-logs/*"},
+		"prefix_question":       {Bucket: "one-logs/pat?"},
+		"prefix_variable":       {Bucket: "one-logs/${aws:username}"},
+		"prefix_up":             {Bucket: "one-logs/x/../path"},
+		"role_star":             {Bucket: "mine", RoleARN: "arn:aws:iam::123456789012:role/*"},
+		"role_of_any":           {Bucket: "mine", RoleARN: "arn:aws:iam::*:role/logs"},
+		"owner_star":            {Bucket: "mine", ExpectedBucketOwner: "*"},
+		"anothers_prefix":       {Bucket: "one-logs/path"},
+		"anothers_prefix_slash": {Bucket: "one-logs/path/"},
+		"within_anothers":       {Bucket: "one-logs/path/segment-logs/web"},
+		"around_anothers":       {Bucket: "inner"},
+		"endpoint_with_path":    {Bucket: "mine", Endpoint: "https://minio/one-logs"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newWireRig(t)
@@ -247,7 +247,7 @@ func TestRecordsThatBypassedValidation(t *testing.T) {
 			require.Empty(t, w.asked)
 			require.Empty(t, w.puts)
 			_, o = r.deliver(acmeOne, "web", "x")
-			require.Equal(t, outcomeDone, o.kind, "who was there first has no trouble")
+			require.Equal(t, outcomeDone, o.kind, "the destination that was there first is refused too")
 		})
 	}
 }
@@ -307,7 +307,7 @@ func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 	r.change = func(f *ledger.File) { f.Source = "web" }
 	job := r.job(acmeOne, "ours")
 	o := r.once(t.Context(), job)
-	require.Equal(t, outcomeFailed, o.kind, "the bucket is of another account than the role")
+	require.Equal(t, outcomeFailed, o.kind, "delivered to a bucket of another account than the role")
 	require.Equal(t, destination.ScopeDestination, o.verdict.Scope)
 	require.Nil(t, r.receipt(job))
 
@@ -327,9 +327,9 @@ func TestForgedTimesHoldNobodyUp(t *testing.T) {
 		delay, waits time.Duration
 		notBefore    int64
 	}{
-		"never_in_a_tier":       {time.Minute, time.Minute, 1 << 62},
-		"never_among_the_jobs":  {0, 0, 1 << 62},
-		"before_the_beginnings": {time.Minute, 0, -1 << 62},
+		"far_future_in_a_tier":         {time.Minute, time.Minute, 1 << 62},
+		"far_future_in_the_jobs_topic": {0, 0, 1 << 62},
+		"far_past_in_a_tier":           {time.Minute, 0, -1 << 62},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

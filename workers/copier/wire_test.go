@@ -68,7 +68,7 @@ func TestDeliveryOverTheWire(t *testing.T) {
 	job := r.job(acmeOne, "hello")
 	o := r.once(t.Context(), job)
 	require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
-	require.Equal(t, 2, r.puts, "one to the wrong region, which was followed")
+	require.Equal(t, 2, r.puts, "want one PUT to the wrong region and one that follows")
 	require.NotEmpty(t, r.receipt(job).ETag)
 	target, _ := r.live.Snapshot().Destination(acmeOne)
 	require.Equal(t, "ap-south-1", r.customers.Region(target))

@@ -67,14 +67,14 @@ var faultMatrix = []hazard{
 	{"C2", "the lock expires during the GET, before or during the PUT", "a second copier sends the same bytes", []string{
 		"workers/copier TestLeaseLostBeforePut", "workers/copier TestTwoCopiersOnTheSameJob", "pkg/lease TestHeldIsFalseRightAfterAPause"}},
 	{"C3", "the PUT: lost reply, 5xx after the effect, 409, 412, 501, 403, no bucket, wrong region, expired token", "as the protocol's table", []string{
-		"workers/copier TestPutHazardsThatEndWell/reply_lost_after_put", "workers/copier TestPutHazardsThatEndWell/5xx_after_effect", "workers/copier TestPutHazardsThatEndWell/409_conflict",
+		"workers/copier TestPutHazardsThatEndWell/reply_lost_after_put", "workers/copier TestPutHazardsThatEndWell/5xx_after_put", "workers/copier TestPutHazardsThatEndWell/409_conflict",
 		"workers/copier TestPutHazardsThatEndWell/412_exists", "workers/copier TestPutHazardsThatEndWell/501_unconditional", "workers/copier TestPutHazardsThatEndWell/expired_token",
 		"workers/copier TestVerdicts/put_denied", "workers/copier TestVerdicts/no_bucket", "workers/copier TestRegionIsFollowedOnceAndRemembered", "workers/copier TestGhostPutArrivesAfterTheDelivery"}},
 	{"C4", "PUT done, before the receipt", "412 on redo, then the receipt", []string{"workers/copier TestRedoAfterACrash/between_put_and_receipt"}},
 	{"C5", "receipt written, before Redis, before the acknowledgement", "nothing is sent again", []string{
 		"workers/copier TestRedoAfterACrash/between_receipt_and_marker", "workers/copier TestRedoAfterACrash/between_marker_and_ack"}},
 	{"C6", "Redis away, flushed, failed over, its clock jumps, a lock that became another's is released", "more attempts, nothing else", []string{
-		"workers/copier TestRedisDown/copying_waits", "workers/copier TestRedisDown/go_on_without", "pkg/lease conformance/lost_when_flushed", "pkg/lease conformance/lost_when_taken",
+		"workers/copier TestRedisDown/copying_waits", "workers/copier TestRedisDown/continue_without", "pkg/lease conformance/lost_when_flushed", "pkg/lease conformance/lost_when_taken",
 		"pkg/lease TestKeeperLosesTheLease", "workers/auditor TestRedisHazards/flushed", "workers/auditor TestRedisHazards/down_for_long", "workers/e2e/simulation TestSimulation"}},
 	{"C7", "job lost, doubled, forged", "the auditor, nothing, refused by what is owed", []string{
 		"workers/auditor TestWhatIsMissingIsEnqueued", "workers/copier TestJobsForTheSameDebtShareATask", "workers/copier TestForgedJobs/other_tenant", "workers/copier TestForgedJobs/not_owed"}},
