@@ -76,7 +76,7 @@ func TestDebtsThatBatchesClose(t *testing.T) {
 	report := r.audit()
 	require.Equal(t, counts{Owed: 8, Delivered: 5, GivenUp: 1, Parked: 1, Missing: 1, OldestUndeliveredSeconds: report.OldestUndeliveredSeconds}, report.counts)
 	require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 7), Destination: one}}, r.jobs.take())
-	require.Equal(t, 2, *lists, "by the walk, and for all that is parked")
+	require.Equal(t, 2, *lists, "want one listing by the walk and one for the parked jobs")
 	require.Equal(t, []bool{false, false, false, true}, []bool{r.exists(notes[0]), r.exists(notes[1]), r.exists(notes[2]), r.exists(notes[3])})
 	sameStatus(t, r.staging, readStatus(t, r.staging), "audited")
 
@@ -117,12 +117,12 @@ func TestJobsThatWaitAreNotDoubled(t *testing.T) {
 
 	r.redis.FastForward(2 * time.Hour)
 	r.audit()
-	require.Len(t, r.jobs.take(), 2, "in time they are")
+	require.Len(t, r.jobs.take(), 2, "expired markers still hold jobs back")
 
 	forced := r.another(func(c *Config) { c.Force = true })
 	_, err := forced.Audit(t.Context())
 	require.NoError(t, err)
-	require.Len(t, r.jobs.take(), 2, "or on demand")
+	require.Len(t, r.jobs.take(), 2, "Force did not enqueue them")
 }
 
 // Force enqueues what was sealed just now, as needed when its destination has just been fixed, and
@@ -140,14 +140,14 @@ func TestForceEnqueuesWhatIsYoung(t *testing.T) {
 	}, r.jobs.take())
 	require.Zero(t, report.TooNew)
 	require.Equal(t, counts{Owed: 4, Delivered: 1, Missing: 2, Parked: 1, OldestUndeliveredSeconds: report.OldestUndeliveredSeconds}, report.counts)
-	require.EqualValues(t, 0, r.hintOf(log0).Through, "the next audit looks at it, too")
+	require.EqualValues(t, 0, r.hintOf(log0).Through, "the entry was taken as done")
 	require.Empty(t, r.hintOf(log0).Accounts)
 
 	report, err = r.another(func(c *Config) { c.Force, c.DryRun = true, true }).Audit(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 2, report.Missing)
 	require.Empty(t, r.jobs.take())
-	require.EqualValues(t, 4, r.audit().TooNew, "else it is left alone")
+	require.EqualValues(t, 4, r.audit().TooNew, "young entries are left alone without Force")
 	require.Empty(t, r.jobs.take())
 }
 
@@ -156,7 +156,7 @@ func TestAnOwnersClockThatIsAheadHidesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		e := r.seal(log0, -365*24*time.Hour, []string{one}, "a")
-		require.EqualValues(t, 1, r.audit().TooNew, "it was just stored")
+		require.EqualValues(t, 1, r.audit().TooNew, "want too new: just stored")
 		time.Sleep(11 * time.Minute)
 		require.EqualValues(t, 1, r.audit().Enqueued)
 		r.deliver(e, 0, one)
@@ -164,7 +164,7 @@ func TestAnOwnersClockThatIsAheadHidesNothing(t *testing.T) {
 		require.Equal(t, 1, r.staged(e))
 		time.Sleep(25 * time.Hour)
 		r.audit()
-		require.Zero(t, r.staged(e), "and it is kept no longer than others")
+		require.Zero(t, r.staged(e), "kept longer than the retention")
 	})
 }
 
@@ -175,7 +175,7 @@ func TestRedisHazards(t *testing.T) {
 		r.audit()
 		r.redis.FlushAll()
 		r.audit()
-		require.Len(t, r.jobs.take(), 2, "a double job is harmless")
+		require.Len(t, r.jobs.take(), 2, "want the job a second time")
 	})
 	t.Run("down", func(t *testing.T) {
 		r := newRig(t, nil)
@@ -198,7 +198,7 @@ func TestRedisHazards(t *testing.T) {
 			}
 			require.EqualValues(t, 2*24/blindAudits, enqueued)
 			r.seal(log0, time.Hour, []string{one}, "c")
-			require.EqualValues(t, 1, r.audit().Enqueued, "what is new is enqueued at once")
+			require.EqualValues(t, 1, r.audit().Enqueued, "a new entry had to wait")
 		})
 	})
 	t.Run("down_since_the_clock_was_ahead", func(t *testing.T) {
@@ -229,7 +229,7 @@ func TestRedisHazards(t *testing.T) {
 		report, err := r.another(nil).audit(t.Context(), true)
 		require.NoError(t, err)
 		require.Equal(t, 1, report.Skipped)
-		require.Equal(t, 1, r.audit().Chains, "on demand it is audited all the same")
+		require.Equal(t, 1, r.audit().Chains, "an audit on demand was skipped")
 	})
 }
 
@@ -251,7 +251,7 @@ func TestTheHintSavesWork(t *testing.T) {
 	require.Equal(t, 5, *n)
 	n = r.lists()
 	require.EqualValues(t, 1, r.audit().Undelivered())
-	require.Equal(t, 1, *n, "only the open one")
+	require.Equal(t, 1, *n, "want only the open entry")
 	r.deliver(entries[2], 0, one)
 	r.audit()
 	n = r.lists()
@@ -302,7 +302,7 @@ func TestHintHazards(t *testing.T) {
 		r := newRig(t, nil)
 		e := r.seal(log0, 48*time.Hour, []string{one}, "a")
 		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a0","collected":-1}`)
-		require.EqualValues(t, 1, r.audit().Enqueued, "its time to be collected has come, and it has no receipt")
+		require.EqualValues(t, 1, r.audit().Enqueued, "a debt in a closed entry was not enqueued")
 		require.Equal(t, 1, r.staged(e))
 		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a0","collected":1}`)
 		r.audit()
@@ -376,7 +376,7 @@ func TestKafkaAway(t *testing.T) {
 	_, err := r.Audit(t.Context())
 	require.ErrorContains(t, err, "no broker")
 	r.jobs.fail = nil
-	require.EqualValues(t, 1, r.audit().Enqueued, "nothing was noted as done")
+	require.EqualValues(t, 1, r.audit().Enqueued, "the failed audit was noted as done")
 }
 
 func TestParkedJobsOfClosedDebtsAreSwept(t *testing.T) {
@@ -388,7 +388,7 @@ func TestParkedJobsOfClosedDebtsAreSwept(t *testing.T) {
 	require.EqualValues(t, 1, r.audit().Parked)
 	require.False(t, r.exists(closedLater))
 	require.True(t, r.exists(stays))
-	require.Empty(t, r.jobs.take(), "parked jobs wait for people")
+	require.Empty(t, r.jobs.take(), "a parked job was enqueued")
 }
 
 // An audit looks for the receipts of parked debts only if it walked their chain and did not see
@@ -417,7 +417,7 @@ func TestParkedJobsOfChainsThatWereNotWalkedAreLeft(t *testing.T) {
 	report, err := other.audit(t.Context(), true)
 	require.NoError(t, err)
 	require.Equal(t, 1, report.Skipped)
-	require.Equal(t, map[string]int{delivery.ReceiptPrefix(another, 1): 2}, asked, "by the walk, and for what is parked")
+	require.Equal(t, map[string]int{delivery.ReceiptPrefix(another, 1): 2}, asked, "want one listing by the walk and one for the parked jobs")
 	require.Equal(t, []bool{true, false}, []bool{r.exists(closed[0]), r.exists(closed[1])})
 	r.audit()
 	require.Equal(t, map[string]int{delivery.ReceiptPrefix(log0, 1): 2, delivery.ReceiptPrefix(another, 1): 3}, asked)
@@ -452,7 +452,7 @@ func TestDryRunSaysNothingIsDeleted(t *testing.T) {
 	r.seal(log0, time.Hour, nil, "a")
 	orphan := file(log0, 0, 0, "another cut").StagedKey
 	r.stage(orphan, "x")
-	require.EqualValues(t, 1, r.audit().Orphans, "what would be deleted")
+	require.EqualValues(t, 1, r.audit().Orphans, "a dry run must report the orphan")
 	require.True(t, r.exists(orphan))
 	require.NotContains(t, logged.String(), "deleted")
 	require.Zero(t, gather(t, reg)["sealift_auditor_orphans_collected_total"])
@@ -524,7 +524,7 @@ func TestMetrics(t *testing.T) {
 	r.park(e, 0, two)
 	got := gather(t, reg)
 	require.NotContains(t, got, "sealift_auditor_destination_parked_files")
-	require.True(t, math.IsNaN(got["sealift_auditor_last_audit_timestamp_seconds"]), "so nobody can take that for nothing parked")
+	require.True(t, math.IsNaN(got["sealift_auditor_last_audit_timestamp_seconds"]), "want NaN before the first audit")
 	r.audit()
 	got = gather(t, reg)
 	require.InDelta(t, time.Now().Unix(), got["sealift_auditor_last_audit_timestamp_seconds"], 60)
@@ -534,22 +534,22 @@ func TestMetrics(t *testing.T) {
 	require.InDelta(t, 3600, got["sealift_auditor_oldest_undelivered_age_seconds"], 60)
 	require.EqualValues(t, 1, got["sealift_auditor_destination_pending_files"])
 	require.EqualValues(t, 1, got["sealift_auditor_destination_parked_files"])
-	require.InDelta(t, 7200, got["sealift_auditor_destination_oldest_undelivered_age_seconds"], 120, "of two destinations")
+	require.InDelta(t, 7200, got["sealift_auditor_destination_oldest_undelivered_age_seconds"], 120, "want the sum over two destinations")
 	r.deliver(e, 0, one)
 	r.audit()
 	got = gather(t, reg)
-	require.InDelta(t, 3600, got["sealift_auditor_destination_oldest_undelivered_age_seconds"], 60, "one has nothing to wait for")
+	require.InDelta(t, 3600, got["sealift_auditor_destination_oldest_undelivered_age_seconds"], 60, "want only the destination that is owed something")
 	require.Zero(t, got["sealift_auditor_destination_pending_files"])
 
 	former := ledger.Log{Topic: log0.Topic, Incarnation: "0", Partition: log0.Partition}
 	r.seal(former, time.Hour, []string{one}, "of a former cluster")
 	r.deliver(e, 0, two)
 	r.audit()
-	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_owed_without_receipt"], "what a former incarnation owes is not hidden by the one that owes nothing")
+	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_owed_without_receipt"], "the debt of a former incarnation is hidden")
 	r.metrics.forget(former)
 
 	r.metrics.forget(log0)
-	require.NotContains(t, gather(t, reg), "sealift_auditor_owed_without_receipt", "another auditor reports it")
+	require.NotContains(t, gather(t, reg), "sealift_auditor_owed_without_receipt", "the metric of a forgotten chain remains")
 	require.NotContains(t, gather(t, reg), "sealift_auditor_destination_parked_files")
 }
 

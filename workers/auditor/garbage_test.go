@@ -31,20 +31,20 @@ func TestStagedFilesGoAfterTheirTime(t *testing.T) {
 		}
 	}
 	r.audit()
-	require.Equal(t, 2, r.staged(old), "delivered just now: kept as long as one delivered in time")
+	require.Equal(t, 2, r.staged(old), "deleted too early: it was delivered just now")
 	r.age(time.Hour)
 	require.EqualValues(t, 2, r.audit().Collected)
 	require.Zero(t, r.staged(old))
-	require.Equal(t, 2, r.staged(owing), "two is still owed one")
+	require.Equal(t, 2, r.staged(owing), "deleted although two is owed it")
 	require.Equal(t, 1, r.staged(young))
 	require.Equal(t, 1, r.staged(none))
 	require.Zero(t, r.audit().Collected)
 
 	r.deliver(owing, 0, two)
 	r.deliver(owing, 1, two)
-	require.Zero(t, r.audit().Collected, "kept for replay from now on")
+	require.Zero(t, r.audit().Collected, "deleted before the retention")
 	r.age(time.Hour)
-	require.EqualValues(t, 2, r.audit().Collected, "although its turn had passed")
+	require.EqualValues(t, 2, r.audit().Collected, "not deleted after its entry's turn had passed")
 	require.Zero(t, r.staged(owing))
 }
 
@@ -56,7 +56,7 @@ func TestWhatIsKeptBeforeAContradictionGoesAfterItsTime(t *testing.T) {
 	r.deliver(kept, 0, one)
 	r.deliver(lost, 0, one)
 	r.audit()
-	require.EqualValues(t, -1, r.hintOf(log0).Collected, "no turn has come")
+	require.EqualValues(t, -1, r.hintOf(log0).Collected, "want nothing collected yet")
 	require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(lost, 0), one)))
 	r.cfg.Retain = time.Hour
 	require.EqualValues(t, 1, r.audit().Enqueued)
@@ -75,7 +75,7 @@ func TestWhatIsCollectedBeforeAContradictionIsCollectedOnce(t *testing.T) {
 	r.deliver(kept, 0, one)
 	r.deliver(lost, 0, one)
 	r.audit()
-	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.hintOf(log0).Open, "their turns are over")
+	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.hintOf(log0).Open, "want both entries past their turn")
 	r.age(time.Hour)
 	require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(lost, 0), one)))
 	var deleted []string
@@ -145,7 +145,7 @@ func TestOrphans(t *testing.T) {
 		require.True(t, r.exists(key), key)
 	}
 	for _, e := range entries {
-		require.Equal(t, 2, r.staged(e), "named by an entry")
+		require.Equal(t, 2, r.staged(e), "deleted although an entry names it")
 	}
 	require.Zero(t, r.audit().Orphans)
 }
@@ -159,7 +159,7 @@ func TestAPackGoesWithTheLastOfItsFiles(t *testing.T) {
 	r.audit()
 	r.age(time.Hour)
 	require.Zero(t, r.audit().Collected)
-	require.True(t, r.exists(e.Files[0].StagedKey), "b is owed")
+	require.True(t, r.exists(e.Files[0].StagedKey), "deleted although b is owed")
 
 	deletes := 0
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -169,11 +169,11 @@ func TestAPackGoesWithTheLastOfItsFiles(t *testing.T) {
 		return objstore.Fault{}
 	})
 	r.deliver(e, 1, one)
-	require.Zero(t, r.audit().Collected, "kept for replay from now on")
+	require.Zero(t, r.audit().Collected, "deleted before the retention")
 	r.age(time.Hour)
 	require.EqualValues(t, 3, r.audit().Collected)
 	require.False(t, r.exists(e.Files[0].StagedKey))
-	require.Equal(t, 1, deletes, "one object")
+	require.Equal(t, 1, deletes, "want one deletion for the pack")
 }
 
 // Invariant: I11. As soon as the entry exists that a pack is for, it decides, whoever wrote it and
@@ -206,7 +206,7 @@ func TestOrphanedPacks(t *testing.T) {
 		require.True(t, r.exists(key), key)
 	}
 	r.seal(log0, time.Hour, nil, "e")
-	require.EqualValues(t, 2, r.audit().Orphans, "entry 3 is there, and names none")
+	require.EqualValues(t, 2, r.audit().Orphans, "entry 3 exists and names none of them")
 	require.True(t, r.exists(named.Files[0].StagedKey))
 }
 
@@ -282,8 +282,8 @@ func TestAClockThatIsAheadDeletesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "clock is 24h0m")
 	require.Zero(t, report.Collected)
 	require.Equal(t, 1, r.staged(e))
-	require.EqualValues(t, 1, r.hintOf(log0).Through, "what was found is noted")
-	require.Equal(t, 1, r.count("replays/"), "it goes on")
+	require.EqualValues(t, 1, r.hintOf(log0).Through, "the audit's result was not noted")
+	require.Equal(t, 1, r.count("replays/"), "the replay was deleted")
 
 	r.deps.Staging = staging
 	r.age(2 * time.Hour)
@@ -323,15 +323,15 @@ func TestReplaysHoldStagedFilesAndGoAfterTheirTime(t *testing.T) {
 	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
 	r.stage(delivery.RebuiltKey("gone", delivery.Ref(old, 0)), "left of an order that is gone")
 	require.EqualValues(t, 1, r.audit().Collected)
-	require.Equal(t, 2, r.staged(old), "its jobs are not enqueued yet")
-	require.Zero(t, r.staged(other), "the order does not cover it")
+	require.Equal(t, 2, r.staged(old), "deleted although a replay needs it")
+	require.Zero(t, r.staged(other), "kept although the order does not cover it")
 	require.Zero(t, r.count("replays/gone/"))
 
 	r.stage(delivery.PlanKey("r"), string(delivery.Plan{Files: 2, Copies: 2}.Encode()))
 	r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(old, 0), one), "{}")
-	require.Zero(t, r.audit().Collected, "one is not delivered")
+	require.Zero(t, r.audit().Collected, "deleted although one copy is not delivered")
 	r.stage(delivery.ReplayFailedKey("r", delivery.Ref(old, 1), one), "{}")
-	require.EqualValues(t, 2, r.audit().Collected, "and the other was given up")
+	require.EqualValues(t, 2, r.audit().Collected, "not deleted after the other copy was given up")
 	require.Equal(t, 4, r.count("replays/"))
 
 	r.age(time.Hour)
@@ -362,11 +362,11 @@ func TestReplaysThatAreNotUnderstoodStopNoAudit(t *testing.T) {
 			r.stage(delivery.PlanKey("r"), body)
 			r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(held, 0), one), "{}")
 			require.EqualValues(t, 1, r.audit().Collected)
-			require.Equal(t, []int{1, 1, 0}, []int{r.staged(held), r.staged(held2), r.staged(free)}, "nobody knows what the order came to")
+			require.Equal(t, []int{1, 1, 0}, []int{r.staged(held), r.staged(held2), r.staged(free)}, "want files of the unreadable replay kept")
 			require.Equal(t, 4, r.count("replays/"))
 
 			r.age(time.Hour)
-			require.EqualValues(t, 2, r.audit().Collected, "its time is over")
+			require.EqualValues(t, 2, r.audit().Collected, "not deleted after the retention")
 			require.Equal(t, 1, r.count("replays/"))
 		})
 	}
@@ -387,7 +387,7 @@ func TestAReplayThatRunsIsNotForgotten(t *testing.T) {
 	require.Zero(t, r.audit().Collected)
 	require.Equal(t, 2, r.count("replays/"))
 	r.age(time.Hour)
-	require.EqualValues(t, 2, r.audit().Collected, "nothing came of it for long")
+	require.EqualValues(t, 2, r.audit().Collected, "not deleted after the retention")
 	require.Zero(t, r.count("replays/"))
 }
 
@@ -430,7 +430,7 @@ func TestAReplayThatWasJustResumedIsNotForgotten(t *testing.T) {
 			}
 		}}
 		require.EqualValues(t, 2, r.audit().Collected)
-		require.Equal(t, 1, r.staged(held), "the order is read again")
+		require.Equal(t, 1, r.staged(held), "deleted without reading the order again")
 		require.True(t, r.exists(delivery.OrderKey("r")))
 	})
 }
@@ -438,7 +438,7 @@ func TestAReplayThatWasJustResumedIsNotForgotten(t *testing.T) {
 // Invariant: I4. An audit may take an hour: an order that is given meanwhile keeps the files that
 // are still there.
 func TestAnOrderGivenDuringAnAuditHoldsItsFiles(t *testing.T) {
-	for hazard, before := range map[string]bool{"given": false, "one_that_was_over_is_resumed": true} {
+	for hazard, before := range map[string]bool{"given": false, "finished_one_resumed": true} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRigWithoutRedis(t)
@@ -481,7 +481,7 @@ func TestALargeReplayIsForgottenPieceByPiece(t *testing.T) {
 		r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
 			if strings.HasPrefix(key, delivery.ReplayReceiptsPrefix("r")) {
 				_, err := replay.ReadOrder(t.Context(), r.staging, "r")
-				require.ErrorIs(t, err, objstore.ErrNotFound, "the order goes first")
+				require.ErrorIs(t, err, objstore.ErrNotFound, "deleted before its order")
 				time.Sleep(time.Second)
 			}
 		}}
@@ -492,11 +492,11 @@ func TestALargeReplayIsForgottenPieceByPiece(t *testing.T) {
 			require.NoError(t, err)
 			most := time.Hour / 8
 			if audits == 0 {
-				most = 2 * time.Minute // somebody is waiting
+				most = 2 * time.Minute // on demand
 			}
 			require.Less(t, time.Since(begun), most)
 			now := r.count(delivery.ReplayReceiptsPrefix("r"))
-			require.Less(t, now, left, "each goes on")
+			require.Less(t, now, left, "an audit deleted nothing")
 			left = now
 		}
 		require.Zero(t, r.count("replays/"))
@@ -568,13 +568,13 @@ func TestCollectionThatFailsGoesOnWhereItWas(t *testing.T) {
 	report, err := r.Audit(t.Context())
 	require.ErrorIs(t, err, objstore.ErrDenied)
 	require.Equal(t, 1, report.Failed)
-	require.Equal(t, bad.Seq-1, report.Collected, "and it is told")
+	require.Equal(t, bad.Seq-1, report.Collected, "not reported")
 	require.Equal(t, bad.Seq-1, r.hintOf(log0).Collected)
-	require.Len(t, r.staging.Puts(hintKey(log0)), notes+4, "of visits, of the clocks, of garbage, and of the end")
+	require.Len(t, r.staging.Puts(hintKey(log0)), notes+4, "want the hint stored after the visits, for the clocks, for garbage and at the end")
 	require.Equal(t, 1, r.staged(bad))
 	report, err = r.Audit(t.Context())
 	require.ErrorIs(t, err, objstore.ErrDenied)
-	require.Zero(t, report.Collected, "what is gone already is not told again")
+	require.Zero(t, report.Collected, "counted a second time")
 
 	read := 0
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -586,7 +586,7 @@ func TestCollectionThatFailsGoesOnWhereItWas(t *testing.T) {
 	require.Equal(t, int64(len(entries))-bad.Seq+1, r.audit().Collected)
 	require.Zero(t, r.staged(bad))
 	require.EqualValues(t, len(entries), r.hintOf(log0).Collected)
-	require.Less(t, read, 150, "those in front are not looked at again")
+	require.Less(t, read, 150, "collected entries were read again")
 }
 
 // A search for orphans that fails undoes nothing of the audit before it, and is repeated the next
@@ -612,7 +612,7 @@ func TestALookForOrphansThatFailsCostsNothingElse(t *testing.T) {
 	require.EqualValues(t, 3, report.Collected)
 	require.EqualValues(t, 1, report.Parked)
 	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_destination_parked_files"])
-	require.EqualValues(t, 3, r.hintOf(log0).Collected, "the turn of the last has not come")
+	require.EqualValues(t, 3, r.hintOf(log0).Collected, "the last entry is too young")
 	r.audit()
 	require.Equal(t, 1, looks)
 	h := r.hintOf(log0)
@@ -655,8 +655,8 @@ func TestABacklogOfGarbageHoldsNothingUp(t *testing.T) {
 		third.Partition = 2
 		r.sealOld(third, 1000)
 		begun := time.Now()
-		require.EqualValues(t, 1000, r.audit().Collected, "on demand it is all done at once")
-		require.Less(t, time.Since(begun), 1000*time.Minute/atOnce+10*time.Minute, "some at a time")
+		require.EqualValues(t, 1000, r.audit().Collected, "an audit on demand must delete everything")
+		require.Less(t, time.Since(begun), 1000*time.Minute/atOnce+10*time.Minute, "deleted one by one")
 	})
 }
 
@@ -686,7 +686,7 @@ func TestAChainWithoutGarbageIsNotBehind(t *testing.T) {
 			require.EqualValues(t, report.Behind, gather(t, reg)["sealift_auditor_chains_behind"])
 			return report.Behind
 		}
-		require.Equal(t, 1, behind(), "what is next of the others is young, or owed")
+		require.Equal(t, 1, behind(), "want only the chain with garbage left")
 		for r.hintOf(late).Collected < 20 {
 			require.LessOrEqual(t, behind(), 1)
 		}
@@ -725,7 +725,7 @@ func TestLooksForOrphansHoldNothingUp(t *testing.T) {
 			_, err := r.Auditor.audit(t.Context(), true)
 			require.NoError(t, err)
 			require.Less(t, time.Since(begun), time.Hour/2)
-			require.Len(t, slow.looked, audit+1, "one is longer than all may take")
+			require.Len(t, slow.looked, audit+1, "want one search per audit")
 			if audit == 0 {
 				require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(owed, 0), Destination: one}}, r.jobs.take())
 			}
@@ -765,7 +765,7 @@ func TestAChainThatCannotBeReadIsNotPutOff(t *testing.T) {
 		time.Sleep(time.Hour)
 		_, err = r.Auditor.audit(t.Context(), true)
 		require.NoError(t, err)
-		require.NotContains(t, r.putOff, logs[2], "it was the first this time")
+		require.NotContains(t, r.putOff, logs[2], "still put off after its search")
 		require.Contains(t, r.putOff, logs[1])
 		require.True(t, since.Before(r.putOff[logs[1]]))
 
@@ -774,7 +774,7 @@ func TestAChainThatCannotBeReadIsNotPutOff(t *testing.T) {
 		time.Sleep(time.Hour)
 		_, err = r.Auditor.audit(t.Context(), true)
 		require.Error(t, err)
-		require.Equal(t, since, r.putOff[logs[1]], "and what waits goes on waiting")
+		require.Equal(t, since, r.putOff[logs[1]], "the chain lost its place")
 	})
 }
 
@@ -799,7 +799,7 @@ func TestTimeForGarbageThatIsNotNeededIsUsed(t *testing.T) {
 			return report
 		}
 		require.Equal(t, 1, audit().Behind)
-		require.Less(t, r.hintOf(log0).Collected, int64(10), "nobody knew yet")
+		require.Less(t, r.hintOf(log0).Collected, int64(10), "the first audit should use its share only")
 		require.Equal(t, 1, audit().Behind)
 		require.Greater(t, r.hintOf(log0).Collected, int64(200))
 		audit()

@@ -92,7 +92,7 @@ func TestIdleEntriesWakeUp(t *testing.T) {
 			r.audit()
 			time.Sleep(time.Hour)
 		}
-		require.False(t, r.exists(key(20)), "swept")
+		require.False(t, r.exists(key(20)), "the note of a closed debt remains")
 		require.EqualValues(t, 48, r.audit().Parked)
 		require.Len(t, r.hintOf(log0).Accounts[one].Debts, 48)
 
@@ -115,6 +115,6 @@ func TestRequestsDoNotGrowWithWhatIsParked(t *testing.T) {
 		return n
 	}
 	few, many := requests(2*leastIdle), requests(20*leastIdle)
-	t.Log("requests of an audit:", few, many)
+	t.Log("requests of an audit with few and with many parked jobs:", few, many)
 	require.Less(t, many, few+4)
 }

@@ -131,20 +131,20 @@ func TestAParkedFileKeepsNoOther(t *testing.T) {
 		deleted = r.deletions()
 		time.Sleep(25 * time.Hour)
 		require.Zero(t, r.audit().Collected)
-		require.Empty(t, *deleted, "once")
+		require.Empty(t, *deleted, "deleted a second time")
 
 		r.receipt(mixed, 1, two)
 		r.audit()
 		r.nothingIsWrong(5)
 		time.Sleep(r.cfg.Retain)
-		require.EqualValues(t, 3, r.audit().Collected, "the pack was kept for as long as if it had been delivered in time")
+		require.EqualValues(t, 3, r.audit().Collected, "want the pack deleted after its full retention")
 		require.Equal(t, []string{mixed.Files[0].StagedKey}, *deleted)
 		r.nothingIsWrong(8)
 
 		ledgertest.Receipt(t, r.staging, mixed, 4, two, delivery.Receipt{Outcome: delivery.Skipped})
 		time.Sleep(r.cfg.Retain)
 		require.EqualValues(t, 1, r.audit().Collected)
-		require.Equal(t, []string{mixed.Files[0].StagedKey, mixed.Files[4].StagedKey}, *deleted, "what is gone is not deleted again")
+		require.Equal(t, []string{mixed.Files[0].StagedKey, mixed.Files[4].StagedKey}, *deleted, "deleted a second time")
 		r.nothingIsWrong(9)
 		r.audit()
 		require.Empty(t, r.hintOf(log0).Open)
@@ -199,7 +199,7 @@ func TestFilesDeliveredTogetherAreKeptForTheirTime(t *testing.T) {
 			r.audit()
 			require.Len(t, *deleted, want, n)
 		}
-		require.True(t, r.exists(e.Files[4].StagedKey), "it is owed")
+		require.True(t, r.exists(e.Files[4].StagedKey), "deleted although it is owed")
 	})
 }
 
@@ -207,10 +207,10 @@ func TestFilesDeliveredTogetherAreKeptForTheirTime(t *testing.T) {
 // that is owed is deleted.
 func TestNotesOfWhatIsGoneThatAreWrong(t *testing.T) {
 	for hazard, spoil := range map[string]func(*hint){
-		"lost":               func(h *hint) { *h = noHint() },
-		"of_before":          func(h *hint) { h.Swept = nil },
-		"a_clock_was_ahead":  func(h *hint) { h.swept(1, time.Now().Add(1000*time.Hour).UnixMilli()) },
-		"of_an_entry_closed": func(h *hint) { h.swept(0, 1) },
+		"lost":                func(h *hint) { *h = noHint() },
+		"of_an_earlier_audit": func(h *hint) { h.Swept = nil },
+		"a_clock_was_ahead":   func(h *hint) { h.swept(1, time.Now().Add(1000*time.Hour).UnixMilli()) },
+		"of_a_closed_entry":   func(h *hint) { h.swept(0, 1) },
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -404,10 +404,10 @@ func (g *garbageHistory) judge(why string) {
 			}
 			g.gone[key] = true
 			closed := g.object(e, key)
-			require.False(g.t, closed.IsZero(), "%s: entry %d file %d is owed and gone", why, e.Seq, i)
-			require.GreaterOrEqual(g.t, time.Since(closed), g.cfg.Retain, "%s: entry %d file %d", why, e.Seq, i)
+			require.False(g.t, closed.IsZero(), "%s: entry %d file %d is deleted although it is owed", why, e.Seq, i)
+			require.GreaterOrEqual(g.t, time.Since(closed), g.cfg.Retain, "%s: entry %d file %d is deleted too early", why, e.Seq, i)
 			needed := g.order != nil && time.Since(g.ordered) < g.cfg.Retain && g.order.Selects(e, &e.Files[i])
-			require.False(g.t, needed, "%s: entry %d file %d is needed by a replay", why, e.Seq, i)
+			require.False(g.t, needed, "%s: entry %d file %d is deleted although a replay needs it", why, e.Seq, i)
 		}
 	}
 }

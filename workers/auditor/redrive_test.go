@@ -93,9 +93,9 @@ func TestParkedJobsComeBackWithTheirDestination(t *testing.T) {
 				require.EqualValues(t, 1, report.Parked)
 				return
 			}
-			require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, jobs, "once, and from the start")
+			require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, jobs, "want one job without attempts")
 			require.EqualValues(t, 1, report.Redriven)
-			require.EqualValues(t, 1, report.Parked, "it was, as what is missing was")
+			require.EqualValues(t, 1, report.Parked, "a redriven job is also counted as parked")
 			report = r.audit()
 			require.EqualValues(t, 1, report.Queued)
 			require.Zero(t, report.Parked)
@@ -128,13 +128,13 @@ func TestRedriveHazards(t *testing.T) {
 		r.jobs.fail = errors.New("no broker")
 		_, err := r.Audit(t.Context())
 		require.ErrorContains(t, err, "no broker")
-		require.True(t, r.exists(key), "parked still")
+		require.True(t, r.exists(key), "the note is gone")
 		r.jobs.fail = nil
 		r.audit()
 		require.Len(t, r.jobs.take(), 1)
 		require.False(t, r.exists(key))
 	})
-	t.Run("a_note_that_cannot_be_deleted", func(t *testing.T) { // it is enqueued once; those beside and after it do not wait
+	t.Run("note_not_deleted", func(t *testing.T) { // it is enqueued once; those beside and after it do not wait
 		r := newRig(t, nil)
 		e := r.seal(log0, time.Hour, []string{backOne}, strings.Split(strings.Repeat("x", batchJobs+1), "")...)
 		var keys []string
@@ -164,7 +164,7 @@ func TestRedriveHazards(t *testing.T) {
 		r.audit()
 		require.NotEmpty(t, r.jobs.take())
 	})
-	t.Run("no_note", func(t *testing.T) { // people will see it, and verify reports it
+	t.Run("unreadable_note", func(t *testing.T) { // people will see it, and verify reports it
 		r := newRig(t, nil)
 		e := r.seal(log0, time.Hour, []string{backOne, backTwo}, "a")
 		bad, elsewhere := delivery.ParkedKey(delivery.Ref(e, 0), backOne), delivery.ParkedKey(delivery.Ref(e, 0), backTwo)
@@ -194,7 +194,7 @@ func TestRedriveHazards(t *testing.T) {
 		r.catalog(nil)
 		n = r.reads()
 		r.audit()
-		require.Equal(t, 2, *n, "what was parked while it was disabled is looked at")
+		require.Equal(t, 2, *n, "want both notes read after the destination was disabled")
 		r.parkFor(e, 2, backOne, delivery.ReasonDisabled)
 		require.EqualValues(t, 1, r.audit().Redriven)
 	})
@@ -229,8 +229,8 @@ func TestARestartReadsOnlyNewNotes(t *testing.T) {
 		time.Sleep(2 * sameTime)
 		r.parkFor(e, 1, backOne, "put_denied")
 		require.Equal(t, 2, reads(func(c *Config) { c.DryRun = true }))
-		require.Equal(t, 2, reads(nil), "a dry run notes nothing")
-		require.Equal(t, 1, reads(nil), "notes of the last minute are read again, for the store's clocks differ")
+		require.Equal(t, 2, reads(nil), "the dry run noted what it read")
+		require.Equal(t, 1, reads(nil), "want notes of the last minute read again")
 
 		time.Sleep(2 * sameTime)
 		r.parkFor(e, 2, backOne, delivery.ReasonDisabled)
@@ -238,7 +238,7 @@ func TestARestartReadsOnlyNewNotes(t *testing.T) {
 		require.Equal(t, 2, reads(nil))
 		require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 2), Destination: backOne}}, r.jobs.take()[:1])
 
-		require.Equal(t, 2, reads(func(c *Config) { c.Full = true }), "all that are parked")
+		require.Equal(t, 2, reads(func(c *Config) { c.Full = true }), "Full must read every note")
 		for hazard, body := range map[string]string{
 			"damaged":         `{"version":1,"unt`,
 			"a_later_release": `{"version":2,"until":{"` + backOne + `":1}}`,
@@ -285,7 +285,7 @@ func TestManyParkedJobsComeBackSomeAtOnce(t *testing.T) {
 		begun := time.Now()
 		require.NoError(t, r.redriveOf(t.Context(), []string{backOne}))
 		require.Len(t, r.jobs.take(), len(e.Files))
-		require.Equal(t, 16*time.Second, time.Since(begun), "to read what was noted, to read them and, twice as many at once, to delete them")
+		require.Equal(t, 16*time.Second, time.Since(begun), "want reads 8 and deletions 16 at a time")
 	})
 }
 
@@ -318,10 +318,10 @@ func TestRedriveFollowsTheCatalog(t *testing.T) {
 		require.True(t, r.exists(off))
 		r.catalog(func(w *catalog.Workspace) { disable(w); w.Destinations[1].Bucket = "more-logs" })
 		time.Sleep(time.Minute)
-		require.Empty(t, r.jobs.take(), "it changed, but nothing came back")
+		require.Empty(t, r.jobs.take(), "redriven although no destination came back")
 		r.catalog(nil)
 		time.Sleep(catalogSpreads - time.Second)
-		require.Empty(t, r.jobs.take(), "copiers may not know yet")
+		require.Empty(t, r.jobs.take(), "redriven before the copiers know the catalog")
 		time.Sleep(catalogSpreads)
 		synctest.Wait()
 		require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, r.jobs.take())
@@ -365,7 +365,7 @@ func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
 				}
 			}()
 		}},
-		"off_and_on_while_others_are_looked_at": {store: true, before: func(r *rig, park func()) {
+		"off_and_on_while_notes_are_read": {store: true, before: func(r *rig, park func()) {
 			r.catalog(func(w *catalog.Workspace) { no := false; w.Destinations[1].Enabled = &no })
 			time.Sleep(time.Minute)
 			r.catalog(nil)
@@ -392,7 +392,7 @@ func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
 				time.Sleep(5 * time.Minute)
 				c.before(r, func() { r.parkFor(e, 0, backOne, delivery.ReasonDisabled) })
 				time.Sleep(catalogSpreads - time.Second)
-				require.Empty(t, r.jobs.take(), "copiers may not know yet")
+				require.Empty(t, r.jobs.take(), "redriven before the copiers know the catalog")
 				time.Sleep(soon - catalogSpreads + 5*time.Second)
 				require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, r.jobs.take())
 			})
@@ -410,7 +410,7 @@ func TestRedriveAfterARestart(t *testing.T) {
 		r.catalog(nil)
 		defer r.runs()()
 		time.Sleep(catalogSpreads - time.Second)
-		require.Empty(t, r.jobs.take(), "copiers may not know yet")
+		require.Empty(t, r.jobs.take(), "redriven before the copiers know the catalog")
 		time.Sleep(catalogSpreads)
 		require.Len(t, r.jobs.take(), 1)
 	})

@@ -39,7 +39,7 @@ func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
 		"scheduled_and_done": {func(t *testing.T, r *rig) {
 			require.Equal(t, 1, scheduled(t, r.another(nil)).Chains)
 		}, 1, false},
-		"scheduled_and_at_it": {func(t *testing.T, r *rig) { hold(t, r) }, 1, true},
+		"scheduled_and_running": {func(t *testing.T, r *rig) { hold(t, r) }, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, reg := newRig(t, nil), prometheus.NewRegistry()
@@ -83,7 +83,7 @@ func hold(t *testing.T, r *rig) *lease.Lease {
 
 // An audit on demand may take long; the role does not wait for it.
 func TestAnAuditOnDemandHoldsNothing(t *testing.T) {
-	for name, dry := range map[string]bool{"dry_run": true, "for_real": false} {
+	for name, dry := range map[string]bool{"dry_run": true, "real": false} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(c *Config) { c.DryRun = dry })
 			r.seal(log0, time.Hour, []string{one}, "a")
@@ -109,7 +109,7 @@ func TestAnAuditOnDemandTakesNoLease(t *testing.T) {
 	require.Equal(t, 1, r.audit().Skipped)
 	require.NoError(t, held.Release(t.Context()))
 	require.Equal(t, 1, r.audit().Chains)
-	require.Equal(t, held.Fence+1, hold(t, r).Fence, "nobody had it between")
+	require.Equal(t, held.Fence+1, hold(t, r).Fence, "the audit on demand took the lease")
 }
 
 func TestADryRunLooksAtWhatAnotherHasInWork(t *testing.T) {

@@ -310,7 +310,7 @@ func TestStatusIsExact(t *testing.T) {
 			require.Equal(t, d.Parked, got[d.ID].Parked.Files)
 		}
 	}
-	require.Less(t, walked, spared*3/4, "hints are of use")
+	require.Less(t, walked, spared*3/4, "hints did not save walks")
 }
 
 // What was open at the last audit takes one listing per entry, and one request for each batch, and

@@ -78,11 +78,11 @@ func TestAnEntryMayComeAtAnyMomentOfASweep(t *testing.T) {
 		r.deps.Staging = store
 
 		found := r.audit().Orphans
-		require.True(t, r.exists(named), "the entry came before request %d", moment)
-		require.True(t, r.exists(alone.StagedKey), "the entry came before request %d", moment)
+		require.True(t, r.exists(named), "deleted; the entry was written before request %d", moment)
+		require.True(t, r.exists(alone.StagedKey), "deleted; the entry was written before request %d", moment)
 		if store.left >= 0 { // the entry was not written
 			require.Zero(t, found)
-			require.True(t, r.exists(another), "the entry decides, and it is not there")
+			require.True(t, r.exists(another), "deleted before the entry was written")
 			break
 		}
 		outcomes[found] = true
@@ -90,5 +90,5 @@ func TestAnEntryMayComeAtAnyMomentOfASweep(t *testing.T) {
 		require.False(t, r.exists(another))
 		require.True(t, r.exists(named))
 	}
-	require.Equal(t, map[int64]bool{0: true, 1: true}, outcomes, "the entry was seen in some sweeps, in others not")
+	require.Equal(t, map[int64]bool{0: true, 1: true}, outcomes, "want sweeps that saw the entry and sweeps that did not")
 }
