@@ -178,7 +178,7 @@ func TestReceiptsThatAreNotUnderstood(t *testing.T) {
 		delete(keys, key)
 	})
 	require.NoError(t, err)
-	require.Empty(t, keys, "not reported")
+	require.Empty(t, keys, "objects that were not reported")
 	require.Len(t, set, 2)
 	outcome, err := set[Pair{0, lake}].Outcome(ctx, staging, Pair{0, lake}, e)
 	require.NoError(t, err)
@@ -218,6 +218,6 @@ func TestReceiptsAreWrittenOnce(t *testing.T) {
 	require.NoError(t, Write(ctx, staging, given))
 	r, err := ReadAlone(ctx, staging, given.File, lake)
 	require.NoError(t, err)
-	require.Equal(t, delivery.Delivered, r.Outcome, "the first receipt at a key stands")
+	require.Equal(t, delivery.Delivered, r.Outcome, "the first receipt was overwritten")
 	require.Len(t, staging.Contents("receipts/"), 2)
 }
