@@ -46,17 +46,17 @@ func TestEntriesAreReadOnceAndTheLastUsedKept(t *testing.T) {
 		e, err := c.Entry(t.Context(), cachedLog, seq)
 		require.NoError(t, err)
 		require.Equal(t, seq, e.Seq)
-		require.Empty(t, e.Owner, "trimmed")
+		require.Empty(t, e.Owner, "not trimmed")
 		require.Equal(t, want, reads.Load(), why)
 	}
 	for seq := int64(1); seq < 5; seq++ {
 		get(seq, seq, "")
-		get(seq, seq, "once an entry")
+		get(seq, seq, "the entry was read twice")
 	}
-	get(4, 4, "the last two are kept")
-	get(3, 4, "the last two are kept")
-	get(1, 5, "it went")
-	get(3, 5, "used last, so kept")
+	get(4, 4, "not among the last two kept")
+	get(3, 4, "not among the last two kept")
+	get(1, 5, "want it read again")
+	get(3, 5, "the last used entry was dropped")
 }
 
 func TestAnEntryLargerThanTheRoomIsKept(t *testing.T) {

@@ -74,9 +74,9 @@ func TestAppendResolvesItsOutcome(t *testing.T) {
 		"conflict":                 {fault: first(objstore.Fault{Before: objstore.ErrConflict})},
 		"throttled":                {fault: first(objstore.Fault{Before: objstore.ErrUnavailable})},
 		"lost_and_reply_lost":      {rival: true, fault: first(objstore.Fault{Before: broken}), want: ErrLost},
-		"denied_is_for_the_caller": {fault: first(objstore.Fault{Before: objstore.ErrDenied}), want: objstore.ErrDenied},
+		"denied_is_returned":       {fault: first(objstore.Fault{Before: objstore.ErrDenied}), want: objstore.ErrDenied},
 		"own_success_reported_412": {fault: first(objstore.Fault{After: objstore.ErrExists})},
-		"read_back_fails_for_a_time": {fault: func(op objstore.Op) objstore.Fault {
+		"read_back_fails_at_first": {fault: func(op objstore.Op) objstore.Fault {
 			if (op.Name == "put" && op.N == 1) || (op.Name == "get" && op.N <= 3) {
 				return objstore.Fault{After: broken}
 			}
@@ -105,7 +105,7 @@ func TestAppendResolvesItsOutcome(t *testing.T) {
 						applied++
 					}
 				}
-				require.LessOrEqual(t, applied, 1, "entry 0 was written once")
+				require.LessOrEqual(t, applied, 1, "entry 0 was written more than once")
 			})
 		})
 	}
@@ -242,10 +242,10 @@ func TestLogsFindsEveryChain(t *testing.T) {
 	got, err = FindLogs(ctx, store, "", "", func(key string) { told = append(told, key) })
 	require.NoError(t, err)
 	require.Equal(t, append(want, other.Log()), got)
-	require.ElementsMatch(t, []string{strays[0], strays[1], strays[3], strays[5]}, told, "one of a folder; what comes after entries is not listed")
+	require.ElementsMatch(t, []string{strays[0], strays[1], strays[3], strays[5]}, told, "want one key per folder, and none after the entries")
 	seq, err := NewChain(store, want[1]).HeadSeq(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, 2, seq, "a stray object before the head does not stop its partition")
+	require.EqualValues(t, 2, seq, "a stray object hid the head")
 }
 
 // A folder of foreign files costs one request, however many there are; for instance deliveries by a
@@ -268,7 +268,7 @@ func TestListingsPassOverWholeFolders(t *testing.T) {
 	logs, err := FindLogs(ctx, store, "", "", func(string) { strays++ })
 	require.NoError(t, err)
 	require.Equal(t, []Log{chain.Log()}, logs)
-	require.Equal(t, 3, strays, "in the first, and in what is no partition, and in one without a chain")
+	require.Equal(t, 3, strays, "want one each: other folder, no partition, partition without a chain")
 	require.Equal(t, 5, listings)
 
 	listings = 0
@@ -291,7 +291,7 @@ func TestEntryGolden(t *testing.T) {
 	require.NoError(t, err)
 	want, err := os.ReadFile("testdata/entry-v1.json")
 	require.NoError(t, err)
-	require.Equal(t, string(want), string(got), "the format of stored entries changed: that needs a new version")
+	require.Equal(t, string(want), string(got), "the stored format changed; it needs a new version")
 	back, err := Decode(want)
 	require.NoError(t, err)
 	require.Equal(t, e, back)
@@ -310,7 +310,7 @@ func TestPackedEntryGolden(t *testing.T) {
 	require.NoError(t, err)
 	want, err := os.ReadFile("testdata/entry-v1-packed.json")
 	require.NoError(t, err)
-	require.Equal(t, string(want), string(got), "the format of stored entries changed: that needs a new version")
+	require.Equal(t, string(want), string(got), "the stored format changed; it needs a new version")
 	back, err := Decode(want)
 	require.NoError(t, err)
 	require.Equal(t, e, back)
@@ -391,7 +391,7 @@ func TestAFilterIsOfWhatMayBeReadAgain(t *testing.T) {
 	clear(got)
 	require.Len(t, e.Filter(), 3)
 	e.SetFilter(nil)
-	require.Nil(t, e.SealedThrough, "as it is decoded")
+	require.Nil(t, e.SealedThrough, "want nil, as Decode returns it")
 }
 
 func TestStreamOf(t *testing.T) {

@@ -47,5 +47,5 @@ func TestEntriesAreReadInOrderOverHoles(t *testing.T) {
 		seq++
 	}
 	require.ErrorIs(t, last, objstore.ErrUnavailable)
-	require.EqualValues(t, 6, seq, "nothing follows it")
+	require.EqualValues(t, 6, seq, "entries after an error")
 }
