@@ -84,17 +84,17 @@ func TestDecodeBatchReturnsWhatItUnderstands(t *testing.T) {
 		batch string
 		count int
 	}{
-		"empty":               {"", 0},
-		"an_empty_line":       {good + "\n", 1},
-		"cut_off":             {good + good[:len(good)/2], 1},
-		"no_newline":          {good + "x", 1},
-		"of_another_entry":    {strings.Replace(good, `"seq":42`, `"seq":43`, 1) + good, 1},
-		"of_another_topic":    {strings.Replace(good, `"topic":"`+log.Topic, `"topic":"x`+log.Topic, 1) + good, 1},
-		"given_up":            {strings.Replace(good, `"delivered"`, `"skipped"`, 1) + good, 1},
-		"of_a_later_release":  {strings.Replace(good, `"version":1`, `"version":2`, 1) + good, 1},
-		"with_another_field":  {strings.Replace(good, `{`, `{"x":1,`, 1) + good, 1},
-		"two_on_one_line":     {strings.TrimSpace(good) + good + good, 1},
-		"no_receipt_whatever": {"hello\n", 0},
+		"empty":              {"", 0},
+		"an_empty_line":      {good + "\n", 1},
+		"cut_off":            {good + good[:len(good)/2], 1},
+		"no_newline":         {good + "x", 1},
+		"of_another_entry":   {strings.Replace(good, `"seq":42`, `"seq":43`, 1) + good, 1},
+		"of_another_topic":   {strings.Replace(good, `"topic":"`+log.Topic, `"topic":"x`+log.Topic, 1) + good, 1},
+		"given_up":           {strings.Replace(good, `"delivered"`, `"skipped"`, 1) + good, 1},
+		"of_a_later_release": {strings.Replace(good, `"version":1`, `"version":2`, 1) + good, 1},
+		"with_another_field": {strings.Replace(good, `{`, `{"x":1,`, 1) + good, 1},
+		"two_on_one_line":    {strings.TrimSpace(good) + good + good, 1},
+		"no_receipt":         {"hello\n", 0},
 	} {
 		rs, err := DecodeBatch(log, ref.Seq, []byte(c.batch))
 		require.ErrorIs(t, err, ErrBadReceipt, hazard)
@@ -227,10 +227,10 @@ func TestSettled(t *testing.T) {
 	ahead := file
 	ahead.Last++
 	require.True(t, of(StagedKey(log, &file)))
-	require.False(t, of(StagedKey(log, &ahead)), "its owner may be slow, not dead")
-	require.True(t, of(PackKey(log, 42, 1000, 9999, sum)), "that entry is another, whatever it covers")
+	require.False(t, of(StagedKey(log, &ahead)), "settled although its owner may still be writing")
+	require.True(t, of(PackKey(log, 42, 1000, 9999, sum)), "the entry exists and names another pack")
 	require.True(t, of(PackKey(log, 1, 1000, 4999, sum)))
-	require.False(t, of(PackKey(log, 43, 1000, 1001, sum)), "its entry may be on its way, whatever is covered")
+	require.False(t, of(PackKey(log, 43, 1000, 1001, sum)), "settled although its entry does not exist yet")
 }
 
 // Two logs never share a prefix, or the garbage of one would be that of the other. Topic and
@@ -425,7 +425,7 @@ func FuzzNoteAt(f *testing.F) {
 		again, err := NoteAt(key, p.Encode(), nil, time.UnixMilli(6))
 		require.NoError(t, err)
 		p.Version, p.Job.Version = FormatVersion, FormatVersion
-		require.Equal(t, p, again, "what is told of one is a note as well")
+		require.Equal(t, p, again, "the returned note does not round-trip")
 	})
 }
 

@@ -80,7 +80,7 @@ func TestOrderCovers(t *testing.T) {
 	}
 	o := order
 	o.Destinations = nil
-	require.True(t, o.Covers(e, &f, job.Destination), "it is owed")
+	require.True(t, o.Covers(e, &f, job.Destination), "an owed file is not covered")
 	require.False(t, o.Covers(e, &f, "ws/other"))
 }
 
