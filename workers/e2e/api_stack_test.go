@@ -72,10 +72,10 @@ func TestWhatTheDocumentSaysIsTaken(t *testing.T) {
 		require.LessOrEqual(t, n, stored[print], "copies of %s", print)
 	}
 	for print, n := range stored {
-		require.LessOrEqual(t, n-again[print], a.taken[print], "copies of what nobody was told is taken: %s", print)
+		require.LessOrEqual(t, n-again[print], a.taken[print], "stored although not acknowledged: %s", print)
 		repeated += n - a.taken[print]
 	}
-	require.Less(t, repeated, 50, "no more than a produce or two is repeated")
+	require.Less(t, repeated, 50, "too many repeated lines")
 	require.Empty(t, a.wrong)
 	require.Greater(t, a.requests, 3000)
 	require.Greater(t, events, 1000)

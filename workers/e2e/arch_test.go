@@ -16,7 +16,7 @@ import (
 // cached and misses violations, whereas files that a test reads are part of its cache key.
 func TestArchitecture(t *testing.T) {
 	files := parseTree(t, "../..")
-	require.Greater(t, len(files), 50, "the tree was not found")
+	require.Greater(t, len(files), 50, "the source tree was not found")
 	for _, r := range rules {
 		t.Run(strings.ReplaceAll(r.name, " ", "_"), func(t *testing.T) {
 			require.Empty(t, r.check(files), strings.Join(r.check(files), "\n"))

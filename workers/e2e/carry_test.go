@@ -58,7 +58,7 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 	}
 	s.kill(s.appenders[0], s.copiers[0])
 	at := owed.acked.Load()
-	require.Less(t, at, int64(n), "all events were in before anything broke")
+	require.Less(t, at, int64(n), "all events were sent before the first fault")
 	t.Logf("after %d acknowledged events and %d delivered lines", at, seen.lines.Load())
 	faults(ctx, s)
 	require.NoError(t, <-in.ended)
@@ -273,7 +273,7 @@ func (n *seen) wait(ctx context.Context, t *testing.T, what string, enough func(
 	began, last := time.Now(), time.Now()
 	for {
 		for i, from := range n.stores {
-			require.NoError(t, n.count(ctx, i, from), "count what is delivered")
+			require.NoError(t, n.count(ctx, i, from), "count the delivered lines")
 		}
 		if enough() {
 			t.Logf("%s after %v: %d lines in %d objects", what, time.Since(began).Round(time.Millisecond), n.lines.Load(), len(n.counted))

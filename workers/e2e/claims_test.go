@@ -72,7 +72,7 @@ func TestClaims(t *testing.T) {
 		"in_trouble_too_early": {claim{from: at(10)}, at(54), at(90), false},
 		"in_calm":              {claim{from: at(95)}, at(115), at(116), true},
 		"in_calm_too_early":    {claim{from: at(95)}, at(114), at(130), false},
-		"claimed_in_calm":      {claim{from: at(110)}, at(124), at(130), false},
+		"too_late_in_calm":     {claim{from: at(110)}, at(124), at(130), false},
 		"before_it_ended":      {claim{from: at(10), to: at(60)}, at(55), at(59), true},
 		"written_later":        {claim{from: at(10), to: at(60)}, at(55), at(60), false},
 	} {

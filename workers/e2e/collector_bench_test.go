@@ -240,7 +240,7 @@ func (c *contestant) up(b *testing.B) {
 		}
 		select {
 		case <-ctx.Done():
-			require.NoError(b, err, "%s does not take events", c.name)
+			require.NoError(b, err, "%s does not accept events", c.name)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

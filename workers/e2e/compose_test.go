@@ -45,7 +45,7 @@ func TestComposeFile(t *testing.T) {
 			require.True(t, variables[v] || !strings.HasPrefix(v, "SEALIFT_"), "%s: %s is no configuration", name, v)
 		}
 	}
-	require.GreaterOrEqual(t, ours, 6, "a service for each role")
+	require.GreaterOrEqual(t, ours, 6, "want a service for each role")
 	_, err = catalog.Parse([]byte(file.Configs["catalog"].Content))
 	require.NoError(t, err)
 }

@@ -13,17 +13,17 @@ import (
 )
 
 var (
-	copyFiles   = flag.Int("copy.files", 2_000, "files of a run")
-	copyBytes   = flag.Int("copy.bytes", 11_000, "size of each, compressed")
-	copyAlone   = flag.Bool("copy.alone", false, "stages each small file as an object of its own")
-	copyDelay   = flag.Duration("copy.delay", 0, "that every answer of S3 takes longer")
-	copyRound   = flag.Int("copy.round", 0, "decides who is first")
-	copySet     = flag.String("copy.set", "", "more of the configuration: key=value, separated by semicolons")
-	copyOnly    = flag.Bool("copy.only", false, "runs the copier alone")
+	copyFiles   = flag.Int("copy.files", 2_000, "files per run")
+	copyBytes   = flag.Int("copy.bytes", 11_000, "compressed size of each file")
+	copyAlone   = flag.Bool("copy.alone", false, "stage each small file as an object of its own")
+	copyDelay   = flag.Duration("copy.delay", 0, "delay added to every answer of S3")
+	copyRound   = flag.Int("copy.round", 0, "number of the round; decides which contestant is first")
+	copySet     = flag.String("copy.set", "", "additional configuration: key=value, separated by semicolons")
+	copyOnly    = flag.Bool("copy.only", false, "run only the copier")
 	copyProfile = flag.String("copy.profile", "", "file for the copier's CPU profile")
-	copyLabel   = flag.String("copy.label", "", "name of what is run, in its results")
-	copyCommit  = flag.String("copy.commit", "", "of the binary that SEALIFT_BIN names")
-	copyOut     = flag.String("copy.out", "", "file to append results to, a line of JSON each")
+	copyLabel   = flag.String("copy.label", "", "label of the run in its results")
+	copyCommit  = flag.String("copy.commit", "", "commit of the binary that SEALIFT_BIN names")
+	copyOut     = flag.String("copy.out", "", "file to which results are appended, one line of JSON each")
 )
 
 // BenchmarkCopy has one copier, a process of the binary as operators run it, deliver files that

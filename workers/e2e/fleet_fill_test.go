@@ -75,7 +75,7 @@ func fillTopic(b testing.TB, client *stream.Client, topic string, partitions, n 
 	for _, p := range bounds {
 		held += p.End - p.First
 	}
-	require.Contains(b, []int64{0, int64(n)}, held, "topic %s was filled in part: use another stack, or other numbers", topic)
+	require.Contains(b, []int64{0, int64(n)}, held, "topic %s is only partly filled: use another stack, or other numbers", topic)
 	producer := client.NewProducer(stream.ProducerConfig{Topic: topic, Compression: "lz4", KeepTime: true})
 	defer producer.Close(b.Context())
 	var batch []stream.Record

@@ -46,7 +46,7 @@ func planCounts(t *testing.T, sources, partitions int) {
 	want := map[string]int64{}
 	files, entries := float64(run.Files), float64(run.Entries-run.Claims)
 	staged, spans := plan.Packs(files, float64(run.GzipBytes), entries), plan.Spans(files, float64(run.GzipBytes), entries)
-	require.Less(t, staged, files, "small files are staged together")
+	require.Less(t, staged, files, "small files were not staged together")
 	for kind, n := range plan.Sealed(files, 1, files, spans, staged, float64(run.Entries), float64(run.Claims), 1) {
 		want[kind] = int64(n)
 	}
@@ -61,6 +61,6 @@ func planCounts(t *testing.T, sources, partitions int) {
 	require.Equal(t, want, got, "requests")
 	delete(got, "list receipt") // a plan for an hour of so few sources has none
 	for kind := range got {
-		require.True(t, slices.ContainsFunc(p.Requests, func(c plan.Cost) bool { return c.Kind == kind }), "%s is in no plan", kind)
+		require.True(t, slices.ContainsFunc(p.Requests, func(c plan.Cost) bool { return c.Kind == kind }), "%s is missing from the plan", kind)
 	}
 }

@@ -89,7 +89,7 @@ func (j *judgement) drain(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			require.Fail(t, "it does not drain", "partitions %v are not sealed to their end, %d of %d files have no receipt", behind, open, owed)
+			require.Fail(t, "not everything was delivered in time", "partitions %v are not sealed to their end, %d of %d files have no receipt", behind, open, owed)
 		case <-time.After(500 * time.Millisecond):
 		}
 	}

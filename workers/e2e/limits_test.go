@@ -26,7 +26,7 @@ func TestTenThousandSourcesAtOnce(t *testing.T) {
 		p.produce(from, sources, sources)
 	}
 	p.waitFor("all records read", func() bool { return w.RecordsForTesting() == 3*sources })
-	require.Less(t, handles(t)-before, 100, "handles do not grow with sources")
+	require.Less(t, handles(t)-before, 100, "open files grow with the number of sources")
 	require.LessOrEqual(t, w.HeldForTesting(), int64(memory+pipelinePartitions<<16))
 	p.sealAll(w)
 	p.requireAllOnce(3 * sources)
@@ -41,7 +41,7 @@ func TestMoreComesThanStagingTakes(t *testing.T) {
 	p.gate = make(chan struct{})
 	w := p.start(appender.Config{DataDir: t.TempDir(), Memory: memory, MaxWaiting: 2 * sources, RollEvery: time.Second, Grace: time.Millisecond})
 	produced, held := 0, int64(0)
-	p.waitFor("it says that it is paused", func() bool {
+	p.waitFor("not ready while paused", func() bool {
 		p.produce(produced, sources, sources) // some files of each round are sealed before the next
 		produced += sources
 		held = max(held, w.HeldForTesting())
@@ -106,7 +106,7 @@ func TestShortDiskPausesReading(t *testing.T) {
 	p := newPipeline(t)
 	p.produce(0, 100, 10)
 	short := p.start(appender.Config{DataDir: t.TempDir(), DiskFree: 1 << 62})
-	p.waitFor("it says why it is not ready", func() bool {
+	p.waitFor("not ready without disk space", func() bool {
 		err := short.Ready(t.Context())
 		return err != nil && len(short.Partitions()) == pipelinePartitions
 	})
@@ -127,10 +127,10 @@ func TestUnwritableDataDirectoryIsWaitedOut(t *testing.T) {
 	blocker := filepath.Join(dir, "spool") // a file where directories are to be created
 	require.NoError(t, os.WriteFile(blocker, nil, 0o600))
 	w := p.start(appender.Config{DataDir: dir})
-	p.waitFor("it says that it cannot write", func() bool { return w.Ready(t.Context()) != nil })
+	p.waitFor("not ready while it cannot write", func() bool { return w.Ready(t.Context()) != nil })
 	require.ErrorContains(t, w.Ready(t.Context()), "spool")
 	require.NoError(t, os.Remove(blocker))
-	p.waitFor("it works again", func() bool { return w.Ready(t.Context()) == nil && len(w.Partitions()) == pipelinePartitions })
+	p.waitFor("ready again", func() bool { return w.Ready(t.Context()) == nil && len(w.Partitions()) == pipelinePartitions })
 	p.sealAll(w)
 	p.requireAllOnce(100)
 }

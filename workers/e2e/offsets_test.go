@@ -109,7 +109,7 @@ func stagingThatIsNotTheLedgers(t *testing.T, p *pipeline) {
 		defer cancel()
 		require.Error(t, w.SealAll(ctx))
 		w.stop(t)
-		require.Len(t, staging.Puts(""), writes, "a halted partition writes nothing")
+		require.Len(t, staging.Puts(""), writes, "a halted partition wrote entries")
 	}
 	halts(objstore.NewMemory("empty"), "there is no ledger")
 
@@ -193,7 +193,7 @@ func morePartitions(t *testing.T, p *pipeline) {
 	p.addPartitions(pipelinePartitions + 4)
 	p.produce(1_000, 1_000, 40) // before any appender can have noticed
 	p.waitFor("new partitions shared", func() bool { return len(one.Partitions()) == 5 && len(two.Partitions()) == 5 })
-	p.waitFor("all owned", func() bool { // otherwise the group rebalances once more
+	p.waitFor("all partitions owned", func() bool { // otherwise the group rebalances once more
 		unowned, err := p.client.Unowned(t.Context(), p.topic, p.topic)
 		return err == nil && len(unowned) == 0
 	})
@@ -226,7 +226,7 @@ func (p *pipeline) addPartitions(total int32) {
 	require.NoError(p.t, err)
 	require.NoError(p.t, kerr.ErrorForCode(res.Topics[0].ErrorCode))
 	// A producer that does not know the new partitions yet would not write to them.
-	p.waitFor("partitions there", func() bool {
+	p.waitFor("new partitions known to the client", func() bool {
 		bounds, err := p.client.Bounds(p.t.Context(), p.topic)
 		return err == nil && len(bounds) == int(total)
 	})

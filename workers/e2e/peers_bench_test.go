@@ -30,14 +30,14 @@ import (
 )
 
 var (
-	peerNames   = flag.String("peers.names", "baseline sealift", "folders of scripts/peers or paths of such, each with @LEVEL if it is not peers.level")
-	peerCount   = flag.Int("peers.events", 100_000, "events of a topic")
-	peerSources = flag.String("peers.sources", "50", "sources that they belong to: numbers, a topic for each")
-	peerLevel   = flag.Int("peers.level", 6, "of gzip")
-	peerRoll    = flag.Int("peers.roll", 120, "seconds after which programs end their files that go by the clock")
-	peerLimit   = flag.Duration("peers.limit", 15*time.Minute, "of a run")
-	peerCommit  = flag.String("peers.commit", "", "of the binary that SEALIFT names")
-	peerOut     = flag.String("peers.out", "", "file to append right results to, a line of JSON each")
+	peerNames   = flag.String("peers.names", "baseline sealift", "folders below scripts/peers or paths of folders, with @LEVEL unless peers.level applies")
+	peerCount   = flag.Int("peers.events", 100_000, "events per topic")
+	peerSources = flag.String("peers.sources", "50", "numbers of sources; each number gets a topic of its own")
+	peerLevel   = flag.Int("peers.level", 6, "gzip level")
+	peerRoll    = flag.Int("peers.roll", 120, "seconds after which programs that roll files by time end a file")
+	peerLimit   = flag.Duration("peers.limit", 15*time.Minute, "time limit of a run")
+	peerCommit  = flag.String("peers.commit", "", "commit of the binary that SEALIFT names")
+	peerOut     = flag.String("peers.out", "", "file to which correct results are appended, one line of JSON each")
 )
 
 // peerSettle is how long CPU time is still counted after the last event: what follows a PUT, such

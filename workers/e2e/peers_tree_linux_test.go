@@ -34,9 +34,9 @@ wait`)
 	p.stop(time.Minute)
 	require.GreaterOrEqual(t, p.cpuBy(time.Now()), own.children)
 	require.Positive(t, p.peakRSS())
-	require.Equal(t, 3, p.ProcessState.ExitCode(), "it was asked to end")
+	require.Equal(t, 3, p.ProcessState.ExitCode(), "not ended by SIGTERM")
 	for _, pid := range children {
 		stat, err := procStat(pid)
-		require.True(t, err != nil || stat.zombie || stat.session != p.Process.Pid, "process %d lives on", pid)
+		require.True(t, err != nil || stat.zombie || stat.session != p.Process.Pid, "process %d is still running", pid)
 	}
 }

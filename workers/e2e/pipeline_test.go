@@ -235,13 +235,13 @@ func TestFilesAreSealedByTimeWithoutNewData(t *testing.T) {
 func TestPartitionsMoveBetweenAppenders(t *testing.T) {
 	p := newPipeline(t)
 	one := p.start(appender.Config{DataDir: t.TempDir()})
-	p.waitFor("all partitions at the first", func() bool { return len(one.Partitions()) == pipelinePartitions })
+	p.waitFor("all partitions assigned to the first worker", func() bool { return len(one.Partitions()) == pipelinePartitions })
 	p.produce(0, 2_000, 40)
 	two := p.start(appender.Config{DataDir: t.TempDir()})
 	p.waitFor("partitions shared", func() bool { return len(one.Partitions()) == 3 && len(two.Partitions()) == 3 })
 	p.produce(2_000, 2_000, 40)
 	one.stop(t) // the records in its open files are read again
-	p.waitFor("all partitions at the second", func() bool { return len(two.Partitions()) == pipelinePartitions })
+	p.waitFor("all partitions assigned to the second worker", func() bool { return len(two.Partitions()) == pipelinePartitions })
 	p.produce(4_000, 2_000, 40)
 	p.sealAll(two)
 	p.requireAllOnce(6_000)

@@ -97,7 +97,7 @@ func TestReadersOfTheFiles(t *testing.T) {
 		case strings.Contains(line, " today "):
 			require.Equal(t, len(tree), strings.Count(said, "download: "), said)
 		case strings.HasPrefix(line, "aws s3 sync"):
-			require.Empty(t, said, "sealift files sync had fetched all")
+			require.Empty(t, said, "sealift files sync did not fetch everything")
 		default:
 			t.Errorf("nothing checks %q", line)
 		}

@@ -56,7 +56,7 @@ func (w *world) receipts(e *ledger.Entry) receipt.Set {
 func (w *world) receiptOf(e *ledger.Entry, i int, dest string) (string, delivery.Receipt) {
 	w.t.Helper()
 	found, ok := w.receipts(e)[receipt.Pair{Index: i, Destination: dest}]
-	require.True(w.t, ok, "there is a receipt")
+	require.True(w.t, ok, "no receipt found")
 	r, err := found.Read(context.Background(), w.staging)
 	require.NoError(w.t, err)
 	return found.Key, r
@@ -199,7 +199,7 @@ var batchMutations = map[string]mutation{
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},
 	},
-	"batch_at_no_key_of_one": {
+	"batch_at_an_invalid_key": {
 		damage: func(w *world) string {
 			e, key := w.batch()
 			other := delivery.BatchPrefix(e.Log(), e.Seq) + "x.json"
@@ -220,7 +220,7 @@ var batchMutations = map[string]mutation{
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},
 	},
-	"batch_of_an_entry_that_is_not": {
+	"batch_of_a_missing_entry": {
 		damage: func(w *world) string {
 			e, _ := w.batch()
 			_, r := w.receiptOf(e, 0, lake)
@@ -242,7 +242,7 @@ var batchMutations = map[string]mutation{
 		verify: []verify.Kind{verify.BadReceipt, verify.Debt},
 		check:  []check.Kind{check.Untrue, check.Owed, check.Foreign},
 	},
-	"batched_of_a_file_that_is_not": {
+	"batched_of_a_missing_file": {
 		damage: inBatched(and(func(r *delivery.Receipt) { r.File.Index = 77 })),
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},

@@ -219,19 +219,19 @@ func TestReplay(t *testing.T) {
 	r.sealAll(r.worker)
 	want := r.delivered(records)
 
-	t.Run("what is there stays as it is, twice", func(t *testing.T) {
+	t.Run("existing objects stay as they are", func(t *testing.T) {
 		for range 2 {
 			r.over(r.replay(func(*delivery.Order) {}, nil))
 			require.Equal(t, want, r.lines("first"))
 		}
 	})
-	t.Run("what the customer deleted comes back", func(t *testing.T) {
+	t.Run("deleted objects come back", func(t *testing.T) {
 		require.Positive(t, r.empty(r.buckets["first"], "", func(n int) bool { return n%3 == 0 }))
 		s := r.over(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, nil))
 		require.EqualValues(t, len(want), s.Delivered)
 		require.Equal(t, want, r.lines("first"))
 	})
-	t.Run("a new destination gets the same", func(t *testing.T) {
+	t.Run("new destination gets the same objects", func(t *testing.T) {
 		r.setCatalog("source1", "source2")
 		r.over(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/second"} }, nil))
 		second := r.lines("second")
@@ -244,7 +244,7 @@ func TestReplay(t *testing.T) {
 		}
 		require.Positive(t, n)
 	})
-	t.Run("its job topic is lost", func(t *testing.T) {
+	t.Run("job topic lost", func(t *testing.T) {
 		r.empty(r.buckets["first"], "", every)
 		o := r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, func(...stream.Record) {})
 		require.Empty(t, r.lines("first"))
@@ -253,7 +253,7 @@ func TestReplay(t *testing.T) {
 		r.over(o)
 		require.Equal(t, want, r.lines("first"))
 	})
-	t.Run("staging is lost, and deliveries go on", func(t *testing.T) {
+	t.Run("staging lost while deliveries continue", func(t *testing.T) {
 		r.empty(r.staging, "data/", every)
 		r.empty(r.buckets["first"], "", every)
 		o := r.replay(func(o *delivery.Order) { o.Sources = []string{"source0", "source3"} }, nil)
@@ -276,7 +276,7 @@ func TestReplay(t *testing.T) {
 			require.Equal(t, text, r.lines("first")[key], "the same lines under the same key")
 		}
 	})
-	t.Run("force writes over what is broken", func(t *testing.T) {
+	t.Run("force overwrites broken objects", func(t *testing.T) {
 		for key := range want {
 			_, err := r.buckets["first"].Put(t.Context(), key, strings.NewReader("broken"), objstore.PutOptions{})
 			require.NoError(t, err)

@@ -70,7 +70,7 @@ func TestReplaysAreVerified(t *testing.T) {
 		dest    string
 		without []verify.Kind // problems if the order is lost
 	}{
-		"written_anew":         {order: func(o *delivery.Order) { o.Force = true }, e: shared, dest: lake, without: []verify.Kind{verify.ObjectChanged, verify.BadOrder}},
+		"rewritten":            {order: func(o *delivery.Order) { o.Force = true }, e: shared, dest: lake, without: []verify.Kind{verify.ObjectChanged, verify.BadOrder}},
 		"in_a_view":            {order: func(o *delivery.Order) { o.View = "v2" }, e: shared, dest: archive, without: []verify.Kind{verify.BadOrder}},
 		"at_a_new_destination": {order: func(o *delivery.Order) { o.Destinations = []string{archive} }, e: lakeOnly, dest: archive, without: []verify.Kind{verify.NotOwed, verify.BadOrder}},
 	} {
@@ -85,7 +85,7 @@ func TestReplaysAreVerified(t *testing.T) {
 			damaged := w.clone(t)
 			damaged.remove(damaged.buckets[test.dest], object)
 			r = damaged.verify(nil)
-			require.Equal(t, map[verify.Kind]int64{verify.ObjectMissing: 1}, r.ByKind, "one object, whatever receipts it has")
+			require.Equal(t, map[verify.Kind]int64{verify.ObjectMissing: 1}, r.ByKind, "want one missing object, whatever receipts it has")
 
 			w.staging.SetFault(nil)
 			w.remove(w.staging, delivery.OrderKey("r1"))
@@ -115,14 +115,14 @@ func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
 		quick, deep []verify.Kind
 		raised      bool // mentions that staging.retain may have been raised
 	}{
-		"written_anew": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) }},
-		"written_anew_and_its_order_is_lost": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) },
+		"rewritten": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) }},
+		"rewritten_and_order_lost": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) },
 			young: true, quick: changed, deep: changed, raised: true},
 		"other_lines": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) {
 			b = lines(func(l []string) []string { return l[1:] })(b)
 			return b, says(b, was)
 		}, deep: changed},
-		"other_bytes_than_it_says": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { return anew(b), was }, quick: changed, deep: changed},
+		"bytes_differ_from_metadata": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { return anew(b), was }, quick: changed, deep: changed},
 		"another_file": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) {
 			was = says(b, was)
 			was.Metadata["first-offset"] = "1000000"
@@ -153,7 +153,7 @@ func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
 				for _, d := range r.Destinations {
 					past += d.Past
 				}
-				require.Equal(t, !deep && len(want) == 0, past == 1, "what was not read is said: %d", past)
+				require.Equal(t, !deep && len(want) == 0, past == 1, "objects reported as past: %d", past)
 			}
 		})
 	}

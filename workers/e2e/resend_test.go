@@ -22,7 +22,7 @@ func TestResentMessagesArriveOnce(t *testing.T) {
 		return func() bool { return len(w.Partitions()) == pipelinePartitions }
 	}
 	one := p.start(cfg)
-	p.waitFor("all partitions at the first", all(one))
+	p.waitFor("all partitions assigned to the first worker", all(one))
 	p.produce(0, n, 40)
 	p.produce(0, n, 40)
 	p.sealAll(one)
@@ -31,7 +31,7 @@ func TestResentMessagesArriveOnce(t *testing.T) {
 	one.stop(t)
 	require.NoError(t, os.RemoveAll(filepath.Join(cfg.DataDir, "dedup")))
 	one = p.start(cfg)
-	p.waitFor("all partitions at the first", all(one))
+	p.waitFor("all partitions assigned to the first worker", all(one))
 	p.waitForMemory(one)
 	p.produce(n/2, n, 40)
 	p.sealAll(one)
@@ -39,7 +39,7 @@ func TestResentMessagesArriveOnce(t *testing.T) {
 
 	one.stop(t)
 	two := p.start(appender.Config{DataDir: t.TempDir(), DedupWindow: time.Hour})
-	p.waitFor("all partitions at the second", all(two))
+	p.waitFor("all partitions assigned to the second worker", all(two))
 	p.waitForMemory(two)
 	p.produce(0, 2*n, 40)
 	p.sealAll(two)

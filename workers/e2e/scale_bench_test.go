@@ -15,14 +15,14 @@ import (
 
 var (
 	scaleSources = flag.Int("scale.sources", 100_000, "sources, each with an open file")
-	scaleEvents  = flag.Int64("scale.events", 1_000_000, "events that lie in Kafka when the appender starts")
-	scaleRate    = flag.Float64("scale.rate", 2_000, "events a second while the turn passes")
+	scaleEvents  = flag.Int64("scale.events", 1_000_000, "events in Kafka when the appender starts")
+	scaleRate    = flag.Float64("scale.rate", 2_000, "events per second during the turn of the hour")
 	scaleRoll    = flag.Duration("scale.roll", 10*time.Minute, "appender.roll_every; seals are spread over a twentieth of it")
 	scaleFor     = flag.Duration("scale.for", 20*time.Second, "how long the overload lasts")
 	scaleMemory  = flag.String("scale.memory", "512MiB", "appender.memory")
-	scaleLabel   = flag.String("scale.label", "", "name of what is run, in its results")
-	scaleCommit  = flag.String("scale.commit", "", "of the binary that SEALIFT_BIN names")
-	scaleOut     = flag.String("scale.out", "", "file to append results to, a line of JSON each")
+	scaleLabel   = flag.String("scale.label", "", "label of the run in its results")
+	scaleCommit  = flag.String("scale.commit", "", "commit of the binary that SEALIFT_BIN names")
+	scaleOut     = flag.String("scale.out", "", "file to which results are appended, one line of JSON each")
 )
 
 // BenchmarkOpenStreams runs one appender with as many open streams as there are sources: first on a

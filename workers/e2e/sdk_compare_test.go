@@ -36,7 +36,7 @@ func (s sdk) compare(t *testing.T, run *sdkRun, lines map[string][]byte) {
 	require.Positive(t, run.wire.retries)
 	c := comparison{told: map[string]any{}, seen: map[string]bool{}, more: map[string]string{}}
 	for _, id := range run.order {
-		require.Contains(t, lines, id, "it is lost")
+		require.Contains(t, lines, id, "the message is missing")
 		var line map[string]any
 		require.NoError(t, decodeExactly(lines[id], &line))
 		s.api(t, id, line)
@@ -48,10 +48,10 @@ func (s sdk) compare(t *testing.T, run *sdkRun, lines map[string][]byte) {
 		t.Errorf("the line is not what the SDK was told: %s", c.more[kind])
 	}
 	for _, change := range s.changes {
-		require.True(t, c.seen[change.why], "no message differs so: %s", change.why)
+		require.True(t, c.seen[change.why], "no message has this difference: %s", change.why)
 	}
 	for _, member := range s.adds {
-		require.True(t, c.seen[member], "it never added %s", member)
+		require.True(t, c.seen[member], "the SDK never added %s", member)
 	}
 }
 

@@ -53,7 +53,7 @@ func TestSpoolSurvivesKill9(t *testing.T) {
 		held, err := collector.metric(ctx, "sealift_collector_spool_records")
 		require.NoError(t, err)
 		require.Positive(t, held)
-		require.NoError(t, collector.ready(ctx), "it takes events, so it is ready")
+		require.NoError(t, collector.ready(ctx), "not ready although it takes events")
 		collector.kill() // while it is spooling
 
 		up()

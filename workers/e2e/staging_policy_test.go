@@ -235,7 +235,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 
 	seen.mu.Lock()
 	defer seen.mu.Unlock()
-	require.Empty(t, seen.denied, "the policies do not suffice")
+	require.Empty(t, seen.denied, "the policies deny a needed request")
 	allowed := func(p *iam.Policy, c call) bool {
 		caller := iam.Caller{Account: operatorAccount, ARN: "arn:aws:iam::" + operatorAccount + ":user/" + c.user}
 		return iam.Evaluate(iam.Request{Caller: caller, Action: c.action, Resource: c.resource, Owner: operatorAccount}, iam.Policies{Identity: []*iam.Policy{p}, Kind: iam.Bucket}).Allowed
@@ -258,7 +258,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 		}
 	}
 	for c := range seen.made {
-		require.NotEqual(t, "collector", c.user, "collectors use no bucket: %v", c)
+		require.NotEqual(t, "collector", c.user, "a collector used a bucket: %v", c)
 	}
 }
 

@@ -33,10 +33,10 @@ func TestRebalanceStorm(t *testing.T) {
 			read := workers[i].RecordsForTesting()
 			p.produce(total, 300, 20) // for whoever has the partitions meanwhile
 			total += 300
-			p.waitFor("it has a part", func() bool { return len(workers[i].Partitions()) > 0 })
+			p.waitFor("partitions assigned to the new worker", func() bool { return len(workers[i].Partitions()) > 0 })
 			p.produce(total, 300, 20)
 			total += 300
-			p.waitFor("it takes part", func() bool { return workers[i].RecordsForTesting() > read })
+			p.waitFor("the new worker reads records", func() bool { return workers[i].RecordsForTesting() > read })
 			continue
 		}
 		p.produce(total, 300, 20)
@@ -51,7 +51,7 @@ func TestRebalanceStorm(t *testing.T) {
 		}
 	}
 	last := p.start(appender.Config{DataDir: dirs[0]})
-	p.waitFor("all partitions at the last", func() bool { return len(last.Partitions()) == pipelinePartitions })
+	p.waitFor("all partitions assigned to the last worker", func() bool { return len(last.Partitions()) == pipelinePartitions })
 	p.sealAll(last)
 	p.requireAllOnce(total)
 	require.NoError(t, last.Ready(t.Context()))

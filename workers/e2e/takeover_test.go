@@ -46,7 +46,7 @@ func takeover(t *testing.T, on servers) {
 		}
 		return n
 	}
-	wait("both own their share", func(h map[int]*ledger.Entry) bool {
+	wait("both appenders own partitions", func(h map[int]*ledger.Entry) bool {
 		n := owners(h)
 		return len(h) == systemPartitions && len(n) == 2
 	})

@@ -69,11 +69,11 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 			w.rehome(second, first)
 			w.buckets[second] = w.buckets[archive]
 		}},
-		"one_of_two_in_one_place_is_looked_at": {world: func(w *world) {
+		"one_of_two_in_one_place_is_verified": {world: func(w *world) {
 			w.rehome(second, first)
 			w.buckets[second] = w.buckets[archive]
 		}, change: func(c *verify.Config) { c.Destination = archive }},
-		"delivered_there_a_moment_ago": {world: func(w *world) {
+		"just_delivered_there": {world: func(w *world) {
 			w.rehome(second, first)
 			w.buckets[second] = w.buckets[archive]
 			for _, e := range w.entries() {
@@ -84,12 +84,12 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 				}
 			}
 		}, change: func(c *verify.Config) { c.Overdue = time.Hour }},
-		"a_destination_was_renamed": {world: func(w *world) {
+		"destination_renamed": {world: func(w *world) {
 			day := w.second().Files[0].Stream().Day()
 			w.rehome(second, func(f ledger.File) bool { return f.Stream().Day() == day })
 		}},
-		"a_destination_that_left_another_ones_place": {world: func(w *world) { w.rehome(second, first) }},
-		"a_new_destination_in_one_place_was_backfilled": {world: func(w *world) {
+		"destination_left_a_shared_place": {world: func(w *world) { w.rehome(second, first) }},
+		"new_destination_in_a_shared_place_backfilled": {world: func(w *world) {
 			w.buckets[second] = w.buckets[archive]
 			e, i := w.lakeOnly()
 			order := w.orderFor("r1", func(o *delivery.Order) { o.Destinations = []string{second} })
@@ -110,8 +110,8 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 			w.buckets[foreign] = w.buckets[archive]
 			stray(w)
 		}, change: old, want: []verify.Kind{verify.NotOwed}},
-		"a_backfill_whose_order_had_its_time":      {world: stray, change: old, past: 1},
-		"a_backfill_whose_order_is_gone_too_early": {world: stray, want: []verify.Kind{verify.NotOwed}, raised: true},
+		"backfill_after_its_order_expired": {world: stray, change: old, past: 1},
+		"backfill_whose_order_was_lost":    {world: stray, want: []verify.Kind{verify.NotOwed}, raised: true},
 	} {
 		judge := func(t *testing.T, w *world) {
 			c.world(w)
@@ -154,7 +154,7 @@ func TestSinceLooksAtTheEntryBefore(t *testing.T) {
 			w := good.clone(t)
 			before := w.second()
 			first := before.Seq + 1
-			require.Positive(t, before.Seq, "older entries")
+			require.Positive(t, before.Seq, "want an entry with older ones before it")
 			c.damage(w, before)
 			// What follows is written again, later than everything else.
 			chain := "ledger/" + before.Log().String() + "/"
@@ -191,11 +191,11 @@ func TestChainsThatAreGone(t *testing.T) {
 		err    error
 		want   []verify.Kind
 	}{
-		"one":                         {remove: []string{"ledger/{log}/"}, want: []verify.Kind{verify.ChainGap}},
-		"one_and_its_receipts":        {remove: []string{"ledger/{log}/", "receipts/{log}/"}, want: []verify.Kind{verify.ChainGap}},
-		"one_and_its_staged_objects":  {remove: []string{"ledger/{log}/", "data/{log}/"}, want: []verify.Kind{verify.ChainGap}},
-		"all":                         {remove: []string{"ledger/"}, err: verify.ErrNothing, want: []verify.Kind{verify.ChainGap}},
-		"one_that_was_not_looked_for": {remove: []string{"ledger/{log}/"}},
+		"one":                        {remove: []string{"ledger/{log}/"}, want: []verify.Kind{verify.ChainGap}},
+		"one_and_its_receipts":       {remove: []string{"ledger/{log}/", "receipts/{log}/"}, want: []verify.Kind{verify.ChainGap}},
+		"one_and_its_staged_objects": {remove: []string{"ledger/{log}/", "data/{log}/"}, want: []verify.Kind{verify.ChainGap}},
+		"all":                        {remove: []string{"ledger/"}, err: verify.ErrNothing, want: []verify.Kind{verify.ChainGap}},
+		"one_outside_the_selection":  {remove: []string{"ledger/{log}/"}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			w := good.clone(t)
@@ -248,5 +248,5 @@ func TestAnAcceptedLossIsNoProblem(t *testing.T) {
 
 	after.Seq, after.Attempt, after.LowWatermark = after.Seq+1, "less", after.LowWatermark+11
 	require.NoError(t, ledger.NewChain(less.staging, head.Log()).Append(t.Context(), &after))
-	require.EqualValues(t, 1, less.verify(nil).ByKind[verify.Unaccounted], "counted anew")
+	require.EqualValues(t, 1, less.verify(nil).ByKind[verify.Unaccounted], "the second skip is not counted as unaccounted")
 }

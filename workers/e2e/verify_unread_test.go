@@ -22,24 +22,24 @@ func TestWhatCannotBeReadIsSaid(t *testing.T) {
 		state  string
 		unread string // "": nothing
 	}{
-		"refused":                    {opens: objstore.ErrDenied, state: "not readable"},
-		"no_bucket":                  {opens: objstore.ErrNoBucket, state: "not readable"},
-		"no_destination":             {opens: verify.ErrNoDestination, state: "not readable"},
-		"cannot_be_opened":           {opens: errors.New("the catalog cannot be read"), state: "not readable", unread: lake + ": its bucket: the catalog cannot be read"},
-		"no_list":                    {fault: failing("list", "", objstore.ErrDenied, 0), state: "not readable"},
-		"list_fails":                 {fault: failing("list", "", broken, 0), state: "not readable", unread: lake + ": its bucket: "},
-		"later_list_fails":           {fault: failing("list", "", broken, 1), state: "read", unread: "acme/raw/segment-logs/"},
-		"later_list_is_denied":       {fault: failing("list", "", objstore.ErrDenied, 1), state: "read", unread: "acme/raw/segment-logs/"},
-		"one_object_is_denied":       {fault: failing("head", "second", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
-		"no_content_is_given":        {fault: failing("get", "", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
-		"no_object_is_given":         {fault: failing("head", "", objstore.ErrDenied, 0), state: "not readable", unread: "s3://lake/acme/raw/segment-logs/"},
-		"one_object_cannot_be_given": {fault: failing("head", "second", broken, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
+		"refused":              {opens: objstore.ErrDenied, state: "not readable"},
+		"no_bucket":            {opens: objstore.ErrNoBucket, state: "not readable"},
+		"no_destination":       {opens: verify.ErrNoDestination, state: "not readable"},
+		"cannot_be_opened":     {opens: errors.New("the catalog cannot be read"), state: "not readable", unread: lake + ": its bucket: the catalog cannot be read"},
+		"no_list":              {fault: failing("list", "", objstore.ErrDenied, 0), state: "not readable"},
+		"list_fails":           {fault: failing("list", "", broken, 0), state: "not readable", unread: lake + ": its bucket: "},
+		"later_list_fails":     {fault: failing("list", "", broken, 1), state: "read", unread: "acme/raw/segment-logs/"},
+		"later_list_is_denied": {fault: failing("list", "", objstore.ErrDenied, 1), state: "read", unread: "acme/raw/segment-logs/"},
+		"one_head_denied":      {fault: failing("head", "second", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
+		"get_denied":           {fault: failing("get", "", objstore.ErrDenied, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
+		"every_head_denied":    {fault: failing("head", "", objstore.ErrDenied, 0), state: "not readable", unread: "s3://lake/acme/raw/segment-logs/"},
+		"one_head_fails":       {fault: failing("head", "second", broken, 0), state: "read", unread: "s3://lake/acme/raw/segment-logs/"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			w := good.clone(t)
 			gone := w.objectKey(lake, w.sealedEntries()[0], 0) // what can be seen is checked, whatever else cannot
 			w.remove(w.buckets[lake], gone)
-			seen := c.state == "read" && hazard != "no_object_is_given"
+			seen := c.state == "read" && hazard != "every_head_denied"
 			for _, b := range w.buckets {
 				w.refuse(b, nil)
 			}

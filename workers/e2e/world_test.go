@@ -193,7 +193,7 @@ func (w *world) sealedEntries() []*ledger.Entry {
 			}
 		}
 	}
-	require.GreaterOrEqual(w.t, len(byLog[best]), 3, "a chain with three entries that name files")
+	require.GreaterOrEqual(w.t, len(byLog[best]), 3, "want a chain with three entries that name files")
 	return byLog[best]
 }
 
@@ -205,7 +205,7 @@ func (w *world) lakeOnly() (*ledger.Entry, int) {
 			return e, i
 		}
 	}
-	require.Fail(w.t, "no file is the lake's alone")
+	require.Fail(w.t, "no file is owed only to the lake")
 	return nil, 0
 }
 
@@ -270,7 +270,7 @@ func (w *world) edit(s *objstore.Memory, key string, change func([]byte) []byte)
 func (w *world) remove(s *objstore.Memory, key string) {
 	w.t.Helper()
 	_, err := s.Head(context.Background(), key)
-	require.NoError(w.t, err, "what is to be removed is there")
+	require.NoError(w.t, err, "the object to be removed does not exist")
 	require.NoError(w.t, s.Delete(context.Background(), key))
 }
 

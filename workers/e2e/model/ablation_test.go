@@ -88,11 +88,11 @@ func TestAblationsAreCaught(t *testing.T) {
 	for _, a := range append(ablations, limits...) {
 		r := a.explore(a.harm, 1_000_000)
 		t.Logf("%s: %s\n%s", a.name, r, list(r.trace))
-		require.Equal(t, a.harm, r.broken, "%s: its harm was not found", a.name)
-		require.Equal(t, fmt.Sprintf("%s %d", a.harm, len(r.trace)), steps[a.name], "schemas/protocol.md says otherwise of %q", a.name)
+		require.Equal(t, a.harm, r.broken, "%s: the expected harm was not found", a.name)
+		require.Equal(t, fmt.Sprintf("%s %d", a.harm, len(r.trace)), steps[a.name], "schemas/protocol.md differs on %q", a.name)
 		delete(steps, a.name)
 	}
-	require.Empty(t, steps, "rows of schemas/protocol.md that nothing was run for")
+	require.Empty(t, steps, "rows of schemas/protocol.md without an ablation")
 }
 
 // list formats a trace, one line per step.

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var statesFlag = flag.Int("model.states", 0, "explore models of up to so many states; default 1.5 million, with the race detector 160,000")
+var statesFlag = flag.Int("model.states", 0, "explore models of up to this many states; default 1.5 million, with the race detector 160,000")
 
 // budget is the largest number of states of models that are explored in this run. Larger models are
 // logged, and left to a run that asks for them.
@@ -109,10 +109,10 @@ func TestProtocolHolds(t *testing.T) {
 		t.Logf("%s: %s", m.name, r)
 		require.Zero(t, r.broken, "%s: %s\n%s", m.name, r.broken, list(r.trace))
 		require.True(t, r.exhaustive, "%s: capped", m.name)
-		require.Equal(t, m.states, r.states, "%s: another model than the one whose size was stated", m.name)
+		require.Equal(t, m.states, r.states, "%s: the number of states differs from the one stated", m.name)
 		explored++
 	}
-	require.GreaterOrEqual(t, explored, usual, "the budget leaves out what every run must explore")
+	require.GreaterOrEqual(t, explored, usual, "the budget excludes models that every run must explore")
 }
 
 // TestEverythingCanBeDelivered: whatever happened, if nothing fails from then on, there is a way to
@@ -128,8 +128,8 @@ func TestEverythingCanBeDelivered(t *testing.T) {
 		t.Logf("%s: %d states", m.name, r.states)
 		require.True(t, r.exhaustive, "%s: capped", m.name)
 		require.Equal(t, m.states, r.states, m.name)
-		require.Nil(t, trace, "%s: no way leads on from here:\n%s", m.name, list(trace))
+		require.Nil(t, trace, "%s: nothing can be delivered from here:\n%s", m.name, list(trace))
 		explored++
 	}
-	require.GreaterOrEqual(t, explored, usualLive, "the budget leaves out what every run must explore")
+	require.GreaterOrEqual(t, explored, usualLive, "the budget excludes models that every run must explore")
 }

@@ -68,7 +68,7 @@ func TestPageIsTrue(t *testing.T) {
 			require.True(t, tests[m[1]], "no test is called %s", m[1])
 		}
 		for _, m := range file.FindAllStringSubmatch(line, -1) {
-			require.Contains(t, comments, m[1], "the page names a file that is not there")
+			require.Contains(t, comments, m[1], "the page names a file that does not exist")
 		}
 		m := row.FindStringSubmatch(line)
 		if m == nil {
@@ -79,10 +79,10 @@ func TestPageIsTrue(t *testing.T) {
 		files := file.FindAllStringSubmatch(line, -1)
 		require.NotEmpty(t, files, "%s: the page names no code", m[1])
 		for _, f := range files {
-			require.Regexp(t, `\b`+m[1]+`\b`, comments[f[1]], "%s does not say that it keeps %s", f[1], m[1])
+			require.Regexp(t, `\b`+m[1]+`\b`, comments[f[1]], "%s does not mention %s", f[1], m[1])
 		}
 	}
-	require.Equal(t, 12, rows, "rows of invariants")
+	require.Equal(t, 12, rows, "number of invariants on the page")
 }
 
 // source returns the comments of every file of the tree that is not a test, and the names of all

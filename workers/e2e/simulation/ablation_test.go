@@ -83,7 +83,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		} {
 			seed, err := firstFailure(t, mode.promises, mode.found)
 			if !mode.found {
-				require.NoError(t, err, "%s, healed (%s): seed %d", p.name, p.healed, seed)
+				require.NoError(t, err, "%s: another layer should prevent this (%s), seed %d fails", p.name, p.healed, seed)
 				t.Logf("%-62s %-8s not broken in %d seeds: %s", p.name, mode.name, healedSeeds, p.healed)
 				continue
 			}

@@ -26,9 +26,9 @@ func TestASeedIsTheSameRunEveryTime(t *testing.T) {
 				break
 			}
 			seen[r.hash] = true
-			require.Less(t, try, 5, "seed %d is a different run every time", seed)
+			require.Less(t, try, 5, "seed %d gives a different run every time", seed)
 			again += min(try-1, 1)
 		}
 	}
-	require.LessOrEqual(t, again-40, 4, "seeds that were not the same run at once")
+	require.LessOrEqual(t, again-40, 4, "too many seeds needed more than two runs")
 }

@@ -50,7 +50,7 @@ func TestRedisBehavesLikeRedis(t *testing.T) {
 		_, err = two.Acquire(ctx, "x", time.Minute)
 		require.ErrorIs(t, err, lease.ErrHeld)
 		time.Sleep(10 * time.Minute)
-		require.True(t, l.Held(), "it is renewed")
+		require.True(t, l.Held(), "the lease was not renewed")
 		require.NoError(t, l.Release(ctx))
 		next, err := two.Acquire(ctx, "x", time.Minute)
 		require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestRedisBehavesLikeRedis(t *testing.T) {
 		<-next.Lost()
 		require.NoError(t, next.Release(ctx))
 		_, err = one.Acquire(ctx, "x", time.Minute)
-		require.ErrorIs(t, err, lease.ErrHeld, "release leaves another's lease alone")
+		require.ErrorIs(t, err, lease.ErrHeld, "release dropped another holder's lease")
 
 		server := r.seenBy(w, a)
 		for range 2 { // as after a lost reply
@@ -75,7 +75,7 @@ func TestRedisBehavesLikeRedis(t *testing.T) {
 		time.Sleep(time.Minute)
 		fence, err := server.Take(ctx, "y", "you", time.Minute)
 		require.NoError(t, err)
-		require.Positive(t, fence, "a dead holder gives way in time")
+		require.Positive(t, fence, "an expired lease was not granted")
 
 		require.NoError(t, one.Mark(ctx, "m", time.Minute))
 		is, err := two.Marked(ctx, "m")

@@ -20,9 +20,9 @@ import (
 
 var (
 	flagSeeds  = flag.Int("sim.seeds", 0, "how many seeds to run; 0: 1,000, fewer with the race detector")
-	flagSeed   = flag.Uint64("sim.seed", 0, "run this seed alone, and print all that happens")
-	flagFor    = flag.Duration("sim.for", 0, "run new seeds for so long")
-	flagShrink = flag.Duration("sim.shrink", 30*time.Second, "how long to look for the fewest decisions that fail")
+	flagSeed   = flag.Uint64("sim.seed", 0, "run only this seed, and print everything that happens")
+	flagFor    = flag.Duration("sim.for", 0, "run new seeds for this long")
+	flagShrink = flag.Duration("sim.shrink", 30*time.Second, "how long to search for the smallest set of decisions that fails")
 	flagFrom   = flag.Uint64("sim.from", 1, "the first seed")
 )
 
