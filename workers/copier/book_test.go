@@ -18,8 +18,8 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// noted returns the accounts in the copiers' pages.
-func (r *rig) noted(copiers ...*Copier) map[string]meter.Account {
+// pageAccounts returns the accounts in the copiers' pages.
+func (r *rig) pageAccounts(copiers ...*Copier) map[string]meter.Account {
 	for _, c := range copiers {
 		c.book.WritePages(r.t.Context())
 	}
@@ -30,7 +30,7 @@ func (r *rig) noted(copiers ...*Copier) map[string]meter.Account {
 
 // Every request that arrives is counted, whatever its result: the figures are those that S3, STS
 // and KMS counted themselves.
-func TestRequestsAreThoseThatArrived(t *testing.T) {
+func TestCountsMatchTheRequestsThatArrived(t *testing.T) {
 	r := newWireRig(t)
 	const key = "arn:aws:kms:eu-west-1:123456789012:key/one"
 	require.NoError(t, r.s3.PutKey(s3server.Key{ARN: key, Policy: &iam.Policy{Version: iam.Version, Statement: []iam.Statement{
@@ -49,7 +49,7 @@ func TestRequestsAreThoseThatArrived(t *testing.T) {
 	}
 	deliver := func(dest, content string, kind outcomeKind) {
 		t.Helper()
-		o := r.once(t.Context(), r.job(dest, content))
+		o := r.runJob(t.Context(), r.job(dest, content))
 		require.Equal(t, kind, o.kind, o.verdict.Cause)
 	}
 	deliver(acmeOne, "followed to its region", outcomeDone)
@@ -69,7 +69,7 @@ func TestRequestsAreThoseThatArrived(t *testing.T) {
 	r.setCatalog(func(ws []catalog.Workspace) { ws[0].Destinations[1].Bucket = "gone-logs" })
 	deliver(acmeTwo, "no bucket", outcomeFailed)
 
-	noted := r.noted(r.Copier)
+	noted := r.pageAccounts(r.Copier)
 	var sum meter.Counts
 	for _, a := range noted {
 		sum = sum.Plus(a.Counts)
@@ -92,14 +92,14 @@ func TestRequestsAreThoseThatArrived(t *testing.T) {
 	// are not counted.
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "gone-logs", Region: "eu-west-1", Key: key, BucketKey: true}))
 	deliver(acmeTwo, "bucket key", outcomeDone)
-	require.Equal(t, noted[acmeTwo].DataKeys, r.noted(r.Copier)[acmeTwo].DataKeys)
+	require.Equal(t, noted[acmeTwo].DataKeys, r.pageAccounts(r.Copier)[acmeTwo].DataKeys)
 }
 
 // A request that an endpoint's guard refuses never leaves the process, so it is not counted.
-func TestRefusedEndpointsAreAskedNothing(t *testing.T) {
-	n := countsOf(destination.Result{Sends: 2, STS: 1}, fmt.Errorf("put: %w", refusedEndpoint{}))
+func TestRequestRefusedByTheGuardIsNotCounted(t *testing.T) {
+	n := requestCounts(destination.Result{Sends: 2, STS: 1}, fmt.Errorf("put: %w", refusedEndpoint{}))
 	require.Equal(t, meter.Counts{Puts: 1, AssumeRoles: 1}, n)
-	require.EqualValues(t, 2, countsOf(destination.Result{Sends: 2}, objstore.ErrUnavailable).Puts)
+	require.EqualValues(t, 2, requestCounts(destination.Result{Sends: 2}, objstore.ErrUnavailable).Puts)
 }
 
 type refusedEndpoint struct{}
@@ -107,7 +107,7 @@ type refusedEndpoint struct{}
 func (refusedEndpoint) Error() string         { return "refused" }
 func (refusedEndpoint) RefusedEndpoint() bool { return true }
 
-func TestStagingRequestsAreTheOperators(t *testing.T) {
+func TestStagingRequestsAreCountedForTheDestination(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	reads, writes := int64(0), int64(0)
@@ -121,11 +121,11 @@ func TestStagingRequestsAreTheOperators(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 	gone := r.job(acmeTwo, "parked")
 	require.NoError(t, r.park(t.Context(), gone, destination.NewVerdict(destination.Permanent, destination.ScopeFile, "x", "c", "f")))
 	read, wrote := reads, writes
-	noted := r.noted(r.Copier)
+	noted := r.pageAccounts(r.Copier)
 	require.Equal(t, meter.Counts{Puts: 1, StagingReads: 2, StagingWrites: 1}, noted[acmeOne].Counts)
 	require.Equal(t, meter.Counts{StagingWrites: 1}, noted[acmeTwo].Counts)
 	require.EqualValues(t, 2, read)
@@ -134,28 +134,28 @@ func TestStagingRequestsAreTheOperators(t *testing.T) {
 
 // A forged job adds nothing to the books, so whoever can write jobs cannot choose names in books
 // and metrics.
-func TestForgedJobsAreNotNoted(t *testing.T) {
+func TestForgedJobsAreNotCounted(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	job.Destination = acme + "/made-up"
-	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
-	require.Empty(t, r.noted(r.Copier))
+	require.Equal(t, outcomeMoot, r.runJob(t.Context(), job).kind)
+	require.Empty(t, r.pageAccounts(r.Copier))
 }
 
 // The books of several copiers add up, and a killed copier's book lacks only what it had not
 // written yet.
-func TestBooksOfSeveralCopiers(t *testing.T) {
+func TestBooksOfSeveralCopiersAddUp(t *testing.T) {
 	r := newRig(t)
-	second, killed := r.another("copier-2", nil), r.another("copier-3", nil)
+	second, killed := r.newCopier("copier-2", nil), r.newCopier("copier-3", nil)
 	for i, c := range []*Copier{r.Copier, second, killed} {
-		require.Equal(t, outcomeDone, c.once(t.Context(), r.job(acmeOne, string(rune('a'+i)))).kind)
+		require.Equal(t, outcomeDone, c.runJob(t.Context(), r.job(acmeOne, string(rune('a'+i)))).kind)
 	}
-	require.EqualValues(t, 2, r.noted(r.Copier, second)[acmeOne].Puts)
-	back := r.another("copier-3.2", nil)
-	require.Equal(t, outcomeDone, back.once(t.Context(), r.job(acmeOne, "d")).kind)
-	stop := back.keepBook()
+	require.EqualValues(t, 2, r.pageAccounts(r.Copier, second)[acmeOne].Puts)
+	back := r.newCopier("copier-3.2", nil)
+	require.Equal(t, outcomeDone, back.runJob(t.Context(), r.job(acmeOne, "d")).kind)
+	stop := back.startBook()
 	stop() // writes the last page
-	require.EqualValues(t, 3, r.noted()[acmeOne].Puts)
+	require.EqualValues(t, 3, r.pageAccounts()[acmeOne].Puts)
 }
 
 func TestDestinationMetrics(t *testing.T) {
@@ -164,9 +164,9 @@ func TestDestinationMetrics(t *testing.T) {
 	m, err := newMetrics(reg, "")
 	require.NoError(t, err)
 	r.metrics = m
-	require.Equal(t, outcomeDone, r.once(t.Context(), r.job(acmeOne, "hello")).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), r.job(acmeOne, "hello")).kind)
 	r.buckets["two-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
-	require.Equal(t, outcomeFailed, r.once(t.Context(), r.job(acmeTwo, "hello")).kind)
+	require.Equal(t, outcomeFailed, r.runJob(t.Context(), r.job(acmeTwo, "hello")).kind)
 
 	got := map[string]float64{} // name destination kind
 	families, err := reg.Gather()
@@ -192,35 +192,35 @@ func TestDestinationMetrics(t *testing.T) {
 		"requests_total " + acmeTwo + " put": 1, "requests_total " + acmeTwo + " staging_read": 2,
 	}, got)
 
-	m.arrived(acmeOne, 1795356000000)
+	m.recordNewest(acmeOne, 1795356000000)
 	require.Equal(t, int64(1795356000001), m.latest[acmeOne], "an older file replaced a newer one")
-	m.arrived(acmeOne, time.Now().AddDate(1, 0, 0).UnixMilli())
+	m.recordNewest(acmeOne, time.Now().AddDate(1, 0, 0).UnixMilli())
 	require.LessOrEqual(t, m.latest[acmeOne], time.Now().UnixMilli(), "a time of receipt in the future")
 }
 
 // The time until which a failing destination is left alone is noted, too.
-func TestRestsAreNoted(t *testing.T) {
+func TestOpenBreakerIsRecordedInTheBook(t *testing.T) {
 	r := newRig(t)
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrNoBucket} })
 	e := r.newEngine(r.queue)
 	<-submit(t, e, r.job(acmeOne, "a")).done
 	e.drain()
-	require.Zero(t, r.noted(r.Copier)[acmeOne].Trouble.Until)
+	require.Zero(t, r.pageAccounts(r.Copier)[acmeOne].Trouble.Until)
 	e = r.newEngine(r.queue)
 	for _, content := range []string{"b", "c"} {
 		<-submit(t, e, r.job(acmeOne, content)).done
 	}
 	e.drain()
-	trouble := r.noted(r.Copier)[acmeOne].Trouble
+	trouble := r.pageAccounts(r.Copier)[acmeOne].Trouble
 	require.Greater(t, trouble.Until, trouble.At)
 }
 
 // A replay's requests count, but its failures are not noted, because they say nothing about what is
 // owed.
-func TestReplaysCountButDoNotJudge(t *testing.T) {
+func TestReplaysCountRequestsButRecordNoFailures(t *testing.T) {
 	r := newRig(t)
 	lane := r.replayLane()
-	lane.noteFailure(acmeOne, destination.NewVerdict(destination.Hopeless, destination.ScopeFile, "not_permitted", "c", "f"))
-	lane.count(acmeOne, meter.Counts{Puts: 1})
-	require.Equal(t, map[string]meter.Account{acmeOne: {Counts: meter.Counts{Puts: 1}}}, r.noted(r.Copier))
+	lane.recordFailure(acmeOne, destination.NewVerdict(destination.Hopeless, destination.ScopeFile, "not_permitted", "c", "f"))
+	lane.addCounts(acmeOne, meter.Counts{Puts: 1})
+	require.Equal(t, map[string]meter.Account{acmeOne: {Counts: meter.Counts{Puts: 1}}}, r.pageAccounts(r.Copier))
 }

@@ -123,15 +123,16 @@ type Copier struct {
 	metrics *metrics
 	gate    *gate
 
-	// What a try does, and what is done with a job that is given up. They differ between the lane of the
-	// ledger's jobs and the lane of replays (lane.go).
-	attempt  func(context.Context, errand) error
-	setAside func(context.Context, delivery.Job, destination.Verdict) error
+	// What a try does, and what is done with a job that is given up. They differ between the lane
+	// of the ledger's jobs and the lane of replays (lane.go).
+	attemptOnce func(context.Context, attempt) error
+	setAside    func(context.Context, delivery.Job, destination.Verdict) error
 }
 
-// entriesRoom is how many files of ledger entries are cached, some 60 MB. It suffices for the files
-// that 100,000 sources seal at the turn of an hour: each copier gets jobs of all their entries.
-const entriesRoom = 100_000
+// maxCachedFiles is how many files of ledger entries are cached, some 60 MB. It suffices for the
+// files that 100,000 sources seal at the turn of an hour: each copier gets jobs of all their
+// entries.
+const maxCachedFiles = 100_000
 
 // New checks the configuration; it does not connect.
 func New(cfg Config, deps Deps) (*Copier, error) {
@@ -168,22 +169,22 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 		}},
 	}
 	c := &Copier{shared: both, cfg: cfg, metrics: m,
-		entries: newEntries(deps.Staging, entriesRoom),
+		entries: newEntries(deps.Staging, maxCachedFiles),
 		gate:    newGate(deps.Log, m.waiting),
 	}
-	c.attempt, c.setAside = c.try, c.park
+	c.attemptOnce, c.setAside = c.try, c.park
 	return c, nil
 }
 
 // newEngine returns an engine that puts jobs to be retried into q.
 func (c *Copier) newEngine(q queue) *engine {
 	return &engine{
-		try: c.insist, park: c.setAside, rests: c.noteRest, queue: q, metrics: c.metrics, log: c.deps.Log, pause: 100 * time.Millisecond,
-		room: semaphore.NewWeighted(maxTasks), tasks: map[debt]*task{},
+		try: c.tryThroughOutages, park: c.setAside, onBreakerOpen: c.recordBreakerOpen, queue: q, metrics: c.metrics, log: c.deps.Log, minBackoff: 100 * time.Millisecond,
+		capacity: semaphore.NewWeighted(maxTasks), tasks: map[taskKey]*task{},
 		sched: newScheduler(limits{
-			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination, stored: maxStored,
-			room: maxBacklog, suspectRoom: maxWaitSuspects,
-			parking:        64, // PUTs to staging at once, if a whole redrive fails again
+			concurrency: c.cfg.Concurrency, perDestination: c.cfg.PerDestination, maxStored: maxStored,
+			maxWaiting: maxBacklog, maxWaitingSuspects: maxSuspectBacklog,
+			maxParking:     64, // PUTs to staging at once, if a whole redrive fails again
 			breakTransient: 5,  // a store that only throttles accepts some PUTs in between
 			breakPermanent: 2,  // a store that refuses twice does so until somebody changes something
 			cooldown:       10 * time.Second,
@@ -198,7 +199,7 @@ func (c *Copier) Run(ctx context.Context) error {
 	if err := os.MkdirAll(c.cfg.SpoolDir, 0o700); err != nil {
 		return fmt.Errorf("prepare copier.spool_dir: %w", err)
 	}
-	defer c.keepBook()()
+	defer c.startBook()()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.run(ctx) })
 	if c.cfg.ReplayConcurrency > 0 {
@@ -213,12 +214,12 @@ func (c *Copier) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	source.assigned = c.receipts.renew
+	source.onAssigned = c.receipts.invalidate
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	engine := c.newEngine(c.requeuer(source))
+	engine := c.newEngine(c.retryQueue(source))
 	err = source.read(ctx, func(ctx context.Context, value []byte, cl claim) error {
-		return c.take(ctx, work, engine, value, cl)
+		return c.submitRecord(ctx, work, engine, value, cl)
 	})
 
 	drained := make(chan struct{})
@@ -238,13 +239,13 @@ func (c *Copier) run(ctx context.Context) error {
 	return errors.Join(err, cerr)
 }
 
-// take hands a record of a job topic to the engine once no dependency is away.
-func (c *Copier) take(ctx, work context.Context, e *engine, value []byte, cl claim) error {
+// submitRecord hands a record of a job topic to the engine once no dependency is away.
+func (c *Copier) submitRecord(ctx, work context.Context, e *engine, value []byte, cl claim) error {
 	job, err := delivery.DecodeJob(value)
 	if err != nil {
 		c.metrics.malformed.Inc()
 		c.deps.Log.WarnContext(ctx, "record is no copy job", "err", err)
-		cl.over()
+		cl.acknowledge()
 		return nil
 	}
 	if err := c.gate.wait(ctx); err != nil {
@@ -253,16 +254,17 @@ func (c *Copier) take(ctx, work context.Context, e *engine, value []byte, cl cla
 	return e.submit(ctx, work, job, cl)
 }
 
-// insist tries the job until its own outcome is known, not just that a dependency was away.
-func (c *Copier) insist(ctx context.Context, job errand) outcome {
-	o := outcomeOf(c.patiently(ctx, func() error { return c.attempt(ctx, job) }))
+// tryThroughOutages tries the job until its own outcome is known, not just that a dependency was
+// away.
+func (c *Copier) tryThroughOutages(ctx context.Context, job attempt) outcome {
+	o := outcomeOf(c.repeatThroughOutages(ctx, func() error { return c.attemptOnce(ctx, job) }))
 	switch {
 	case o.kind != outcomeFailed:
 		return o
 	case ctx.Err() != nil:
 		return outcome{kind: outcomeDropped}
 	}
-	c.noteFailure(job.Destination, o.verdict)
+	c.recordFailure(job.Destination, o.verdict)
 	c.metrics.failures.WithLabelValues(job.Destination, o.verdict.Reason).Inc()
 	c.deps.Log.WarnContext(ctx, "delivery failed", "destination", job.Destination, "file", job.File.String(),
 		"attempt", job.Attempt, "reason", o.verdict.Reason, "cause", o.verdict.Cause, "fix", o.verdict.Fix.String())
@@ -273,11 +275,11 @@ func (c *Copier) insist(ctx context.Context, job errand) outcome {
 // answers pings and nothing else must not block a job forever.
 const maxWaits = 10
 
-// patiently runs op, and repeats it whenever a dependency was away and is back.
-func (c *Copier) patiently(ctx context.Context, op func() error) error {
+// repeatThroughOutages runs op, and repeats it whenever a dependency was away and is back.
+func (c *Copier) repeatThroughOutages(ctx context.Context, op func() error) error {
 	for waits := 0; ; waits++ {
 		err := op()
-		var a *away
+		var a *awayError
 		if !errors.As(err, &a) || ctx.Err() != nil || waits == maxWaits {
 			return err
 		}

@@ -19,22 +19,22 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// goneTries is how often a job is tried whose destination is not in the catalog: this copier's
-// catalog may be older than the appender's.
-const goneTries = 2
+// maxTriesOutsideCatalog is how often a job is tried whose destination is not in the catalog: this
+// copier's catalog may be older than the appender's.
+const maxTriesOutsideCatalog = 2
 
-// try does once what the job asks for. It returns nil if it delivered the file, an *ended if the
-// outcome of the job is known otherwise, and an *away if something on the operator's side did not
-// answer. In the last case nothing is known about the outcome, and nothing is lost.
-func (c *Copier) try(ctx context.Context, e errand) error {
+// try does once what the job asks for. It returns nil if it delivered the file, an *outcomeError if
+// the outcome of the job is known otherwise, and an *awayError if something on the operator's side
+// did not answer. In the last case nothing is known about the outcome, and nothing is lost.
+func (c *Copier) try(ctx context.Context, e attempt) error {
 	job := e.Job
-	entry, err := c.owed(ctx, job)
+	entry, err := c.owedEntry(ctx, job)
 	if err != nil {
 		return err
 	}
 	f, shared := &entry.Files[job.File.Index], ctx
-	ctx, counted := c.counting(ctx, job.Destination)
-	defer counted()
+	ctx, addUp := c.countRequests(ctx, job.Destination)
+	defer addUp()
 	held, err := c.acquire(ctx, job)
 	if err != nil {
 		return err
@@ -43,29 +43,29 @@ func (c *Copier) try(ctx context.Context, e errand) error {
 
 	// Look under the lease, so as not to miss what its last holder did: it left a marker, and its
 	// receipt may be newer than our listing.
-	known, asked, err := c.marked(ctx, delivery.DoneMarker(job.File, job.Destination))
+	found, asked, err := c.findMarker(ctx, delivery.DoneMarker(job.File, job.Destination))
 	if err != nil {
 		return err
 	}
-	if known { // may be of another entry's debt, if an older ledger was restored and Redis was not cleared
+	if found { // may be of another entry's debt, if an older ledger was restored and Redis was not cleared
 		c.deps.Log.DebugContext(ctx, "job over: Redis says that its receipt exists", "destination", job.Destination, "file", job.File.String())
 		return errMoot
 	}
-	closed, err := c.receipts.closed(ctx, shared, job, entry, held != nil && asked)
+	closed, err := c.receipts.lookUp(ctx, shared, job, entry, held != nil && asked)
 	if err != nil {
 		return c.stagingFailed(err, "look for the receipt")
 	}
 	if closed {
-		c.mark(ctx, job)
+		c.markDone(ctx, job)
 		return errMoot
 	}
 	t, err := c.target(job)
 	if err != nil {
 		return err
 	}
-	var body *spooled
+	var body *spooledFile
 	if job.Attempt == 0 { // the jobs of neighbouring files come at about the same time
-		body = c.packs.near(ctx, entry, job.File.Index)
+		body = c.packs.readWithNeighbours(ctx, entry, job.File.Index)
 	}
 	if body == nil {
 		if body, err = c.fetch(ctx, f); err != nil {
@@ -74,34 +74,34 @@ func (c *Copier) try(ctx context.Context, e errand) error {
 	}
 	defer body.remove()
 	return c.deliver(ctx, e, t, f, body, held, false, func(r delivery.Receipt) error {
-		return c.settle(ctx, r, entry)
+		return c.closeDebt(ctx, r, entry)
 	})
 }
 
-// settle writes the receipt of a debt, and sets a marker for other copiers, whose listings may be
-// older.
-func (c *Copier) settle(ctx context.Context, r delivery.Receipt, e *ledger.Entry) error {
+// closeDebt writes the receipt of a debt, and sets a marker for other copiers, whose listings may
+// be older.
+func (c *Copier) closeDebt(ctx context.Context, r delivery.Receipt, e *ledger.Entry) error {
 	if err := c.receipts.write(ctx, r, e); err != nil {
 		return err
 	}
-	c.mark(ctx, delivery.Job{File: r.File, Destination: r.Destination})
+	c.markDone(ctx, delivery.Job{File: r.File, Destination: r.Destination})
 	return nil
 }
 
-// deliver puts the object, then closes the job by calling closing.
+// deliver puts the object, then closes the job by calling closeJob.
 //
-// Invariant: I8, I9, I12. The order is: 1. object  2. receipt and marker, by closing  3. lease
+// Invariant: I8, I9, I12. The order is: 1. object  2. receipt and marker, by closeJob  3. lease
 // 4. offset, by the caller. After a crash the steps before it are repeated, and each is harmless
 // when repeated.
-func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *ledger.File, body *spooled, held *lease.Lease,
-	overwrite bool, closing func(delivery.Receipt) error) error {
+func (c *Copier) deliver(ctx context.Context, job attempt, t catalog.Target, f *ledger.File, body *spooledFile, held *lease.Lease,
+	overwrite bool, closeJob func(delivery.Receipt) error) error {
 	// Checking our own lease is cheap and saves a PUT that would be cancelled. What makes a second
 	// PUT harmless is the key and If-None-Match.
 	if held != nil && !held.Held() {
 		c.metrics.leaseLost.Inc()
 		return errBusy
 	}
-	begun := time.Now()
+	start := time.Now()
 	sum := hex.EncodeToString(body.sum[:]) // differs from the ledger's if the file was rebuilt
 	receipt := delivery.Receipt{
 		File: job.File, Destination: job.Destination, Outcome: delivery.Delivered,
@@ -112,34 +112,34 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 		receipt.Fence = held.Fence
 	}
 	if ablation.On(ablation.ReceiptFirst) {
-		_ = closing(receipt)
+		_ = closeJob(receipt)
 	}
 	obj := objectOf(t.Prefix, job.File.Log(), f, body)
 	obj.Overwrite = obj.Overwrite || overwrite
 	put, err := c.put(ctx, t, obj, body.size, job, held)
-	c.count(job.Destination, countsOf(put, err))
+	c.addCounts(job.Destination, requestCounts(put, err))
 	switch {
-	case errors.Is(err, errLost):
+	case errors.Is(err, errLeaseLost):
 		c.metrics.leaseLost.Inc()
 		return errBusy
-	case errors.Is(err, errYields):
+	case errors.Is(err, errMadeRoom):
 		return errBusy
 	case err != nil:
-		return failedAs(destination.Judge(err, t))
+		return verdictError(destination.Judge(err, t))
 	}
 	// What is left concerns only us: it takes no slot and no room in the spool.
-	job.stored()
+	job.onStored()
 	body.remove()
 	if put.Region != "" && t.Region != "" {
 		c.deps.Log.WarnContext(ctx, "the bucket is not in the region that the catalog says; the file was delivered, correct the catalog",
 			"destination", job.Destination, "catalog", t.Region, "region", put.Region)
 	}
-	took := time.Since(begun)
+	took := time.Since(start)
 	receipt.ETag, receipt.Existed, receipt.At = put.ETag, put.Existed, time.Now().UnixMilli()
 	// Wait here, under the lease, so that the file is not sent again because its receipt is
 	// missing.
-	err = c.patiently(ctx, func() error {
-		if err := closing(receipt); err != nil {
+	err = c.repeatThroughOutages(ctx, func() error {
+		if err := closeJob(receipt); err != nil {
 			return c.stagingFailed(err, "write the receipt")
 		}
 		return nil
@@ -147,7 +147,7 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 	if err != nil {
 		return err
 	}
-	c.metrics.delivered(job.Destination, f, put, took)
+	c.metrics.recordDelivery(job.Destination, f, put, took)
 	c.book.RecordSuccess(job.Destination)
 	c.deps.Log.InfoContext(ctx, "file delivered", "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
 		"partition", job.File.Partition, "file", receipt.Key, "bytes", body.size, "records", f.Records,
@@ -156,7 +156,7 @@ func (c *Copier) deliver(ctx context.Context, job errand, t catalog.Target, f *l
 }
 
 // objectOf returns the object that a file becomes at a customer.
-func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooled) destination.Object {
+func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooledFile) destination.Object {
 	named := *f
 	if ablation.On(ablation.KeyPerAttempt) {
 		named.First = time.Now().UnixNano() // the name contains it
@@ -169,26 +169,26 @@ func objectOf(prefix string, l ledger.Log, f *ledger.File, body *spooled) destin
 	}
 }
 
-// owed returns the entry of the file if the job is genuine.
+// owedEntry returns the entry of the file if the job is genuine.
 //
 // Invariant: I7. The job is only a pointer, and anyone with access to the topic may have written
 // it. What is owed to whom is in the ledger.
-func (c *Copier) owed(ctx context.Context, job delivery.Job) (*ledger.Entry, error) {
+func (c *Copier) owedEntry(ctx context.Context, job delivery.Job) (*ledger.Entry, error) {
 	if job.Replay != "" {
-		return nil, c.forged(ctx, job, "a replay's job has no business here")
+		return nil, c.dropForged(ctx, job, "a replay's job has no business here")
 	}
 	e, err := c.entry(ctx, job)
 	if err != nil {
 		return nil, err
 	}
 	f := &e.Files[job.File.Index]
-	if !owes(f, job.Destination) && !ablation.On(ablation.JobIsAuthority) {
-		return nil, c.forged(ctx, job, "the ledger does not owe it")
+	if !isOwed(f, job.Destination) && !ablation.On(ablation.JobIsAuthority) {
+		return nil, c.dropForged(ctx, job, "the ledger does not owe it")
 	}
 	return e, nil
 }
 
-func owes(f *ledger.File, destination string) bool { return slices.Contains(f.Owed, destination) }
+func isOwed(f *ledger.File, destination string) bool { return slices.Contains(f.Owed, destination) }
 
 // newEntries returns a cache of entries, because the jobs of an entry come together.
 func newEntries(staging objstore.Store, room int) *ledger.Cache {
@@ -204,19 +204,19 @@ func (c *Copier) entry(ctx context.Context, job delivery.Job) (*ledger.Entry, er
 	e, err := c.entries.Entry(rctx, job.File.Log(), job.File.Seq)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		return nil, c.forged(ctx, job, "no such ledger entry")
+		return nil, c.dropForged(ctx, job, "no such ledger entry")
 	case errors.Is(err, ledger.ErrCorrupt):
 		return nil, fileFailed(destination.Permanent, "ledger_corrupt", err.Error(),
 			"restore the ledger entry from the staging bucket's versions; `sealift ledger show` shows its neighbours")
 	case err != nil:
 		return nil, c.stagingFailed(err, "read the ledger")
 	case job.File.Index >= len(e.Files):
-		return nil, c.forged(ctx, job, "the entry has no such file")
+		return nil, c.dropForged(ctx, job, "the entry has no such file")
 	}
 	return e, nil
 }
 
-func (c *Copier) forged(ctx context.Context, job delivery.Job, why string) error {
+func (c *Copier) dropForged(ctx context.Context, job delivery.Job, why string) error {
 	c.metrics.forged.Inc()
 	c.deps.Log.WarnContext(ctx, "copy job dropped", "why", why, "destination", job.Destination, "file", job.File.String())
 	return errMoot
@@ -227,56 +227,56 @@ func (c *Copier) target(job delivery.Job) (catalog.Target, error) {
 	const absent = "the destination is not in the catalog"
 	t, ok := c.deps.Catalog.Snapshot().Destination(job.Destination)
 	switch {
-	case !ok && job.Attempt < goneTries:
-		return t, failedAs(destination.TransientVerdict(destination.ScopeFile, delivery.ReasonGone, absent, "").WithRetry("the catalog may be late"))
+	case !ok && job.Attempt < maxTriesOutsideCatalog:
+		return t, verdictError(destination.TransientVerdict(destination.ScopeFile, delivery.ReasonGone, absent, "").WithRetry("the catalog may be late"))
 	case !ok:
-		return t, fileFailed(destination.Hopeless, delivery.ReasonGone, absent, "put it back"+thenAgain(job)+orGiveUp(job))
+		return t, fileFailed(destination.Hopeless, delivery.ReasonGone, absent, "put it back"+retryAdvice(job)+giveUpAdvice(job))
 	case !t.IsEnabled:
-		return t, fileFailed(destination.Hopeless, delivery.ReasonDisabled, "disabled", "enable the destination"+thenAgain(job))
+		return t, fileFailed(destination.Hopeless, delivery.ReasonDisabled, "disabled", "enable the destination"+retryAdvice(job))
 	case t.RefusalReason != "":
 		return t, fileFailed(destination.Permanent, delivery.ReasonRefused, "the catalog is wrong: "+t.RefusalReason, "correct the catalog (`sealift catalog validate`) and apply it")
 	}
 	return t, nil
 }
 
-// thenAgain says what to do after the catalog was corrected. For what the ledger owes, the auditor
-// notices that by itself.
-func thenAgain(job delivery.Job) string {
+// retryAdvice says what to do after the catalog was corrected. For what the ledger owes, the
+// auditor notices that by itself.
+func retryAdvice(job delivery.Job) string {
 	if job.Replay != "" {
-		return fmt.Sprintf(", then run `%s`", again(job))
+		return fmt.Sprintf(", then run `%s`", retryCommand(job))
 	}
 	return "; the auditor then tries it again"
 }
 
-// orGiveUp is the alternative for a destination that is gone for good.
-func orGiveUp(job delivery.Job) string {
+// giveUpAdvice is the alternative for a destination that is gone for good.
+func giveUpAdvice(job delivery.Job) string {
 	if job.Replay != "" {
 		return ""
 	}
 	return fmt.Sprintf("; or give its files up: `sealift redrive --destination %s --skip`", shell.QuoteIfNeeded(job.Destination))
 }
 
-// errUnstaged says that the staged file is missing or damaged.
-var errUnstaged = errors.New("the staged file cannot be used")
+// errStagedUnusable says that the staged file is missing or damaged.
+var errStagedUnusable = errors.New("the staged file cannot be used")
 
 // fetch spools the staged file. If the bytes are wrong, it tries once more.
-func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooled, error) {
-	body, err := spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
+func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooledFile, error) {
+	body, err := spoolStaged(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
 	if errors.Is(err, errDamaged) {
-		body, err = spool(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
+		body, err = spoolStaged(ctx, c.deps.Staging, c.cfg.SpoolDir, f)
 	}
-	unstaged := func(how, reason, cause string) error {
+	unusable := func(how, reason, cause string) error {
 		c.metrics.staged.WithLabelValues(how).Inc()
-		return fmt.Errorf("%w: %w", errUnstaged, fileFailed(destination.Permanent, reason, cause,
+		return fmt.Errorf("%w: %w", errStagedUnusable, fileFailed(destination.Permanent, reason, cause,
 			"restore it from the staging bucket's versions, or rebuild it from Kafka; nothing of it was sent"))
 	}
 	switch {
 	case err == nil:
 		return body, nil
 	case errors.Is(err, objstore.ErrNotFound):
-		return nil, unstaged("missing", "staged_missing", fmt.Sprintf("staged object %q is missing", f.StagedKey))
+		return nil, unusable("missing", "staged_missing", fmt.Sprintf("staged object %q is missing", f.StagedKey))
 	case errors.Is(err, errDamaged):
-		return nil, unstaged("damaged", "staged_damaged", err.Error())
+		return nil, unusable("damaged", "staged_damaged", err.Error())
 	}
 	return nil, c.spoolFailed(err, "read the staged file")
 }
@@ -294,22 +294,22 @@ func (c *Copier) spoolFailed(err error, doing string) error {
 // stagingFailed classifies an error of the operator's own bucket, which never counts against a
 // destination.
 func (c *Copier) stagingFailed(err error, doing string) error {
-	if errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict) || passes(err) {
-		return &away{c.staging, fmt.Errorf("%s: %w", doing, err)}
+	if errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict) || isPassing(err) {
+		return &awayError{c.staging, fmt.Errorf("%s: %w", doing, err)}
 	}
 	return fileFailed(destination.Transient, "staging", fmt.Sprintf("%s: %v", doing, err),
 		"give the copier's principal s3:GetObject and s3:PutObject on the staging bucket")
 }
 
-// passes reports whether staging's refusal will pass by itself: expired credentials are renewed,
+// isPassing reports whether staging's refusal will pass by itself: expired credentials are renewed,
 // and after a refusal because of our clock, requests are dated by the store's clock.
-func passes(err error) bool {
+func isPassing(err error) bool {
 	var e *objstore.Error
 	return errors.As(err, &e) && (e.CredentialsExpired() || e.ClockSkewed())
 }
 
-// store writes a note of ours to staging. With ifAbsent, an existing note is no error.
-func store(ctx context.Context, staging objstore.Store, key string, body []byte, ifAbsent bool) error {
+// putJSON writes a note of ours to staging. With ifAbsent, an existing note is no error.
+func putJSON(ctx context.Context, staging objstore.Store, key string, body []byte, ifAbsent bool) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	_, err := staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: ifAbsent, ContentType: "application/json"})

@@ -24,7 +24,7 @@ import (
 func TestDeliverWithARole(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 
 	key := delivery.ObjectKey("path", testLog, &r.head.Files[0])
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
@@ -34,7 +34,7 @@ func TestDeliverWithARole(t *testing.T) {
 		IfAbsent: true, SHA256: b.opts[0].SHA256, ContentType: "text/plain", ContentEncoding: "gzip", ServerSideEncryption: "AES256",
 		Metadata: map[string]string{"topic": "events", "partition": "0", "first-offset": "0", "last-offset": "0", "records": "1", "sha256": r.head.Files[0].SHA256},
 	}, b.opts[0])
-	require.Equal(t, []string{acme + "#0"}, b.as, "not signed with the customer's role")
+	require.Equal(t, []string{acme + "#0"}, b.signers, "not signed with the customer's role")
 	require.Equal(t, assumerole.Request{RoleARN: "arn:aws:iam::123456789012:role/logs", ExternalID: acme,
 		SessionPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::one-logs/path/segment-logs/*"}]}`}, r.roles.requests[0])
 
@@ -53,24 +53,24 @@ func TestDeliverWithARole(t *testing.T) {
 
 // When a marker closes a job, this is logged, because the marker may be of another ledger's debt
 // (OPERATING.md).
-func TestWhatAMarkerClosesIsSaid(t *testing.T) {
+func TestJobClosedByMarkerIsLogged(t *testing.T) {
 	r := newRig(t)
-	var said logtest.Buffer
-	r.deps.Log = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var logged logtest.Buffer
+	r.deps.Log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	job := r.job(acmeOne, "hello")
 	require.NoError(t, r.deps.Leases.Mark(t.Context(), delivery.DoneMarker(job.File, acmeOne), time.Minute))
-	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
-	require.Regexp(t, `level=DEBUG .*Redis.* destination=`+acmeOne+` file=`+job.File.String(), said.String())
+	require.Equal(t, outcomeMoot, r.runJob(t.Context(), job).kind)
+	require.Regexp(t, `level=DEBUG .*Redis.* destination=`+acmeOne+` file=`+job.File.String(), logged.String())
 	r.redis.FlushAll()
-	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 }
 
 func TestDeliverClassic(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeTwo, "hello")
-	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 	b := r.buckets["two-logs"]
-	require.Equal(t, []string{""}, b.as, "not signed with the operator's own credentials")
+	require.Equal(t, []string{""}, b.signers, "not signed with the operator's own credentials")
 	require.Empty(t, b.opts[0].ServerSideEncryption, "encryption is left to the bucket")
 	require.Empty(t, r.roles.requests)
 	require.Equal(t, map[string]string{delivery.ObjectKey("", testLog, &r.head.Files[0]): "hello"}, r.objects("two-logs"))
@@ -91,7 +91,7 @@ func answer(kind error, status int, code, message string) *objstore.Error {
 }
 
 // Whatever the customer's store answers, the bytes arrive there once.
-func TestPutHazardsThatEndWell(t *testing.T) {
+func TestFileArrivesOnceDespitePutFaults(t *testing.T) {
 	down := errors.New("connection reset")
 	for hazard, c := range map[string]struct {
 		faults  []objstore.Fault
@@ -116,7 +116,7 @@ func TestPutHazardsThatEndWell(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
 			r.buckets["one-logs"].SetFault(onPut(c.faults...))
-			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 			require.Len(t, r.buckets["one-logs"].opts, c.sends)
 			require.Equal(t, c.forgot, r.roles.forgot)
 			require.Equal(t, c.existed, r.receipt(job).Existed)
@@ -134,12 +134,12 @@ func TestGhostPutArrivesAfterTheDelivery(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	r.buckets["one-logs"].SetFault(onPut(objstore.Fault{Before: errors.New("timeout"), Ghost: true}))
-	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 	require.Zero(t, r.buckets["one-logs"].ReleaseGhosts(), "the late PUT was applied")
 	require.Len(t, r.objects("one-logs"), 1)
 }
 
-func TestStoreWithoutConditionsIsRemembered(t *testing.T) {
+func TestStoreWithoutIfNoneMatchIsRemembered(t *testing.T) {
 	r := newRig(t)
 	unsupported := answer(objstore.ErrInvalid, 501, "NotImplemented", "If-None-Match")
 	r.buckets["one-logs"].SetFault(func(op objstore.Op) objstore.Fault {
@@ -149,21 +149,21 @@ func TestStoreWithoutConditionsIsRemembered(t *testing.T) {
 		return objstore.Fault{}
 	})
 	for _, content := range []string{"a", "b"} {
-		require.Equal(t, outcomeDone, r.once(t.Context(), r.job(acmeOne, content)).kind)
+		require.Equal(t, outcomeDone, r.runJob(t.Context(), r.job(acmeOne, content)).kind)
 	}
 	require.Len(t, r.buckets["one-logs"].opts, 3, "If-None-Match sent again after a refusal")
 }
 
 // A 400 that is not about If-None-Match does not make the copier stop sending that header.
-func TestOtherRefusalsAreNotTakenForMissingConditions(t *testing.T) {
+func TestOther400sDoNotDisableIfNoneMatch(t *testing.T) {
 	r := newRig(t)
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault {
 		return objstore.Fault{Before: answer(objstore.ErrInvalid, 400, "InvalidRequest", "no")}
 	})
-	o := r.once(t.Context(), r.job(acmeOne, "a"))
+	o := r.runJob(t.Context(), r.job(acmeOne, "a"))
 	require.Equal(t, "refused", o.verdict.Reason)
 	r.buckets["one-logs"].SetFault(nil)
-	require.Equal(t, outcomeDone, r.once(t.Context(), r.job(acmeOne, "b")).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), r.job(acmeOne, "b")).kind)
 	require.True(t, r.buckets["one-logs"].opts[len(r.buckets["one-logs"].opts)-1].IfAbsent)
 }
 
@@ -171,14 +171,14 @@ func TestRegionIsFollowedOnceAndRemembered(t *testing.T) {
 	r := newRig(t)
 	r.buckets["one-logs"].region = "ap-southeast-2"
 	for range 2 {
-		require.Equal(t, outcomeDone, r.once(t.Context(), r.job(acmeOne, "x")).kind)
+		require.Equal(t, outcomeDone, r.runJob(t.Context(), r.job(acmeOne, "x")).kind)
 	}
 	target, _ := r.live.Snapshot().Destination(acmeOne)
 	require.Equal(t, "ap-southeast-2", r.customers.Region(target))
 
 	r.buckets["two-logs"].region = "nowhere-1"
 	r.buckets["two-logs"].SetFault(onPut(objstore.Fault{Before: answer(objstore.ErrWrongRegion, 301, "PermanentRedirect", "elsewhere again")}))
-	o := r.once(t.Context(), r.job(acmeTwo, "x"))
+	o := r.runJob(t.Context(), r.job(acmeTwo, "x"))
 	require.Equal(t, "wrong_region", o.verdict.Reason)
 	require.Equal(t, destination.Permanent, o.verdict.Class)
 }
@@ -218,7 +218,7 @@ func TestVerdicts(t *testing.T) {
 			job := r.job(acmeOne, "hello")
 			r.roles.fail, r.roles.open = c.role, c.trust
 			r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: c.put} })
-			o := r.once(t.Context(), job)
+			o := r.runJob(t.Context(), job)
 			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, hazard, o.verdict.Reason)
 			require.Equal(t, c.class, o.verdict.Class)
@@ -230,7 +230,7 @@ func TestVerdicts(t *testing.T) {
 }
 
 // Nothing of a staged file that differs from the ledger reaches a customer.
-func TestStagedHazards(t *testing.T) {
+func TestDamagedStagedFileIsNotSent(t *testing.T) {
 	for hazard, disturb := range map[string]func(r *rig, key string){
 		"staged_missing": func(r *rig, key string) { require.NoError(r.t, r.staging.Delete(r.t.Context(), key)) },
 		"staged_damaged": func(r *rig, key string) { r.overwrite(key, "hellO") },
@@ -241,7 +241,7 @@ func TestStagedHazards(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
 			disturb(r, r.head.Files[0].StagedKey)
-			o := r.once(t.Context(), job)
+			o := r.runJob(t.Context(), job)
 			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, destination.Permanent, o.verdict.Class)
 			require.Equal(t, destination.ScopeFile, o.verdict.Scope, "the failure counts against the destination")
@@ -281,7 +281,7 @@ func TestForgedJobs(t *testing.T) {
 			forge(&job)
 			before := r.staging.Contents("")
 			e, c := r.newEngine(r.queue), newClaim()
-			require.NoError(t, r.take(t.Context(), t.Context(), e, job.Encode(), c))
+			require.NoError(t, r.submitRecord(t.Context(), t.Context(), e, job.Encode(), c))
 			<-c.done
 			e.drain()
 			require.Empty(t, r.queue.jobs, "a forged job was enqueued again")
@@ -294,7 +294,7 @@ func TestForgedJobs(t *testing.T) {
 }
 
 // After a crash between the steps of a delivery, the repeated job ends well.
-func TestRedoAfterACrash(t *testing.T) {
+func TestJobRepeatedAfterCrash(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		forget func(r *rig, job delivery.Job)
 		sends  int
@@ -309,9 +309,9 @@ func TestRedoAfterACrash(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
-			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 			c.forget(r, job)
-			o := r.another("copier-2", nil).once(t.Context(), job)
+			o := r.newCopier("copier-2", nil).runJob(t.Context(), job)
 			require.Contains(t, []outcomeKind{outcomeDone, outcomeMoot}, o.kind)
 			require.Len(t, r.buckets["one-logs"].opts, c.sends)
 			require.Len(t, r.objects("one-logs"), 1)
@@ -325,23 +325,23 @@ func TestTwoCopiersOnTheSameJob(t *testing.T) {
 	job := r.job(acmeOne, "hello")
 	held, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Minute)
 	require.NoError(t, err)
-	require.Equal(t, outcomeBusy, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeBusy, r.runJob(t.Context(), job).kind)
 	require.NoError(t, held.Release(t.Context()))
 
 	// Redis is flushed while the first copier's PUT is under way, so both hold the lease, and both
 	// PUTs arrive.
-	second := r.another("copier-2", nil)
-	underWay, goOn := make(chan struct{}), make(chan struct{})
+	second := r.newCopier("copier-2", nil)
+	started, finish := make(chan struct{}), make(chan struct{})
 	r.customers = destination.NewPutter(destination.Config{Roles: r.roles, Pause: time.Microsecond,
 		Open: func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
-			return slowPut{r.open(t, creds), func(context.Context) { close(underWay); <-goOn }}
+			return slowPut{r.open(t, creds), func(context.Context) { close(started); <-finish }}
 		}})
 	outcomes := make(chan outcome, 1)
-	go func() { outcomes <- r.once(t.Context(), job) }()
-	<-underWay
+	go func() { outcomes <- r.runJob(t.Context(), job) }()
+	<-started
 	r.redis.FlushAll()
-	require.Equal(t, outcomeDone, second.once(t.Context(), job).kind)
-	close(goOn)
+	require.Equal(t, outcomeDone, second.runJob(t.Context(), job).kind)
+	close(finish)
 	require.NotEqual(t, outcomeFailed, (<-outcomes).kind)
 	puts := r.buckets["one-logs"].Puts("")
 	require.Len(t, puts, 2)
@@ -363,7 +363,7 @@ func TestLeaseLostBeforePut(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	require.Equal(t, outcomeBusy, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeBusy, r.runJob(t.Context(), job).kind)
 	require.Empty(t, r.buckets["one-logs"].opts)
 	v, err := r.redis.Get("sealift:lease:" + delivery.LeaseName(job.File, job.Destination))
 	require.NoError(t, err)
@@ -395,7 +395,7 @@ func TestLeaseLostDuringThePut(t *testing.T) {
 						}
 					}}
 				}})
-			require.Equal(t, outcomeBusy, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeBusy, r.runJob(t.Context(), job).kind)
 			require.Equal(t, 1, sends)
 			require.Empty(t, r.objects("one-logs"))
 			require.Nil(t, r.receipt(job))
@@ -424,7 +424,7 @@ func TestRedisDown(t *testing.T) {
 		job := r.job(acmeOne, "hello")
 		r.redis.SetError("LOADING")
 		result := make(chan outcome)
-		go func() { result <- r.once(t.Context(), job) }()
+		go func() { result <- r.runJob(t.Context(), job) }()
 		require.Eventually(t, func() bool { return r.gate.err() != nil }, 10*time.Second, time.Millisecond)
 		require.ErrorContains(t, r.gate.err(), "copying waits for redis")
 		require.Empty(t, r.buckets["one-logs"].opts)
@@ -436,9 +436,9 @@ func TestRedisDown(t *testing.T) {
 	t.Run("continue_without", func(t *testing.T) {
 		r := newRig(t)
 		job := r.job(acmeOne, "hello")
-		c := r.another("copier-2", func(c *Config) { c.WithoutRedis = true })
+		c := r.newCopier("copier-2", func(c *Config) { c.WithoutRedis = true })
 		r.redis.SetError("LOADING")
-		require.Equal(t, outcomeDone, c.once(t.Context(), job).kind)
+		require.Equal(t, outcomeDone, c.runJob(t.Context(), job).kind)
 		require.Zero(t, r.receipt(job).Fence)
 	})
 	t.Run("stopping_ends_the_wait", func(t *testing.T) {
@@ -447,7 +447,7 @@ func TestRedisDown(t *testing.T) {
 		r.redis.SetError("LOADING")
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan outcome)
-		go func() { result <- r.once(ctx, job) }()
+		go func() { result <- r.runJob(ctx, job) }()
 		require.Eventually(t, func() bool { return r.gate.err() != nil }, 10*time.Second, time.Millisecond)
 		cancel()
 		require.Equal(t, outcomeDropped, (<-result).kind)
@@ -456,17 +456,17 @@ func TestRedisDown(t *testing.T) {
 }
 
 func TestStagingDown(t *testing.T) {
-	for hazard, of := range map[string]string{"ledger": "ledger/", "receipt_read": "receipts/", "staged_file": "data/"} {
+	for hazard, prefix := range map[string]string{"ledger": "ledger/", "receipt_read": "receipts/", "staged_file": "data/"} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
 			r.staging.SetFault(func(op objstore.Op) objstore.Fault {
-				if strings.HasPrefix(op.Key, of) && op.N <= 2 && op.Key != "ledger/" {
+				if strings.HasPrefix(op.Key, prefix) && op.N <= 2 && op.Key != "ledger/" {
 					return objstore.Fault{Before: objstore.ErrUnavailable}
 				}
 				return objstore.Fault{}
 			})
-			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 			require.Len(t, r.buckets["one-logs"].opts, 1)
 			r.gate.probes.Wait()
 		})
@@ -480,7 +480,7 @@ func TestStagingDown(t *testing.T) {
 			}
 			return objstore.Fault{}
 		})
-		require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+		require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 		require.Len(t, r.buckets["one-logs"].opts, 1, "sent again because the receipt was missing")
 		r.gate.probes.Wait()
 	})
@@ -494,7 +494,7 @@ func TestStagingDown(t *testing.T) {
 				}
 				return objstore.Fault{}
 			})
-			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 			require.Len(t, r.buckets["one-logs"].opts, 1, "sent again because the receipt was missing")
 			r.gate.probes.Wait()
 		})
@@ -508,7 +508,7 @@ func TestStagingDown(t *testing.T) {
 			}
 			return objstore.Fault{}
 		})
-		o := r.once(t.Context(), job)
+		o := r.runJob(t.Context(), job)
 		require.Equal(t, "staging", o.verdict.Reason)
 		require.Equal(t, destination.ScopeFile, o.verdict.Scope)
 	})
@@ -539,7 +539,7 @@ func TestDestinationChanges(t *testing.T) {
 			job := r.job(acmeOne, "hello")
 			job.Attempt = c.attempt
 			r.setCatalog(c.change)
-			o := r.once(t.Context(), job)
+			o := r.runJob(t.Context(), job)
 			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, c.class, o.verdict.Class)
 			require.Equal(t, c.reason, o.verdict.Reason)
@@ -552,16 +552,16 @@ func TestDestinationChanges(t *testing.T) {
 
 			// A receipt closes the debt whatever the catalog says now.
 			require.NoError(t, receipt.Write(t.Context(), r.staging, delivery.Receipt{File: job.File, Destination: acmeOne, Outcome: delivery.Skipped}))
-			require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeMoot, r.runJob(t.Context(), job).kind)
 		})
 	}
 }
 
-func TestNoLeaseIsLeftBehind(t *testing.T) {
+func TestLeaseIsReleasedAfterFailure(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
-	require.Equal(t, outcomeFailed, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeFailed, r.runJob(t.Context(), job).kind)
 	_, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Millisecond)
 	require.NotErrorIs(t, err, lease.ErrHeld)
 }

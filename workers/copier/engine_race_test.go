@@ -12,25 +12,25 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 )
 
-// placeClaim is a claim that is alive or lost from the start.
-type placeClaim struct {
+// staticClaim is a claim that is owned or lost from the start.
+type staticClaim struct {
 	lost  bool
 	acked atomic.Bool
 }
 
-func (c *placeClaim) alive() bool { return !c.lost }
-func (c *placeClaim) over()       { c.acked.Store(true) }
+func (c *staticClaim) isOwned() bool { return !c.lost }
+func (c *staticClaim) acknowledge()  { c.acked.Store(true) }
 
-// TestAJobReadAgainIsNotDroppedWithItsFormerPlace: in a new generation, the same process may read a
+// TestNewClaimIsNotDroppedWithTheLostOne: in a new generation, the same process may read a
 // job again while its former claim is being dropped. If the new claim were dropped with it, its
 // offset, and all offsets after it, would never be committed.
-func TestAJobReadAgainIsNotDroppedWithItsFormerPlace(t *testing.T) {
+func TestNewClaimIsNotDroppedWithTheLostOne(t *testing.T) {
 	for _, ends := range []outcomeKind{outcomeDone, outcomeBusy} { // a busy job is enqueued again
 		e := fakeEngine(func(context.Context, delivery.Job) outcome { return outcome{kind: ends} }, &fakeQueue{})
 		const jobs = 20_000
-		again := make([]placeClaim, jobs)
+		again := make([]staticClaim, jobs)
 		var readers sync.WaitGroup
-		former, lost := make(chan int, 64), &placeClaim{lost: true}
+		former, lost := make(chan int, 64), &staticClaim{lost: true}
 		readers.Go(func() {
 			defer close(former)
 			for i := range jobs {

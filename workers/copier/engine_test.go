@@ -43,7 +43,7 @@ func TestEngineDeliversAndAcknowledges(t *testing.T) {
 	require.Empty(t, e.tasks)
 }
 
-func TestOneDestinationDownWhileOthersFlow(t *testing.T) {
+func TestDestinationDownDoesNotDelayOthers(t *testing.T) {
 	r := newRig(t)
 	e := r.newEngine(queueWithMarker{r.Copier, r.queue})
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrUnavailable} })
@@ -74,7 +74,7 @@ func TestOneDestinationDownWhileOthersFlow(t *testing.T) {
 }
 
 // While a breaker is open, nothing is read from staging or sent.
-func TestNothingIsFetchedForADestinationThatIsDown(t *testing.T) {
+func TestNothingIsReadOrSentWhileTheBreakerIsOpen(t *testing.T) {
 	r := newRig(t)
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrNoBucket} })
 	e := r.newEngine(r.queue)
@@ -97,7 +97,7 @@ func TestNothingIsFetchedForADestinationThatIsDown(t *testing.T) {
 
 // Invariant: I12. A job is not acknowledged before it has been enqueued again, however often that
 // fails.
-func TestRequeueIsInsistedUpon(t *testing.T) {
+func TestRequeueIsRepeatedUntilItSucceeds(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "x")
 	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
@@ -110,7 +110,7 @@ func TestRequeueIsInsistedUpon(t *testing.T) {
 		return nil
 	}
 	e := r.newEngine(r.queue)
-	e.pause = time.Microsecond
+	e.minBackoff = time.Microsecond
 	require.NoError(t, e.submit(t.Context(), t.Context(), job, c))
 	<-c.done
 	e.drain()
@@ -120,26 +120,26 @@ func TestRequeueIsInsistedUpon(t *testing.T) {
 
 // A job that can neither be enqueued nor parked is logged, but not once for each of thousands of
 // jobs.
-func TestWhatIsInsistedUponIsSaid(t *testing.T) {
+func TestFailingRequeueIsLoggedOnceAMinute(t *testing.T) {
 	r := newRig(t)
 	r.staging.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
 	synctest.Test(t, func(t *testing.T) {
-		var said logtest.Buffer
-		r.deps.Log = slog.New(slog.NewTextHandler(&said, nil))
-		e := &engine{pause: time.Second, log: r.deps.Log}
+		var logged logtest.Buffer
+		r.deps.Log = slog.New(slog.NewTextHandler(&logged, nil))
+		e := &engine{minBackoff: time.Second, log: r.deps.Log}
 		ctx, cancel := context.WithCancel(t.Context())
 		for i := range 100 {
 			e.work.Go(func() {
 				job := jobOf(acmeOne, i)
-				err := e.insist(ctx, job, func() error { return r.park(ctx, job, destination.Verdict{}) })
+				err := e.repeatUntilDone(ctx, job, func() error { return r.park(ctx, job, destination.Verdict{}) })
 				require.ErrorIs(t, err, context.Canceled)
 			})
 		}
 		synctest.Wait()
-		lines := func() int { return strings.Count(said.String(), "\n") }
+		lines := func() int { return strings.Count(logged.String(), "\n") }
 		require.Equal(t, 1, lines(), "the first failure is logged at once")
-		require.Contains(t, said.String(), objstore.ErrDenied.Error())
-		require.Contains(t, said.String(), acmeOne)
+		require.Contains(t, logged.String(), objstore.ErrDenied.Error())
+		require.Contains(t, logged.String(), acmeOne)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		require.InDelta(t, 10, lines(), 1)
@@ -152,7 +152,7 @@ func TestWhatIsInsistedUponIsSaid(t *testing.T) {
 // Invariant: I12. A job that arrives while another for the same debt is being enqueued again may be
 // that very job, read before the producer was done. It must not be acknowledged with the former
 // one.
-func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
+func TestJobArrivingDuringItsRequeueIsNotAcknowledged(t *testing.T) {
 	for hazard, o := range map[string]outcome{
 		"requeue": {kind: outcomeBusy},
 		"park":    {kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.ScopeFile}},
@@ -184,7 +184,7 @@ func TestWhatIsEnqueuedAnewIsNotAcknowledgedWithItsFormerPlace(t *testing.T) {
 	}
 }
 
-func TestJobsThatFailedForGoodAreParked(t *testing.T) {
+func TestPermanentlyFailingJobIsParked(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "x")
 	job.Refused, job.FirstTry = permanentTries-1, time.Now().Add(-time.Hour).UnixMilli()
@@ -198,7 +198,7 @@ func TestJobsThatFailedForGoodAreParked(t *testing.T) {
 		return objstore.Fault{}
 	})
 	e := r.newEngine(r.queue)
-	e.pause = time.Microsecond
+	e.minBackoff = time.Microsecond
 	<-submit(t, e, job).done
 	e.drain()
 	p := r.parked(job)
@@ -213,7 +213,7 @@ func fakeEngine(try func(context.Context, delivery.Job) outcome, q queue) *engin
 	log := slog.New(slog.DiscardHandler)
 	c := &Copier{shared: &shared{deps: Deps{Log: log}, book: meter.NewBook(nil, "copier-1", log)}, cfg: Config{}.withDefaults(), metrics: m}
 	e := c.newEngine(q)
-	e.try = func(ctx context.Context, job errand) outcome { return try(ctx, job.Job) }
+	e.try = func(ctx context.Context, job attempt) outcome { return try(ctx, job.Job) }
 	return e
 }
 
@@ -238,7 +238,7 @@ func TestJobsForTheSameDebtShareATask(t *testing.T) {
 	})
 }
 
-func TestDrainFinishesWhatRunsAndDropsWhatWaits(t *testing.T) {
+func TestDrainFinishesRunningAndDropsWaitingTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := fakeEngine(func(context.Context, delivery.Job) outcome {
 			time.Sleep(time.Second)
@@ -289,7 +289,7 @@ func TestJobsOfALostPartitionAreLeftToTheNewOwner(t *testing.T) {
 	})
 }
 
-func TestSubmitWaitsForRoom(t *testing.T) {
+func TestSubmitBlocksWhileFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := fakeEngine(func(ctx context.Context, _ delivery.Job) outcome {
 			<-ctx.Done()

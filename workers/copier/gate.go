@@ -19,30 +19,30 @@ type dependency struct {
 	ping func(context.Context) error
 }
 
-// away is the error of a try that a dependency interrupted. It says nothing about the file or its
-// destination.
-type away struct {
+// awayError is the error of a try that a dependency interrupted. It says nothing about the file or
+// its destination.
+type awayError struct {
 	dep *dependency
 	err error
 }
 
-func (a *away) Error() string { return fmt.Sprintf("%s is down: %v", a.dep.name, a.err) }
-func (a *away) Unwrap() error { return a.err }
+func (a *awayError) Error() string { return fmt.Sprintf("%s is down: %v", a.dep.name, a.err) }
+func (a *awayError) Unwrap() error { return a.err }
 
 // gate holds back all copying while a dependency is away, so that jobs wait instead of failing one
 // after another. It is safe for concurrent use.
 type gate struct {
-	log    *slog.Logger
-	waits  prometheus.Gauge // 1 while something is away
-	probes sync.WaitGroup
+	log     *slog.Logger
+	waiting prometheus.Gauge // 1 while something is away
+	probes  sync.WaitGroup
 
 	mu   sync.Mutex            // guards all below
-	shut map[*dependency]error // and why
+	away map[*dependency]error // and why
 	open chan struct{}         // closed while nothing is shut
 }
 
 func newGate(log *slog.Logger, waits prometheus.Gauge) *gate {
-	g := &gate{log: log, waits: waits, shut: map[*dependency]error{}, open: make(chan struct{})}
+	g := &gate{log: log, waiting: waits, away: map[*dependency]error{}, open: make(chan struct{})}
 	close(g.open)
 	return g
 }
@@ -65,7 +65,7 @@ func (g *gate) err() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var errs []error
-	for dep, err := range g.shut {
+	for dep, err := range g.away {
 		errs = append(errs, fmt.Errorf("copying waits for %s: %w", dep.name, err))
 	}
 	return errors.Join(errs...)
@@ -73,17 +73,17 @@ func (g *gate) err() error {
 
 // close shuts the gate until the dependency answers again. Probing ends with ctx; the gate's owner
 // must then wait for probes.
-func (g *gate) close(ctx context.Context, a *away) {
+func (g *gate) close(ctx context.Context, a *awayError) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.shut[a.dep] != nil {
+	if g.away[a.dep] != nil {
 		return
 	}
-	if len(g.shut) == 0 {
+	if len(g.away) == 0 {
 		g.open = make(chan struct{})
 	}
-	g.shut[a.dep] = a.err
-	g.waits.Set(1)
+	g.away[a.dep] = a.err
+	g.waiting.Set(1)
 	g.log.WarnContext(ctx, "copying waits", "for", a.dep.name, "err", a.err)
 	g.probes.Go(func() { g.probe(ctx, a.dep) })
 }
@@ -97,15 +97,15 @@ func (g *gate) probe(ctx context.Context, dep *dependency) {
 		}
 		if err := dep.ping(ctx); err != nil {
 			g.mu.Lock()
-			g.shut[dep] = err
+			g.away[dep] = err
 			g.mu.Unlock()
 			continue
 		}
 		g.mu.Lock()
-		delete(g.shut, dep)
-		if len(g.shut) == 0 {
+		delete(g.away, dep)
+		if len(g.away) == 0 {
 			close(g.open)
-			g.waits.Set(0)
+			g.waiting.Set(0)
 		}
 		g.mu.Unlock()
 		g.log.InfoContext(ctx, "copying continues", "after", time.Since(begun))

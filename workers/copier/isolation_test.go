@@ -15,8 +15,8 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// troubles are the ways in which a destination is broken: how long a try takes, and how it ends.
-var troubles = []struct {
+// brokenKinds are the ways in which a destination is broken: how long a try takes, and how it ends.
+var brokenKinds = []struct {
 	name  string
 	takes time.Duration
 	ends  outcome
@@ -34,24 +34,24 @@ var troubles = []struct {
 // fleet is a copier and its destinations, of which every fifth is broken or missing. It must run in
 // virtual time.
 type fleet struct {
-	size    int
-	broken  bool // the fifth ones exist
-	hangs   bool // all broken ones hang
-	files   int  // per round and destination
-	blips   bool // one healthy destination in 50 fails the first try of the second round
-	engine  *engine
-	readers sync.WaitGroup
-	jobs    []chan delivery.Job // partitions of the job topic
-	tiers   []chan delivery.Job // retry tiers
+	size     int
+	broken   bool // the fifth ones exist
+	allHang  bool // all broken ones hang
+	files    int  // per round and destination
+	failOnce bool // one healthy destination in 50 fails the first try of the second round
+	engine   *engine
+	readers  sync.WaitGroup
+	jobs     []chan delivery.Job // partitions of the job topic
+	tiers    []chan delivery.Job // retry tiers
 
-	mu       sync.Mutex // guards all below
-	sent     map[int]time.Time
-	fresh    []time.Duration // from enqueuing a job to its delivery, for healthy destinations
-	trickled int             // deliveries to destinations that trickle
-	tries    map[string]int  // by destination
-	blipped  []time.Duration // those in fresh of destinations that failed once
-	running  int
-	most     int // the most that ran at once
+	mu           sync.Mutex // guards all below
+	sent         map[int]time.Time
+	latencies    []time.Duration // from enqueuing a job to its delivery, for healthy destinations
+	trickled     int             // deliveries to destinations that trickle
+	tries        map[string]int  // by destination
+	afterFailure []time.Duration // those in latencies of destinations that failed once
+	running      int
+	maxRunning   int // the most that ran at once
 }
 
 // requeue implements queue.
@@ -60,25 +60,25 @@ func (f *fleet) requeue(_ context.Context, tier int, job delivery.Job) error {
 	return nil
 }
 
-func (f *fleet) try(_ context.Context, job errand) outcome {
+func (f *fleet) try(_ context.Context, job attempt) outcome {
 	takes, ends := 80*time.Millisecond+time.Duration(job.File.Index*7919%80)*time.Millisecond, ok
 	n, healthy := 0, true
 	if _, err := fmt.Sscanf(job.Destination, "broken-%d", &n); err == nil {
-		way := troubles[n%len(troubles)]
-		if f.hangs {
-			way = troubles[1]
+		kind := brokenKinds[n%len(brokenKinds)]
+		if f.allHang {
+			kind = brokenKinds[1]
 		}
-		healthy, takes, ends = false, way.takes, way.ends
+		healthy, takes, ends = false, kind.takes, kind.ends
 	}
-	blips := f.blips && healthy && job.Destination[len(job.Destination)-2:] == "50"
+	blips := f.failOnce && healthy && job.Destination[len(job.Destination)-2:] == "50"
 	if f.count(1, job.Destination) == f.files+1 && blips {
 		ends = timeout
 	}
 	defer f.count(-1, "")
-	idle, late := time.AfterFunc(idleAfter, job.idle), time.AfterFunc(idleIsLate, job.stuck)
+	idle, late := time.AfterFunc(freeSlotAfterIdle, job.onIdle), time.AfterFunc(lateIfIdleFor, job.onStuck)
 	select {
 	case <-time.After(takes):
-	case <-job.room:
+	case <-job.yield:
 		ends = outcome{kind: outcomeBusy}
 	}
 	idle.Stop()
@@ -87,9 +87,9 @@ func (f *fleet) try(_ context.Context, job errand) outcome {
 	defer f.mu.Unlock()
 	switch {
 	case healthy && ends.kind == outcomeDone:
-		f.fresh = append(f.fresh, time.Since(f.sent[job.File.Index]))
+		f.latencies = append(f.latencies, time.Since(f.sent[job.File.Index]))
 		if blips {
-			f.blipped = append(f.blipped, time.Since(f.sent[job.File.Index]))
+			f.afterFailure = append(f.afterFailure, time.Since(f.sent[job.File.Index]))
 		}
 	case ends.kind == outcomeDone:
 		f.trickled++
@@ -102,7 +102,7 @@ func (f *fleet) count(n int, dest string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.running += n
-	f.most = max(f.most, f.running)
+	f.maxRunning = max(f.maxRunning, f.running)
 	f.tries[dest]++
 	return f.tries[dest]
 }
@@ -162,8 +162,8 @@ func (f *fleet) run(t *testing.T, rounds, files int, spread time.Duration) []tim
 	stop()
 	f.readers.Wait()
 	f.engine.drain()
-	slices.Sort(f.fresh)
-	return f.fresh
+	slices.Sort(f.latencies)
+	return f.latencies
 }
 
 // A fifth of 200 destinations is broken in different ways. The files of the others arrive as if
@@ -185,7 +185,7 @@ func TestBrokenDestinationsDelayNobodyElse(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := &fleet{size: 200, broken: broken}
 					fresh[i] = f.run(t, c.rounds, c.files, c.spread)
-					require.LessOrEqual(t, f.most, 3*f.engine.sched.concurrency)
+					require.LessOrEqual(t, f.maxRunning, 3*f.engine.sched.concurrency)
 					if broken { // five destinations trickle, and they get their files, too
 						require.Greater(t, f.trickled, 5*c.rounds*c.files*9/10)
 					}
@@ -204,36 +204,36 @@ func TestBrokenDestinationsDelayNobodyElse(t *testing.T) {
 
 // Of 1,000 destinations, 200 hang, and nothing is known about them. The others wait no longer than
 // it takes to notice that, with twice as many copies at once as there are slots.
-func TestHundredsThatHangStopNobody(t *testing.T) {
+func TestHangingDestinationsDoNotDelayOthers(t *testing.T) {
 	for load, spread := range map[string]time.Duration{"at_once": time.Millisecond, "in_a_minute": time.Minute} {
 		t.Run(load, func(t *testing.T) {
 			var latest [2]time.Duration
 			for i, broken := range []bool{false, true} {
 				synctest.Test(t, func(t *testing.T) {
-					f := &fleet{size: 1000, broken: broken, hangs: true}
+					f := &fleet{size: 1000, broken: broken, allHang: true}
 					fresh := f.run(t, 2, 2, spread)
 					require.Len(t, fresh, 2*2*800, "not every file arrived")
-					require.LessOrEqual(t, f.most, 3*f.engine.sched.concurrency)
+					require.LessOrEqual(t, f.maxRunning, 3*f.engine.sched.concurrency)
 					latest[i] = fresh[len(fresh)-1]
 				})
 			}
 			t.Log("latest arrival without and with hanging destinations:", latest)
-			require.LessOrEqual(t, latest[1], latest[0]+(200/32+1)*idleIsLate+time.Second)
+			require.LessOrEqual(t, latest[1], latest[0]+(200/32+1)*lateIfIdleFor+time.Second)
 		})
 	}
 }
 
 // A destination that works and fails once is not put behind hundreds that hang: the failed file
 // arrives after its minute in the retry tier, and its other files as usual.
-func TestOneFailurePutsNobodyBehindThoseThatHang(t *testing.T) {
+func TestOneFailureDelaysOnlyTheFailedFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fleet{size: 1000, broken: true, hangs: true, blips: true}
+		f := &fleet{size: 1000, broken: true, allHang: true, failOnce: true}
 		f.run(t, 6, 2, time.Minute)
-		require.Len(t, f.blipped, 6*2*10)
-		slices.Sort(f.blipped)
-		slices.Reverse(f.blipped)
-		t.Log(f.blipped[:20])
-		require.Less(t, f.blipped[0], time.Minute+2*time.Second)
-		require.Less(t, f.blipped[10], 2*time.Second, "files that did not fail were late")
+		require.Len(t, f.afterFailure, 6*2*10)
+		slices.Sort(f.afterFailure)
+		slices.Reverse(f.afterFailure)
+		t.Log(f.afterFailure[:20])
+		require.Less(t, f.afterFailure[0], time.Minute+2*time.Second)
+		require.Less(t, f.afterFailure[10], 2*time.Second, "files that did not fail were late")
 	})
 }

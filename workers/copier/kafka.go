@@ -59,27 +59,27 @@ func (k onKafka) Fetcher(topic string, partition int) Fetcher { return k.NewFetc
 // jobs gives access to the job topics of a lane: the group membership, a reader for each assigned
 // partition, a producer for each retry tier.
 type jobs struct {
-	cfg       Config
-	kafka     Kafka
-	log       *slog.Logger
-	group     Membership
-	producers []Producer  // of the retry tiers
-	gen       *generation // the current one
-	assigned  func()      // called before reading partitions that others may have owned
-	readFails stream.WarningLimiter
-	warned    time.Time // when a failing commit was last logged; zero: the last commit succeeded
+	cfg          Config
+	kafka        Kafka
+	log          *slog.Logger
+	group        Membership
+	producers    []Producer  // of the retry tiers
+	gen          *generation // the current one
+	onAssigned   func()      // called before reading partitions that others may have owned
+	readWarnings stream.WarningLimiter
+	lastWarning  time.Time // when a failing commit was last logged; zero: the last commit succeeded
 }
 
 // generation is one assignment of partitions, with the offsets read in it.
 type generation struct {
 	*stream.Generation
 	mu        sync.Mutex // guards all below
-	positions map[string]map[int]*offsets
+	offsets   map[string]map[int]*offsets
 	committed map[string]map[int]int64
 }
 
 func openJobs(cfg Config, kafka Kafka, log *slog.Logger) (*jobs, error) {
-	j := &jobs{cfg: cfg, kafka: kafka, log: log, assigned: func() {}}
+	j := &jobs{cfg: cfg, kafka: kafka, log: log, onAssigned: func() {}}
 	var err error
 	j.group, err = kafka.Join(stream.GroupConfig{
 		ID: cfg.group(), Topics: cfg.laneTopics(), Worker: cfg.Worker, SessionTimeout: cfg.SessionTimeout,
@@ -101,8 +101,8 @@ func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, clai
 		if err != nil {
 			return err
 		}
-		j.gen = &generation{Generation: next, positions: map[string]map[int]*offsets{}, committed: map[string]map[int]int64{}}
-		j.assigned()
+		j.gen = &generation{Generation: next, offsets: map[string]map[int]*offsets{}, committed: map[string]map[int]int64{}}
+		j.onAssigned()
 		j.readGeneration(ctx, j.gen, take)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -110,9 +110,9 @@ func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, clai
 	}
 }
 
-// commitEvery is how often offsets that have moved are committed. After a crash, the jobs finished
-// since the last commit come again.
-const commitEvery = time.Second
+// commitInterval is how often offsets that have moved are committed. After a crash, the jobs
+// finished since the last commit come again.
+const commitInterval = time.Second
 
 func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(context.Context, []byte, claim) error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -126,18 +126,18 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	for _, topic := range slices.Sorted(maps.Keys(gen.Assignments)) {
 		assignments := gen.Assignments[topic]
 		for _, a := range assignments {
-			r := &reader{jobs: j, topic: topic, partition: a.Partition, delay: delays[topic], gen: gen, offsets: gen.follow(topic, a.Partition, a.Committed), done: gen.Done(), take: take}
+			r := &reader{jobs: j, topic: topic, partition: a.Partition, delay: delays[topic], gen: gen, offsets: gen.track(topic, a.Partition, a.Committed), done: gen.Done(), take: take}
 			readers.Go(func() { r.run(ctx, a.Committed) })
 			n++
 		}
 	}
 	j.log.InfoContext(ctx, "partitions assigned", "partitions", n, "generation", gen.ID)
-	ticker := time.NewTicker(commitEvery)
+	ticker := time.NewTicker(commitInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			j.sayUncommitted(ctx, gen, gen.commit(ctx))
+			j.warnUncommitted(ctx, gen, gen.commit(ctx))
 			continue
 		case <-gen.Done():
 		case <-ctx.Done():
@@ -148,28 +148,29 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	}
 }
 
-// follow starts tracking a partition that is read from at (-1: not known), instead of whatever was
-// tracked for it before. The first call in a generation also notes at as the committed offset.
-func (g *generation) follow(topic string, partition int, at int64) *offsets {
+// track starts tracking a partition that is read from an offset (-1: not known), instead of
+// whatever was tracked for it before. The first call in a generation also notes it as the committed
+// offset.
+func (g *generation) track(topic string, partition int, from int64) *offsets {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.positions[topic] == nil {
-		g.positions[topic], g.committed[topic] = map[int]*offsets{}, map[int]int64{}
+	if g.offsets[topic] == nil {
+		g.offsets[topic], g.committed[topic] = map[int]*offsets{}, map[int]int64{}
 	}
-	if g.positions[topic][partition] == nil {
-		g.committed[topic][partition] = at
+	if g.offsets[topic][partition] == nil {
+		g.committed[topic][partition] = from
 	}
-	g.positions[topic][partition] = newOffsets(at)
-	return g.positions[topic][partition]
+	g.offsets[topic][partition] = newOffsets(from)
+	return g.offsets[topic][partition]
 }
 
-// uncommittedEvery is how often failing commits are logged.
-const uncommittedEvery = time.Minute
+// commitWarningInterval is how often failing commits are logged.
+const commitWarningInterval = time.Minute
 
-// sayUncommitted logs a failed commit: the first in a row, and then one a minute.
-func (j *jobs) sayUncommitted(ctx context.Context, gen *generation, err error) {
+// warnUncommitted logs a failed commit: the first in a row, and then one a minute.
+func (j *jobs) warnUncommitted(ctx context.Context, gen *generation, err error) {
 	if err == nil {
-		j.warned = time.Time{}
+		j.lastWarning = time.Time{}
 		return
 	}
 	select {
@@ -179,8 +180,8 @@ func (j *jobs) sayUncommitted(ctx context.Context, gen *generation, err error) {
 		return
 	default:
 	}
-	if time.Since(j.warned) >= uncommittedEvery {
-		j.warned = time.Now()
+	if time.Since(j.lastWarning) >= commitWarningInterval {
+		j.lastWarning = time.Now()
 		j.log.WarnContext(ctx, "offsets not committed", "group", j.cfg.group(), "generation", gen.ID, "err", err)
 	}
 }
@@ -193,7 +194,7 @@ const commitNote = "sealift/1"
 // next owner would start above the records that exist. Readers do not wait for it. Only one
 // goroutine may call it at a time.
 func (g *generation) commit(ctx context.Context) error {
-	changed := g.changed()
+	changed := g.uncommitted()
 	var errs []error
 	for _, topic := range slices.Sorted(maps.Keys(changed)) {
 		if err := g.Commit(ctx, topic, changed[topic]); err != nil {
@@ -209,12 +210,12 @@ func (g *generation) commit(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// changed returns the offsets that are not committed yet, by topic.
-func (g *generation) changed() map[string]map[int]stream.Mark {
+// uncommitted returns the offsets that are not committed yet, by topic.
+func (g *generation) uncommitted() map[string]map[int]stream.Mark {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	changed := map[string]map[int]stream.Mark{}
-	for topic, partitions := range g.positions {
+	for topic, partitions := range g.offsets {
 		for p, o := range partitions {
 			if n := o.committable(); n >= 0 && n != g.committed[topic][p] {
 				if changed[topic] == nil {
@@ -227,12 +228,12 @@ func (g *generation) changed() map[string]map[int]stream.Mark {
 	return changed
 }
 
-// closeWithin bounds close if brokers are away.
-const closeWithin = 10 * time.Second
+// closeTimeout bounds close if brokers are away.
+const closeTimeout = 10 * time.Second
 
 // close commits what is finished and leaves the group.
 func (j *jobs) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, closeWithin)
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	var errs []error
 	if j.gen != nil {

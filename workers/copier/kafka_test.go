@@ -46,7 +46,7 @@ func newKafkaRig(t *testing.T) *kafkaRig {
 
 // run starts a copier and returns a function that stops it.
 func (r *kafkaRig) run(worker string, change func(*Config)) (c *Copier, stop func()) {
-	c = r.another(worker, func(c *Config) {
+	c = r.newCopier(worker, func(c *Config) {
 		c.SessionTimeout = 6 * time.Second
 		if change != nil {
 			change(c)
@@ -112,7 +112,7 @@ func TestJobsComeFromKafkaAndAreCommitted(t *testing.T) {
 	require.Equal(t, 1, gets, "committed jobs were read again")
 }
 
-func TestRetryTiersWaitAndOthersGoOn(t *testing.T) {
+func TestRetryTierDelaysOnlyTheFailedJob(t *testing.T) {
 	r := newKafkaRig(t)
 	r.buckets["one-logs"].SetFault(onPut(objstore.Fault{Before: objstore.ErrDenied}))
 	_, stop := r.run("a", func(c *Config) { c.RetryTiers = []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} })
@@ -151,7 +151,7 @@ func TestTwoCopiersShareAndTakeOver(t *testing.T) {
 	}
 }
 
-func TestCommitsThatFailAreSaidOnceAMinute(t *testing.T) {
+func TestFailingCommitIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged logtest.Buffer
 		var denied atomic.Bool
@@ -166,60 +166,60 @@ func TestCommitsThatFailAreSaidOnceAMinute(t *testing.T) {
 				}
 				return nil
 			}),
-			positions: map[string]map[int]*offsets{topic: {0: o}}, committed: map[string]map[int]int64{topic: {}},
+			offsets: map[string]map[int]*offsets{topic: {0: o}}, committed: map[string]map[int]int64{topic: {}},
 		}
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
 			j.readGeneration(t.Context(), gen, nil)
 		}()
-		said := func(after time.Duration, want int) {
+		requireWarnings := func(after time.Duration, want int) {
 			t.Helper()
 			time.Sleep(after)
 			synctest.Wait()
 			require.Equal(t, want, strings.Count(logged.String(), `level=WARN msg="offsets not committed"`))
 		}
 		finish(0)
-		said(1500*time.Millisecond, 0)
+		requireWarnings(1500*time.Millisecond, 0)
 		denied.Store(true)
 		finish(1)
-		said(time.Second, 1)
+		requireWarnings(time.Second, 1)
 		require.Contains(t, logged.String(), "denied")
-		said(58*time.Second, 1)
-		said(2*time.Second, 2)
+		requireWarnings(58*time.Second, 1)
+		requireWarnings(2*time.Second, 2)
 		denied.Store(false)
-		said(time.Second, 2)
+		requireWarnings(time.Second, 2)
 		denied.Store(true)
 		finish(2)
-		said(time.Second, 3)
+		requireWarnings(time.Second, 3)
 		close(done)
 		<-ended
 	})
 }
 
-// cutLog is a partition of jobs that can be re-created or truncated.
-type cutLog struct {
+// resettableLog is a partition of jobs that can be re-created or truncated.
+type resettableLog struct {
 	Kafka
 	mu    sync.Mutex // guards all below
 	first int64
 	jobs  int64
 }
 
-func (l *cutLog) hold(first, jobs int64) {
+func (l *resettableLog) hold(first, jobs int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.first, l.jobs = first, jobs
 }
 
-func (l *cutLog) Fetcher(string, int) Fetcher { return l }
+func (l *resettableLog) Fetcher(string, int) Fetcher { return l }
 
-func (l *cutLog) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
+func (l *resettableLog) Bounds(context.Context, string, ...int) (map[int]stream.Bounds, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return map[int]stream.Bounds{0: {First: l.first, End: l.first + l.jobs}}, nil
 }
 
-func (l *cutLog) Fetch(ctx context.Context, offset int64, _ stream.FetchOptions) (got stream.Fetched, err error) {
+func (l *resettableLog) Fetch(ctx context.Context, offset int64, _ stream.FetchOptions) (got stream.Fetched, err error) {
 	sleep(ctx, 100*time.Millisecond)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -233,10 +233,10 @@ func (l *cutLog) Fetch(ctx context.Context, offset int64, _ stream.FetchOptions)
 	return got, ctx.Err()
 }
 
-// onCutLog runs readGeneration on log from the committed offset, and calls test with two functions:
+// runOnLog runs readGeneration on log from the committed offset, and calls test with two functions:
 // one returns the claims taken so far, the other checks, some seconds later, the committed offset
 // and the number of claims.
-func onCutLog(t *testing.T, log *cutLog, committed int64, test func(taken func() []claim, upTo func(want int64, jobs int))) {
+func runOnLog(t *testing.T, log *resettableLog, committed int64, test func(taken func() []claim, expect func(want int64, jobs int))) {
 	synctest.Test(t, func(t *testing.T) {
 		done := make(chan struct{})
 		j := &jobs{cfg: Config{JobsTopic: "jobs"}, kafka: log, log: slog.New(slog.DiscardHandler)}
@@ -246,7 +246,7 @@ func onCutLog(t *testing.T, log *cutLog, committed int64, test func(taken func()
 					committed = marks[0].Committed
 					return nil
 				}),
-			positions: map[string]map[int]*offsets{}, committed: map[string]map[int]int64{},
+			offsets: map[string]map[int]*offsets{}, committed: map[string]map[int]int64{},
 		}
 		var taken []claim
 		ended := make(chan struct{})
@@ -271,27 +271,27 @@ func onCutLog(t *testing.T, log *cutLog, committed int64, test func(taken func()
 
 // Invariant: I12. When a topic is re-created, claims on its former records neither move nor hold
 // back the offset committed for the new ones.
-func TestATopicOfJobsThatWentBack(t *testing.T) {
-	log := &cutLog{first: 100, jobs: 2}
-	onCutLog(t, log, 100, func(taken func() []claim, upTo func(int64, int)) {
+func TestRecreatedJobTopicIsReadFromItsStart(t *testing.T) {
+	log := &resettableLog{first: 100, jobs: 2}
+	runOnLog(t, log, 100, func(taken func() []claim, upTo func(int64, int)) {
 		upTo(100, 2)
 		log.hold(0, 0) // re-created, still empty
 		upTo(0, 2)
 		log.hold(0, 3)
 		upTo(0, 5)
-		taken()[2].over()
-		taken()[3].over()
+		taken()[2].acknowledge()
+		taken()[3].acknowledge()
 		upTo(2, 5)
-		taken()[0].over() // of the former topic
-		taken()[1].over()
+		taken()[0].acknowledge() // of the former topic
+		taken()[1].acknowledge()
 		upTo(2, 5)
 		log.hold(0, 150)
 		upTo(2, 152)
-		taken()[1].over() // again; its offset, 101, now belongs to another job
-		taken()[4].over()
+		taken()[1].acknowledge() // again; its offset, 101, now belongs to another job
+		taken()[4].acknowledge()
 		upTo(3, 152)
 		for _, c := range taken()[5:] {
-			c.over()
+			c.acknowledge()
 		}
 		upTo(150, 152)
 	})
@@ -299,27 +299,27 @@ func TestATopicOfJobsThatWentBack(t *testing.T) {
 
 // If a topic was re-created while nobody read it, the committed offset goes back; otherwise the
 // next owner would start above the records that exist.
-func TestATopicOfJobsThatWentBackUnread(t *testing.T) {
+func TestJobTopicRecreatedWhileNobodyReads(t *testing.T) {
 	for hazard, jobs := range map[string]int64{"empty": 0, "written": 3} {
 		t.Run(hazard, func(t *testing.T) {
-			onCutLog(t, &cutLog{jobs: jobs}, 500, func(_ func() []claim, upTo func(int64, int)) { upTo(0, int(jobs)) })
+			runOnLog(t, &resettableLog{jobs: jobs}, 500, func(_ func() []claim, upTo func(int64, int)) { upTo(0, int(jobs)) })
 		})
 	}
 }
 
 // The first offset of an empty partition is committed; otherwise every generation would look it up
 // again for all partitions that never held a job.
-func TestAnEmptyTopicOfJobsIsCommitted(t *testing.T) {
-	onCutLog(t, &cutLog{}, -1, func(_ func() []claim, upTo func(int64, int)) { upTo(0, 0) })
+func TestFirstOffsetOfAnEmptyTopicIsCommitted(t *testing.T) {
+	runOnLog(t, &resettableLog{}, -1, func(_ func() []claim, upTo func(int64, int)) { upTo(0, 0) })
 }
 
 // Expired jobs are skipped and the commit moves past them, even while the next job is unfinished.
-func TestJobsThatExpiredAreNotCommittedAgain(t *testing.T) {
-	onCutLog(t, &cutLog{first: 700, jobs: 1}, 500, func(_ func() []claim, upTo func(int64, int)) { upTo(700, 1) })
+func TestCommitMovesPastExpiredJobs(t *testing.T) {
+	runOnLog(t, &resettableLog{first: 700, jobs: 1}, 500, func(_ func() []claim, upTo func(int64, int)) { upTo(700, 1) })
 }
 
 // A commit waits for brokers, so it must not hold the lock that readers need.
-func TestACommitHoldsNoReaderUp(t *testing.T) {
+func TestCommitDoesNotHoldTheReadersLock(t *testing.T) {
 	held := true
 	var g *generation
 	g = &generation{
@@ -329,32 +329,34 @@ func TestACommitHoldsNoReaderUp(t *testing.T) {
 			}
 			return nil
 		}),
-		positions: map[string]map[int]*offsets{"jobs": {0: newOffsets(5)}}, committed: map[string]map[int]int64{"jobs": {}},
+		offsets: map[string]map[int]*offsets{"jobs": {0: newOffsets(5)}}, committed: map[string]map[int]int64{"jobs": {}},
 	}
 	require.NoError(t, g.commit(t.Context()))
 	require.False(t, held)
 	require.Equal(t, map[int]int64{0: 5}, g.committed["jobs"])
-	require.Empty(t, g.changed())
+	require.Empty(t, g.uncommitted())
 }
 
-// absent stands for unreachable brokers: every request lasts until its context ends.
-type absent struct{ asked *int }
+// absentBrokers stands for unreachable brokers: every request lasts until its context ends.
+type absentBrokers struct{ calls *int }
 
-func (a absent) Next(context.Context) (*stream.Generation, error) { return nil, errors.ErrUnsupported }
+func (a absentBrokers) Next(context.Context) (*stream.Generation, error) {
+	return nil, errors.ErrUnsupported
+}
 
-func (a absent) Produce(context.Context, ...stream.Record) error { return errors.ErrUnsupported }
+func (a absentBrokers) Produce(context.Context, ...stream.Record) error { return errors.ErrUnsupported }
 
-func (a absent) Close(ctx context.Context) error {
+func (a absentBrokers) Close(ctx context.Context) error {
 	<-ctx.Done()
-	*a.asked++
+	*a.calls++
 	return ctx.Err()
 }
 
-// TestLeavingIsBounded: the commit, leaving the group and closing the tiers' producers share one
-// deadline, instead of having one each in turn.
-func TestLeavingIsBounded(t *testing.T) {
+// TestCloseStepsShareOneDeadline: the commit, leaving the group and closing the tiers' producers
+// share one deadline, instead of having one each in turn.
+func TestCloseStepsShareOneDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		brokers := absent{new(int)}
+		brokers := absentBrokers{new(int)}
 		done := newOffsets(-1)
 		done.take(4)
 		done.finish(4)
@@ -362,10 +364,10 @@ func TestLeavingIsBounded(t *testing.T) {
 			return brokers.Close(ctx)
 		})
 		j := &jobs{log: slog.New(slog.DiscardHandler), group: brokers, producers: []Producer{brokers, brokers, brokers},
-			gen: &generation{Generation: gen, positions: map[string]map[int]*offsets{"jobs": {0: done}}, committed: map[string]map[int]int64{"jobs": {}}}}
+			gen: &generation{Generation: gen, offsets: map[string]map[int]*offsets{"jobs": {0: done}}, committed: map[string]map[int]int64{"jobs": {}}}}
 		began := time.Now()
 		require.Error(t, j.close(t.Context()))
-		require.LessOrEqual(t, time.Since(began), closeWithin)
-		require.Equal(t, 5, *brokers.asked)
+		require.LessOrEqual(t, time.Since(began), closeTimeout)
+		require.Equal(t, 5, *brokers.calls)
 	})
 }

@@ -40,22 +40,23 @@ func (c Config) forReplays() Config {
 	return c
 }
 
-// replayEntriesRoom is entriesRoom for the replay lane, some 3 MB; it runs few copies at once.
-const replayEntriesRoom = 5_000
+// maxCachedReplayFiles is maxCachedFiles for the replay lane, some 3 MB; it runs few copies at
+// once.
+const maxCachedReplayFiles = 5_000
 
 // replayLane returns the replay lane of the copier.
 func (c *Copier) replayLane() *replayer {
 	r := &replayer{orders: map[string]*delivery.Order{}}
 	r.Copier = &Copier{shared: c.shared, cfg: c.cfg.forReplays(), metrics: c.replayMetrics,
-		entries: newEntries(c.deps.Staging, replayEntriesRoom),
-		gate:    newGate(c.deps.Log, c.replayMetrics.waiting),
-		attempt: r.try, setAside: r.setAside,
+		entries:     newEntries(c.deps.Staging, maxCachedReplayFiles),
+		gate:        newGate(c.deps.Log, c.replayMetrics.waiting),
+		attemptOnce: r.try, setAside: r.setAside,
 	}
 	return r
 }
 
-// requeuer returns the queue in which the lane's jobs wait for their next try.
-func (c *Copier) requeuer(source queue) queue {
+// retryQueue returns the queue in which the lane's jobs wait for their next try.
+func (c *Copier) retryQueue(source queue) queue {
 	if c.cfg.replays {
 		return source // the auditor does not track replays
 	}
@@ -68,14 +69,14 @@ func (c *Copier) requeuer(source queue) queue {
 // note, so one of the two sees what the other wrote.
 func (r *replayer) setAside(ctx context.Context, job delivery.Job, v destination.Verdict) error {
 	note := parkedNote(job, v)
-	if err := store(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
+	if err := putJSON(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
 		return err
 	}
-	switch made, err := exists(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination)); {
+	switch delivered, err := exists(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination)); {
 	case err != nil:
 		return err
-	case made:
-		return r.takeBack(ctx, job)
+	case delivered:
+		return r.deleteFailureNote(ctx, job)
 	}
 	r.metrics.parked.WithLabelValues(job.Destination, v.Reason).Inc()
 	r.deps.Log.WarnContext(ctx, "replay of a file given up", "replay", job.Replay, "destination", job.Destination,
@@ -83,8 +84,8 @@ func (r *replayer) setAside(ctx context.Context, job delivery.Job, v destination
 	return nil
 }
 
-// takeBack deletes the note of a failure, if there is one.
-func (r *replayer) takeBack(ctx context.Context, job delivery.Job) error {
+// deleteFailureNote deletes the note of a failure, if there is one.
+func (r *replayer) deleteFailureNote(ctx context.Context, job delivery.Job) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return r.deps.Staging.Delete(ctx, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination))

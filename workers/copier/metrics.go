@@ -98,14 +98,14 @@ func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) delivered(dest string, f *ledger.File, put destination.Result, took time.Duration) {
+func (m *metrics) recordDelivery(dest string, f *ledger.File, put destination.Result, took time.Duration) {
 	m.files.Inc()
 	m.bytes.Add(float64(f.GzipBytes))
 	m.records.Add(float64(f.Records))
 	m.destinationFiles.WithLabelValues(dest).Inc()
 	m.destinationBytes.WithLabelValues(dest).Add(float64(f.GzipBytes))
 	m.destinationRecords.WithLabelValues(dest).Add(float64(f.Records))
-	m.arrived(dest, f.Received)
+	m.recordNewest(dest, f.Received)
 	if put.Existed {
 		m.existed.Inc()
 	}
@@ -116,10 +116,10 @@ func (m *metrics) delivered(dest string, f *ledger.File, put destination.Result,
 	m.age.Observe(time.Since(time.UnixMilli(f.Received)).Seconds())
 }
 
-// arrived notes a delivered file whose first record was received at the given time, in unix ms.
-// Files do not arrive in order, so only newer times count. A time in the future, from a collector
-// whose clock was ahead, must not hide how old the next files are.
-func (m *metrics) arrived(dest string, received int64) {
+// recordNewest notes a delivered file whose first record was received at the given time, in unix
+// ms. Files do not arrive in order, so only newer times count. A time in the future, from a
+// collector whose clock was ahead, must not hide how old the next files are.
+func (m *metrics) recordNewest(dest string, received int64) {
 	received = min(received, time.Now().UnixMilli())
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -129,8 +129,8 @@ func (m *metrics) arrived(dest string, received int64) {
 	}
 }
 
-// requests counts requests made for a destination.
-func (m *metrics) requests(dest string, n meter.Counts) {
+// addRequests counts requests made for a destination.
+func (m *metrics) addRequests(dest string, n meter.Counts) {
 	for kind, n := range map[string]int64{
 		"put": n.Puts, "assume_role": n.AssumeRoles, "data_key": n.DataKeys, "staging_read": n.StagingReads, "staging_write": n.StagingWrites,
 	} {

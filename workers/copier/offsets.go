@@ -26,7 +26,7 @@ type offset struct {
 }
 
 // newOffsets starts at the offset that is read next, or -1 if it is not known.
-func newOffsets(at int64) *offsets { return &offsets{next: at, moved: make(chan struct{}, 1)} }
+func newOffsets(from int64) *offsets { return &offsets{next: from, moved: make(chan struct{}, 1)} }
 
 // take notes that the job at offset n was taken. Offsets must increase.
 func (o *offsets) take(n int64) {

@@ -20,8 +20,8 @@ const (
 	// files that begin in it. With a larger one, a copier that shares an entry's jobs with many
 	// others would mostly read other copiers' files; DESIGN.md has the figures.
 	spanBytes = 256 << 10 // 256 KiB
-	// mostSpans bounds what is kept: usually 16 MiB, never twice as much.
-	mostSpans = 64
+	// maxSpans bounds what is kept: usually 16 MiB, never twice as much.
+	maxSpans = 64
 )
 
 // packs reads small files that are next to each other in a pack with one request, and keeps the
@@ -40,16 +40,17 @@ func newPacks(staging objstore.Store) *packs {
 	return &packs{staging: staging, spans: map[string][]byte{}}
 }
 
-// near returns file i of the entry, read together with its neighbours and verified. If it returns
-// nil, the file has to be read alone, which also finds out what is wrong with it, if anything is.
-func (p *packs) near(ctx context.Context, e *ledger.Entry, i int) *spooled {
+// readWithNeighbours returns file i of the entry, read together with its neighbours and verified.
+// If it returns nil, the file has to be read alone, which also finds out what is wrong with it, if
+// anything is.
+func (p *packs) readWithNeighbours(ctx context.Context, e *ledger.Entry, i int) *spooledFile {
 	f := &e.Files[i]
 	from, to := span(e.Files, i)
 	if to-from == f.GzipBytes || to-from > 2*spanBytes { // it has no neighbours, or is not small
 		return nil
 	}
 	key := fmt.Sprintf("%s %d %d", f.StagedKey, from, to)
-	b := p.kept(key)
+	b := p.cached(key)
 	if b == nil {
 		read, err, _ := p.flight.Do(key, func() (any, error) { return p.read(ctx, key, f.StagedKey, from, to-from) })
 		if err != nil {
@@ -58,7 +59,7 @@ func (p *packs) near(ctx context.Context, e *ledger.Entry, i int) *spooled {
 		b = read.([]byte) //nolint:forcetypeassert // p.read returns a []byte
 	}
 	b = b[f.StagedAt-from:][:f.GzipBytes]
-	s := &spooled{content: small{bytes.NewReader(b)}, sum: sha256.Sum256(b), size: f.GzipBytes}
+	s := &spooledFile{content: memoryContent{bytes.NewReader(b)}, sum: sha256.Sum256(b), size: f.GzipBytes}
 	if hex.EncodeToString(s.sum[:]) != f.SHA256 {
 		return nil
 	}
@@ -82,14 +83,14 @@ func span(files []ledger.File, i int) (from, to int64) {
 	return files[first].StagedAt, files[last].StagedAt + files[last].GzipBytes
 }
 
-func (p *packs) kept(key string) []byte {
+func (p *packs) cached(key string) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.spans[key]
 }
 
 func (p *packs) read(ctx context.Context, key, pack string, from, length int64) ([]byte, error) {
-	if b := p.kept(key); b != nil { // another call has just read it
+	if b := p.cached(key); b != nil { // another call has just read it
 		return b, nil
 	}
 	r, err := objstore.GetRangeSteadily(ctx, p.staging, pack, from, length)
@@ -104,7 +105,7 @@ func (p *packs) read(ctx context.Context, key, pack string, from, length int64) 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spans[key], p.order = b, append(p.order, key)
-	if len(p.order) > mostSpans {
+	if len(p.order) > maxSpans {
 		delete(p.spans, p.order[0])
 		p.order = p.order[1:]
 	}

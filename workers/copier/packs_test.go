@@ -19,15 +19,15 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// ranged counts the ranges that are read from a store.
-type ranged struct {
+// rangeCounter counts the ranges that are read from a store.
+type rangeCounter struct {
 	objstore.Store
 	mu    sync.Mutex
 	parts int
 	fail  error
 }
 
-func (r *ranged) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+func (r *rangeCounter) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
 	r.mu.Lock()
 	r.parts++
 	r.mu.Unlock()
@@ -37,8 +37,8 @@ func (r *ranged) GetRange(ctx context.Context, key string, from, length int64) (
 	return r.Store.GetRange(ctx, key, from, length)
 }
 
-// pack stages contents as one pack and returns the files that an entry lists for it.
-func pack(t *testing.T, staging objstore.Store, contents ...string) []ledger.File {
+// stagePack stages contents as one pack and returns the files that an entry lists for it.
+func stagePack(t *testing.T, staging objstore.Store, contents ...string) []ledger.File {
 	var files []ledger.File
 	for i, c := range contents {
 		files = append(files, ledgertest.File(testLog, ledger.File{First: int64(i), Owed: []string{acmeOne}}, []byte(c)))
@@ -49,13 +49,13 @@ func pack(t *testing.T, staging objstore.Store, contents ...string) []ledger.Fil
 }
 
 // Files that are next to each other are read with one request, whichever is needed first.
-func TestPacksAreReadInStretches(t *testing.T) {
+func TestNeighboursInAPackAreReadTogether(t *testing.T) {
 	kb := func(n int, c string) string { return strings.Repeat(c, n<<10) }
 	for hazard, c := range map[string]struct {
 		contents []string
 		change   func([]ledger.File)
 		fail     error
-		none     []int // files that near does not return
+		none     []int // files that readWithNeighbours does not return
 		parts    int
 	}{
 		"neighbours":               {contents: []string{"a", "bb", "ccc"}, parts: 1},
@@ -70,15 +70,15 @@ func TestPacksAreReadInStretches(t *testing.T) {
 		"staging_is_away":          {contents: []string{"a", "b"}, fail: errors.New("away"), none: []int{0, 1}, parts: 2},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			store := &ranged{Store: objstore.NewMemory("staging"), fail: c.fail}
-			e := &ledger.Entry{Files: pack(t, store, c.contents...)}
+			store := &rangeCounter{Store: objstore.NewMemory("staging"), fail: c.fail}
+			e := &ledger.Entry{Files: stagePack(t, store, c.contents...)}
 			if c.change != nil {
 				c.change(e.Files)
 			}
 			p := newPacks(store)
 			var none []int
 			for i := range e.Files {
-				s := p.near(t.Context(), e, i)
+				s := p.readWithNeighbours(t.Context(), e, i)
 				if s == nil {
 					none = append(none, i)
 					continue
@@ -94,18 +94,18 @@ func TestPacksAreReadInStretches(t *testing.T) {
 	}
 }
 
-func TestPacksAreReadOnceByMany(t *testing.T) {
-	store := &ranged{Store: objstore.NewMemory("staging")}
+func TestConcurrentReadersOfAPackShareOneRequest(t *testing.T) {
+	store := &rangeCounter{Store: objstore.NewMemory("staging")}
 	var contents []string
 	for i := range 50 {
 		contents = append(contents, fmt.Sprint("file ", i))
 	}
-	e := &ledger.Entry{Files: pack(t, store, contents...)}
+	e := &ledger.Entry{Files: stagePack(t, store, contents...)}
 	p := newPacks(store)
 	var all sync.WaitGroup
 	for i := range e.Files {
 		all.Go(func() {
-			if s := p.near(t.Context(), e, i); s == nil {
+			if s := p.readWithNeighbours(t.Context(), e, i); s == nil {
 				t.Error("file not returned")
 			}
 		})
@@ -116,45 +116,45 @@ func TestPacksAreReadOnceByMany(t *testing.T) {
 
 // If two entries describe one pack differently, for example because one is damaged, each gets the
 // stretch that it asks for.
-func TestStretchesThatBeginAlike(t *testing.T) {
-	store := &ranged{Store: objstore.NewMemory("staging")}
-	files := pack(t, store, "a", "b", "c")
+func TestEntriesThatDescribeAPackDifferently(t *testing.T) {
+	store := &rangeCounter{Store: objstore.NewMemory("staging")}
+	files := stagePack(t, store, "a", "b", "c")
 	p := newPacks(store)
-	require.NotNil(t, p.near(t.Context(), &ledger.Entry{Files: files[:2]}, 0))
-	require.NotNil(t, p.near(t.Context(), &ledger.Entry{Files: files}, 2))
+	require.NotNil(t, p.readWithNeighbours(t.Context(), &ledger.Entry{Files: files[:2]}, 0))
+	require.NotNil(t, p.readWithNeighbours(t.Context(), &ledger.Entry{Files: files}, 2))
 }
 
-func TestPacksKeepLittle(t *testing.T) {
-	store := &ranged{Store: objstore.NewMemory("staging")}
+func TestPackCacheIsBounded(t *testing.T) {
+	store := &rangeCounter{Store: objstore.NewMemory("staging")}
 	p := newPacks(store)
-	for i := range 3 * mostSpans {
-		e := &ledger.Entry{Files: pack(t, store, fmt.Sprint("a", i), "b")}
+	for i := range 3 * maxSpans {
+		e := &ledger.Entry{Files: stagePack(t, store, fmt.Sprint("a", i), "b")}
 		for f := range e.Files {
-			require.NotNil(t, p.near(t.Context(), e, f))
+			require.NotNil(t, p.readWithNeighbours(t.Context(), e, f))
 		}
 	}
-	require.Equal(t, 3*mostSpans, store.parts)
-	require.Len(t, p.spans, mostSpans)
-	require.Len(t, p.order, mostSpans)
+	require.Equal(t, 3*maxSpans, store.parts)
+	require.Len(t, p.spans, maxSpans)
+	require.Len(t, p.order, maxSpans)
 }
 
 // Bytes that were damaged in transit or in memory reach nobody: the file is read again, alone.
 // After a failure, a job's file is read alone at once.
-func TestWhatIsWrongInAStretchIsReadAlone(t *testing.T) {
+func TestFileDamagedInTheCacheIsReadAlone(t *testing.T) {
 	r := newRig(t)
 	r.seal([]string{acmeOne}, "first") // starts the chain
-	e := ledgertest.Append(t, r.staging, ledgertest.Next(r.head, pack(t, r.staging, "a", "b", "c")...))
+	e := ledgertest.Append(t, r.staging, ledgertest.Next(r.head, stagePack(t, r.staging, "a", "b", "c")...))
 	job := func(i, attempt int) delivery.Job {
 		return delivery.Job{Version: 1, File: delivery.Ref(e, i), Destination: acmeOne, Attempt: attempt}
 	}
-	require.Equal(t, outcomeDone, r.once(t.Context(), job(0, 0)).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job(0, 0)).kind)
 	require.Len(t, r.packs.spans, 1)
 	for key, b := range r.packs.spans {
 		require.Equal(t, "abc", string(b))
 		r.packs.spans[key] = bytes.Repeat([]byte("x"), len(b))
 	}
-	require.Equal(t, outcomeDone, r.once(t.Context(), job(1, 0)).kind)
-	require.Equal(t, outcomeDone, r.once(t.Context(), job(2, 1)).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job(1, 0)).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job(2, 1)).kind)
 	var got []string
 	for _, content := range r.objects("one-logs") {
 		got = append(got, content)

@@ -13,10 +13,10 @@ import (
 // park sets a job aside where people see it. The debt remains: redrive enqueues the job again, and
 // the auditor counts it.
 func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdict) error {
-	ctx, counted := c.counting(ctx, job.Destination)
-	defer counted()
+	ctx, addUp := c.countRequests(ctx, job.Destination)
+	defer addUp()
 	p := parkedNote(job, v)
-	if err := store(ctx, c.deps.Staging, delivery.ParkedKey(job.File, job.Destination), p.Encode(), false); err != nil {
+	if err := putJSON(ctx, c.deps.Staging, delivery.ParkedKey(job.File, job.Destination), p.Encode(), false); err != nil {
 		return fmt.Errorf("park a job: %w", err)
 	}
 	c.metrics.parked.WithLabelValues(job.Destination, v.Reason).Inc()
@@ -28,18 +28,18 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdi
 // parkedNote returns the note that people see about a job that was set aside.
 func parkedNote(job delivery.Job, v destination.Verdict) delivery.Parked {
 	return delivery.Parked{
-		Job: job, Reason: v.Reason, Cause: clip(v.Cause, mostOfAText), Fix: clip(v.Fix.Parked(again(job)), mostOfAText),
+		Job: job, Reason: v.Reason, Cause: clip(v.Cause, maxNoteRunes), Fix: clip(v.Fix.Parked(retryCommand(job)), maxNoteRunes),
 		Since: job.FirstTry, At: time.Now().UnixMilli(),
 	}
 }
 
-// mostOfAText is how many characters of a cause or a fix are kept. They may quote a customer's
+// maxNoteRunes is how many characters of a cause or a fix are kept. They may quote a customer's
 // server, and a note that is too large could not be read back. A fix that shows a policy has some
 // 1,000.
-const mostOfAText = 10_000
+const maxNoteRunes = 10_000
 
-// again returns the command that tries the job again.
-func again(job delivery.Job) string {
+// retryCommand returns the command that tries the job again.
+func retryCommand(job delivery.Job) string {
 	if job.Replay != "" {
 		return "sealift replay --resume " + job.Replay
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Nothing retries a parked file by itself, so its fix must not say so.
-func TestParkedFixIsSomethingToDo(t *testing.T) {
+func TestParkedFixNamesAnAction(t *testing.T) {
 	for fix, want := range map[destination.Fix]string{
 		{Do: "create the bucket"}:                           "create the bucket",
 		{Retry: "it is tried again"}:                        "remove the cause, then: sealift redrive --destination ws/a",
@@ -22,7 +22,7 @@ func TestParkedFixIsSomethingToDo(t *testing.T) {
 }
 
 // Notes stay small enough to be read back, even if a verdict quotes a customer's server at length.
-func TestParkedNotesAreShort(t *testing.T) {
+func TestParkedNotesAreBounded(t *testing.T) {
 	for hazard, text := range map[string]string{"long": strings.Repeat("x", 2<<20), "escaped": strings.Repeat("\x01", 2<<20), "no_utf8": strings.Repeat("\xff", 2<<20)} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)

@@ -32,21 +32,21 @@ func (r *reader) run(ctx context.Context, next int64) {
 	for ctx.Err() == nil {
 		got, err := stream.Fetched{}, error(nil)
 		if next < 0 {
-			if next, err = r.first(ctx); err == nil {
+			if next, err = r.firstOffset(ctx); err == nil {
 				// Commit it, too. Otherwise every generation would look up the first offset of all
 				// partitions that never held a job.
-				r.offsets = r.gen.follow(r.topic, r.partition, next)
+				r.offsets = r.gen.track(r.topic, r.partition, next)
 			}
 		}
 		if err == nil {
 			got, err = fetcher.Fetch(ctx, next, stream.FetchOptions{})
 		}
 		if errors.Is(err, stream.ErrOffsetOutOfRange) {
-			next, err = r.goOn(ctx, log, next)
+			next, err = r.resumeOffset(ctx, log, next)
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				r.jobs.readFails.Do(func(since int) { log.WarnContext(ctx, "cannot read jobs, retrying", "err", err, "others_since", since) })
+				r.jobs.readWarnings.Do(func(since int) { log.WarnContext(ctx, "cannot read jobs, retrying", "err", err, "others_since", since) })
 			}
 			_ = backoff.Wait(ctx)
 			continue
@@ -62,9 +62,9 @@ func (r *reader) run(ctx context.Context, next int64) {
 	}
 }
 
-// goOn returns where to continue after next was out of range. On error it returns next.
-func (r *reader) goOn(ctx context.Context, log *slog.Logger, next int64) (int64, error) {
-	first, err := r.first(ctx)
+// resumeOffset returns where to continue after next was out of range. On error it returns next.
+func (r *reader) resumeOffset(ctx context.Context, log *slog.Logger, next int64) (int64, error) {
+	first, err := r.firstOffset(ctx)
 	if err != nil {
 		return next, err
 	}
@@ -72,7 +72,7 @@ func (r *reader) goOn(ctx context.Context, log *slog.Logger, next int64) (int64,
 		// The topic was re-created or truncated. The offsets of jobs in progress now belong to
 		// other jobs.
 		log.WarnContext(ctx, "the topic of jobs went back and is read from its beginning; the auditor enqueues what it lost", "offset", next, "first", first)
-		r.offsets = r.gen.follow(r.topic, r.partition, first)
+		r.offsets = r.gen.track(r.topic, r.partition, first)
 		return first, nil
 	}
 	// Jobs may expire. They are only a wake-up call: the ledger is the outbox, and the auditor
@@ -81,7 +81,7 @@ func (r *reader) goOn(ctx context.Context, log *slog.Logger, next int64) (int64,
 	return first, nil
 }
 
-func (r *reader) first(ctx context.Context) (int64, error) {
+func (r *reader) firstOffset(ctx context.Context) (int64, error) {
 	b, err := stream.BoundsOf(ctx, r.jobs.kafka, r.topic, r.partition)
 	if err != nil {
 		return -1, err
@@ -121,8 +121,8 @@ type position struct {
 	offset  int64
 }
 
-// alive implements claim.
-func (p position) alive() bool {
+// isOwned implements claim.
+func (p position) isOwned() bool {
 	select {
 	case <-p.done:
 		return false
@@ -131,8 +131,8 @@ func (p position) alive() bool {
 	}
 }
 
-// over implements claim.
-func (p position) over() { p.offsets.finish(p.offset) }
+// acknowledge implements claim.
+func (p position) acknowledge() { p.offsets.finish(p.offset) }
 
 func sleep(ctx context.Context, d time.Duration) {
 	if d <= 0 {

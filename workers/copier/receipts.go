@@ -15,12 +15,12 @@ import (
 	"github.com/sealift/sealift/pkg/receipt"
 )
 
-// batchFrom is the number of debts from which on the receipts of an entry are listed for many debts
-// at once, and written in batches.
-var batchFrom = delivery.BatchFrom
+// minDebtsForBatch is the number of debts from which on the receipts of an entry are listed for
+// many debts at once, and written in batches.
+var minDebtsForBatch = delivery.BatchFrom
 
-// BatchFromForTesting sets batchFrom; call it before any copier runs.
-func BatchFromForTesting(debts int) { batchFrom = debts }
+// BatchFromForTesting sets minDebtsForBatch; call it before any copier runs.
+func BatchFromForTesting(debts int) { minDebtsForBatch = debts }
 
 const (
 	// gatherFor is how long the first receipt of a batch waits for others of its entry. Nothing is
@@ -30,8 +30,8 @@ const (
 	// many files a copier delivers in a second: some 2,000.
 	maxStored = 1024
 	listedFor = 30 * time.Second // how long a listing of receipts is trusted
-	// rememberedFor is how long the batches of an expired listing are kept, so that the next listing
-	// need not read them again.
+	// rememberedFor is how long the batches of an expired listing are kept, so that the next
+	// listing need not read them again.
 	rememberedFor = 10 * listedFor
 )
 
@@ -44,11 +44,11 @@ type receipts struct {
 	gatherFor time.Duration
 	flight    singleflight.Group
 
-	mu      sync.Mutex // guards all below
-	since   time.Time  // older listings are not trusted
-	lists   map[string]*listing
-	made    map[*listing]string // listings under way, and their prefixes
-	batches map[string]*batch   // those that gather receipts, by the prefix of their entry
+	mu        sync.Mutex // guards all below
+	validFrom time.Time  // older listings are not trusted
+	lists     map[string]*listing
+	pending   map[*listing]string // listings under way, and their prefixes
+	gathering map[string]*batch   // those that gather receipts, by the prefix of their entry
 }
 
 // listing holds the receipts of an entry that were found, or that we have written since.
@@ -59,23 +59,23 @@ type listing struct {
 }
 
 func newReceipts(staging objstore.Store) *receipts {
-	return &receipts{staging: staging, gatherFor: gatherFor, lists: map[string]*listing{}, made: map[*listing]string{}, batches: map[string]*batch{}}
+	return &receipts{staging: staging, gatherFor: gatherFor, lists: map[string]*listing{}, pending: map[*listing]string{}, gathering: map[string]*batch{}}
 }
 
 func pairOf(f delivery.FileRef, destination string) receipt.Pair {
 	return receipt.Pair{Index: f.Index, Destination: destination}
 }
 
-// closed reports whether the job's debt has a receipt. recent allows a listing that is not older
+// lookUp reports whether the job's debt has a receipt. recent allows a listing that is not older
 // than listedFor. shared is the context for making one, because it serves many destinations and
 // must not count as one destination's request.
-func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledger.Entry, recent bool) (bool, error) {
-	if e.Debts() < batchFrom { // it has no batches
+func (r *receipts) lookUp(ctx, shared context.Context, job delivery.Job, e *ledger.Entry, recent bool) (bool, error) {
+	if e.Debts() < minDebtsForBatch { // it has no batches
 		return exists(ctx, r.staging, delivery.ReceiptKey(job.File, job.Destination))
 	}
 	prefix, pair := delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(job.File, job.Destination)
 	if !recent {
-		l, err := r.list(ctx, e)
+		l, err := r.refresh(ctx, e)
 		if err != nil {
 			return false, err
 		}
@@ -84,14 +84,14 @@ func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledg
 		return l.closed[pair], nil
 	}
 	for {
-		if closed, ok := r.look(prefix, pair); ok {
+		if closed, ok := r.lookUpListed(prefix, pair); ok {
 			return closed, nil
 		}
 		_, err, _ := r.flight.Do(prefix, func() (any, error) {
-			if _, ok := r.look(prefix, pair); ok {
+			if _, ok := r.lookUpListed(prefix, pair); ok {
 				return nil, nil // another call has just made it
 			}
-			return r.list(shared, e)
+			return r.refresh(shared, e)
 		})
 		if err != nil {
 			return false, err
@@ -99,32 +99,32 @@ func (r *receipts) closed(ctx, shared context.Context, job delivery.Job, e *ledg
 	}
 }
 
-// look asks a listing that can be trusted; ok is false if there is none.
-func (r *receipts) look(prefix string, pair receipt.Pair) (closed, ok bool) {
+// lookUpListed asks a listing that can be trusted; ok is false if there is none.
+func (r *receipts) lookUpListed(prefix string, pair receipt.Pair) (closed, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lists[prefix]
-	if l == nil || l.at.Before(r.since) || time.Since(l.at) > listedFor {
+	if l == nil || l.at.Before(r.validFrom) || time.Since(l.at) > listedFor {
 		return false, false
 	}
 	return l.closed[pair], true
 }
 
-// list makes a listing. It reads only those batches that the last one did not.
-func (r *receipts) list(ctx context.Context, e *ledger.Entry) (*listing, error) {
+// refresh makes a listing. It reads only those batches that the last one did not.
+func (r *receipts) refresh(ctx context.Context, e *ledger.Entry) (*listing, error) {
 	prefix := delivery.ReceiptPrefix(e.Log(), e.Seq)
 	l := &listing{at: time.Now(), closed: map[receipt.Pair]bool{}, batches: map[string][]receipt.Pair{}}
 	var known map[string][]receipt.Pair
 	r.mu.Lock()
-	r.made[l] = prefix
+	r.pending[l] = prefix
 	if last := r.lists[prefix]; last != nil {
 		known = last.batches
 	}
 	r.mu.Unlock()
-	set, err := r.find(ctx, e, l, known)
+	set, err := r.fetchReceipts(ctx, e, l, known)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.made, l)
+	delete(r.pending, l)
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +151,9 @@ func (r *receipts) list(ctx context.Context, e *ledger.Entry) (*listing, error) 
 	return l, nil
 }
 
-// find lists the receipts of an entry. Batches that are known go to the listing as they are.
-func (r *receipts) find(ctx context.Context, e *ledger.Entry, l *listing, known map[string][]receipt.Pair) (receipt.Set, error) {
+// fetchReceipts lists the receipts of an entry. Batches that are known go to the listing as they
+// are.
+func (r *receipts) fetchReceipts(ctx context.Context, e *ledger.Entry, l *listing, known map[string][]receipt.Pair) (receipt.Set, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var unknown []objstore.Info
@@ -179,11 +180,11 @@ type batch struct {
 
 // write closes a debt of the entry, and adds the receipt to our listings.
 func (r *receipts) write(ctx context.Context, rec delivery.Receipt, e *ledger.Entry) error {
-	if e.Debts() < batchFrom {
+	if e.Debts() < minDebtsForBatch {
 		return r.put(ctx, []delivery.Receipt{rec})
 	}
 	for {
-		err := r.together(ctx, rec)
+		err := r.writeInBatch(ctx, rec)
 		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 			continue // it was another's request
 		}
@@ -191,11 +192,11 @@ func (r *receipts) write(ctx context.Context, rec delivery.Receipt, e *ledger.En
 	}
 }
 
-// together writes the receipt in a batch. The first receipt of an entry waits for gatherFor, and
-// takes those with it that come meanwhile.
-func (r *receipts) together(ctx context.Context, rec delivery.Receipt) error {
+// writeInBatch writes the receipt in a batch. The first receipt of an entry waits for gatherFor,
+// and takes those with it that come meanwhile.
+func (r *receipts) writeInBatch(ctx context.Context, rec delivery.Receipt) error {
 	prefix := delivery.ReceiptPrefix(rec.File.Log(), rec.File.Seq)
-	b, first := r.join(prefix, rec)
+	b, first := r.addToBatch(prefix, rec)
 	if !first {
 		select {
 		case <-b.done:
@@ -209,38 +210,38 @@ func (r *receipts) together(ctx context.Context, rec delivery.Receipt) error {
 	select {
 	case <-wait.C:
 	case <-b.full:
-	case <-ctx.Done(): // the others have to be told
+	case <-ctx.Done(): // the others still need their result
 	}
-	r.leave(prefix, b)
+	r.stopGathering(prefix, b)
 	b.err = r.put(ctx, b.receipts)
 	close(b.done)
 	return b.err
 }
 
-// join adds the receipt to the batch that gathers receipts of the entry; first means that it is a
-// new one, which the caller has to write.
-func (r *receipts) join(prefix string, rec delivery.Receipt) (b *batch, first bool) {
+// addToBatch adds the receipt to the batch that gathers receipts of the entry; first means that it
+// is a new one, which the caller has to write.
+func (r *receipts) addToBatch(prefix string, rec delivery.Receipt) (b *batch, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b = r.batches[prefix]
+	b = r.gathering[prefix]
 	if b == nil {
 		b = &batch{receipts: []delivery.Receipt{rec}, full: make(chan struct{}), done: make(chan struct{})}
-		r.batches[prefix] = b
+		r.gathering[prefix] = b
 		return b, true
 	}
 	if b.receipts = append(b.receipts, rec); len(b.receipts) == delivery.MaxBatch {
-		delete(r.batches, prefix)
+		delete(r.gathering, prefix)
 		close(b.full)
 	}
 	return b, false
 }
 
-// leave ends the gathering: nothing is added to the batch any more.
-func (r *receipts) leave(prefix string, b *batch) {
+// stopGathering ends the gathering: nothing is added to the batch any more.
+func (r *receipts) stopGathering(prefix string, b *batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.batches[prefix] == b {
-		delete(r.batches, prefix)
+	if r.gathering[prefix] == b {
+		delete(r.gathering, prefix)
 	}
 }
 
@@ -251,8 +252,8 @@ func (r *receipts) put(ctx context.Context, rs []delivery.Receipt) error {
 	if err := receipt.WriteBatch(ctx, r.staging, rs); err != nil {
 		return err
 	}
-	of := rs[0].File
-	prefix := delivery.ReceiptPrefix(of.Log(), of.Seq)
+	file := rs[0].File
+	prefix := delivery.ReceiptPrefix(file.Log(), file.Seq)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	add := func(l *listing) {
@@ -263,7 +264,7 @@ func (r *receipts) put(ctx context.Context, rs []delivery.Receipt) error {
 	if l := r.lists[prefix]; l != nil && l.closed != nil {
 		add(l)
 	}
-	for l, p := range r.made {
+	for l, p := range r.pending {
 		if p == prefix {
 			add(l)
 		}
@@ -271,10 +272,10 @@ func (r *receipts) put(ctx context.Context, rs []delivery.Receipt) error {
 	return nil
 }
 
-// renew invalidates all listings: we may now own partitions whose previous owner wrote receipts
-// since.
-func (r *receipts) renew() {
+// invalidate invalidates all listings: we may now own partitions whose previous owner wrote
+// receipts since.
+func (r *receipts) invalidate() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.since = time.Now()
+	r.validFrom = time.Now()
 }

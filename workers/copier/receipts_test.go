@@ -19,8 +19,8 @@ import (
 	"github.com/sealift/sealift/pkg/receipt"
 )
 
-// asked starts counting the requests for receipts.
-func (r *rig) asked() func() (heads, lists int) {
+// countReceiptRequests starts counting the requests for receipts.
+func (r *rig) countReceiptRequests() func() (heads, lists int) {
 	var mu sync.Mutex
 	counts := map[string]int{}
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -36,8 +36,8 @@ func (r *rig) asked() func() (heads, lists int) {
 	}
 }
 
-// many seals an entry with n debts and returns their jobs.
-func (r *rig) many(n int) (jobs []delivery.Job) {
+// sealMany seals an entry with n debts and returns their jobs.
+func (r *rig) sealMany(n int) (jobs []delivery.Job) {
 	var contents []string
 	for i := range n {
 		contents = append(contents, fmt.Sprint("content ", i))
@@ -53,19 +53,19 @@ func TestReceiptsOfAnEntryAreListedOnce(t *testing.T) {
 		debts, heads, lists int
 		job                 func(*delivery.Job)
 	}{
-		"few":           {debts: batchFrom - 1, heads: batchFrom - 1},
-		"many":          {debts: batchFrom, lists: 1},
-		"failed_before": {debts: batchFrom, lists: 1, job: func(j *delivery.Job) { j.Attempt = 1 }},
+		"few":           {debts: minDebtsForBatch - 1, heads: minDebtsForBatch - 1},
+		"many":          {debts: minDebtsForBatch, lists: 1},
+		"failed_before": {debts: minDebtsForBatch, lists: 1, job: func(j *delivery.Job) { j.Attempt = 1 }},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
-			jobs := r.many(c.debts)
-			asked := r.asked()
+			jobs := r.sealMany(c.debts)
+			asked := r.countReceiptRequests()
 			for _, job := range jobs {
 				if c.job != nil {
 					c.job(&job)
 				}
-				require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+				require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 			}
 			heads, lists := asked()
 			require.Equal(t, []int{c.heads, c.lists}, []int{heads, lists})
@@ -77,20 +77,20 @@ func TestReceiptsOfAnEntryAreListedOnce(t *testing.T) {
 // Without Redis there is neither a lease nor a marker, so each job needs a listing of its own.
 func TestReceiptsAreListedForEachJobWithoutRedis(t *testing.T) {
 	r := newRig(t)
-	jobs := r.many(batchFrom)
-	lone := r.another("copier-2", func(c *Config) { c.WithoutRedis = true })
+	jobs := r.sealMany(minDebtsForBatch)
+	withoutRedis := r.newCopier("copier-2", func(c *Config) { c.WithoutRedis = true })
 	r.redis.Close()
-	asked := r.asked()
+	asked := r.countReceiptRequests()
 	for _, job := range jobs {
-		require.Equal(t, outcomeDone, lone.once(t.Context(), job).kind)
+		require.Equal(t, outcomeDone, withoutRedis.runJob(t.Context(), job).kind)
 	}
 	heads, lists := asked()
-	require.Equal(t, []int{0, batchFrom}, []int{heads, lists})
+	require.Equal(t, []int{0, minDebtsForBatch}, []int{heads, lists})
 }
 
 // A delivered file is not sent again when its job is read again, whatever Redis has forgotten and
 // whatever the customer did with the object.
-func TestWhatWasMovedStaysAway(t *testing.T) {
+func TestMovedObjectIsNotSentAgain(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		another bool // it reads the jobs again, and its listing is older than the receipts
 		renew   bool // the partitions are assigned again
@@ -101,25 +101,25 @@ func TestWhatWasMovedStaysAway(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
-			jobs, second := r.many(batchFrom), r.Copier
+			jobs, second := r.sealMany(minDebtsForBatch), r.Copier
 			if c.another {
-				second = r.another("copier-2", nil)
+				second = r.newCopier("copier-2", nil)
 				second.listReceipts(t, jobs[0])
 			}
 			for _, job := range jobs {
-				require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+				require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 			}
 			moved := r.objects("one-logs")
-			require.Len(t, moved, batchFrom)
+			require.Len(t, moved, minDebtsForBatch)
 			for key := range moved {
 				require.NoError(t, r.buckets["one-logs"].Delete(t.Context(), key))
 			}
 			r.redis.FlushAll()
 			if c.renew {
-				second.receipts.renew()
+				second.receipts.invalidate()
 			}
 			for _, job := range jobs {
-				require.Equal(t, outcomeMoot, second.once(t.Context(), job).kind)
+				require.Equal(t, outcomeMoot, second.runJob(t.Context(), job).kind)
 			}
 			require.Empty(t, r.objects("one-logs"))
 		})
@@ -128,22 +128,22 @@ func TestWhatWasMovedStaysAway(t *testing.T) {
 
 // A receipt that is newer than our listing is noticed, whether another copier or a replay wrote it:
 // it left a marker, which is looked for under the lease.
-func TestAReceiptYoungerThanTheListing(t *testing.T) {
+func TestReceiptNewerThanTheListingIsFound(t *testing.T) {
 	for whose, deliver := range map[string]func(*rig, delivery.Job) outcome{
-		"a_copier's": func(r *rig, job delivery.Job) outcome { return r.once(t.Context(), job) },
+		"a_copier's": func(r *rig, job delivery.Job) outcome { return r.runJob(t.Context(), job) },
 		"a_replay's": func(r *rig, job delivery.Job) outcome {
-			return r.replayLane().once(t.Context(), as(r.order("r", all), job))
+			return r.replayLane().runJob(t.Context(), replayJob(r.order("r", unchanged), job))
 		},
 	} {
 		t.Run(whose, func(t *testing.T) {
 			r := newRig(t)
-			jobs, second := r.many(batchFrom), r.another("copier-2", nil)
+			jobs, second := r.sealMany(minDebtsForBatch), r.newCopier("copier-2", nil)
 			second.listReceipts(t, jobs[0])
 			require.Equal(t, outcomeDone, deliver(r, jobs[0]).kind)
 			for key := range r.objects("one-logs") {
 				require.NoError(t, r.buckets["one-logs"].Delete(t.Context(), key))
 			}
-			require.Equal(t, outcomeMoot, second.once(t.Context(), jobs[0]).kind)
+			require.Equal(t, outcomeMoot, second.runJob(t.Context(), jobs[0]).kind)
 			require.Empty(t, r.objects("one-logs"))
 		})
 	}
@@ -151,17 +151,17 @@ func TestAReceiptYoungerThanTheListing(t *testing.T) {
 
 // listReceipts makes the copier list the receipts of the job's entry.
 func (c *Copier) listReceipts(t *testing.T, job delivery.Job) {
-	e, err := c.owed(t.Context(), job)
+	e, err := c.owedEntry(t.Context(), job)
 	require.NoError(t, err)
-	_, err = c.receipts.list(t.Context(), e)
+	_, err = c.receipts.refresh(t.Context(), e)
 	require.NoError(t, err)
 }
 
 // While the receipts of an entry cannot be listed, nothing is known about its debts, and nothing is
 // sent.
-func TestAListingThatFails(t *testing.T) {
+func TestNothingIsSentWhileTheListingFails(t *testing.T) {
 	r := newRig(t)
-	jobs := r.many(batchFrom)
+	jobs := r.sealMany(minDebtsForBatch)
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "list" && op.N <= 2 {
 			require.Empty(t, r.buckets["one-logs"].opts)
@@ -170,12 +170,12 @@ func TestAListingThatFails(t *testing.T) {
 		return objstore.Fault{}
 	})
 	for _, job := range jobs {
-		require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+		require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 	}
 	r.gate.probes.Wait()
 }
 
-func TestListingsOfReceipts(t *testing.T) {
+func TestReceiptListingsAreCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
 		requests := map[string]int{}
@@ -183,21 +183,21 @@ func TestListingsOfReceipts(t *testing.T) {
 			requests[op.Name]++
 			return objstore.Fault{}
 		})
-		e := entryOwing(batchFrom)
+		e := entryOwing(minDebtsForBatch)
 		ledgertest.Batch(t, staging, e, delivery.Receipt{File: delivery.FileRef{Index: 2}, Destination: acmeOne}, delivery.Receipt{File: delivery.FileRef{Index: 5}, Destination: acmeOne})
 		clear(requests)
 		r := newReceipts(staging)
 		closed := func(e *ledger.Entry, i int) bool {
-			closed, err := r.closed(t.Context(), t.Context(), delivery.Job{File: delivery.Ref(e, i), Destination: acmeOne}, e, true)
+			closed, err := r.lookUp(t.Context(), t.Context(), delivery.Job{File: delivery.Ref(e, i), Destination: acmeOne}, e, true)
 			require.NoError(t, err)
 			return closed
 		}
-		for i := range batchFrom {
+		for i := range minDebtsForBatch {
 			require.Equal(t, i == 2 || i == 5, closed(e, i))
 		}
 		require.Equal(t, map[string]int{"list": 1, "get": 1}, requests)
 		time.Sleep(time.Nanosecond)
-		r.renew()
+		r.invalidate()
 		require.True(t, closed(e, 2))
 		require.Equal(t, map[string]int{"list": 2, "get": 1}, requests, "after an assignment: list again, read no batch again")
 		time.Sleep(listedFor + 1)
@@ -207,7 +207,7 @@ func TestListingsOfReceipts(t *testing.T) {
 		require.True(t, closed(e, 5))
 		require.Equal(t, map[string]int{"list": 1, "get": 1}, requests, "expired listing: list again, read only the new batch")
 		time.Sleep(20 * listedFor)
-		other := entryOwing(batchFrom)
+		other := entryOwing(minDebtsForBatch)
 		other.Seq++
 		require.False(t, closed(other, 2))
 		require.Len(t, r.lists, 1, "expired listings are still kept")
@@ -230,9 +230,9 @@ func (r *receipts) deliver(ctx context.Context, e *ledger.Entry, i int) error {
 // slowPuts is a staging bucket whose PUTs take a second, or as long as hold takes.
 type slowPuts struct {
 	objstore.Store
-	hold func(put int) error // called before each PUT, with its number from 1; may be nil
-	mu   sync.Mutex
-	keys []string
+	onPut func(put int) error // called before each PUT, with its number from 1; may be nil
+	mu    sync.Mutex
+	keys  []string
 }
 
 func (s *slowPuts) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
@@ -240,8 +240,8 @@ func (s *slowPuts) Put(ctx context.Context, key string, body io.ReadSeeker, opts
 	s.keys = append(s.keys, key)
 	n := len(s.keys)
 	s.mu.Unlock()
-	if s.hold != nil {
-		if err := s.hold(n); err != nil {
+	if s.onPut != nil {
+		if err := s.onPut(n); err != nil {
 			return objstore.Info{}, err
 		}
 		return s.Store.Put(ctx, key, body, opts)
@@ -256,10 +256,10 @@ func (s *slowPuts) Put(ctx context.Context, key string, body io.ReadSeeker, opts
 
 // The receipts of an entry that come within gatherFor are written with one request; other entries
 // have nothing to do with it.
-func TestReceiptsThatComeTogetherAreOneRequest(t *testing.T) {
+func TestReceiptsWithinGatherTimeShareARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := &slowPuts{Store: objstore.NewMemory("staging")}
-		r, e, other := newReceipts(staging), entryOwing(600), entryOwing(batchFrom)
+		r, e, other := newReceipts(staging), entryOwing(600), entryOwing(minDebtsForBatch)
 		other.Seq++
 		r.lists[delivery.ReceiptPrefix(e.Log(), e.Seq)] = &listing{at: time.Now(), closed: map[receipt.Pair]bool{}}
 		begun := time.Now()
@@ -289,29 +289,29 @@ func TestReceiptsThatComeTogetherAreOneRequest(t *testing.T) {
 		require.Equal(t, gatherFor+time.Second, took[delivery.MaxBatch])
 		require.Equal(t, gatherFor+time.Second, took[399])
 		require.Equal(t, 2*gatherFor+time.Second+1, took[400])
-		require.Empty(t, r.batches)
+		require.Empty(t, r.gathering)
 
 		found, err := receipt.List(t.Context(), staging, e.Log(), e.Seq)
 		require.NoError(t, err)
 		require.Len(t, found, 401)
-		listed, ok := r.look(delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(delivery.Ref(e, 400), acmeOne))
+		listed, ok := r.lookUpListed(delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(delivery.Ref(e, 400), acmeOne))
 		require.True(t, ok)
 		require.True(t, listed, "our own receipt is missing from the listing")
 	})
 }
 
 // An entry that owes few deliveries has no batches, so that one HEAD finds a receipt of it.
-func TestReceiptsOfASmallEntryAreObjectsOfTheirOwn(t *testing.T) {
+func TestSmallEntryHasNoBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging := &slowPuts{Store: objstore.NewMemory("staging")}
-		r, e := newReceipts(staging), entryOwing(batchFrom-1)
+		r, e := newReceipts(staging), entryOwing(minDebtsForBatch-1)
 		begun := time.Now()
 		var group errgroup.Group
 		for i := range e.Files {
 			group.Go(func() error { return r.deliver(t.Context(), e, i) })
 		}
 		require.NoError(t, group.Wait())
-		require.Len(t, staging.keys, batchFrom-1)
+		require.Len(t, staging.keys, minDebtsForBatch-1)
 		require.Equal(t, time.Second, time.Since(begun), "receipts without batches waited")
 		for i := range e.Files {
 			require.Contains(t, staging.keys, delivery.ReceiptKey(delivery.Ref(e, i), acmeOne))
@@ -320,16 +320,16 @@ func TestReceiptsOfASmallEntryAreObjectsOfTheirOwn(t *testing.T) {
 }
 
 // A request that fails, fails for everyone whose receipt was in it, and for nobody else.
-func TestABatchThatCannotBeWritten(t *testing.T) {
+func TestFailedBatchFailsOnlyItsOwnReceipts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		staging := &slowPuts{Store: objstore.NewMemory("staging"), hold: func(put int) error {
+		staging := &slowPuts{Store: objstore.NewMemory("staging"), onPut: func(put int) error {
 			time.Sleep(time.Second)
 			if put == 1 {
 				return objstore.ErrUnavailable
 			}
 			return nil
 		}}
-		r, e := newReceipts(staging), entryOwing(batchFrom)
+		r, e := newReceipts(staging), entryOwing(minDebtsForBatch)
 		errs := make([]error, 3)
 		var group errgroup.Group
 		for i := range errs {
@@ -344,18 +344,18 @@ func TestABatchThatCannotBeWritten(t *testing.T) {
 		require.ErrorIs(t, errs[1], objstore.ErrUnavailable)
 		require.NoError(t, errs[2])
 		require.NoError(t, r.deliver(t.Context(), e, 1))
-		require.Empty(t, r.batches)
+		require.Empty(t, r.gathering)
 	})
 }
 
 // If the caller whose request writes a batch gives up, the others' receipts are written all the
 // same. A caller that gives up does not wait.
-func TestABatchWhoseCallersGiveUp(t *testing.T) {
+func TestBatchIsWrittenThoughCallersGiveUp(t *testing.T) {
 	for when, after := range map[string]time.Duration{"while_gathering": gatherFor / 2, "while_writing": gatherFor + time.Second/2} {
 		t.Run(when, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				staging := &slowPuts{Store: objstore.NewMemory("staging")}
-				r, e := newReceipts(staging), entryOwing(batchFrom)
+				r, e := newReceipts(staging), entryOwing(minDebtsForBatch)
 				ctx, cancel := context.WithCancel(t.Context())
 				errs := make([]error, 3)
 				var group errgroup.Group
@@ -373,21 +373,21 @@ func TestABatchWhoseCallersGiveUp(t *testing.T) {
 				found, err := receipt.List(t.Context(), staging, e.Log(), e.Seq)
 				require.NoError(t, err)
 				require.Contains(t, found, pairOf(delivery.Ref(e, 1), acmeOne))
-				require.Empty(t, r.batches)
+				require.Empty(t, r.gathering)
 			})
 		})
 	}
 }
 
 // Deliveries of an entry share a request for their receipts, and everyone who looks finds them.
-func TestDeliveriesThatShareAReceiptRequest(t *testing.T) {
+func TestDeliveriesShareAReceiptRequest(t *testing.T) {
 	r := newRig(t)
 	r.receipts.gatherFor = time.Hour // until the batch is full
-	jobs := r.many(delivery.MaxBatch)
+	jobs := r.sealMany(delivery.MaxBatch)
 	var group errgroup.Group
 	for _, job := range jobs {
 		group.Go(func() error {
-			if o := r.once(t.Context(), job); o.kind != outcomeDone {
+			if o := r.runJob(t.Context(), job); o.kind != outcomeDone {
 				return fmt.Errorf("outcome %v", o.kind)
 			}
 			return nil
@@ -400,9 +400,9 @@ func TestDeliveriesThatShareAReceiptRequest(t *testing.T) {
 		require.Equal(t, delivery.Delivered, r.receipt(job).Outcome)
 	}
 	r.redis.FlushAll()
-	again := r.another("copier-2", nil)
+	again := r.newCopier("copier-2", nil)
 	for _, job := range jobs {
-		require.Equal(t, outcomeMoot, again.once(t.Context(), job).kind)
+		require.Equal(t, outcomeMoot, again.runJob(t.Context(), job).kind)
 	}
 	require.Len(t, r.buckets["one-logs"].opts, len(jobs))
 }

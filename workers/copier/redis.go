@@ -27,7 +27,7 @@ func (c *Copier) acquire(ctx context.Context, job delivery.Job) (*lease.Lease, e
 	case errors.Is(err, lease.ErrUnavailable) && c.cfg.WithoutRedis && ctx.Err() == nil:
 		return nil, nil
 	case errors.Is(err, lease.ErrUnavailable):
-		return nil, &away{c.redis, err}
+		return nil, &awayError{c.redis, err}
 	}
 	return held, err
 }
@@ -39,25 +39,25 @@ func leaseName(job delivery.Job) string {
 	return delivery.LeaseName(job.File, job.Destination)
 }
 
-// marked looks for a marker in Redis. If Redis does not answer it returns an *away, or asked as
-// false if the configuration allows working without it.
-func (c *Copier) marked(ctx context.Context, key string) (known, asked bool, err error) {
-	known, err = c.deps.Leases.Marked(ctx, key)
+// findMarker looks for a marker in Redis. If Redis does not answer it returns an *awayError, or
+// asked as false if the configuration allows working without it.
+func (c *Copier) findMarker(ctx context.Context, key string) (found, asked bool, err error) {
+	found, err = c.deps.Leases.Marked(ctx, key)
 	if err != nil && c.cfg.WithoutRedis && ctx.Err() == nil {
 		return false, false, nil
 	}
 	if err != nil {
-		return false, false, &away{c.redis, err}
+		return false, false, &awayError{c.redis, err}
 	}
-	return known, true, nil
+	return found, true, nil
 }
 
-// mark remembers the receipt in Redis. This is a cache: an error only costs a request later.
-func (c *Copier) mark(ctx context.Context, job delivery.Job) {
-	c.note(ctx, delivery.DoneMarker(job.File, job.Destination), doneTTL)
+// markDone remembers the receipt in Redis. This is a cache: an error only costs a request later.
+func (c *Copier) markDone(ctx context.Context, job delivery.Job) {
+	c.setMarker(ctx, delivery.DoneMarker(job.File, job.Destination), doneTTL)
 }
 
-func (c *Copier) note(ctx context.Context, key string, ttl time.Duration) {
+func (c *Copier) setMarker(ctx context.Context, key string, ttl time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
 	if err := c.deps.Leases.Mark(ctx, key, ttl); err != nil {
@@ -90,6 +90,6 @@ func (q queueWithMarker) requeue(ctx context.Context, tier int, job delivery.Job
 	}
 	// The job may start late by as much as the tier's delay, plus a minute for short tiers, before
 	// the auditor enqueues another.
-	q.c.note(ctx, delivery.QueuedMarker(job.File, job.Destination), 2*q.c.cfg.RetryTiers[tier]+time.Minute)
+	q.c.setMarker(ctx, delivery.QueuedMarker(job.File, job.Destination), 2*q.c.cfg.RetryTiers[tier]+time.Minute)
 	return nil
 }

@@ -32,14 +32,14 @@ type Redrive struct {
 	Leases *lease.Client
 	DryRun bool   // only report what would be done
 	Worker string // named in receipts
-	// Only says which parked jobs are meant; nil: all.
-	Only func(delivery.Parked) bool
-	// Each is called with every parked job before anything is done about it; may be nil.
-	Each func(delivery.Parked)
+	// Filter says which parked jobs are meant; nil: all.
+	Filter func(delivery.Parked) bool
+	// OnParked is called with every parked job before anything is done about it; may be nil.
+	OnParked func(delivery.Parked)
 }
 
-// Redriven says what a redrive did.
-type Redriven struct {
+// RedriveResult says what a redrive did.
+type RedriveResult struct {
 	Found    int64 `json:"found"`
 	Enqueued int64 `json:"enqueued"`
 	Skipped  int64 `json:"skipped"`
@@ -54,8 +54,8 @@ const (
 
 // Run redrives the jobs. If it is run again after an error, it continues with what is left. A job
 // that was enqueued twice is delivered once.
-func (r Redrive) Run(ctx context.Context) (Redriven, error) {
-	var done Redriven
+func (r Redrive) Run(ctx context.Context) (RedriveResult, error) {
+	var done RedriveResult
 	var errs []error
 	prefix := delivery.ParkedPrefix(r.Destination)
 	for after := ""; ; {
@@ -65,7 +65,7 @@ func (r Redrive) Run(ctx context.Context) (Redriven, error) {
 		}
 		for chunk := range slices.Chunk(infos, redriveBatch) {
 			done.Found += int64(len(chunk))
-			if err := r.batch(ctx, chunk, &done); err != nil {
+			if err := r.redriveChunk(ctx, chunk, &done); err != nil {
 				errs = append(errs, err)
 			}
 			if ctx.Err() != nil {
@@ -79,15 +79,15 @@ func (r Redrive) Run(ctx context.Context) (Redriven, error) {
 	}
 }
 
-func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redriven) error {
+func (r Redrive) redriveChunk(ctx context.Context, infos []objstore.Info, done *RedriveResult) error {
 	notes := make([]delivery.Parked, len(infos))
-	unread := job.InParallel(len(infos), job.MaxParallel, func(i int) (err error) {
+	readErrs := job.InParallel(len(infos), job.MaxParallel, func(i int) (err error) {
 		notes[i], err = job.ReadNote(ctx, r.Staging, infos[i].Key, infos[i].LastModified)
 		return err
 	})
 	var errs []error
 	var parked []delivery.Parked
-	for i, err := range unread {
+	for i, err := range readErrs {
 		if errors.Is(err, objstore.ErrNotFound) {
 			done.Found-- // another redrive has handled it
 			continue
@@ -97,12 +97,12 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 			errs = append(errs, err)
 			continue
 		}
-		if r.Only != nil && !r.Only(notes[i]) {
+		if r.Filter != nil && !r.Filter(notes[i]) {
 			done.Found--
 			continue
 		}
-		if r.Each != nil {
-			r.Each(notes[i])
+		if r.OnParked != nil {
+			r.OnParked(notes[i])
 		}
 		parked = append(parked, notes[i])
 	}
@@ -112,25 +112,25 @@ func (r Redrive) batch(ctx context.Context, infos []objstore.Info, done *Redrive
 	if r.Skip {
 		return errors.Join(append(errs, r.skip(ctx, parked, done))...)
 	}
-	gone, err := job.Redrive(ctx, r.Staging, r.Jobs, parked)
-	done.Enqueued += int64(len(gone))
-	done.Failed += int64(len(parked) - len(gone))
+	enqueued, err := job.Redrive(ctx, r.Staging, r.Jobs, parked)
+	done.Enqueued += int64(len(enqueued))
+	done.Failed += int64(len(parked) - len(enqueued))
 	return errors.Join(append(errs, err)...)
 }
 
 // skip closes the debts and deletes the notes that they were parked.
-func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redriven) error {
-	batched, err := r.batched(ctx, parked)
+func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *RedriveResult) error {
+	batched, err := r.readBatches(ctx, parked)
 	if err != nil {
 		done.Failed += int64(len(parked))
 		return err
 	}
 	skipped := make([]bool, len(parked))
 	errs := job.InParallel(len(parked), job.MaxParallel, func(i int) (err error) {
-		of := parked[i].Job
-		_, delivered := batched[entryOf(of.File)][pairOf(of.File, of.Destination)]
-		if skipped[i], err = r.giveUp(ctx, of.File, of.Destination, delivered); err != nil {
-			err = fmt.Errorf("give up %s at %q: %w", of.File, of.Destination, err)
+		j := parked[i].Job
+		_, delivered := batched[entryKey(j.File)][pairOf(j.File, j.Destination)]
+		if skipped[i], err = r.giveUp(ctx, j.File, j.Destination, delivered); err != nil {
+			err = fmt.Errorf("give up %s at %q: %w", j.File, j.Destination, err)
 		}
 		return err
 	})
@@ -147,17 +147,17 @@ func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redri
 	return errors.Join(errs...)
 }
 
-// entryOf returns what stands for the entry of a file in a map.
-func entryOf(f delivery.FileRef) delivery.FileRef {
+// entryKey returns what stands for the entry of a file in a map.
+func entryKey(f delivery.FileRef) delivery.FileRef {
 	f.Index = 0
 	return f
 }
 
-// batched returns the receipts in batches of the jobs' entries.
-func (r Redrive) batched(ctx context.Context, parked []delivery.Parked) (map[delivery.FileRef]receipt.Set, error) {
+// readBatches returns the receipts in batches of the jobs' entries.
+func (r Redrive) readBatches(ctx context.Context, parked []delivery.Parked) (map[delivery.FileRef]receipt.Set, error) {
 	sets := map[delivery.FileRef]receipt.Set{}
 	for _, p := range parked {
-		sets[entryOf(p.Job.File)] = nil
+		sets[entryKey(p.Job.File)] = nil
 	}
 	entries := slices.Collect(maps.Keys(sets))
 	found := make([]receipt.Set, len(entries))

@@ -63,41 +63,41 @@ func (r *rig) parkedKeys() (keys []string) {
 	return keys
 }
 
-func TestRedriveEnqueuesAnew(t *testing.T) {
+func TestRedriveEnqueuesParkedJobs(t *testing.T) {
 	r, jobs := parkSome(t)
 	topic := &jobTopic{}
-	var told []string
-	done, err := Redrive{Staging: r.staging, Jobs: topic, Destination: acmeOne, Each: func(p delivery.Parked) { told = append(told, p.Cause) }}.Run(t.Context())
+	var seen []string
+	done, err := Redrive{Staging: r.staging, Jobs: topic, Destination: acmeOne, OnParked: func(p delivery.Parked) { seen = append(seen, p.Cause) }}.Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Redriven{Found: 2, Enqueued: 2}, done)
-	require.Equal(t, []string{"no", "no"}, told)
+	require.Equal(t, RedriveResult{Found: 2, Enqueued: 2}, done)
+	require.Equal(t, []string{"no", "no"}, seen)
 	require.Equal(t, []delivery.Job{{Version: 1, File: jobs[0].File, Destination: acmeOne}, {Version: 1, File: jobs[1].File, Destination: acmeOne}}, topic.jobs)
 	require.Equal(t, []string{delivery.ParkedKey(jobs[2].File, acmeTwo)}, r.parkedKeys())
 
 	for _, job := range topic.jobs {
-		require.Equal(t, outcome{kind: outcomeDone}, r.once(t.Context(), job))
+		require.Equal(t, outcome{kind: outcomeDone}, r.runJob(t.Context(), job))
 	}
 	require.Len(t, r.objects("one-logs"), 2)
 }
 
 // Parked jobs are redriven several at a time, because somebody who has repaired a bucket must not
 // wait for a hundred thousand files one by one. They are still reported in their order.
-func TestRedriveOfManySomeAtOnce(t *testing.T) {
+func TestRedriveWorksInParallel(t *testing.T) {
 	for _, skip := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			staging := objstore.NewMemory("staging")
 			const n = 10 * 16 // job.InParallel runs 16 at once
 			for i := range n {
 				p := delivery.Parked{Job: delivery.Job{File: delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 1, Index: i}, Destination: acmeOne}, Cause: fmt.Sprint(i), Fix: "y"}
-				require.NoError(t, store(t.Context(), staging, delivery.ParkedKey(p.Job.File, acmeOne), p.Encode(), false))
+				require.NoError(t, putJSON(t.Context(), staging, delivery.ParkedKey(p.Job.File, acmeOne), p.Encode(), false))
 			}
-			topic, told := &jobTopic{}, []string(nil)
+			topic, seen := &jobTopic{}, []string(nil)
 			begun := time.Now()
-			done, err := Redrive{Staging: aSecondEach{staging}, Jobs: topic, Skip: skip, Each: func(p delivery.Parked) { told = append(told, p.Cause) }}.Run(t.Context())
+			done, err := Redrive{Staging: slowNotes{staging}, Jobs: topic, Skip: skip, OnParked: func(p delivery.Parked) { seen = append(seen, p.Cause) }}.Run(t.Context())
 			require.NoError(t, err)
 			require.EqualValues(t, n, done.Enqueued+done.Skipped)
-			require.Len(t, told, n)
-			for i, cause := range told {
+			require.Len(t, seen, n)
+			for i, cause := range seen {
 				require.Equal(t, fmt.Sprint(i), cause)
 			}
 			for i, job := range topic.jobs {
@@ -112,20 +112,20 @@ func TestRedriveOfManySomeAtOnce(t *testing.T) {
 	}
 }
 
-// aSecondEach takes a second to read or delete an object.
-type aSecondEach struct{ objstore.Store }
+// slowNotes takes a second to read or delete an object.
+type slowNotes struct{ objstore.Store }
 
-func (s aSecondEach) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+func (s slowNotes) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
 	time.Sleep(time.Second)
 	return s.Store.Get(ctx, key)
 }
 
-func (s aSecondEach) Delete(ctx context.Context, key string) error {
+func (s slowNotes) Delete(ctx context.Context, key string) error {
 	time.Sleep(time.Second)
 	return s.Store.Delete(ctx, key)
 }
 
-func TestRedriveOfAWorkspaceAndOfAll(t *testing.T) {
+func TestRedriveOfAWorkspaceAndOfEverything(t *testing.T) {
 	for _, dest := range []string{acme, ""} {
 		r, _ := parkSome(t)
 		done, err := Redrive{Staging: r.staging, Jobs: &jobTopic{}, Destination: dest}.Run(t.Context())
@@ -139,7 +139,7 @@ func TestRedriveDryRunChangesNothing(t *testing.T) {
 	r, _ := parkSome(t)
 	done, err := Redrive{Staging: r.staging, DryRun: true, Skip: true}.Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Redriven{Found: 3}, done)
+	require.Equal(t, RedriveResult{Found: 3}, done)
 	require.Len(t, r.parkedKeys(), 3)
 }
 
@@ -147,15 +147,15 @@ func TestRedriveSkipClosesTheDebts(t *testing.T) {
 	r, jobs := parkSome(t)
 	done, err := Redrive{Staging: r.staging, Destination: acmeTwo, Skip: true, Worker: "cli"}.Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Redriven{Found: 1, Skipped: 1}, done)
+	require.Equal(t, RedriveResult{Found: 1, Skipped: 1}, done)
 	require.Equal(t, delivery.Skipped, r.receipt(jobs[2]).Outcome)
-	require.Equal(t, outcomeMoot, r.once(t.Context(), jobs[2]).kind)
+	require.Equal(t, outcomeMoot, r.runJob(t.Context(), jobs[2]).kind)
 	require.Empty(t, r.objects("two-logs"))
 }
 
 // Files owed to a destination whose name the catalog refuses can be given up; nothing else can
 // close these debts.
-func TestRedriveSkipOfANameThatTheCatalogRefuses(t *testing.T) {
+func TestRedriveSkipOfAnInvalidDestinationName(t *testing.T) {
 	const dest = acme + "/My Dest"
 	r := newRig(t)
 	live := catalog.NewLive()
@@ -166,25 +166,25 @@ func TestRedriveSkipOfANameThatTheCatalogRefuses(t *testing.T) {
 	r.Copier.deps.Catalog = live
 	job, err := delivery.DecodeJob(r.job(dest, "x").Encode())
 	require.NoError(t, err)
-	o := r.once(t.Context(), job)
+	o := r.runJob(t.Context(), job)
 	require.Contains(t, o.verdict.Cause, "My Dest")
 	require.NoError(t, r.park(t.Context(), job, o.verdict))
 	require.Equal(t, []string{delivery.ParkedKey(job.File, dest)}, r.parkedKeys())
 	done, err := Redrive{Staging: r.staging, Destination: dest, Skip: true, Worker: "cli"}.Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Redriven{Found: 1, Skipped: 1}, done)
+	require.Equal(t, RedriveResult{Found: 1, Skipped: 1}, done)
 	require.Empty(t, r.parkedKeys())
 	require.Equal(t, delivery.Skipped, r.receipt(job).Outcome)
 }
 
 // A file that is given up is not delivered afterwards, even by a copier that reads its job again
 // and has an older listing of receipts. A file that a copier is working on is not given up.
-func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
+func TestRedriveSkipWhileCopiersRun(t *testing.T) {
 	r := newRig(t)
-	jobs := r.many(batchFrom)
+	jobs := r.sealMany(minDebtsForBatch)
 	job := jobs[1]
-	require.Equal(t, outcomeDone, r.once(t.Context(), jobs[0]).kind)
-	_, listed := r.receipts.look(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), pairOf(job.File, acmeOne))
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), jobs[0]).kind)
+	_, listed := r.receipts.lookUpListed(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), pairOf(job.File, acmeOne))
 	require.True(t, listed)
 	require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}}))
 	skip := Redrive{Staging: r.staging, Destination: acmeOne, Skip: true, Leases: r.deps.Leases}
@@ -193,17 +193,17 @@ func TestRedriveSkipAgainstCopiersAtWork(t *testing.T) {
 	require.NoError(t, err)
 	result, err := skip.Run(t.Context())
 	require.ErrorIs(t, err, lease.ErrHeld)
-	require.Equal(t, Redriven{Found: 1, Failed: 1}, result)
+	require.Equal(t, RedriveResult{Found: 1, Failed: 1}, result)
 	require.Len(t, r.parkedKeys(), 1)
 	require.NoError(t, held.Release(t.Context()))
 
 	result, err = skip.Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Redriven{Found: 1, Skipped: 1}, result)
-	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
+	require.Equal(t, RedriveResult{Found: 1, Skipped: 1}, result)
+	require.Equal(t, outcomeMoot, r.runJob(t.Context(), job).kind)
 	require.Len(t, r.objects("one-logs"), 1, "the skipped file was delivered")
 	require.Equal(t, delivery.Skipped, r.receipt(job).Outcome)
-	require.Equal(t, outcomeDone, r.once(t.Context(), jobs[2]).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), jobs[2]).kind)
 }
 
 // If Redis fails after the receipt was written, another run sets the marker.
@@ -213,7 +213,7 @@ func TestRedriveSkipWithRedisGone(t *testing.T) {
 	r.redis.SetError("LOADING")
 	result, err := skip.Run(t.Context())
 	require.ErrorIs(t, err, lease.ErrUnavailable)
-	require.Equal(t, Redriven{Found: 1, Failed: 1}, result)
+	require.Equal(t, RedriveResult{Found: 1, Failed: 1}, result)
 	require.Contains(t, r.parkedKeys(), delivery.ParkedKey(jobs[2].File, acmeTwo))
 	r.redis.SetError("")
 	_, err = skip.Run(t.Context())
@@ -225,19 +225,19 @@ func TestRedriveSkipWithRedisGone(t *testing.T) {
 
 // A debt that was delivered or closed otherwise is not reported as given up, and its note is
 // deleted.
-func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
+func TestRedriveSkipOfAClosedDebt(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		outcome delivery.Outcome // of the receipt; "": a copier delivers the file
 		body    string           // in place of a receipt
 		batched bool             // the receipt is in a batch
-		want    Redriven
+		want    RedriveResult
 	}{
-		"in_a_batch":          {batched: true, want: Redriven{Found: 1, Closed: 1}},
-		"delivered_meanwhile": {want: Redriven{Found: 1, Closed: 1}},
-		"expired":             {outcome: delivery.Expired, want: Redriven{Found: 1, Closed: 1}},
-		"given_up_before":     {outcome: delivery.Skipped, want: Redriven{Found: 1, Skipped: 1}},
-		"unreadable":          {body: "hello", want: Redriven{Found: 1, Closed: 1}},
-		"too_large":           {body: strings.Repeat("x", 2<<20), want: Redriven{Found: 1, Closed: 1}},
+		"in_a_batch":          {batched: true, want: RedriveResult{Found: 1, Closed: 1}},
+		"delivered_meanwhile": {want: RedriveResult{Found: 1, Closed: 1}},
+		"expired":             {outcome: delivery.Expired, want: RedriveResult{Found: 1, Closed: 1}},
+		"given_up_before":     {outcome: delivery.Skipped, want: RedriveResult{Found: 1, Skipped: 1}},
+		"unreadable":          {body: "hello", want: RedriveResult{Found: 1, Closed: 1}},
+		"too_large":           {body: strings.Repeat("x", 2<<20), want: RedriveResult{Found: 1, Closed: 1}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			r, jobs := parkSome(t)
@@ -250,7 +250,7 @@ func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
 			case c.outcome != "":
 				require.NoError(t, receipt.Write(t.Context(), r.staging, delivery.Receipt{File: jobs[2].File, Destination: acmeTwo, Outcome: c.outcome}))
 			default:
-				require.Equal(t, outcomeDone, r.once(t.Context(), jobs[2]).kind)
+				require.Equal(t, outcomeDone, r.runJob(t.Context(), jobs[2]).kind)
 			}
 			before, err := objstore.Read(t.Context(), r.staging, key, 4<<20)
 			require.NoError(t, err)
@@ -270,7 +270,7 @@ func TestRedriveSkipOfWhatIsClosed(t *testing.T) {
 
 // A note that cannot be read does not prevent trying its file again or giving it up, because its
 // key names the debt.
-func TestRedriveOfNotesThatCannotBeRead(t *testing.T) {
+func TestRedriveOfUnreadableNotes(t *testing.T) {
 	for hazard, body := range map[string]func(jobs []delivery.Job) string{
 		"no_note":         func([]delivery.Job) string { return "hello" },
 		"empty":           func([]delivery.Job) string { return "" },
@@ -287,18 +287,18 @@ func TestRedriveOfNotesThatCannotBeRead(t *testing.T) {
 			r, jobs := parkSome(t)
 			key := delivery.ParkedKey(jobs[0].File, acmeOne)
 			r.overwrite(key, body(jobs))
-			var told []delivery.Parked
-			run := Redrive{Staging: r.staging, Destination: acmeOne, Worker: "cli", DryRun: true, Each: func(p delivery.Parked) { told = append(told, p) }}
+			var seen []delivery.Parked
+			run := Redrive{Staging: r.staging, Destination: acmeOne, Worker: "cli", DryRun: true, OnParked: func(p delivery.Parked) { seen = append(seen, p) }}
 			done, err := run.Run(t.Context())
 			require.NoError(t, err)
-			require.Equal(t, Redriven{Found: 2}, done)
-			require.Equal(t, delivery.Job{File: jobs[0].File, Destination: acmeOne}, told[0].Job)
-			require.Equal(t, delivery.ReasonUnreadable, told[0].Reason)
-			require.Contains(t, told[0].Cause, key)
-			require.Less(t, len(told[0].Cause), 1000)
-			require.Contains(t, told[0].Fix, "sealift redrive --destination "+acmeOne)
-			require.WithinDuration(t, time.Now(), time.UnixMilli(told[0].Since), time.Minute)
-			require.Equal(t, "no", told[1].Cause)
+			require.Equal(t, RedriveResult{Found: 2}, done)
+			require.Equal(t, delivery.Job{File: jobs[0].File, Destination: acmeOne}, seen[0].Job)
+			require.Equal(t, delivery.ReasonUnreadable, seen[0].Reason)
+			require.Contains(t, seen[0].Cause, key)
+			require.Less(t, len(seen[0].Cause), 1000)
+			require.Contains(t, seen[0].Fix, "sealift redrive --destination "+acmeOne)
+			require.WithinDuration(t, time.Now(), time.UnixMilli(seen[0].Since), time.Minute)
+			require.Equal(t, "no", seen[1].Cause)
 
 			topic := &jobTopic{fail: errors.New("no broker")}
 			again := Redrive{Staging: r.staging, Destination: acmeOne, Jobs: topic}
@@ -314,7 +314,7 @@ func TestRedriveOfNotesThatCannotBeRead(t *testing.T) {
 			run.DryRun, run.Skip = false, true
 			done, err = run.Run(t.Context())
 			require.NoError(t, err)
-			require.Equal(t, Redriven{Found: 1, Skipped: 1}, done)
+			require.Equal(t, RedriveResult{Found: 1, Skipped: 1}, done)
 			require.Equal(t, delivery.Skipped, r.receipt(jobs[0]).Outcome)
 			require.Equal(t, []string{delivery.ParkedKey(jobs[2].File, acmeTwo)}, r.parkedKeys())
 		})
@@ -331,7 +331,7 @@ func TestRedriveHazards(t *testing.T) {
 		away := errors.New("no broker")
 		done, err := Redrive{Staging: r.staging, Jobs: &jobTopic{fail: away}}.Run(t.Context())
 		require.ErrorIs(t, err, away)
-		require.Equal(t, Redriven{Found: 3, Failed: 3}, done)
+		require.Equal(t, RedriveResult{Found: 3, Failed: 3}, done)
 		require.Len(t, r.parkedKeys(), 3, "a note is gone")
 	})
 	t.Run("foreign_key", func(t *testing.T) { // unknown object: it is left alone
@@ -342,7 +342,7 @@ func TestRedriveHazards(t *testing.T) {
 			require.ErrorIs(t, err, delivery.ErrBadJob)
 			require.ErrorContains(t, err, delivery.ParkedPrefix(acmeOne)+"notes.txt")
 			require.ErrorContains(t, err, "delete it")
-			require.Equal(t, Redriven{Found: 4, Enqueued: done.Enqueued, Skipped: done.Skipped, Failed: 1}, done)
+			require.Equal(t, RedriveResult{Found: 4, Enqueued: done.Enqueued, Skipped: done.Skipped, Failed: 1}, done)
 			require.EqualValues(t, 3, done.Enqueued+done.Skipped, "the other jobs were not handled")
 			require.Len(t, r.parkedKeys(), 1)
 		}
@@ -357,7 +357,7 @@ func TestRedriveHazards(t *testing.T) {
 		})
 		done, err := Redrive{Staging: r.staging, Skip: true}.Run(t.Context())
 		require.ErrorIs(t, err, objstore.ErrDenied)
-		require.Equal(t, Redriven{Found: 3, Skipped: 2, Failed: 1}, done)
+		require.Equal(t, RedriveResult{Found: 3, Skipped: 2, Failed: 1}, done)
 		require.Len(t, r.parkedKeys(), 1)
 	})
 	t.Run("two_redrives_at_once", func(t *testing.T) {
@@ -370,7 +370,7 @@ func TestRedriveHazards(t *testing.T) {
 		})
 		done, err := Redrive{Staging: r.staging, Jobs: &jobTopic{}}.Run(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, Redriven{Found: 2, Enqueued: 2}, done)
+		require.Equal(t, RedriveResult{Found: 2, Enqueued: 2}, done)
 	})
 	t.Run("deletion_fails", func(t *testing.T) {
 		r, _ := parkSome(t)

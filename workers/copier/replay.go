@@ -28,59 +28,59 @@ type replayer struct {
 const maxOrders = 1000
 
 // try does once what a replay's job asks for; the counterpart of Copier.try.
-func (r *replayer) try(ctx context.Context, asked errand) error {
-	job := asked.Job
-	order, e, err := r.ordered(ctx, job)
+func (r *replayer) try(ctx context.Context, a attempt) error {
+	job := a.Job
+	order, e, err := r.orderAndEntry(ctx, job)
 	if err != nil {
 		return err
 	}
 	f := &e.Files[job.File.Index]
-	ctx, counted := r.counting(ctx, job.Destination)
-	defer counted()
+	ctx, addUp := r.countRequests(ctx, job.Destination)
+	defer addUp()
 	held, err := r.acquire(ctx, job)
 	if err != nil {
 		return err
 	}
 	defer r.release(ctx, held)
-	made, err := exists(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
+	delivered, err := exists(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
 	switch {
 	case err != nil:
 		return r.stagingFailed(err, "look for the replay's receipt")
-	case made: // its writer may have died before close had finished
-		if err := r.takeBack(ctx, job); err != nil {
+	case delivered: // its writer may have died before close had finished
+		if err := r.deleteFailureNote(ctx, job); err != nil {
 			return r.stagingFailed(err, "take back the note of a failure")
 		}
 		return errMoot
 	}
-	t, err := r.permitted(job, f)
+	t, err := r.permittedTarget(job, f)
 	if err != nil {
 		return err
 	}
 	t.Prefix = order.Prefix(t.Prefix)
-	body, err := r.bytes(ctx, order, job, f)
+	body, err := r.fetchOrdered(ctx, order, job, f)
 	if err != nil {
 		return err
 	}
 	defer body.remove()
-	return r.deliver(ctx, asked, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
-		return r.close(ctx, receipt, e, order.View == "" && owes(f, job.Destination))
+	return r.deliver(ctx, a, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
+		return r.recordDelivery(ctx, receipt, e, order.View == "" && isOwed(f, job.Destination))
 	})
 }
 
-// ordered returns the order, and the entry of the file, if the job is genuine.
+// orderAndEntry returns the order, and the entry of the file, if the job is genuine.
 //
 // Invariant: I7. The job is only a pointer, and anyone with access to the topic may have written
 // it. What is to be delivered to whom is in the order.
-func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Order, *ledger.Entry, error) {
+func (r *replayer) orderAndEntry(ctx context.Context, job delivery.Job) (*delivery.Order, *ledger.Entry, error) {
 	if job.Replay == "" {
-		return nil, nil, r.forged(ctx, job, "it names no replay")
+		return nil, nil, r.dropForged(ctx, job, "it names no replay")
 	}
 	order, err := r.order(ctx, job.Replay)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
-		return nil, nil, r.forged(ctx, job, "no such replay order")
+		return nil, nil, r.dropForged(ctx, job, "no such replay order")
 	case errors.Is(err, delivery.ErrBadOrder):
-		return nil, nil, r.forged(ctx, job, err.Error())
+		return nil, nil, r.dropForged(ctx, job, err.Error())
 	case err != nil:
 		return nil, nil, r.stagingFailed(err, "read the replay's order")
 	}
@@ -89,7 +89,7 @@ func (r *replayer) ordered(ctx context.Context, job delivery.Job) (*delivery.Ord
 		return nil, nil, err
 	}
 	if !order.Covers(e, &e.Files[job.File.Index], job.Destination) {
-		return nil, nil, r.forged(ctx, job, "the replay's order does not cover it")
+		return nil, nil, r.dropForged(ctx, job, "the replay's order does not cover it")
 	}
 	return order, e, nil
 }
@@ -117,8 +117,8 @@ func (r *replayer) order(ctx context.Context, id string) (*delivery.Order, error
 	return o, nil
 }
 
-// permitted returns the destination if the file may be sent there.
-func (r *replayer) permitted(job delivery.Job, f *ledger.File) (catalog.Target, error) {
+// permittedTarget returns the destination if the file may be sent there.
+func (r *replayer) permittedTarget(job delivery.Job, f *ledger.File) (catalog.Target, error) {
 	t, err := r.target(job)
 	if err != nil {
 		return t, err
@@ -128,32 +128,32 @@ func (r *replayer) permitted(job delivery.Job, f *ledger.File) (catalog.Target, 
 	}
 	class, do := destination.Hopeless, "order it for destinations of the source's own workspace"
 	if errors.Is(err, replay.ErrNotSubscribed) {
-		do = "subscribe it in the catalog, then: " + again(job)
-		if job.Attempt < goneTries { // the catalog may be late
+		do = "subscribe it in the catalog, then: " + retryCommand(job)
+		if job.Attempt < maxTriesOutsideCatalog { // the catalog may be late
 			class = destination.Transient
 		}
 	}
 	return t, fileFailed(class, "not_permitted", err.Error(), do)
 }
 
-// bytes spools the bytes that the order asks for.
-func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job delivery.Job, f *ledger.File) (*spooled, error) {
-	var unstaged error
+// fetchOrdered spools the bytes that the order asks for.
+func (r *replayer) fetchOrdered(ctx context.Context, order *delivery.Order, job delivery.Job, f *ledger.File) (*spooledFile, error) {
+	var unusable error
 	if order.From != delivery.FromKafka {
 		body, err := r.fetch(ctx, f)
-		if order.From == delivery.FromStaging || !errors.Is(err, errUnstaged) {
+		if order.From == delivery.FromStaging || !errors.Is(err, errStagedUnusable) {
 			return body, err
 		}
-		unstaged = err
+		unusable = err
 	}
 	body, err := spoolRebuilt(ctx, r.deps.Staging, r.cfg.SpoolDir, delivery.RebuiltKey(job.Replay, job.File), f)
 	switch {
 	case err == nil:
 		return body, nil
-	case errors.Is(err, objstore.ErrNotFound) && unstaged != nil:
-		return nil, unstaged
+	case errors.Is(err, objstore.ErrNotFound) && unusable != nil:
+		return nil, unusable
 	case errors.Is(err, objstore.ErrNotFound):
-		return nil, fileFailed(destination.Permanent, "rebuilt_missing", "the file was not rebuilt from Kafka", "run it again: "+again(job))
+		return nil, fileFailed(destination.Permanent, "rebuilt_missing", "the file was not rebuilt from Kafka", "run it again: "+retryCommand(job))
 	case errors.Is(err, errDamaged):
 		r.metrics.staged.WithLabelValues("damaged").Inc()
 		return nil, fileFailed(destination.Permanent, "rebuilt_damaged", err.Error(), "order a new replay")
@@ -161,24 +161,24 @@ func (r *replayer) bytes(ctx context.Context, order *delivery.Order, job deliver
 	return nil, r.spoolFailed(err, "read the rebuilt file")
 }
 
-// close writes what follows a delivery: 1. the debt's own receipt, if the file is owed and may have
-// none  2. the replay's receipt  3. it deletes the note of a failure. Each step is harmless when
-// repeated.
-func (r *replayer) close(ctx context.Context, receipt delivery.Receipt, e *ledger.Entry, debt bool) error {
+// recordDelivery writes what follows a delivery: 1. the debt's own receipt, if the file is owed and
+// may have none  2. the replay's receipt  3. it deletes the note of a failure. Each step is
+// harmless when repeated.
+func (r *replayer) recordDelivery(ctx context.Context, receipt delivery.Receipt, e *ledger.Entry, debt bool) error {
 	if debt {
-		if err := r.settle(ctx, receipt, e); err != nil {
+		if err := r.closeDebt(ctx, receipt, e); err != nil {
 			return err
 		}
 	}
-	if err := store(ctx, r.deps.Staging, delivery.ReplayReceiptKey(receipt.Replay, receipt.File, receipt.Destination), receipt.Encode(), true); err != nil {
+	if err := putJSON(ctx, r.deps.Staging, delivery.ReplayReceiptKey(receipt.Replay, receipt.File, receipt.Destination), receipt.Encode(), true); err != nil {
 		return err
 	}
-	return r.takeBack(ctx, delivery.Job{File: receipt.File, Destination: receipt.Destination, Replay: receipt.Replay})
+	return r.deleteFailureNote(ctx, delivery.Job{File: receipt.File, Destination: receipt.Destination, Replay: receipt.Replay})
 }
 
 // spoolRebuilt is spool for an object that was rebuilt from Kafka. It may be compressed differently
 // from the original, so its lines, not its bytes, are compared with the ledger.
-func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, f *ledger.File) (*spooled, error) {
+func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, f *ledger.File) (*spooledFile, error) {
 	r, _, err := objstore.GetSteadily(ctx, staging, key)
 	if err != nil {
 		return nil, err

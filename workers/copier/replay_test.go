@@ -27,7 +27,7 @@ func (r *rig) order(id string, change func(*delivery.Order)) *delivery.Order {
 	return o
 }
 
-func as(o *delivery.Order, job delivery.Job) delivery.Job {
+func replayJob(o *delivery.Order, job delivery.Job) delivery.Job {
 	job.Replay = o.ID
 	return job
 }
@@ -48,26 +48,26 @@ func (r *rig) replayReceipt(job delivery.Job) *delivery.Receipt {
 	return &rec
 }
 
-func all(*delivery.Order) {}
+func unchanged(*delivery.Order) {}
 
 func TestReplayIntoTheSameDestination(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 	first, key := *r.receipt(job), r.receipt(job).Key
 	lane := r.replayLane()
 
 	// An object that exists stays as it is.
-	again := as(r.order("again", all), job)
-	require.Equal(t, outcomeDone, lane.once(t.Context(), again).kind)
+	again := replayJob(r.order("again", unchanged), job)
+	require.Equal(t, outcomeDone, lane.runJob(t.Context(), again).kind)
 	require.True(t, r.replayReceipt(again).Existed)
-	require.Equal(t, outcomeMoot, lane.once(t.Context(), again).kind, "a second job of the same order")
+	require.Equal(t, outcomeMoot, lane.runJob(t.Context(), again).kind, "a second job of the same order")
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 
 	// An object that the customer deleted is put again.
 	require.NoError(t, r.buckets["one-logs"].Memory.Delete(t.Context(), key))
-	hole := as(r.order("hole", all), job)
-	require.Equal(t, outcomeDone, lane.once(t.Context(), hole).kind)
+	hole := replayJob(r.order("hole", unchanged), job)
+	require.Equal(t, outcomeDone, lane.runJob(t.Context(), hole).kind)
 	require.False(t, r.replayReceipt(hole).Existed)
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 	require.Equal(t, first, *r.receipt(job), "the receipt of the debt changed")
@@ -75,8 +75,8 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 	// Force overwrites whatever is there with the same bytes.
 	_, err := r.buckets["one-logs"].Memory.Put(t.Context(), key, strings.NewReader("broken"), objstore.PutOptions{})
 	require.NoError(t, err)
-	force := as(r.order("force", func(o *delivery.Order) { o.Force = true }), job)
-	require.Equal(t, outcomeDone, lane.once(t.Context(), force).kind)
+	force := replayJob(r.order("force", func(o *delivery.Order) { o.Force = true }), job)
+	require.Equal(t, outcomeDone, lane.runJob(t.Context(), force).kind)
 	require.False(t, r.replayReceipt(force).Existed)
 	require.Equal(t, map[string]string{key: "hello"}, r.objects("one-logs"))
 	opts := r.buckets["one-logs"].opts
@@ -88,9 +88,9 @@ func TestReplayIntoTheSameDestination(t *testing.T) {
 func TestReplayClosesAnOpenDebt(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), as(r.order("r", all), job)).kind)
+	require.Equal(t, outcomeDone, r.replayLane().runJob(t.Context(), replayJob(r.order("r", unchanged), job)).kind)
 	require.Equal(t, "r", r.receipt(job).Replay)
-	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeMoot, r.runJob(t.Context(), job).kind)
 	require.Len(t, r.buckets["one-logs"].opts, 1)
 }
 
@@ -98,9 +98,9 @@ func TestReplayBackfillsANewDestination(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	job.Destination = acmeTwo
-	require.Equal(t, outcomeMoot, r.once(t.Context(), job).kind, "the ledger does not owe it")
-	back := as(r.order("back", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
-	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), back).kind)
+	require.Equal(t, outcomeMoot, r.runJob(t.Context(), job).kind, "the ledger does not owe it")
+	back := replayJob(r.order("back", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
+	require.Equal(t, outcomeDone, r.replayLane().runJob(t.Context(), back).kind)
 	require.Equal(t, []string{"hello"}, values(r.objects("two-logs")))
 	require.Nil(t, r.receipt(job), "a receipt for a debt that does not exist")
 }
@@ -108,8 +108,8 @@ func TestReplayBackfillsANewDestination(t *testing.T) {
 func TestReplayIntoAView(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	view := as(r.order("v", func(o *delivery.Order) { o.View = "second" }), job)
-	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), view).kind)
+	view := replayJob(r.order("v", func(o *delivery.Order) { o.View = "second" }), job)
+	require.Equal(t, outcomeDone, r.replayLane().runJob(t.Context(), view).kind)
 	for key := range r.objects("one-logs") {
 		require.True(t, strings.HasPrefix(key, "path/second/segment-logs/web/"), key)
 	}
@@ -129,24 +129,24 @@ func values(m map[string]string) (out []string) {
 func TestForgedReplayJobsAreDropped(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	covers := r.order("covers", all)
+	covers := r.order("covers", unchanged)
 	for hazard, forged := range map[string]delivery.Job{
-		"no_order":          as(&delivery.Order{ID: "none"}, job),
+		"no_order":          replayJob(&delivery.Order{ID: "none"}, job),
 		"not_a_replay":      job,
-		"other_source":      as(r.order("source", func(o *delivery.Order) { o.Sources = []string{"app"} }), job),
-		"other_hours":       as(r.order("hours", func(o *delivery.Order) { o.Since = 1795356000001 }), job),
-		"other_offsets":     as(r.order("offsets", func(o *delivery.Order) { o.Offsets = []delivery.Range{{Partition: 0, First: 1, Last: 9}} }), job),
-		"other_destination": as(r.order("destination", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job),
-		"other_partition":   as(r.order("partition", func(o *delivery.Order) { o.Heads = map[int]int64{1: 9} }), job),
-		"later_entry":       as(r.order("later", func(o *delivery.Order) { o.Heads = map[int]int64{0: 0} }), job),
-		"other_topic":       as(r.order("topic", func(o *delivery.Order) { o.Topic = "x" }), job),
-		"not_owed":          func() delivery.Job { j := as(covers, job); j.Destination = acmeTwo; return j }(),
-		"no_such_file":      func() delivery.Job { j := as(covers, job); j.File.Index = 7; return j }(),
-		"no_such_entry":     func() delivery.Job { j := as(covers, job); j.File.Seq = 7; return j }(),
+		"other_source":      replayJob(r.order("source", func(o *delivery.Order) { o.Sources = []string{"app"} }), job),
+		"other_hours":       replayJob(r.order("hours", func(o *delivery.Order) { o.Since = 1795356000001 }), job),
+		"other_offsets":     replayJob(r.order("offsets", func(o *delivery.Order) { o.Offsets = []delivery.Range{{Partition: 0, First: 1, Last: 9}} }), job),
+		"other_destination": replayJob(r.order("destination", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job),
+		"other_partition":   replayJob(r.order("partition", func(o *delivery.Order) { o.Heads = map[int]int64{1: 9} }), job),
+		"later_entry":       replayJob(r.order("later", func(o *delivery.Order) { o.Heads = map[int]int64{0: 0} }), job),
+		"other_topic":       replayJob(r.order("topic", func(o *delivery.Order) { o.Topic = "x" }), job),
+		"not_owed":          func() delivery.Job { j := replayJob(covers, job); j.Destination = acmeTwo; return j }(),
+		"no_such_file":      func() delivery.Job { j := replayJob(covers, job); j.File.Index = 7; return j }(),
+		"no_such_entry":     func() delivery.Job { j := replayJob(covers, job); j.File.Seq = 7; return j }(),
 	} {
-		require.Equal(t, outcomeMoot, r.replayLane().once(t.Context(), forged).kind, hazard)
+		require.Equal(t, outcomeMoot, r.replayLane().runJob(t.Context(), forged).kind, hazard)
 	}
-	require.Equal(t, outcomeMoot, r.once(t.Context(), as(covers, job)).kind, "a replay's job in the jobs topic")
+	require.Equal(t, outcomeMoot, r.runJob(t.Context(), replayJob(covers, job)).kind, "a replay's job in the jobs topic")
 	require.Empty(t, r.buckets["one-logs"].opts)
 	require.Empty(t, r.buckets["two-logs"].opts)
 }
@@ -156,8 +156,8 @@ func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	job.Destination = theirs
-	bad := as(r.order("bad", func(o *delivery.Order) { o.Destinations = []string{theirs} }), job)
-	o := r.replayLane().once(t.Context(), bad)
+	bad := replayJob(r.order("bad", func(o *delivery.Order) { o.Destinations = []string{theirs} }), job)
+	o := r.replayLane().runJob(t.Context(), bad)
 	require.Equal(t, outcomeFailed, o.kind)
 	require.Equal(t, destination.Hopeless, o.verdict.Class)
 	require.Contains(t, o.verdict.Cause, "another workspace")
@@ -168,7 +168,7 @@ func TestReplayToAnotherWorkspaceIsRefused(t *testing.T) {
 		ws[1].Sources = append(ws[1].Sources, catalog.Source{ID: "web"})
 		ws[1].Destinations[0].Sources = []string{"app", "web"}
 	})
-	require.Equal(t, destination.Hopeless, r.replayLane().once(t.Context(), bad).verdict.Class)
+	require.Equal(t, destination.Hopeless, r.replayLane().runJob(t.Context(), bad).verdict.Class)
 	require.Empty(t, r.buckets["their-logs"].opts)
 }
 
@@ -180,10 +180,10 @@ func TestReplayToAnUnsubscribedDestinationWaitsForTheCatalogThenFails(t *testing
 		ws[0].Sources = append(ws[0].Sources, catalog.Source{ID: "shop"})
 		ws[0].Destinations[1].Sources = []string{"shop"}
 	})
-	job = as(r.order("r", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
-	require.Equal(t, destination.Transient, r.replayLane().once(t.Context(), job).verdict.Class)
-	job.Attempt = goneTries
-	v := r.replayLane().once(t.Context(), job).verdict
+	job = replayJob(r.order("r", func(o *delivery.Order) { o.Destinations = []string{acmeTwo} }), job)
+	require.Equal(t, destination.Transient, r.replayLane().runJob(t.Context(), job).verdict.Class)
+	job.Attempt = maxTriesOutsideCatalog
+	v := r.replayLane().runJob(t.Context(), job).verdict
 	require.Equal(t, destination.Hopeless, v.Class)
 	require.Contains(t, v.Fix.String(), "sealift replay --resume r")
 }
@@ -193,9 +193,9 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
 	r.setCatalog(func(ws []catalog.Workspace) { no := false; ws[0].Destinations[0].Enabled = &no })
-	job = as(r.order("r", all), job)
+	job = replayJob(r.order("r", unchanged), job)
 	lane := r.replayLane()
-	e := lane.newEngine(lane.requeuer(r.queue))
+	e := lane.newEngine(lane.retryQueue(r.queue))
 	c := newClaim()
 	require.NoError(t, e.submit(t.Context(), t.Context(), job, c))
 	<-c.done
@@ -215,7 +215,7 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 
 	// When the file is delivered after all, the note is deleted.
 	r.setCatalog(func([]catalog.Workspace) {})
-	require.Equal(t, outcomeDone, r.replayLane().once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.replayLane().runJob(t.Context(), job).kind)
 	s, err = replay.ReadStatus(t.Context(), r.staging, "r")
 	require.NoError(t, err)
 	require.Equal(t, replay.Status{Delivered: 1}, s)
@@ -223,10 +223,10 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 
 // A copy that was delivered has no note of a failure, even if the note was written late or the
 // copier died before it could delete the note.
-func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
+func TestFailureNoteIsDeletedAfterDelivery(t *testing.T) {
 	for hazard, late := range map[string]func(*replayer, delivery.Job) error{
 		"note_after_the_receipt": func(lane *replayer, job delivery.Job) error {
-			if o := lane.once(t.Context(), job); o.kind != outcomeDone {
+			if o := lane.runJob(t.Context(), job); o.kind != outcomeDone {
 				return fmt.Errorf("%v", o)
 			}
 			return lane.setAside(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}})
@@ -236,10 +236,10 @@ func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
 				return err
 			}
 			r := delivery.Receipt{File: job.File, Destination: job.Destination, Outcome: delivery.Delivered, Replay: job.Replay}
-			if err := store(t.Context(), lane.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination), r.Encode(), true); err != nil {
+			if err := putJSON(t.Context(), lane.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination), r.Encode(), true); err != nil {
 				return err
 			}
-			if o := lane.once(t.Context(), job); o.kind != outcomeMoot {
+			if o := lane.runJob(t.Context(), job); o.kind != outcomeMoot {
 				return fmt.Errorf("%v", o)
 			}
 			return nil
@@ -248,7 +248,7 @@ func TestANoteOfAFailureDoesNotOutliveTheReceipt(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			owed := r.job(acmeOne, "hello")
-			job := as(r.order("r", all), owed)
+			job := replayJob(r.order("r", unchanged), owed)
 			require.NoError(t, late(r.replayLane(), job))
 			_, err := r.staging.Head(t.Context(), delivery.ReplayFailedKey(job.Replay, job.File, job.Destination))
 			require.ErrorIs(t, err, objstore.ErrNotFound)
@@ -298,7 +298,7 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 					require.NoError(t, r.staging.Delete(t.Context(), key))
 				}
 			}
-			job = as(r.order("r", func(o *delivery.Order) { o.From = c.from }), job)
+			job = replayJob(r.order("r", func(o *delivery.Order) { o.From = c.from }), job)
 			if c.rebuilt != "" {
 				body := zip(t, c.rebuilt)
 				if c.rebuilt == "-" {
@@ -307,7 +307,7 @@ func TestReplayOfARebuiltFile(t *testing.T) {
 				_, err := r.staging.Put(t.Context(), delivery.RebuiltKey("r", job.File), bytes.NewReader(body), objstore.PutOptions{})
 				require.NoError(t, err)
 			}
-			o := r.replayLane().once(t.Context(), job)
+			o := r.replayLane().runJob(t.Context(), job)
 			require.Equal(t, c.want, o.kind, o.verdict)
 			require.Equal(t, c.reason, o.verdict.Reason)
 			if c.want == outcomeFailed {
@@ -328,29 +328,29 @@ func (r *rig) jobOver(change func(*ledger.File)) delivery.Job {
 	return r.job(acmeOne, "as it was staged")
 }
 
-// TestReplaysTakeNothingFromDeliveries: replays use none of the deliveries' slots, breakers or
+// TestReplaysDoNotDelayDeliveries: replays use none of the deliveries' slots, breakers or
 // gate, however many of them wait and however badly they fail.
-func TestReplaysTakeNothingFromDeliveries(t *testing.T) {
+func TestReplaysDoNotDelayDeliveries(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	order := r.order("r", all)
+	order := r.order("r", unchanged)
 	lane := r.replayLane()
 	stuck := make(chan struct{})
-	replays := lane.newEngine(lane.requeuer(r.queue))
-	replays.try = func(context.Context, errand) outcome { <-stuck; return outcome{kind: outcomeDone} }
+	replays := lane.newEngine(lane.retryQueue(r.queue))
+	replays.try = func(context.Context, attempt) outcome { <-stuck; return outcome{kind: outcomeDone} }
 	var claims []*fakeClaim
 	for i := range 100 {
 		c := newClaim()
 		claims = append(claims, c)
-		j := as(order, job)
+		j := replayJob(order, job)
 		j.Destination = fmt.Sprint(acmeOne, i%3)
 		j.File.Index = i
 		require.NoError(t, replays.submit(t.Context(), t.Context(), j, c))
 	}
 	require.Equal(t, lane.cfg.Concurrency, replays.sched.running())
-	lane.gate.close(t.Context(), &away{lane.staging, objstore.ErrUnavailable})
+	lane.gate.close(t.Context(), &awayError{lane.staging, objstore.ErrUnavailable})
 
-	live := r.newEngine(r.requeuer(r.queue))
+	live := r.newEngine(r.retryQueue(r.queue))
 	require.Zero(t, live.sched.running())
 	require.NoError(t, r.gate.err(), "the replays' gate stopped deliveries")
 	c := newClaim()
@@ -366,14 +366,14 @@ func TestReplaysTakeNothingFromDeliveries(t *testing.T) {
 	lane.gate.probes.Wait()
 }
 
-// TestTwoOrdersAboutOneFile: jobs of two orders for the same file are two tasks, because each needs
-// its receipt.
-func TestTwoOrdersAboutOneFile(t *testing.T) {
+// TestTwoOrdersForOneFileAreTwoTasks: jobs of two orders for the same file are two tasks, because
+// each needs its receipt.
+func TestTwoOrdersForOneFileAreTwoTasks(t *testing.T) {
 	r := newRig(t)
 	job := r.job(acmeOne, "hello")
-	a, b := as(r.order("a", all), job), as(r.order("b", all), job)
+	a, b := replayJob(r.order("a", unchanged), job), replayJob(r.order("b", unchanged), job)
 	lane := r.replayLane()
-	e := lane.newEngine(lane.requeuer(r.queue))
+	e := lane.newEngine(lane.retryQueue(r.queue))
 	ca, cb := newClaim(), newClaim()
 	require.NoError(t, e.submit(t.Context(), t.Context(), a, ca))
 	require.NoError(t, e.submit(t.Context(), t.Context(), b, cb))

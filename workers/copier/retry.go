@@ -24,7 +24,7 @@ type retryPolicy struct {
 func (p retryPolicy) failed(job delivery.Job, v destination.Verdict, now time.Time) (next delivery.Job, tier int, park bool) {
 	next = job
 	next.Attempt++
-	next.LastError = clip(v.Cause, mostOfACause)
+	next.LastError = clip(v.Cause, maxCauseRunes)
 	if next.FirstTry == 0 {
 		next.FirstTry = now.UnixMilli()
 	}
@@ -43,20 +43,20 @@ func (p retryPolicy) failed(job delivery.Job, v destination.Verdict, now time.Ti
 	return next, tier, park
 }
 
-// later returns a job that did not fail, to wait in the first tier.
-func (p retryPolicy) later(job delivery.Job, now time.Time) delivery.Job {
+// postpone returns a job that did not fail, to wait in the first tier.
+func (p retryPolicy) postpone(job delivery.Job, now time.Time) delivery.Job {
 	job.NotBefore = now.Add(p.tiers[0]).UnixMilli()
 	return job
 }
 
-// mostOfACause is how many characters of a cause are kept in a job, because tens of thousands of
+// maxCauseRunes is how many characters of a cause are kept in a job, because tens of thousands of
 // jobs may be in memory.
-const mostOfACause = 500
+const maxCauseRunes = 500
 
 // clip shortens a text that a server may have sent.
-func clip(s string, most int) string {
-	if r := []rune(s); len(r) > most {
-		return string(r[:most]) + "…"
+func clip(s string, maxRunes int) string {
+	if r := []rune(s); len(r) > maxRunes {
+		return string(r[:maxRunes]) + "…"
 	}
 	return s
 }

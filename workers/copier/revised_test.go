@@ -12,7 +12,7 @@ import (
 // When a destination gets another bucket in the middle of a delivery, a repeated job puts the file
 // once where the catalog now says. The former bucket keeps what it got, and a delivery that has its
 // receipt stays closed.
-func TestADestinationRevisedBetweenTheSteps(t *testing.T) {
+func TestBucketChangedDuringADelivery(t *testing.T) {
 	moved := func(ws []catalog.Workspace) { ws[0].Destinations[0].Bucket = "their-logs/moved" }
 	for step, c := range map[string]struct {
 		undo  func(r *rig, job delivery.Job)
@@ -28,14 +28,14 @@ func TestADestinationRevisedBetweenTheSteps(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
-			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 			c.undo(r, job)
 			r.setCatalog(func(ws []catalog.Workspace) {
 				moved(ws)
 				ws[1].Destinations = nil // because a bucket has one owner
 			})
 			for range 2 {
-				require.Contains(t, []outcomeKind{outcomeDone, outcomeMoot}, r.another("copier-2", nil).once(t.Context(), job).kind)
+				require.Contains(t, []outcomeKind{outcomeDone, outcomeMoot}, r.newCopier("copier-2", nil).runJob(t.Context(), job).kind)
 			}
 			require.Len(t, r.objects("one-logs"), 1)
 			require.Len(t, r.objects("their-logs"), c.again)

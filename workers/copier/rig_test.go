@@ -59,10 +59,10 @@ type rig struct {
 // bucket is a customer's bucket.
 type bucket struct {
 	*objstore.Memory
-	region string // where it lives; "" everywhere
-	mu     sync.Mutex
-	opts   []objstore.PutOptions
-	as     []string // access key of each PUT; "": the operator's own
+	region  string // where it lives; "" everywhere
+	mu      sync.Mutex
+	opts    []objstore.PutOptions
+	signers []string // access key of each PUT; "": the operator's own
 }
 
 func newRig(t *testing.T) *rig {
@@ -72,12 +72,12 @@ func newRig(t *testing.T) *rig {
 		r.buckets[name] = &bucket{Memory: objstore.NewMemory(name)}
 	}
 	r.setCatalog(func([]catalog.Workspace) {})
-	r.Copier = r.another("copier-1", nil)
+	r.Copier = r.newCopier("copier-1", nil)
 	return r
 }
 
-// another returns another copier with the same stores.
-func (r *rig) another(worker string, change func(*Config)) *Copier {
+// newCopier returns another copier with the same stores.
+func (r *rig) newCopier(worker string, change func(*Config)) *Copier {
 	leases, err := lease.Open("redis://"+r.redis.Addr(), nil)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = leases.Close() })
@@ -92,9 +92,9 @@ func (r *rig) another(worker string, change func(*Config)) *Copier {
 	return c
 }
 
-// once tries a job until its own outcome is known.
-func (c *Copier) once(ctx context.Context, job delivery.Job) outcome {
-	return c.insist(ctx, errand{Job: job, idle: func() {}, late: func() {}, stuck: func() {}, stored: func() {}})
+// runJob tries a job until its own outcome is known.
+func (c *Copier) runJob(ctx context.Context, job delivery.Job) outcome {
+	return c.tryThroughOutages(ctx, attempt{Job: job, onIdle: func() {}, onLate: func() {}, onStuck: func() {}, onStored: func() {}})
 }
 
 func (r *rig) setCatalog(change func([]catalog.Workspace)) {
@@ -115,17 +115,17 @@ func (r *rig) setCatalog(change func([]catalog.Workspace)) {
 }
 
 func (r *rig) open(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
-	return &asSomeone{bucket: r.buckets[t.BucketName], region: t.Region, creds: creds}
+	return &putOnlyBucket{bucket: r.buckets[t.BucketName], region: t.Region, creds: creds}
 }
 
-// asSomeone is a customer's bucket with the permissions that the copier has: it may only PUT.
-type asSomeone struct {
+// putOnlyBucket is a customer's bucket with the permissions that the copier has: it may only PUT.
+type putOnlyBucket struct {
 	*bucket
 	region string
 	creds  func(context.Context) (objstore.Credentials, error)
 }
 
-func (s *asSomeone) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+func (s *putOnlyBucket) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
 	who := ""
 	if s.creds != nil {
 		c, err := s.creds(ctx)
@@ -138,23 +138,23 @@ func (s *asSomeone) Put(ctx context.Context, key string, body io.ReadSeeker, opt
 		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Status: 301, Code: "PermanentRedirect", Kind: objstore.ErrWrongRegion, Region: s.bucket.region}
 	}
 	s.mu.Lock()
-	s.opts, s.as = append(s.opts, opts), append(s.as, who)
+	s.opts, s.signers = append(s.opts, opts), append(s.signers, who)
 	s.mu.Unlock()
 	return s.Memory.Put(ctx, key, body, opts)
 }
 
 var errNotOurs = errors.New("a customer lets us do nothing but PUT")
 
-func (s *asSomeone) Get(context.Context, string) (io.ReadCloser, objstore.Info, error) {
+func (s *putOnlyBucket) Get(context.Context, string) (io.ReadCloser, objstore.Info, error) {
 	return nil, objstore.Info{}, errNotOurs
 }
-func (s *asSomeone) Head(context.Context, string) (objstore.Info, error) {
+func (s *putOnlyBucket) Head(context.Context, string) (objstore.Info, error) {
 	return objstore.Info{}, errNotOurs
 }
-func (s *asSomeone) List(context.Context, string, string, int) ([]objstore.Info, error) {
+func (s *putOnlyBucket) List(context.Context, string, string, int) ([]objstore.Info, error) {
 	return nil, errNotOurs
 }
-func (s *asSomeone) Delete(context.Context, string) error { return errNotOurs }
+func (s *putOnlyBucket) Delete(context.Context, string) error { return errNotOurs }
 
 // seal writes a ledger entry with one staged file of source web for each content, owed to the given
 // destinations, and returns references to the files.
@@ -270,8 +270,8 @@ type fakeClaim struct {
 
 func newClaim() *fakeClaim { return &fakeClaim{done: make(chan struct{})} }
 
-func (c *fakeClaim) alive() bool { c.mu.Lock(); defer c.mu.Unlock(); return !c.ended }
-func (c *fakeClaim) over() {
+func (c *fakeClaim) isOwned() bool { c.mu.Lock(); defer c.mu.Unlock(); return !c.ended }
+func (c *fakeClaim) acknowledge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.acked++

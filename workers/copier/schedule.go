@@ -13,12 +13,12 @@ type limits struct {
 	// which nothing moves there may be twice as many. Suspects may have half as many active copies,
 	// and as many as concurrency in all. So at most three times concurrency copies are sending.
 	// Copies whose object is stored do not count.
-	concurrency    int
-	perDestination int // copies at once to one destination
-	stored         int // copies that only wait for their receipt, for sound destinations and for suspects
-	room           int // jobs that may wait for sound destinations, besides the few that each may always have
-	suspectRoom    int // jobs that may wait for suspects
-	parking        int // jobs being parked at once
+	concurrency        int
+	perDestination     int // copies at once to one destination
+	maxStored          int // copies that only wait for their receipt, for sound destinations and for suspects
+	maxWaiting         int // jobs that may wait for sound destinations, besides the few that each may always have
+	maxWaitingSuspects int // jobs that may wait for suspects
+	maxParking         int // jobs being parked at once
 
 	breakTransient int           // consecutive transient failures that open a destination's breaker
 	breakPermanent int           // the same for failures that look permanent
@@ -44,31 +44,31 @@ const (
 
 // effect is what the scheduler wants done.
 type effect struct {
-	kind effectKind
-	task *task
-	job  delivery.Job        // of requeue and park: the job with its new state
-	tier int                 // of requeue
-	why  string              // of requeue: a metric label
-	v    destination.Verdict // of park and opened
-	dest string              // of opened, shut and slowed
+	kind    effectKind
+	task    *task
+	job     delivery.Job        // of requeue and park: the job with its new state
+	tier    int                 // of requeue
+	why     string              // of requeue: a metric label
+	verdict destination.Verdict // of park and opened
+	dest    string              // of opened, shut and slowed
 }
 
 type effectKind int
 
 const (
-	effectStart   effectKind = iota // try it, then report the outcome with finished
-	effectYield                     // end the running try: others need its place
-	effectSettle                    // it is over: acknowledge it
-	effectForget                    // it is over: do not acknowledge it
-	effectRequeue                   // enqueue job into a retry tier, then acknowledge
-	effectPark                      // store job as parked, then acknowledge and report parked
-	effectOpened                    // news: the destination's breaker opened
-	effectShut                      // news: it closed again
-	effectSlowed                    // news: a sound destination became slow
+	effectStart         effectKind = iota // try it, then report the outcome with onFinished
+	effectYield                           // end the running try: others need its place
+	effectAcknowledge                     // it is over: acknowledge it
+	effectDrop                            // it is over: do not acknowledge it
+	effectRequeue                         // enqueue job into a retry tier, then acknowledge
+	effectPark                            // store job as parked, then acknowledge and call onParked
+	effectBreakerOpened                   // news: the destination's breaker opened
+	effectBreakerClosed                   // news: it closed again
+	effectSlowed                          // news: a sound destination became slow
 )
 
 // scheduler decides when each job is tried and what becomes of it. It does no I/O: its state
-// changes only by arrived, idle, late, stuck, stored, finished and parked, which return what is to
+// changes only by its on methods (onArrived and so on), which return what is to
 // be done. The time that each takes does not depend on the number of destinations.
 //
 // Slots are for copies that make progress: when nothing moves in a copy, another may start. A
@@ -77,162 +77,163 @@ const (
 // slots of its pool nor all of its room.
 type scheduler struct {
 	limits
-	retry           retryPolicy
-	dests           map[string]*standing
-	sound, suspects pool
-	suspected       int       // destinations that are suspects
-	parks           int       // jobs being parked
-	weeded          time.Time // when weed last ran
+	retry            retryPolicy
+	dests            map[string]*destState
+	sound, suspects  pool
+	suspectCount     int       // destinations that are suspects
+	parking          int       // jobs being parked
+	lastOverdueCheck time.Time // when requeueOverdue last ran
 }
 
 func newScheduler(l limits, r retryPolicy) *scheduler {
 	return &scheduler{
-		limits: l, retry: r, dests: map[string]*standing{},
-		sound:    pool{slots: l.concurrency, most: 2 * l.concurrency, stored: l.stored, least: 2 * l.perDestination, room: l.room},
-		suspects: pool{slots: max(1, l.concurrency/2), most: l.concurrency, stored: l.stored, room: l.suspectRoom, eager: true},
+		limits: l, retry: r, dests: map[string]*destState{},
+		sound:    pool{slots: l.concurrency, maxSending: 2 * l.concurrency, maxStored: l.maxStored, minWaiting: 2 * l.perDestination, maxWaiting: l.maxWaiting},
+		suspects: pool{slots: max(1, l.concurrency/2), maxSending: l.concurrency, maxStored: l.maxStored, maxWaiting: l.maxWaitingSuspects, eager: true},
 	}
 }
 
-// arrived accepts a new task.
-func (s *scheduler) arrived(t *task, now time.Time) []effect {
-	out := s.weed(now)
+// onArrived accepts a new task.
+func (s *scheduler) onArrived(t *task, now time.Time) []effect {
+	out := s.requeueOverdue(now)
 	d := s.dests[t.job.Destination]
 	if d == nil {
-		d = &standing{id: t.job.Destination, pool: &s.sound}
+		d = &destState{id: t.job.Destination, pool: &s.sound}
 		s.dests[d.id] = d
 	}
-	defer s.leave(d)
+	defer s.forgetIfUnused(d)
 	switch {
 	case d.cooldown > 0 && !d.probing && now.Before(d.openUntil):
-		return append(out, s.deferred(d, t, now))
+		return append(out, s.failUntried(d, t, now))
 	case !d.pool.admits(d):
-		return append(out, s.later(t, "queue_full", now))
+		return append(out, s.postpone(t, "queue_full", now))
 	}
-	t.since = now
+	t.arrivedAt = now
 	d.waiting = append(d.waiting, t)
-	d.change(t, stateWaiting)
-	d.enlist(s.perDestination)
-	return append(out, s.next()...)
+	d.setState(t, stateWaiting)
+	d.updateTurn(s.perDestination)
+	return append(out, s.startNext()...)
 }
 
-// idle notes that nothing moves in a started task, so it needs no slot.
-func (s *scheduler) idle(t *task) []effect {
+// onIdle notes that nothing moves in a started task, so it needs no slot.
+func (s *scheduler) onIdle(t *task) []effect {
 	if t.state != stateMoving {
 		return nil
 	}
-	s.dests[t.job.Destination].change(t, stateIdle)
-	return s.next()
+	s.dests[t.job.Destination].setState(t, stateIdle)
+	return s.startNext()
 }
 
-// late notes that a started task takes longer than it should. This makes its destination a suspect.
-func (s *scheduler) late(t *task, now time.Time) []effect {
+// onLate notes that a started task takes longer than it should. This makes its destination a
+// suspect.
+func (s *scheduler) onLate(t *task, now time.Time) []effect {
 	if !t.sending() || t.late {
 		return nil
 	}
 	t.late = true
 	d := s.dests[t.job.Destination]
-	d.late++
-	d.good = 0
+	d.lateTasks++
+	d.onTime = 0
 	var out []effect
 	if d.pool == &s.sound {
 		out = append(out, effect{kind: effectSlowed, dest: d.id})
-		out = append(out, s.move(d, &s.suspects, now)...)
+		out = append(out, s.moveTo(d, &s.suspects, now)...)
 	}
-	return append(out, s.next()...)
+	return append(out, s.startNext()...)
 }
 
-// stuck notes that nothing has moved in a started task for so long that it counts as late. If the
+// onStuck notes that nothing has moved in a started task for so long that it counts as late. If the
 // suspects now have more copies than their share, the task is ended, because it holds a place that
 // sound destinations need. Tasks that were started as suspects' are not ended.
-func (s *scheduler) stuck(t *task, now time.Time) []effect {
-	out := s.late(t, now)
-	if !t.sending() || t.yields || t.suspect {
+func (s *scheduler) onStuck(t *task, now time.Time) []effect {
+	out := s.onLate(t, now)
+	if !t.sending() || t.toldToYield || t.startedAsSuspect {
 		return out
 	}
-	if p := s.dests[t.job.Destination].pool; p.sending() <= p.most {
+	if p := s.dests[t.job.Destination].pool; p.sending() <= p.maxSending {
 		return out
 	}
-	t.yields = true
+	t.toldToYield = true
 	return append(out, effect{kind: effectYield, task: t})
 }
 
-// stored notes that a started task's object is at the destination. Only the receipt is left, which
-// concerns only us and staging: the task no longer delays others that wait for a slot or for the
-// same destination.
-func (s *scheduler) stored(t *task) []effect {
+// onStored notes that a started task's object is at the destination. Only the receipt is left,
+// which concerns only us and staging: the task no longer delays others that wait for a slot or for
+// the same destination.
+func (s *scheduler) onStored(t *task) []effect {
 	if !t.sending() {
 		return nil
 	}
 	d := s.dests[t.job.Destination]
-	d.change(t, stateStored)
-	d.enlist(s.perDestination)
-	return s.next()
+	d.setState(t, stateStored)
+	d.updateTurn(s.perDestination)
+	return s.startNext()
 }
 
-// finished notes how a started task ended.
-func (s *scheduler) finished(t *task, o outcome, now time.Time) []effect {
+// onFinished notes how a started task ended.
+func (s *scheduler) onFinished(t *task, o outcome, now time.Time) []effect {
 	d := s.dests[t.job.Destination]
-	d.change(t, stateGone)
+	d.setState(t, stateGone)
 	if t.late {
-		d.late--
+		d.lateTasks--
 	}
 	var out []effect
 	switch o.kind {
 	case outcomeDone:
-		out = append(out, effect{kind: effectSettle, task: t})
-		out = append(out, s.delivered(d, t.late, now)...)
+		out = append(out, effect{kind: effectAcknowledge, task: t})
+		out = append(out, s.recordDelivery(d, t.late, now)...)
 	case outcomeMoot:
-		out = append(out, effect{kind: effectSettle, task: t})
+		out = append(out, effect{kind: effectAcknowledge, task: t})
 	case outcomeDropped:
-		out = append(out, effect{kind: effectForget, task: t})
+		out = append(out, effect{kind: effectDrop, task: t})
 	case outcomeBusy:
 		why := "busy"
-		if t.yields {
+		if t.toldToYield {
 			why = "made_room"
 		}
-		out = append(out, s.later(t, why, now))
+		out = append(out, s.postpone(t, why, now))
 	case outcomeFailed:
-		out = append(out, s.again(t, o.verdict, "failed", now))
+		out = append(out, s.retryOrPark(t, o.verdict, "failed", now))
 		if o.verdict.Scope == destination.ScopeDestination {
-			out = append(out, s.broken(d, o.verdict, now)...)
+			out = append(out, s.recordFailure(d, o.verdict, now)...)
 		}
 	}
 	if d.running() == 0 {
 		d.probing = false
 	}
-	d.enlist(s.perDestination)
-	out = append(out, s.next()...)
-	s.leave(d)
+	d.updateTurn(s.perDestination)
+	out = append(out, s.startNext()...)
+	s.forgetIfUnused(d)
 	return out
 }
 
-// parked notes that a park effect is done, whether or not the job could be parked.
-func (s *scheduler) parked() { s.parks-- }
+// onParked notes that a park effect is done, whether or not the job could be parked.
+func (s *scheduler) onParked() { s.parking-- }
 
-// delivered closes the breaker. It ends the suspicion only after several deliveries in time,
+// recordDelivery closes the breaker. It ends the suspicion only after several deliveries in time,
 // because a destination that wavers would otherwise cost others time at every turn.
-func (s *scheduler) delivered(d *standing, late bool, now time.Time) (out []effect) {
+func (s *scheduler) recordDelivery(d *destState, late bool, now time.Time) (out []effect) {
 	if d.cooldown > 0 {
-		out = append(out, effect{kind: effectShut, dest: d.id})
+		out = append(out, effect{kind: effectBreakerClosed, dest: d.id})
 	}
-	d.failures, d.cooldown, d.probing, d.works = 0, 0, false, true
+	d.failures, d.cooldown, d.probing, d.provenToWork = 0, 0, false, true
 	if late {
 		return out
 	}
-	if d.good++; d.pool == &s.suspects && d.late == 0 && d.good >= regained {
-		out = append(out, s.move(d, &s.sound, now)...)
+	if d.onTime++; d.pool == &s.suspects && d.lateTasks == 0 && d.onTime >= onTimeToRegain {
+		out = append(out, s.moveTo(d, &s.sound, now)...)
 	}
 	return out
 }
 
-// broken counts a failure. If that was one too many, it opens the breaker and sends waiting tasks
-// to the retry tiers.
-func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []effect {
+// recordFailure counts a failure. If that was one too many, it opens the breaker and sends waiting
+// tasks to the retry tiers.
+func (s *scheduler) recordFailure(d *destState, v destination.Verdict, now time.Time) []effect {
 	var out []effect
 	if d.failures++; d.failures > 1 { // one failure may happen to anybody
-		out = s.move(d, &s.suspects, now)
+		out = s.moveTo(d, &s.suspects, now)
 	}
-	d.works, d.good, d.last = false, 0, v
+	d.provenToWork, d.onTime, d.lastFailure = false, 0, v
 	limit := s.breakTransient
 	if v.Class != destination.Transient {
 		limit = s.breakPermanent
@@ -241,107 +242,107 @@ func (s *scheduler) broken(d *standing, v destination.Verdict, now time.Time) []
 		return out
 	}
 	if d.cooldown == 0 {
-		out = append(out, effect{kind: effectOpened, dest: d.id, v: v})
+		out = append(out, effect{kind: effectBreakerOpened, dest: d.id, verdict: v})
 	}
 	if d.probing || d.cooldown == 0 { // not again for copies that were already under way when it opened
 		d.cooldown = min(max(2*d.cooldown, s.limits.cooldown), s.maxCooldown)
 		d.openUntil = now.Add(d.cooldown)
 	}
 	d.probing = false
-	for _, t := range d.empty() {
-		out = append(out, s.deferred(d, t, now))
+	for _, t := range d.takeAll() {
+		out = append(out, s.failUntried(d, t, now))
 	}
 	return out
 }
 
-// restsUntil returns until when nothing is sent to a destination whose breaker is open; zero if it
-// is not open.
-func (s *scheduler) restsUntil(dest string) time.Time {
+// breakerOpenUntil returns until when nothing is sent to a destination whose breaker is open; zero
+// if it is not open.
+func (s *scheduler) breakerOpenUntil(dest string) time.Time {
 	if d := s.dests[dest]; d != nil && d.cooldown > 0 {
 		return d.openUntil
 	}
 	return time.Time{}
 }
 
-// move moves the destination with all its tasks to the other pool. Tasks for which suspects have no
-// room go to the first retry tier.
-func (s *scheduler) move(d *standing, to *pool, now time.Time) (out []effect) {
+// moveTo moves the destination with all its tasks to the other pool. Tasks for which suspects have
+// no room go to the first retry tier.
+func (s *scheduler) moveTo(d *destState, to *pool, now time.Time) (out []effect) {
 	if d.pool == to {
 		return nil
 	}
-	d.delist()
+	d.dropTurn()
 	d.pool.tally.add(d.tally, -1)
 	to.tally.add(d.tally, 1)
 	d.pool = to
 	if to == &s.suspects {
-		s.suspected++
+		s.suspectCount++
 	} else {
-		s.suspected--
+		s.suspectCount--
 	}
-	for to == &s.suspects && to.tally[stateWaiting] > to.room && len(d.waiting) > 0 {
-		out = append(out, s.later(d.pop(), "queue_full", now))
+	for to == &s.suspects && to.tally[stateWaiting] > to.maxWaiting && len(d.waiting) > 0 {
+		out = append(out, s.postpone(d.takeNewest(), "queue_full", now))
 	}
-	d.enlist(s.perDestination)
+	d.updateTurn(s.perDestination)
 	return out
 }
 
-// weedEvery is the interval at which weed checks the suspects that wait for a turn.
-const weedEvery = time.Second
+// overdueInterval is the interval at which requeueOverdue checks the suspects that wait for a turn.
+const overdueInterval = time.Second
 
-// weed requeues tasks that have waited for a suspect's turn for as long as they would wait in the
-// first retry tier. While they wait here, their partition's offset cannot be committed. weed runs
-// only when jobs arrive; while none do, waiting does no harm.
-func (s *scheduler) weed(now time.Time) (out []effect) {
-	if now.Sub(s.weeded) < weedEvery {
+// requeueOverdue requeues tasks that have waited for a suspect's turn for as long as they would
+// wait in the first retry tier. While they wait here, their partition's offset cannot be committed.
+// It runs only when jobs arrive; while none do, waiting does no harm.
+func (s *scheduler) requeueOverdue(now time.Time) (out []effect) {
+	if now.Sub(s.lastOverdueCheck) < overdueInterval {
 		return nil
 	}
-	s.weeded = now
+	s.lastOverdueCheck = now
 	for place := s.suspects.turns.Front(); place != nil; {
-		d := place.Value.(*standing) //nolint:forcetypeassert // the list holds nothing else
+		d := place.Value.(*destState) //nolint:forcetypeassert // the list holds nothing else
 		place = place.Next()
-		for len(d.waiting) > 0 && now.Sub(d.waiting[0].since) >= s.retry.tiers[0] {
-			out = append(out, s.later(d.shift(stateGone), "waited", now))
+		for len(d.waiting) > 0 && now.Sub(d.waiting[0].arrivedAt) >= s.retry.tiers[0] {
+			out = append(out, s.postpone(d.takeOldest(stateGone), "waited", now))
 		}
-		s.leave(d)
+		s.forgetIfUnused(d)
 	}
 	return out
 }
 
-// leave removes a destination without waiting tasks from the turns, and forgets it if nothing runs,
-// it is sound, and its last try did not fail.
-func (s *scheduler) leave(d *standing) {
+// forgetIfUnused removes a destination without waiting tasks from the turns, and forgets it if
+// nothing runs, it is sound, and its last try did not fail.
+func (s *scheduler) forgetIfUnused(d *destState) {
 	if len(d.waiting) > 0 {
 		return
 	}
-	d.delist()
+	d.dropTurn()
 	if d.running() == 0 && d.pool == &s.sound && d.failures == 0 {
 		delete(s.dests, d.id)
 	}
 }
 
-// deferred treats a task as failed without a try, because its destination is known not to work. The
-// task walks the tiers and is parked only because of its age.
-func (s *scheduler) deferred(d *standing, t *task, now time.Time) effect {
-	v := d.last
+// failUntried treats a task as failed without a try, because its destination is known not to work.
+// The task walks the tiers and is parked only because of its age.
+func (s *scheduler) failUntried(d *destState, t *task, now time.Time) effect {
+	v := d.lastFailure
 	v.Class = destination.Transient
-	return s.again(t, v, "breaker_open", now)
+	return s.retryOrPark(t, v, "breaker_open", now)
 }
 
-func (s *scheduler) again(t *task, v destination.Verdict, why string, now time.Time) effect {
+func (s *scheduler) retryOrPark(t *task, v destination.Verdict, why string, now time.Time) effect {
 	job, tier, parked := s.retry.failed(t.job, v, now)
 	switch {
 	case !parked:
 		return effect{kind: effectRequeue, task: t, job: job, tier: tier, why: why}
-	case s.parks >= s.parking: // it would hold room that others need while it waits to be parked
-		return s.later(t, "parking_full", now)
+	case s.parking >= s.maxParking: // it would hold room that others need while it waits to be parked
+		return s.postpone(t, "parking_full", now)
 	}
-	s.parks++
-	return effect{kind: effectPark, task: t, job: job, v: v}
+	s.parking++
+	return effect{kind: effectPark, task: t, job: job, verdict: v}
 }
 
-// later sends a task that did not fail to the first retry tier.
-func (s *scheduler) later(t *task, why string, now time.Time) effect {
-	return effect{kind: effectRequeue, task: t, job: s.retry.later(t.job, now), why: why}
+// postpone sends a task that did not fail to the first retry tier.
+func (s *scheduler) postpone(t *task, why string, now time.Time) effect {
+	return effect{kind: effectRequeue, task: t, job: s.retry.postpone(t.job, now), why: why}
 }
 
 func (s *scheduler) running() int { return s.sound.running() + s.suspects.running() }
@@ -349,16 +350,16 @@ func (s *scheduler) running() int { return s.sound.running() + s.suspects.runnin
 // sending counts the copies whose object is not stored yet.
 func (s *scheduler) sending() int { return s.sound.sending() + s.suspects.sending() }
 
-// next starts what may be started, taking destinations in turn.
-func (s *scheduler) next() (out []effect) {
+// startNext starts what may be started, taking destinations in turn.
+func (s *scheduler) startNext() (out []effect) {
 	for _, p := range []*pool{&s.sound, &s.suspects} {
-		for p.turns.Len() > 0 && p.free() && s.sending() < 3*s.concurrency {
-			d := p.turns.Front().Value.(*standing) //nolint:forcetypeassert // the list holds nothing else
-			d.delist()
-			t := d.shift(stateMoving)
-			t.suspect = p == &s.suspects
+		for p.turns.Len() > 0 && p.hasFreeSlot() && s.sending() < 3*s.concurrency {
+			d := p.turns.Front().Value.(*destState) //nolint:forcetypeassert // the list holds nothing else
+			d.dropTurn()
+			t := d.takeOldest(stateMoving)
+			t.startedAsSuspect = p == &s.suspects
 			d.probing = d.cooldown > 0
-			d.enlist(s.perDestination)
+			d.updateTurn(s.perDestination)
 			out = append(out, effect{kind: effectStart, task: t})
 		}
 	}

@@ -13,7 +13,7 @@ import (
 func BenchmarkScheduler(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n, "_destinations"), func(b *testing.B) {
-			l := limits{concurrency: 16, perDestination: 4, stored: maxStored, room: 10 * n, suspectRoom: 10 * n, breakTransient: 1 << 30}
+			l := limits{concurrency: 16, perDestination: 4, maxStored: maxStored, maxWaiting: 10 * n, maxWaitingSuspects: 10 * n, breakTransient: 1 << 30}
 			s := newScheduler(l, retryPolicy{tiers: []time.Duration{time.Hour}, parkAfter: 24 * time.Hour})
 			now := time.Now()
 			running, i := []*task(nil), 0
@@ -27,7 +27,7 @@ func BenchmarkScheduler(b *testing.B) {
 			arrive := func() {
 				dest := fmt.Sprint("d", i%n)
 				i++
-				take(s.arrived(&task{job: delivery.Job{Destination: dest}}, now))
+				take(s.onArrived(&task{job: delivery.Job{Destination: dest}}, now))
 			}
 			for range n * 3 {
 				arrive()
@@ -41,7 +41,7 @@ func BenchmarkScheduler(b *testing.B) {
 				if t.job.Destination[len(t.job.Destination)-1]%2 == 0 {
 					o = timeout
 				}
-				take(s.finished(t, o, now))
+				take(s.onFinished(t, o, now))
 				now = now.Add(time.Millisecond)
 			}
 		})

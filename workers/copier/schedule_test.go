@@ -15,19 +15,19 @@ import (
 // bench drives a scheduler and records the effects that it returns.
 type bench struct {
 	*scheduler
-	t       *testing.T
-	now     time.Time
-	active  []*task
-	ended   map[*task]effect
-	broken  map[string]bool // open breakers
-	slow    []string        // destinations that became slow, in order
-	stuckOn map[*task]bool  // nothing has moved in these
-	parking int             // jobs being parked
-	arrived int
+	t           *testing.T
+	now         time.Time
+	active      []*task
+	ended       map[*task]effect
+	broken      map[string]bool // open breakers
+	slow        []string        // destinations that became slow, in order
+	stuckOn     map[*task]bool  // nothing has moved in these
+	beingParked int             // jobs being parked
+	arrived     int
 }
 
 func newBench(t *testing.T, change func(*limits)) *bench {
-	l := limits{concurrency: 4, perDestination: 2, stored: 8, room: 9, suspectRoom: 5, parking: 2,
+	l := limits{concurrency: 4, perDestination: 2, maxStored: 8, maxWaiting: 9, maxWaitingSuspects: 5, maxParking: 2,
 		breakTransient: 3, breakPermanent: 2, cooldown: 10 * time.Second, maxCooldown: time.Minute}
 	if change != nil {
 		change(&l)
@@ -39,7 +39,7 @@ func newBench(t *testing.T, change func(*limits)) *bench {
 func (b *bench) arrive(dest string) *task {
 	b.arrived++
 	t := &task{job: delivery.Job{Destination: dest, File: delivery.FileRef{Index: b.arrived}}}
-	b.note(b.scheduler.arrived(t, b.now))
+	b.apply(b.scheduler.onArrived(t, b.now))
 	return t
 }
 
@@ -48,14 +48,14 @@ func (b *bench) finish(t *task, o outcome) {
 		if a == t {
 			b.active = append(b.active[:i:i], b.active[i+1:]...)
 			delete(b.stuckOn, t)
-			b.note(b.finished(t, o, b.now))
+			b.apply(b.onFinished(t, o, b.now))
 			return
 		}
 	}
 	require.Fail(b.t, "the task was not started")
 }
 
-func (b *bench) note(effects []effect) {
+func (b *bench) apply(effects []effect) {
 	for _, e := range effects {
 		switch e.kind {
 		case effectStart:
@@ -64,15 +64,15 @@ func (b *bench) note(effects []effect) {
 		case effectYield:
 			b.finish(e.task, outcome{kind: outcomeBusy})
 			continue
-		case effectOpened, effectShut:
-			require.NotEqual(b.t, b.broken[e.dest], e.kind == effectOpened, "the breaker was already in that state")
-			b.broken[e.dest] = e.kind == effectOpened
+		case effectBreakerOpened, effectBreakerClosed:
+			require.NotEqual(b.t, b.broken[e.dest], e.kind == effectBreakerOpened, "the breaker was already in that state")
+			b.broken[e.dest] = e.kind == effectBreakerOpened
 			continue
 		case effectSlowed:
 			b.slow = append(b.slow, e.dest)
 			continue
 		case effectPark:
-			b.parking++
+			b.beingParked++
 		}
 		_, twice := b.ended[e.task]
 		require.False(b.t, twice, "a task ended twice")
@@ -82,12 +82,12 @@ func (b *bench) note(effects []effect) {
 
 // hang notes that nothing moves in a started task, for so long that it counts as late.
 func (b *bench) hang(t *task) {
-	b.note(b.idle(t))
+	b.apply(b.onIdle(t))
 	b.stuckOn[t] = t.state != stateStored
-	b.note(b.stuck(t, b.now))
+	b.apply(b.onStuck(t, b.now))
 }
 
-func (b *bench) over(t *task) bool { _, over := b.ended[t]; return over }
+func (b *bench) hasEnded(t *task) bool { _, hasEnded := b.ended[t]; return hasEnded }
 
 func (b *bench) activeOf(dest string) (n int) {
 	for _, t := range b.active {
@@ -104,9 +104,9 @@ var (
 	ok        = outcome{kind: outcomeDone}
 )
 
-// works lets the destination deliver one file, so that it is known to work. It returns the
+// proveWorking lets the destination deliver one file, so that it is known to work. It returns the
 // destination's next task, which keeps it from being forgotten.
-func (b *bench) works(dest string) *task {
+func (b *bench) proveWorking(dest string) *task {
 	first, next := b.arrive(dest), b.arrive(dest)
 	b.finish(first, ok)
 	return next
@@ -131,7 +131,7 @@ func TestOneDestinationCannotTakeAllCopies(t *testing.T) {
 }
 
 func TestAFullQueueOverflowsIntoTheFirstTier(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.room = 15 })
+	b := newBench(t, func(l *limits) { l.maxWaiting = 15 })
 	for range 1 + 5 {
 		b.arrive("a")
 	}
@@ -145,20 +145,20 @@ func TestAFullQueueOverflowsIntoTheFirstTier(t *testing.T) {
 }
 
 // However many destinations have a backlog, there is room for a destination that has none.
-func TestThereIsRoomForOneMore(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.room = 1000 })
+func TestDestinationWithoutBacklogIsAlwaysAdmitted(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.maxWaiting = 1000 })
 	for i := range 50 {
 		for range 1000 {
 			b.arrive(fmt.Sprint("d", i))
 		}
 		fresh := b.arrive(fmt.Sprint("fresh", i))
-		require.False(t, b.over(fresh), "after %d others", i)
+		require.False(t, b.hasEnded(fresh), "after %d others", i)
 	}
-	require.Less(t, b.sound.tally[stateWaiting], 1000+50*(1+b.sound.least))
+	require.Less(t, b.sound.tally[stateWaiting], 1000+50*(1+b.sound.minWaiting))
 }
 
-func TestTurnsAreFair(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.concurrency, l.perDestination, l.room = 1, 1, 100 })
+func TestDestinationsTakeTurns(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.concurrency, l.perDestination, l.maxWaiting = 1, 1, 100 })
 	for range 50 {
 		b.arrive("a")
 	}
@@ -169,9 +169,9 @@ func TestTurnsAreFair(t *testing.T) {
 	}
 }
 
-func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.suspectRoom = 9 })
-	tasks := []*task{b.works("a")}
+func TestOpenBreakerRequeuesWaitingTasks(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.maxWaitingSuspects = 9 })
+	tasks := []*task{b.proveWorking("a")}
 	for range 4 {
 		tasks = append(tasks, b.arrive("a"))
 	}
@@ -205,7 +205,7 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 	require.False(t, b.broken["a"])
 	b.finish(second, ok)
 	require.Contains(t, b.dests, "a", "forgotten while a suspect")
-	for range regained - 2 {
+	for range onTimeToRegain - 2 {
 		b.finish(b.arrive("a"), ok)
 	}
 	require.Empty(t, b.dests, "an idle sound destination is still kept")
@@ -213,9 +213,9 @@ func TestBreakerOpensAndWhatWaitsMovesOn(t *testing.T) {
 
 // Copies that were under way when the breaker opened do not make it open for longer if they fail,
 // and close it if one of them arrives.
-func TestWhatWasUnderWayWhenTheBreakerOpened(t *testing.T) {
+func TestCopiesRunningWhenTheBreakerOpens(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.perDestination = 4 })
-	tasks := []*task{b.works("a")}
+	tasks := []*task{b.proveWorking("a")}
 	for range 3 {
 		tasks = append(tasks, b.arrive("a"))
 	}
@@ -229,7 +229,7 @@ func TestWhatWasUnderWayWhenTheBreakerOpened(t *testing.T) {
 	require.False(t, b.broken["a"])
 }
 
-func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
+func TestInconclusiveProbeIsFollowedByAnother(t *testing.T) {
 	for _, o := range []outcome{{kind: outcomeMoot}, {kind: outcomeBusy}, {kind: outcomeDropped}, {kind: outcomeFailed, verdict: destination.Verdict{Scope: destination.ScopeFile}}} {
 		b := newBench(t, func(l *limits) { l.breakTransient = 1 })
 		b.finish(b.arrive("a"), timeout)
@@ -241,7 +241,7 @@ func TestProbeThatProvesNothingIsFollowedByAnother(t *testing.T) {
 	}
 }
 
-func TestFailuresOfFilesAreNotHeldAgainstTheDestination(t *testing.T) {
+func TestFileFailuresDoNotOpenTheBreaker(t *testing.T) {
 	b := newBench(t, nil)
 	for range 10 {
 		b.finish(b.arrive("a"), outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Permanent, Scope: destination.ScopeFile}})
@@ -259,17 +259,17 @@ func TestParkingIsBounded(t *testing.T) {
 	b.finish(third, gone)
 	require.Equal(t, "parking_full", b.ended[third].why)
 	require.Zero(t, b.ended[third].job.Attempt)
-	b.parked()
+	b.onParked()
 	fourth := b.arrive("a")
 	b.finish(fourth, gone)
 	require.Equal(t, effectPark, b.ended[fourth].kind)
 }
 
-func TestParking(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.breakPermanent, l.breakTransient, l.parking = 100, 100, 100 })
+func TestWhenJobsAreParked(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.breakPermanent, l.breakTransient, l.maxParking = 100, 100, 100 })
 	again := func(job delivery.Job, o outcome) effect {
 		t1 := &task{job: job}
-		b.note(b.scheduler.arrived(t1, b.now))
+		b.apply(b.scheduler.onArrived(t1, b.now))
 		b.finish(t1, o)
 		return b.ended[t1]
 	}
@@ -315,8 +315,8 @@ func TestParking(t *testing.T) {
 }
 
 // Whatever happens in whatever order, also if four in ten destinations hang: the tallies are right,
-// the bounds hold, every task ends exactly once, and no destination with waiting work is passed over
-// while its pool has a free slot.
+// the bounds hold, every task ends exactly once, and no destination with waiting work is passed
+// over while its pool has a free slot.
 func TestSchedulerUnderRandomEvents(t *testing.T) {
 	for seed := range uint64(120) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -329,9 +329,9 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 		}
 		b := newBench(t, func(l *limits) {
 			l.breakTransient, l.breakPermanent = 1+rnd.IntN(3), 1+rnd.IntN(2)
-			l.room, l.suspectRoom = 1+rnd.IntN(20), 1+rnd.IntN(8)
+			l.maxWaiting, l.maxWaitingSuspects = 1+rnd.IntN(20), 1+rnd.IntN(8)
 			if size == 1000 { // the real limits
-				l.concurrency, l.perDestination, l.room, l.suspectRoom = 16, 4, maxBacklog, maxWaitSuspects
+				l.concurrency, l.perDestination, l.maxWaiting, l.maxWaitingSuspects = 16, 4, maxBacklog, maxSuspectBacklog
 			}
 		})
 		outcomes := []outcome{ok, ok, {kind: outcomeMoot}, {kind: outcomeBusy}, {kind: outcomeDropped}, timeout, denied403,
@@ -346,13 +346,13 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 			case 0, 1, 2:
 				b.finish(picked, outcomes[rnd.IntN(len(outcomes))])
 			case 3:
-				b.note(b.idle(picked))
+				b.apply(b.onIdle(picked))
 			case 4:
-				b.note(b.stored(picked))
+				b.apply(b.onStored(picked))
 			case 5:
 				b.hang(picked)
 			case 6:
-				b.note(b.late(picked, b.now))
+				b.apply(b.onLate(picked, b.now))
 			}
 		}
 		for n := range events {
@@ -361,21 +361,21 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 			} else {
 				act(b.active[rnd.IntN(len(b.active))])
 			}
-			if b.parking > 0 && rnd.IntN(2) == 0 {
-				b.parking--
-				b.parked()
+			if b.beingParked > 0 && rnd.IntN(2) == 0 {
+				b.beingParked--
+				b.onParked()
 			}
 			if rnd.IntN(5) == 0 {
 				b.now = b.now.Add(time.Duration(rnd.IntN(20)) * time.Second)
 			}
 			if n%(1+size/20) == 0 {
-				b.audit()
+				b.checkInvariants()
 			}
 		}
 		for len(b.active) > 0 {
 			b.finish(b.active[0], ok)
 		}
-		b.audit()
+		b.checkInvariants()
 		require.Len(t, b.ended, b.arrived, "seed %d: not every task ended", seed)
 		for _, d := range b.dests {
 			require.True(t, d.pool == &b.suspects || d.failures > 0, "a sound destination without failures is still kept")
@@ -383,8 +383,8 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 	}
 }
 
-// audit checks what must always be true.
-func (b *bench) audit() {
+// checkInvariants checks what must always be true.
+func (b *bench) checkInvariants() {
 	require.LessOrEqual(b.t, b.sending(), 3*b.concurrency)
 	hang := 0
 	for t, still := range b.stuckOn {
@@ -392,10 +392,10 @@ func (b *bench) audit() {
 			hang++
 		}
 	}
-	require.LessOrEqual(b.t, hang, b.suspects.most, "hanging copies take more than the suspects' share")
+	require.LessOrEqual(b.t, hang, b.suspects.maxSending, "hanging copies take more than the suspects' share")
 	require.Equal(b.t, len(b.active), b.running())
-	require.Equal(b.t, b.parking, b.parks)
-	require.LessOrEqual(b.t, b.parks, b.scheduler.parking)
+	require.Equal(b.t, b.beingParked, b.parking)
+	require.LessOrEqual(b.t, b.parking, b.scheduler.maxParking)
 	waiting, suspected := 0, 0
 	books := map[*pool]*tally{&b.sound: {}, &b.suspects: {}}
 	for id, d := range b.dests {
@@ -418,20 +418,20 @@ func (b *bench) audit() {
 		require.Equal(b.t, b.activeOf(id), d.running())
 		require.LessOrEqual(b.t, d.sending(), b.perDestination)
 		most := b.perDestination
-		if !d.works {
+		if !d.provenToWork {
 			most = 1
 		}
 		mayStart := len(d.waiting) > 0 && d.sending() < most
 		require.Equal(b.t, mayStart, d.turn != nil)
 		if mayStart {
-			require.True(b.t, !d.pool.free() || b.sending()-hang >= 2*b.concurrency, "passed over, while %d hang and %d move", hang, b.sending()-hang)
+			require.True(b.t, !d.pool.hasFreeSlot() || b.sending()-hang >= 2*b.concurrency, "passed over, while %d hang and %d move", hang, b.sending()-hang)
 		}
 	}
 	for p, book := range books {
 		require.Equal(b.t, *book, p.tally)
 	}
-	require.LessOrEqual(b.t, b.suspects.tally[stateWaiting], b.suspects.room)
-	require.LessOrEqual(b.t, b.sound.tally[stateWaiting], b.sound.room+len(b.dests)*b.sound.least)
-	require.Equal(b.t, suspected, b.suspected)
+	require.LessOrEqual(b.t, b.suspects.tally[stateWaiting], b.suspects.maxWaiting)
+	require.LessOrEqual(b.t, b.sound.tally[stateWaiting], b.sound.maxWaiting+len(b.dests)*b.sound.minWaiting)
+	require.Equal(b.t, suspected, b.suspectCount)
 	require.Equal(b.t, b.arrived, len(b.active)+waiting+len(b.ended))
 }

@@ -17,13 +17,13 @@ import (
 // errDamaged says that the staged bytes differ from what the ledger says.
 var errDamaged = errors.New("staged object is not what the ledger says")
 
-// inMemory is the size up to which a file is spooled in memory. At the default concurrency at most
-// 48 copies run at once, so this takes 6 MiB. A file on disk costs as much CPU time as half a
+// maxInMemory is the size up to which a file is spooled in memory. At the default concurrency at
+// most 48 copies run at once, so this takes 6 MiB. A file on disk costs as much CPU time as half a
 // request to S3, and most files are small.
-const inMemory = 128 << 10 // 128 KiB
+const maxInMemory = 128 << 10 // 128 KiB
 
-// spooled holds a file's verified bytes, in memory or on the local disk.
-type spooled struct {
+// spooledFile holds a file's verified bytes, in memory or on the local disk.
+type spooledFile struct {
 	content
 	sum  [32]byte
 	size int64
@@ -36,25 +36,25 @@ type content interface {
 	io.Closer
 }
 
-// small is content in memory.
-type small struct{ *bytes.Reader }
+// memoryContent is content in memory.
+type memoryContent struct{ *bytes.Reader }
 
 // Close implements io.Closer.
-func (small) Close() error { return nil }
+func (memoryContent) Close() error { return nil }
 
 // remove closes the content. A file on disk has no name, so closing it also deletes it.
-func (s *spooled) remove() { _ = s.Close() }
+func (s *spooledFile) remove() { _ = s.Close() }
 
-// spool fetches the staged bytes of f, as receive does, and verifies their length and SHA-256
+// spoolStaged fetches the staged bytes of f, as receive does, and verifies their length and SHA-256
 // before any of them can reach a customer.
-func spool(ctx context.Context, staging objstore.Store, dir string, f *ledger.File) (*spooled, error) {
+func spoolStaged(ctx context.Context, staging objstore.Store, dir string, f *ledger.File) (*spooledFile, error) {
 	// Read it as a range, which the store's client does not verify: verifying once is enough. One
 	// more byte shows whether the object is longer than it should be.
-	most := f.GzipBytes
+	limit := f.GzipBytes
 	if f.PackBytes == 0 {
-		most++
+		limit++
 	}
-	r, err := objstore.GetRangeSteadily(ctx, staging, f.StagedKey, f.StagedAt, most)
+	r, err := objstore.GetRangeSteadily(ctx, staging, f.StagedKey, f.StagedAt, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -72,24 +72,24 @@ func spool(ctx context.Context, staging objstore.Store, dir string, f *ledger.Fi
 // receive reads r and closes it. It keeps the bytes in memory if most is small, otherwise in a
 // nameless file in dir. It reads at most one byte more than most; an object of that length is not
 // the one that was wanted.
-func receive(r io.ReadCloser, dir, key string, most int64) (*spooled, error) {
+func receive(r io.ReadCloser, dir, key string, maxBytes int64) (*spooledFile, error) {
 	defer r.Close()
-	if most <= inMemory {
-		b := bytes.NewBuffer(make([]byte, 0, most+1+bytes.MinRead)) // room for ReadFrom to reach EOF without growing
-		if _, err := b.ReadFrom(io.LimitReader(r, most+1)); err != nil {
+	if maxBytes <= maxInMemory {
+		b := bytes.NewBuffer(make([]byte, 0, maxBytes+1+bytes.MinRead)) // room for ReadFrom to reach EOF without growing
+		if _, err := b.ReadFrom(io.LimitReader(r, maxBytes+1)); err != nil {
 			return nil, fmt.Errorf("spool %q: %w", key, err)
 		}
-		return &spooled{content: small{bytes.NewReader(b.Bytes())}, sum: sha256.Sum256(b.Bytes()), size: int64(b.Len())}, nil
+		return &spooledFile{content: memoryContent{bytes.NewReader(b.Bytes())}, sum: sha256.Sum256(b.Bytes()), size: int64(b.Len())}, nil
 	}
 	local, err := os.CreateTemp(dir, "sealift-copy-*.gz")
 	if err != nil {
 		return nil, fmt.Errorf("spool %q: %w", key, err)
 	}
-	s := &spooled{content: local}
+	s := &spooledFile{content: local}
 	// Removed at once, so that a killed copier leaves nothing behind.
 	err = os.Remove(local.Name())
 	if err == nil {
-		err = s.fill(local, r, most)
+		err = s.fill(local, r, maxBytes)
 	}
 	if err != nil {
 		s.remove()
@@ -98,9 +98,9 @@ func receive(r io.ReadCloser, dir, key string, most int64) (*spooled, error) {
 	return s, nil
 }
 
-func (s *spooled) fill(local *os.File, r io.Reader, most int64) (err error) {
+func (s *spooledFile) fill(local *os.File, r io.Reader, maxBytes int64) (err error) {
 	h := sha256.New()
-	if s.size, err = io.Copy(io.MultiWriter(local, h), io.LimitReader(r, most+1)); err != nil {
+	if s.size, err = io.Copy(io.MultiWriter(local, h), io.LimitReader(r, maxBytes+1)); err != nil {
 		return err
 	}
 	h.Sum(s.sum[:0])

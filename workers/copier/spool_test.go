@@ -21,12 +21,12 @@ import (
 
 // A spool directory that cannot be written does not count against the destination: nothing is sent,
 // and the file is retried.
-func TestSpoolThatCannotBeWritten(t *testing.T) {
+func TestUnwritableSpoolIsNotTheDestinationsFault(t *testing.T) {
 	r := newRig(t)
-	job := r.job(acmeOne, strings.Repeat("x", inMemory+1))
+	job := r.job(acmeOne, strings.Repeat("x", maxInMemory+1))
 	dir := filepath.Join(t.TempDir(), "spool")
 	r.cfg.SpoolDir = dir // does not exist
-	o := r.once(t.Context(), job)
+	o := r.runJob(t.Context(), job)
 	require.Equal(t, outcomeFailed, o.kind)
 	require.Equal(t, destination.Transient, o.verdict.Class)
 	require.Equal(t, destination.ScopeFile, o.verdict.Scope)
@@ -37,7 +37,7 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	require.Nil(t, r.receipt(job))
 
 	require.NoError(t, os.Mkdir(dir, 0o700))
-	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 	require.NotNil(t, r.receipt(job))
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -46,18 +46,18 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 
 // Whether a file is spooled in memory or on disk, exactly the bytes that the ledger describes are
 // sent.
-func TestSpoolOnEitherSideOfMemory(t *testing.T) {
-	for name, size := range map[string]int{"one_byte": 1, "last_in_memory": inMemory, "first_on_disk": inMemory + 1} {
+func TestSpoolInMemoryAndOnDisk(t *testing.T) {
+	for name, size := range map[string]int{"one_byte": 1, "last_in_memory": maxInMemory, "first_on_disk": maxInMemory + 1} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			dir := filepath.Join(t.TempDir(), "spool")
 			r.cfg.SpoolDir = dir // does not exist; files in memory do not need it
-			if size > inMemory {
+			if size > maxInMemory {
 				require.NoError(t, os.Mkdir(dir, 0o700))
 			}
 			content := strings.Repeat("x", size)
 			job := r.job(acmeOne, content)
-			require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 			require.Equal(t, map[string]string{delivery.ObjectKey("path", testLog, &r.head.Files[0]): content}, r.objects("one-logs"))
 
 			for hazard, staged := range map[string]string{"shorter": content[1:], "longer": content + "x", "other": strings.Repeat("y", size)} {
@@ -65,7 +65,7 @@ func TestSpoolOnEitherSideOfMemory(t *testing.T) {
 				f.StagedKey = hazard
 				_, err := r.staging.Put(t.Context(), hazard, strings.NewReader(staged), objstore.PutOptions{})
 				require.NoError(t, err)
-				_, err = spool(t.Context(), r.staging, dir, &f)
+				_, err = spoolStaged(t.Context(), r.staging, dir, &f)
 				require.ErrorIs(t, err, errDamaged, hazard)
 			}
 
@@ -85,7 +85,7 @@ func TestSpoolOnEitherSideOfMemory(t *testing.T) {
 				f.StagedKey, f.StagedAt, f.PackBytes = hazard, c.at, int64(len(pack))
 				_, err := r.staging.Put(t.Context(), hazard, strings.NewReader(c.staged), objstore.PutOptions{})
 				require.NoError(t, err)
-				s, err := spool(t.Context(), r.staging, dir, &f)
+				s, err := spoolStaged(t.Context(), r.staging, dir, &f)
 				if !c.good {
 					require.ErrorIs(t, err, errDamaged, hazard)
 					continue
@@ -100,39 +100,39 @@ func TestSpoolOnEitherSideOfMemory(t *testing.T) {
 	}
 }
 
-// TestAStagedFileTakesItsTime: a staged file is read as long as bytes arrive, however slowly,
+// TestSlowStagedFileIsReadToTheEnd: a staged file is read as long as bytes arrive, however slowly,
 // because reads share the line with deliveries.
-func TestAStagedFileTakesItsTime(t *testing.T) {
+func TestSlowStagedFileIsReadToTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := objstore.NewMemory("staging")
-		files := pack(t, store, "one", "two")
+		files := stagePack(t, store, "one", "two")
 		alone := ledgertest.File(testLog, ledger.File{First: 5}, []byte("three"))
 		ledgertest.Put(t, store, alone.StagedKey, []byte("three"))
-		c := &Copier{shared: &shared{deps: Deps{Staging: narrow{store}}}}
+		c := &Copier{shared: &shared{deps: Deps{Staging: trickleStore{store}}}}
 		for _, f := range []ledger.File{files[0], alone} {
 			body, err := c.fetch(t.Context(), &f)
 			require.NoError(t, err)
 			require.NotNil(t, body)
 			body.remove()
 		}
-		require.NotNil(t, newPacks(narrow{store}).near(t.Context(), &ledger.Entry{Files: files}, 1))
+		require.NotNil(t, newPacks(trickleStore{store}).readWithNeighbours(t.Context(), &ledger.Entry{Files: files}, 1))
 	})
 }
 
-// narrow is a store that returns a byte every twenty seconds.
-type narrow struct{ objstore.Store }
+// trickleStore is a store that returns a byte every twenty seconds.
+type trickleStore struct{ objstore.Store }
 
-func (n narrow) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
+func (n trickleStore) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
 	r, err := n.Store.GetRange(ctx, key, from, length)
-	return narrowBody{r, ctx}, err
+	return trickleBody{r, ctx}, err
 }
 
-type narrowBody struct {
+type trickleBody struct {
 	io.ReadCloser
 	ctx context.Context //nolint:containedctx // the request's
 }
 
-func (b narrowBody) Read(p []byte) (int, error) {
+func (b trickleBody) Read(p []byte) (int, error) {
 	select {
 	case <-b.ctx.Done():
 		return 0, &objstore.Error{Op: "get", Kind: objstore.ErrUnavailable, Err: context.Cause(b.ctx)}

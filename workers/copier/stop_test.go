@@ -57,17 +57,17 @@ func (unanswered) Produce(ctx context.Context, _ ...stream.Record) error {
 }
 func (unanswered) Close(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
-// TestACopierEndsInTimeWhateverIsAway: a copier stops within 45 s, after which workers/sealift
+// TestCopierStopsInTimeIfNothingAnswers: a copier stops within 45 s, after which workers/sealift
 // abandons a role, even if nothing answers.
-func TestACopierEndsInTimeWhateverIsAway(t *testing.T) {
+func TestCopierStopsInTimeIfNothingAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		job := delivery.Job{Version: 1, File: delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 1}, Destination: acmeTwo}
 		c, err := New(Config{Worker: "copier-1", SpoolDir: t.TempDir(), ReplayConcurrency: -1}, Deps{
-			Kafka: deadKafka{job}, Staging: hangs{objstore.NewMemory("staging")}, Catalog: catalog.NewLive(), Log: slog.New(slog.DiscardHandler),
+			Kafka: deadKafka{job}, Staging: hangingStore{objstore.NewMemory("staging")}, Catalog: catalog.NewLive(), Log: slog.New(slog.DiscardHandler),
 		})
 		require.NoError(t, err)
 		var begun atomic.Int64
-		c.attempt = func(ctx context.Context, _ errand) error {
+		c.attemptOnce = func(ctx context.Context, _ attempt) error {
 			begun.Add(1)
 			<-ctx.Done()
 			time.Sleep(releaseTimeout) // Redis does not answer either
@@ -88,10 +88,10 @@ func TestACopierEndsInTimeWhateverIsAway(t *testing.T) {
 	})
 }
 
-// hangs is a store whose PUTs never return.
-type hangs struct{ objstore.Store }
+// hangingStore is a store whose PUTs never return.
+type hangingStore struct{ objstore.Store }
 
-func (h hangs) Put(ctx context.Context, key string, _ io.ReadSeeker, _ objstore.PutOptions) (objstore.Info, error) {
+func (h hangingStore) Put(ctx context.Context, key string, _ io.ReadSeeker, _ objstore.PutOptions) (objstore.Info, error) {
 	<-ctx.Done()
 	return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Kind: objstore.ErrUnavailable, Err: ctx.Err()}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestFailingDestinationsTakeNothingFromOthers(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.breakTransient, l.suspectRoom = 100, 100 })
+	b := newBench(t, func(l *limits) { l.breakTransient, l.maxWaitingSuspects = 100, 100 })
 	for i := range 2 * 10 {
 		b.finish(b.arrive(fmt.Sprint("bad", i%10)), timeout)
 	}
@@ -27,7 +27,7 @@ func TestFailingDestinationsTakeNothingFromOthers(t *testing.T) {
 
 // Destinations that are slow or hang occupy one slot each, only until that is noticed.
 func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.room, l.suspectRoom = 100, 100 })
+	b := newBench(t, func(l *limits) { l.maxWaiting, l.maxWaitingSuspects = 100, 100 })
 	var slow []*task
 	for i := range 4 {
 		for range 3 {
@@ -39,15 +39,15 @@ func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 	good := b.arrive("good")
 	require.NotContains(t, b.active, good)
 	for range 2 { // idle may be called more than once
-		b.note(b.idle(slow[0]))
+		b.apply(b.onIdle(slow[0]))
 	}
 	require.Contains(t, b.active, good, "an idle copy keeps its slot")
 	b.arrive("other")
 	require.Len(t, b.active, 5)
 	for _, s := range slow {
-		b.note(b.idle(s))
-		b.note(b.late(s, b.now))
-		b.note(b.late(s, b.now))
+		b.apply(b.onIdle(s))
+		b.apply(b.onLate(s, b.now))
+		b.apply(b.onLate(s, b.now))
 	}
 	require.Equal(t, []string{"slow0", "slow1", "slow2", "slow3"}, b.slow)
 	require.Len(t, b.active, 4+2, "more suspects' copies than their share")
@@ -56,19 +56,19 @@ func TestSlowDestinationsTakeNothingFromOthers(t *testing.T) {
 	}
 	require.Len(t, b.active, 4+4)
 	for i := range 20 {
-		b.note(b.idle(b.active[i%len(b.active)]))
+		b.apply(b.onIdle(b.active[i%len(b.active)]))
 	}
 	require.Len(t, b.active, 3*4, "want the overall limit")
 	b.finish(slow[0], ok)
 	require.Len(t, b.active, 3*4, "the free slot was not used")
-	b.note(b.late(slow[0], b.now)) // a timer that fired late
-	b.note(b.idle(slow[0]))
-	b.audit()
+	b.apply(b.onLate(slow[0], b.now)) // a timer that fired late
+	b.apply(b.onIdle(slow[0]))
+	b.checkInvariants()
 }
 
 // When suspects have more copies than their share, copies in which nothing moves are ended. Copies
 // that move are not, nor those that were started as suspects'.
-func TestSuspectsThatHangMakeRoom(t *testing.T) {
+func TestHangingSuspectsAreEndedToMakeRoom(t *testing.T) {
 	b := newBench(t, nil)
 	for i := range 40 {
 		b.arrive(fmt.Sprint("slow", i))
@@ -76,48 +76,48 @@ func TestSuspectsThatHangMakeRoom(t *testing.T) {
 	first := b.active[:4:4]
 	for _, s := range first {
 		b.hang(s)
-		require.False(t, b.over(s), "ended within the suspects' share")
+		require.False(t, b.hasEnded(s), "ended within the suspects' share")
 	}
 	moving := b.active[len(b.active)-1]
-	b.note(b.late(moving, b.now))
-	require.False(t, b.over(moving))
+	b.apply(b.onLate(moving, b.now))
+	require.False(t, b.hasEnded(moving))
 	for range 12 {
 		next := b.active[len(b.active)-1]
 		b.hang(next)
 		require.Equal(t, "made_room", b.ended[next].why)
 		require.Zero(t, b.ended[next].job.Attempt, "making room counted as an attempt")
 		require.Len(t, b.active, 4+1+4, "the free slot was not used")
-		b.audit()
+		b.checkInvariants()
 	}
 	require.Subset(t, b.active, first)
 	stored := b.active[len(b.active)-1]
-	b.note(b.stored(stored))
+	b.apply(b.onStored(stored))
 	b.hang(stored)
-	require.False(t, b.over(stored))
+	require.False(t, b.hasEnded(stored))
 }
 
 // A copy whose receipt is being written delays nobody, however long staging takes.
-func TestAStoredObjectMakesRoom(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.perDestination, l.room = 1, 100 })
+func TestStoredCopyTakesNoSlot(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.perDestination, l.maxWaiting = 1, 100 })
 	first := b.arrive("a")
 	b.arrive("a")
 	require.Len(t, b.active, 1)
-	b.note(b.idle(first))
+	b.apply(b.onIdle(first))
 	require.Len(t, b.active, 1, "an idle copy no longer counts for its destination")
 	for range 2 {
-		b.note(b.stored(first))
+		b.apply(b.onStored(first))
 	}
 	require.Len(t, b.active, 2)
-	b.audit()
+	b.checkInvariants()
 	for i := range 20 {
 		b.arrive(fmt.Sprint("other", i))
 	}
 	require.Len(t, b.active, 1+4)
 	for i := 1; i < len(b.active); i++ {
-		b.note(b.stored(b.active[i]))
-		b.note(b.idle(b.active[i])) // a timer that fired late
-		b.note(b.late(b.active[i], b.now))
-		b.audit()
+		b.apply(b.onStored(b.active[i]))
+		b.apply(b.onIdle(b.active[i])) // a timer that fired late
+		b.apply(b.onLate(b.active[i], b.now))
+		b.checkInvariants()
 	}
 	require.Len(t, b.active, 2*4+3, "started although too many receipts are awaited")
 	require.Empty(t, b.slow)
@@ -125,15 +125,15 @@ func TestAStoredObjectMakesRoom(t *testing.T) {
 		b.finish(b.active[0], ok)
 	}
 	require.Len(t, b.active, 2*4-1+4, "the free slots were not used")
-	b.audit()
+	b.checkInvariants()
 }
 
-func TestASlowDestinationRegainsItsStanding(t *testing.T) {
+func TestSlowDestinationBecomesSoundAgain(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.perDestination = 3 })
-	hangs, other := b.works("a"), b.arrive("a")
-	b.note(b.late(hangs, b.now))
+	hangs, other := b.proveWorking("a"), b.arrive("a")
+	b.apply(b.onLate(hangs, b.now))
 	require.Equal(t, &b.suspects, b.dests["a"].pool)
-	for range regained {
+	for range onTimeToRegain {
 		next := b.arrive("a")
 		b.finish(other, ok)
 		other = next
@@ -143,17 +143,17 @@ func TestASlowDestinationRegainsItsStanding(t *testing.T) {
 	require.Equal(t, &b.suspects, b.dests["a"].pool, "sound after a late delivery")
 	b.finish(other, ok)
 	require.Empty(t, b.dests)
-	require.Zero(t, b.suspected)
+	require.Zero(t, b.suspectCount)
 }
 
 // One failure does not make a suspect, but it is remembered until the next delivery, so that the
 // second in a row is noticed however much later it comes.
 func TestTheSecondFailureInARowMakesASuspect(t *testing.T) {
 	b := newBench(t, nil)
-	next := b.works("a")
+	next := b.proveWorking("a")
 	for range 3 {
 		b.finish(next, timeout)
-		require.Zero(t, b.suspected)
+		require.Zero(t, b.suspectCount)
 		b.finish(b.arrive("a"), ok)
 		require.Empty(t, b.dests)
 		next = b.arrive("a")
@@ -161,12 +161,12 @@ func TestTheSecondFailureInARowMakesASuspect(t *testing.T) {
 	b.finish(next, timeout)
 	require.Contains(t, b.dests, "a", "forgotten after a failure")
 	b.finish(b.arrive("a"), timeout)
-	require.Equal(t, 1, b.suspected)
+	require.Equal(t, 1, b.suspectCount)
 }
 
 // A suspect that works again goes next among the suspects, until it is sound.
-func TestWhoWorksAgainIsNotBehindThoseThatHang(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.breakTransient, l.suspectRoom = 100, 100 })
+func TestRecoveringSuspectGoesFirst(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.breakTransient, l.maxWaitingSuspects = 100, 100 })
 	suspect := func(dest string) {
 		for range 2 {
 			b.finish(b.arrive(dest), timeout)
@@ -181,11 +181,11 @@ func TestWhoWorksAgainIsNotBehindThoseThatHang(t *testing.T) {
 	for i := range 10 {
 		b.arrive(fmt.Sprint("hangs", i))
 	}
-	for range regained {
+	for range onTimeToRegain {
 		tasks = append(tasks, b.arrive("a"))
 	}
 	b.finish(hangs[0], timeout)
-	for n, next := range tasks[:regained] {
+	for n, next := range tasks[:onTimeToRegain] {
 		require.Equal(t, next, b.active[len(b.active)-1], "delivered %d", n)
 		b.finish(next, ok)
 	}
@@ -195,15 +195,15 @@ func TestWhoWorksAgainIsNotBehindThoseThatHang(t *testing.T) {
 
 // Suspects use no more room than their share, and no job waits for a suspect's turn for longer than
 // in a retry tier, because it holds back the offsets after it.
-func TestWhatWaitsForSuspectsIsBounded(t *testing.T) {
-	b := newBench(t, func(l *limits) { l.room, l.suspectRoom, l.perDestination = 100, 10, 1 })
+func TestSuspectBacklogIsBounded(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.maxWaiting, l.maxWaitingSuspects, l.perDestination = 100, 10, 1 })
 	for range 40 {
 		b.arrive("a")
 		b.arrive("b")
 	}
 	require.Greater(t, b.sound.tally[stateWaiting], 40)
-	b.note(b.late(b.active[0], b.now))
-	b.note(b.late(b.active[1], b.now))
+	b.apply(b.onLate(b.active[0], b.now))
+	b.apply(b.onLate(b.active[1], b.now))
 	require.Equal(t, 10, b.suspects.tally[stateWaiting])
 	require.Zero(t, b.sound.tally[stateWaiting])
 	overflow := b.arrive("a")

@@ -9,40 +9,40 @@ import (
 // task is a job in this process.
 type task struct {
 	job    delivery.Job
-	claims []claim // where the job came from; told when it is over
+	claims []claim // where the job came from; acknowledged when it is over
 
-	since time.Time // when it arrived
-	state state     // changed only by its standing
+	arrivedAt time.Time // when it arrived
+	state     taskState // changed only by its standing
 
 	// About its try:
-	suspect bool // its destination was a suspect when it started
-	late    bool // it takes longer than it should
-	yields  bool // it was told to end to make room
+	startedAsSuspect bool // its destination was a suspect when it started
+	late             bool // it takes longer than it should
+	toldToYield      bool // it was told to end to make room
 
-	room chan struct{} // closed when it yields
+	yield chan struct{} // closed when it must yield
 }
 
 // sending reports whether its object is not stored yet.
 func (t *task) sending() bool { return t.state == stateMoving || t.state == stateIdle }
 
-// state is how far a task has got. Running tasks are moving, idle or stored.
-type state uint8
+// taskState is how far a task has got. Running tasks are moving, idle or stored.
+type taskState uint8
 
 const (
-	stateGone    state = iota // not with the scheduler: not arrived yet, or finished
-	stateWaiting              // for its destination's turn
-	stateMoving               // being copied
-	stateIdle                 // being copied, but nothing has moved for a moment
-	stateStored               // its object is at the destination
-	states                    // the number of states
+	stateGone    taskState = iota // not with the scheduler: not arrived yet, or finished
+	stateWaiting                  // for its destination's turn
+	stateMoving                   // being copied
+	stateIdle                     // being copied, but nothing has moved for a moment
+	stateStored                   // its object is at the destination
+	numStates                     // the number of states
 )
 
 // tally counts tasks by their state. All tasks come from stateGone, so its count is negative and
 // the sum of all counts is zero.
-type tally [states]int
+type tally [numStates]int
 
 // count notes that a task changed from one state to another.
-func (n *tally) count(from, to state) {
+func (n *tally) count(from, to taskState) {
 	n[from]--
 	n[to]++
 }

@@ -40,15 +40,15 @@ type visit struct {
 	as     session
 }
 
-// watched records the requests to a wireRig.
-type watched struct {
+// recorder records the requests to a wireRig.
+type recorder struct {
 	mu    sync.Mutex         // guards all below
 	asked []session          // of STS
 	given map[string]session // by token
 	puts  []visit
 }
 
-func (w *watched) note(f func()) {
+func (w *recorder) locked(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f()
@@ -57,8 +57,8 @@ func (w *watched) note(f func()) {
 var tokenIn = regexp.MustCompile(`<SessionToken>([^<]+)</SessionToken>`)
 
 // watch starts recording the requests that reach the server.
-func (r *wireRig) watch() *watched {
-	w := &watched{given: map[string]session{}}
+func (r *wireRig) watch() *recorder {
+	w := &recorder{given: map[string]session{}}
 	r.handler = http.HandlerFunc(func(to http.ResponseWriter, q *http.Request) {
 		answer := httptest.NewRecorder()
 		var asked session
@@ -67,16 +67,16 @@ func (r *wireRig) watch() *watched {
 			q.Body = io.NopCloser(bytes.NewReader(raw))
 			form, _ := url.ParseQuery(string(raw))
 			asked = session{form.Get("RoleArn"), form.Get("ExternalId"), resourceOf(form.Get("Policy"))}
-			w.note(func() { w.asked = append(w.asked, asked) })
+			w.locked(func() { w.asked = append(w.asked, asked) })
 		}
 		if q.Method == http.MethodPut {
-			w.note(func() {
+			w.locked(func() {
 				w.puts = append(w.puts, visit{strings.TrimPrefix(q.URL.Path, "/"), w.given[q.Header.Get("X-Amz-Security-Token")]})
 			})
 		}
 		r.s3.ServeHTTP(answer, q)
 		if m := tokenIn.FindStringSubmatch(answer.Body.String()); m != nil {
-			w.note(func() { w.given[m[1]] = asked })
+			w.locked(func() { w.given[m[1]] = asked })
 		}
 		maps.Copy(to.Header(), answer.Header())
 		to.WriteHeader(answer.Code)
@@ -112,7 +112,7 @@ func (r *wireRig) twoTenants(change func(first, second *catalog.Destination)) {
 func (r *wireRig) deliver(dest, source, content string) (delivery.Receipt, outcome) {
 	r.change = func(f *ledger.File) { f.Source = source }
 	job := r.job(dest, content)
-	o := r.once(r.t.Context(), job)
+	o := r.runJob(r.t.Context(), job)
 	if o.kind != outcomeDone {
 		return delivery.Receipt{}, o
 	}
@@ -189,7 +189,7 @@ func TestSessionsServeOneDestination(t *testing.T) {
 
 // A customer may name another customer's role. Its trust policy then decides by the external id
 // that we send, and no existing session for the role is used.
-func TestTheRoleOfAnotherIsNotAssumed(t *testing.T) {
+func TestAnotherCustomersRoleIsNotAssumed(t *testing.T) {
 	r := newWireRig(t) // role logs trusts us for acme only
 	r.twoTenants(func(_, _ *catalog.Destination) {})
 	w := r.watch()
@@ -254,7 +254,7 @@ func TestRecordsThatBypassedValidation(t *testing.T) {
 
 // A destination whose name cannot be part of a key is owed nothing, because nothing could close the
 // debt. If an older entry owes it something, copiers drop the job.
-func TestDestinationsWhoseNamesAreNoKeys(t *testing.T) {
+func TestDestinationsWithUnusableNames(t *testing.T) {
 	for hazard, name := range map[string]string{"path": "../one", "path_within": "x/../../one", "up": "..", "itself": ".", "empty": "", "long_with_workspace": strings.Repeat("x", 249-len(acme)), "control": "a\tb", "long": strings.Repeat("x", 250)} {
 		t.Run(hazard, func(t *testing.T) {
 			live := catalog.NewLive()
@@ -266,7 +266,7 @@ func TestDestinationsWhoseNamesAreNoKeys(t *testing.T) {
 			r := newRig(t)
 			r.Copier.deps.Catalog = live
 			e, c := r.newEngine(r.queue), newClaim()
-			require.NoError(t, r.take(t.Context(), t.Context(), e, r.job(acme+"/"+name, "x").Encode(), c))
+			require.NoError(t, r.submitRecord(t.Context(), t.Context(), e, r.job(acme+"/"+name, "x").Encode(), c))
 			require.Equal(t, 1, c.acks())
 			e.drain()
 			require.Empty(t, r.queue.jobs)
@@ -277,7 +277,7 @@ func TestDestinationsWhoseNamesAreNoKeys(t *testing.T) {
 
 // Even if the catalog let such a destination pass, no session is requested whose policy would
 // contain a pattern.
-func TestPatternsAreNotAskedFor(t *testing.T) {
+func TestSessionPolicyWithAPatternIsRefused(t *testing.T) {
 	for hazard, c := range map[string]struct{ bucket, prefix string }{
 		"bucket": {"one-*", "path"}, "prefix": {"one-logs", "*"}, "question": {"one-logs", "pat?"}, "variable": {"one-logs", "${aws:userid}"},
 	} {
@@ -295,7 +295,7 @@ func TestPatternsAreNotAskedFor(t *testing.T) {
 
 // A folder has moved from one customer to another in a different account, and a copier's catalog
 // does not know yet: nothing of the first customer is put there.
-func TestACopierWhoseCatalogIsBehind(t *testing.T) {
+func TestStaleCatalogDoesNotMixCustomers(t *testing.T) {
 	r := newWireRig(t)
 	r.twoTenants(func(_, second *catalog.Destination) {
 		second.Bucket, second.RoleARN = "elsewhere", "arn:aws:iam::210987654321:role/theirs"
@@ -306,7 +306,7 @@ func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 	require.NoError(t, r.s3.PutRole(s3server.PutOnlyRole(roleARN, r.s3.OperatorARN(), acme, "one-logs", "new-logs"))) // still allows the old bucket
 	r.change = func(f *ledger.File) { f.Source = "web" }
 	job := r.job(acmeOne, "ours")
-	o := r.once(t.Context(), job)
+	o := r.runJob(t.Context(), job)
 	require.Equal(t, outcomeFailed, o.kind, "delivered to a bucket of another account than the role")
 	require.Equal(t, destination.ScopeDestination, o.verdict.Scope)
 	require.Nil(t, r.receipt(job))
@@ -314,7 +314,7 @@ func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 	r.twoTenants(func(first, second *catalog.Destination) {
 		first.Bucket, second.Bucket, second.RoleARN = "new-logs", "one-logs/a", "arn:aws:iam::210987654321:role/theirs"
 	})
-	require.Equal(t, outcomeDone, r.once(t.Context(), job).kind)
+	require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 	require.Equal(t, "new-logs", r.receipt(job).Bucket)
 	receipt, o := r.deliver(theirs, "app", "theirs")
 	require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
@@ -322,7 +322,7 @@ func TestACopierWhoseCatalogIsBehind(t *testing.T) {
 }
 
 // Whatever time a job asks for, it holds up a reader no longer than the tier's delay.
-func TestForgedTimesHoldNobodyUp(t *testing.T) {
+func TestNotBeforeDelaysAtMostTheTiersDelay(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		delay, waits time.Duration
 		notBefore    int64

@@ -57,7 +57,7 @@ func (s slowStore) Put(ctx context.Context, key string, body io.ReadSeeker, _ ob
 	return objstore.Info{}, wait(s.answer)
 }
 
-func TestTransferHazards(t *testing.T) {
+func TestTransferTimeouts(t *testing.T) {
 	const ms, mb = time.Millisecond, 1_000_000
 	for hazard, c := range map[string]struct {
 		store      slowStore
@@ -85,23 +85,23 @@ func TestTransferHazards(t *testing.T) {
 				})}}
 				begun := time.Now()
 				var mu sync.Mutex
-				said := map[string]time.Duration{}
-				say := func(what string) func() {
+				reported := map[string]time.Duration{}
+				report := func(what string) func() {
 					return func() {
 						mu.Lock()
 						defer mu.Unlock()
-						if _, before := said[what]; !before {
-							said[what] = time.Since(begun)
+						if _, before := reported[what]; !before {
+							reported[what] = time.Since(begun)
 						}
 					}
 				}
 				body := bytes.NewReader(make([]byte, c.size))
-				_, err := cop.put(t.Context(), catalog.Target{}, destination.Object{Body: body}, int64(c.size), errand{idle: say("idle"), late: say("late"), stuck: say("late")}, nil)
+				_, err := cop.put(t.Context(), catalog.Target{}, destination.Object{Body: body}, int64(c.size), attempt{onIdle: report("idle"), onLate: report("late"), onStuck: report("late")}, nil)
 				require.Equal(t, c.ends, time.Since(begun))
 				synctest.Wait()
 				mu.Lock()
 				defer mu.Unlock()
-				require.Equal(t, []time.Duration{c.idle, c.late}, []time.Duration{said["idle"], said["late"]})
+				require.Equal(t, []time.Duration{c.idle, c.late}, []time.Duration{reported["idle"], reported["late"]})
 				if c.cause == "" {
 					require.NoError(t, err)
 					return
@@ -115,14 +115,14 @@ func TestTransferHazards(t *testing.T) {
 
 // A PUT that has to make room ends at once, whatever it is waiting for; one that has succeeded by
 // then counts as done.
-func TestAPutMakesRoom(t *testing.T) {
+func TestPutEndsToMakeRoom(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		store slowStore
 		roles destination.Roles
 		err   error
 	}{
-		"no_answer":           {slowStore{pieces: 1, answer: -1}, nil, errYields},
-		"sts_does_not_answer": {slowStore{}, hangingRoles{}, errYields},
+		"no_answer":           {slowStore{pieces: 1, answer: -1}, nil, errMadeRoom},
+		"sts_does_not_answer": {slowStore{}, hangingRoles{}, errMadeRoom},
 		"arrived_meanwhile":   {slowStore{pieces: 1, answer: 3 * time.Second, deaf: true}, nil, nil},
 	} {
 		t.Run(hazard, func(t *testing.T) {
@@ -137,12 +137,12 @@ func TestAPutMakesRoom(t *testing.T) {
 					target.RoleARN = "arn:aws:iam::123456789012:role/logs"
 				}
 				begun, room := time.Now(), make(chan struct{})
-				job := errand{idle: func() {}, late: func() {}, stuck: func() { close(room) }, room: room}
+				job := attempt{onIdle: func() {}, onLate: func() {}, onStuck: func() { close(room) }, yield: room}
 				_, err := cop.put(t.Context(), target, destination.Object{Body: bytes.NewReader(nil)}, 0, job, nil)
 				require.ErrorIs(t, err, c.err)
 				<-room // it was asked to make room
 				if c.err != nil {
-					require.Equal(t, idleIsLate, time.Since(begun))
+					require.Equal(t, lateIfIdleFor, time.Since(begun))
 				}
 			})
 		})

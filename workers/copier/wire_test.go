@@ -66,7 +66,7 @@ func newWireRig(t *testing.T) *wireRig {
 func TestDeliveryOverTheWire(t *testing.T) {
 	r := newWireRig(t)
 	job := r.job(acmeOne, "hello")
-	o := r.once(t.Context(), job)
+	o := r.runJob(t.Context(), job)
 	require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
 	require.Equal(t, 2, r.puts, "want one PUT to the wrong region and one that follows")
 	require.NotEmpty(t, r.receipt(job).ETag)
@@ -83,7 +83,7 @@ func TestDeliveryOverTheWire(t *testing.T) {
 		return s3server.Fault{}
 	})
 	job = r.job(acmeOne, "again")
-	o = r.once(t.Context(), job)
+	o = r.runJob(t.Context(), job)
 	require.Equal(t, outcomeDone, o.kind, o.verdict.Cause)
 	require.True(t, r.receipt(job).Existed)
 }
@@ -120,7 +120,7 @@ func TestRefusalsOverTheWire(t *testing.T) {
 			r := newWireRig(t)
 			job := r.job(acmeOne, "hello")
 			c.disturb(r)
-			o := r.once(t.Context(), job)
+			o := r.runJob(t.Context(), job)
 			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, hazard, o.verdict.Reason, o.verdict.Cause)
 			require.Equal(t, c.class, o.verdict.Class)
@@ -132,6 +132,6 @@ func TestRefusalsOverTheWire(t *testing.T) {
 func TestNoBucketOverTheWire(t *testing.T) {
 	r := newWireRig(t)
 	r.setCatalog(func(ws []catalog.Workspace) { ws[0].Destinations[1].Bucket = "not-there" })
-	o := r.once(t.Context(), r.job(acmeTwo, "hello"))
+	o := r.runJob(t.Context(), r.job(acmeTwo, "hello"))
 	require.Equal(t, "no_bucket", o.verdict.Reason, o.verdict.Cause)
 }

@@ -63,27 +63,27 @@ var faultMatrix = []hazard{
 		"workers/e2e TestRebalanceStorm", "pkg/segment TestRecoverWithLowerMaxBytes", "pkg/ledger TestEntryGolden"}},
 
 	{"C1", "after the lock, before the GET; staged object missing or damaged", "retried, then parked; never a partial PUT", []string{
-		"workers/copier TestStagedHazards/staged_missing", "workers/copier TestStagedHazards/staged_damaged", "workers/copier TestStagedHazards/truncated", "workers/copier TestStagingDown"}},
+		"workers/copier TestDamagedStagedFileIsNotSent/staged_missing", "workers/copier TestDamagedStagedFileIsNotSent/staged_damaged", "workers/copier TestDamagedStagedFileIsNotSent/truncated", "workers/copier TestStagingDown"}},
 	{"C2", "the lock expires during the GET, before or during the PUT", "a second copier sends the same bytes", []string{
 		"workers/copier TestLeaseLostBeforePut", "workers/copier TestTwoCopiersOnTheSameJob", "pkg/lease TestHeldIsFalseRightAfterAPause"}},
 	{"C3", "the PUT: lost reply, 5xx after the effect, 409, 412, 501, 403, no bucket, wrong region, expired token", "as the protocol's table", []string{
-		"workers/copier TestPutHazardsThatEndWell/reply_lost_after_put", "workers/copier TestPutHazardsThatEndWell/5xx_after_put", "workers/copier TestPutHazardsThatEndWell/409_conflict",
-		"workers/copier TestPutHazardsThatEndWell/412_exists", "workers/copier TestPutHazardsThatEndWell/501_unconditional", "workers/copier TestPutHazardsThatEndWell/expired_token",
+		"workers/copier TestFileArrivesOnceDespitePutFaults/reply_lost_after_put", "workers/copier TestFileArrivesOnceDespitePutFaults/5xx_after_put", "workers/copier TestFileArrivesOnceDespitePutFaults/409_conflict",
+		"workers/copier TestFileArrivesOnceDespitePutFaults/412_exists", "workers/copier TestFileArrivesOnceDespitePutFaults/501_unconditional", "workers/copier TestFileArrivesOnceDespitePutFaults/expired_token",
 		"workers/copier TestVerdicts/put_denied", "workers/copier TestVerdicts/no_bucket", "workers/copier TestRegionIsFollowedOnceAndRemembered", "workers/copier TestGhostPutArrivesAfterTheDelivery"}},
-	{"C4", "PUT done, before the receipt", "412 on redo, then the receipt", []string{"workers/copier TestRedoAfterACrash/between_put_and_receipt"}},
+	{"C4", "PUT done, before the receipt", "412 on redo, then the receipt", []string{"workers/copier TestJobRepeatedAfterCrash/between_put_and_receipt"}},
 	{"C5", "receipt written, before Redis, before the acknowledgement", "nothing is sent again", []string{
-		"workers/copier TestRedoAfterACrash/between_receipt_and_marker", "workers/copier TestRedoAfterACrash/between_marker_and_ack"}},
+		"workers/copier TestJobRepeatedAfterCrash/between_receipt_and_marker", "workers/copier TestJobRepeatedAfterCrash/between_marker_and_ack"}},
 	{"C6", "Redis away, flushed, failed over, its clock jumps, a lock that became another's is released", "more attempts, nothing else", []string{
 		"workers/copier TestRedisDown/copying_waits", "workers/copier TestRedisDown/continue_without", "pkg/lease conformance/lost_when_flushed", "pkg/lease conformance/lost_when_taken",
 		"pkg/lease TestKeeperLosesTheLease", "workers/auditor TestRedisHazards/flushed", "workers/auditor TestRedisHazards/down_for_long", "workers/e2e/simulation TestSimulation"}},
 	{"C7", "job lost, doubled, forged", "the auditor, nothing, refused by what is owed", []string{
 		"workers/auditor TestWhatIsMissingIsEnqueued", "workers/copier TestJobsForTheSameDebtShareATask", "workers/copier TestForgedJobs/other_tenant", "workers/copier TestForgedJobs/not_owed"}},
 	{"C8", "destination revised, disabled, deleted between any two steps", "parked with its fix; in the old bucket and the new at most once each", []string{
-		"workers/copier TestDestinationChanges/disabled", "workers/copier TestDestinationChanges/gone_for_good", "workers/copier TestADestinationRevisedBetweenTheSteps/after_the_put",
-		"workers/copier TestADestinationRevisedBetweenTheSteps/after_the_receipt"}},
+		"workers/copier TestDestinationChanges/disabled", "workers/copier TestDestinationChanges/gone_for_good", "workers/copier TestBucketChangedDuringADelivery/after_the_put",
+		"workers/copier TestBucketChangedDuringADelivery/after_the_receipt"}},
 
 	{"R1", "replay beside live work; same destination, new destination, twice", "same keys, same counts, live work not delayed", []string{
-		"workers/copier TestReplayIntoTheSameDestination", "workers/copier TestReplayBackfillsANewDestination", "workers/copier TestTwoOrdersAboutOneFile", "workers/copier TestReplaysTakeNothingFromDeliveries",
+		"workers/copier TestReplayIntoTheSameDestination", "workers/copier TestReplayBackfillsANewDestination", "workers/copier TestTwoOrdersForOneFileAreTwoTasks", "workers/copier TestReplaysDoNotDelayDeliveries",
 		"workers/copier TestForgedReplayJobsAreDropped"}},
 	{"G1", "garbage is collected while an appender is stopped that holds what A4 and A5 left", "kept unless covered", []string{
 		"workers/auditor TestOrphans", "workers/auditor TestOrphansAboveTheWatermark", "workers/auditor TestObjectsOlderThanTheChainAreKept"}},
@@ -97,10 +97,10 @@ var faultMatrix = []hazard{
 	{"X6", "crash between the ledger and the jobs", "the next owner enqueues them", []string{"workers/rotator TestTakeoverEnqueuesItsFormerOwnersJobs", "workers/rotator TestOutboxOfSeveralEntries"}},
 	{"X7", "a job is lost or doubled", "the auditor, or nothing", []string{"workers/auditor TestWhatIsMissingIsEnqueued", "workers/auditor TestJobsThatWaitAreNotDoubled"}},
 	{"X8", "a copier dies before the PUT", "another copies once the lock has run out", []string{"workers/copier TestTwoCopiersShareAndTakeOver", "pkg/lease conformance/a_dead_holder_gives_way_in_time"}},
-	{"X9", "a copier dies in the PUT", "the same PUT: 200 or 412", []string{"workers/copier TestPutHazardsThatEndWell/reply_lost_after_put", "workers/copier TestGhostPutArrivesAfterTheDelivery"}},
-	{"X10", "crash between PUT and receipt", "412, then the receipt", []string{"workers/copier TestRedoAfterACrash/between_put_and_receipt"}},
-	{"X11", "crash between receipt and acknowledgement", "skipped", []string{"workers/copier TestRedoAfterACrash/between_receipt_and_marker"}},
-	{"X12", "Redis lost everything", "receipts and 412s", []string{"workers/copier TestRedoAfterACrash/between_receipt_and_marker", "workers/auditor TestRedisHazards/flushed"}},
+	{"X9", "a copier dies in the PUT", "the same PUT: 200 or 412", []string{"workers/copier TestFileArrivesOnceDespitePutFaults/reply_lost_after_put", "workers/copier TestGhostPutArrivesAfterTheDelivery"}},
+	{"X10", "crash between PUT and receipt", "412, then the receipt", []string{"workers/copier TestJobRepeatedAfterCrash/between_put_and_receipt"}},
+	{"X11", "crash between receipt and acknowledgement", "skipped", []string{"workers/copier TestJobRepeatedAfterCrash/between_receipt_and_marker"}},
+	{"X12", "Redis lost everything", "receipts and 412s", []string{"workers/copier TestJobRepeatedAfterCrash/between_receipt_and_marker", "workers/auditor TestRedisHazards/flushed"}},
 
 	{"P4", "one chain by create-if-absent; an entry names files, cuts and debts; whoever loses throws its state away", "I1, I3, I5, I7", []string{
 		"pkg/ledger TestHeadIsTheNewestEntry", "workers/rotator TestRotateStagesThenWritesThenEnqueues", "workers/rotator TestEntriesThatContradictTheirBaseAreRefused",

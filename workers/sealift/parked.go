@@ -86,7 +86,7 @@ func listParked(ctx context.Context, s *services, destination string) ([]parkedS
 		sizes  = map[[2]string]*parkedSize{}
 		files  = map[ledger.Log][]parkedFile{}
 	)
-	r := copier.Redrive{Staging: s.staging, Destination: destination, DryRun: true, Each: func(p delivery.Parked) {
+	r := copier.Redrive{Staging: s.staging, Destination: destination, DryRun: true, OnParked: func(p delivery.Parked) {
 		causes.add(p)
 		key := [2]string{p.Job.Destination, p.Cause}
 		if sizes[key] == nil {

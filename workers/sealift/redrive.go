@@ -51,7 +51,7 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 					return err
 				}
 				found := parkedTable{}
-				r.Staging, r.Worker, r.Each = s.staging, workerName("redrive"), found.add
+				r.Staging, r.Worker, r.OnParked = s.staging, workerName("redrive"), found.add
 				if !r.DryRun && !r.Skip {
 					r.Jobs = s.producer(s.cfg.Kafka.JobsTopic, 0)
 				}
@@ -101,12 +101,12 @@ func confirmSkip(ctx context.Context, a *app, r *copier.Redrive) error {
 	shown := map[string]bool{}
 	key := func(p delivery.Parked) string { return delivery.ParkedKey(p.Job.File, p.Job.Destination) }
 	would := *r
-	would.DryRun, would.Each = true, func(p delivery.Parked) { shown[key(p)] = true }
+	would.DryRun, would.OnParked = true, func(p delivery.Parked) { shown[key(p)] = true }
 	found, err := would.Run(ctx)
 	if found.Found == 0 || ctx.Err() != nil {
 		return err // the caller says that nothing is parked
 	}
-	r.Only = func(p delivery.Parked) bool { return shown[key(p)] }
+	r.Filter = func(p delivery.Parked) bool { return shown[key(p)] }
 	yes, err := confirm(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Plural(found.Found, "parked file"), r.Destination))
 	if err == nil && !yes {
 		return partial("nothing is given up")
@@ -137,7 +137,7 @@ func knownDestination(ctx context.Context, s *services, name string) error {
 
 // redriveResult is the JSON form of the result.
 type redriveResult struct {
-	copier.Redriven
+	copier.RedriveResult
 	DryRun bool        `json:"dry_run"`
 	Causes []parkedRow `json:"causes"`
 }
@@ -178,7 +178,7 @@ func (t parkedTable) rows() []parkedRow {
 	return rows
 }
 
-func printRedrive(out io.Writer, done copier.Redriven, r copier.Redrive, rows []parkedRow) error {
+func printRedrive(out io.Writer, done copier.RedriveResult, r copier.Redrive, rows []parkedRow) error {
 	err := printCauses(out, rows)
 	if err != nil {
 		return err

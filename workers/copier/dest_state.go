@@ -1,0 +1,117 @@
+package copier
+
+import (
+	"container/list"
+	"time"
+
+	"github.com/sealift/sealift/pkg/destination"
+)
+
+// onTimeToRegain is how many deliveries in time, without a failure or a late one in between, make a
+// suspect sound again.
+const onTimeToRegain = 4
+
+// pool is what the destinations of one standing (sound or suspect) share.
+type pool struct {
+	slots      int  // active copies at once
+	maxSending int  // copies at once, including those in which nothing moves
+	maxStored  int  // copies whose receipt is awaited
+	minWaiting int  // jobs that may always wait for a destination
+	maxWaiting int  // jobs that may wait besides those, see admits
+	eager      bool // a destination that has delivered in time goes next again, to leave the pool soon
+
+	tally           // of all its destinations; one that is moved here may bring more copies than most
+	turns list.List // of *destState that may start a task, in the order of their turns
+}
+
+// hasFreeSlot reports whether the pool may start a copy.
+func (p *pool) hasFreeSlot() bool {
+	return p.sending() < p.maxSending && p.tally[stateMoving] < p.slots && p.tally[stateStored] < p.maxStored
+}
+
+// admits reports whether one more job may wait for d. A destination's backlog may fill half of the
+// room that is left.
+func (p *pool) admits(d *destState) bool {
+	return len(d.waiting) < max(p.minWaiting, (p.maxWaiting-p.tally[stateWaiting]+1)/2)
+}
+
+// destState is what is known about a destination.
+type destState struct {
+	id        string
+	pool      *pool
+	turn      *list.Element // its place in the pool's turns; nil: none
+	tally                   // of its tasks
+	lateTasks int           // how many of its running tasks are late
+	waiting   []*task       // in order of arrival
+
+	provenToWork bool // it accepted an object and has not failed since
+	onTime       int  // consecutive deliveries in time
+	failures     int  // consecutive
+
+	openUntil   time.Time           // nothing is tried before, while the breaker is open
+	cooldown    time.Duration       // zero: the breaker is closed
+	probing     bool                // a single try is under way to find out whether it works again
+	lastFailure destination.Verdict // of the last failure
+}
+
+// updateTurn puts the destination in the queue of turns if it may start a task, and removes it
+// otherwise. A destination that is not known to work is tried with one copy at a time: if it hangs,
+// it occupies one slot, not several.
+func (d *destState) updateTurn(limit int) {
+	if !d.provenToWork {
+		limit = 1
+	}
+	switch mayStart := len(d.waiting) > 0 && d.sending() < limit; {
+	case !mayStart:
+		d.dropTurn()
+	case d.turn != nil:
+	case d.pool.eager && d.onTime > 0 && d.lateTasks == 0:
+		d.turn = d.pool.turns.PushFront(d)
+	default:
+		d.turn = d.pool.turns.PushBack(d)
+	}
+}
+
+func (d *destState) dropTurn() {
+	if d.turn != nil {
+		d.pool.turns.Remove(d.turn)
+		d.turn = nil
+	}
+}
+
+// setState puts a task into another state.
+//
+// Invariant: a pool's tally is the sum of those of its destinations.
+func (d *destState) setState(t *task, to taskState) {
+	d.tally.count(t.state, to)
+	d.pool.tally.count(t.state, to)
+	t.state = to
+}
+
+// takeOldest removes the task that has waited longest and puts it into another state.
+func (d *destState) takeOldest(to taskState) *task {
+	t := d.waiting[0]
+	d.waiting = d.waiting[1:]
+	d.setState(t, to)
+	return t
+}
+
+// takeNewest removes the task that arrived last.
+func (d *destState) takeNewest() *task {
+	last := len(d.waiting) - 1
+	t := d.waiting[last]
+	d.waiting = d.waiting[:last]
+	d.setState(t, stateGone)
+	return t
+}
+
+// takeAll removes all waiting tasks.
+func (d *destState) takeAll() []*task {
+	d.dropTurn()
+	waiting := d.waiting
+	d.waiting = nil
+	for _, t := range waiting {
+		d.setState(t, stateGone)
+	}
+	return waiting
+}
