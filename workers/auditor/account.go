@@ -26,65 +26,65 @@ type accounts map[string]*account
 // and entries never change; what is open is kept file by file. If a file is given up while a copier
 // that lost its lease delivers it, it may count as given up until everything is audited again.
 type account struct {
-	Delivered Sum    `json:"delivered"`
-	GivenUp   Sum    `json:"given_up,omitzero"` // or expired: closed without being delivered
-	Newest    int64  `json:"newest,omitempty"`  // the latest time of receipt of a delivered file's first record, unix ms
-	Last      int64  `json:"last,omitempty"`    // when the last file was delivered, by the store's clock, unix ms
-	Debts     []owed `json:"debts,omitempty"`   // sorted
+	Delivered Sum        `json:"delivered"`
+	GivenUp   Sum        `json:"given_up,omitzero"` // or expired: closed without being delivered
+	Newest    int64      `json:"newest,omitempty"`  // the latest time of receipt of a delivered file's first record, unix ms
+	Last      int64      `json:"last,omitempty"`    // when the last file was delivered, by the store's clock, unix ms
+	Debts     []owedFile `json:"debts,omitempty"`   // sorted
 }
 
-// owed is a file without a receipt: its entry and index, when its first record was received, its
-// records and bytes. It is an array because there may be many.
-type owed [5]int64
+// owedFile is a file without a receipt: its entry and index, when its first record was received,
+// its records and bytes. It is an array because there may be many.
+type owedFile [5]int64
 
-func owedFile(seq int64, index int, f *ledger.File) owed {
-	return owed{seq, int64(index), f.Received, f.Records, f.GzipBytes}
+func newOwedFile(seq int64, index int, f *ledger.File) owedFile {
+	return owedFile{seq, int64(index), f.Received, f.Records, f.GzipBytes}
 }
 
-func (o owed) seq() int64      { return o[0] }
-func (o owed) index() int      { return int(o[1]) }
-func (o owed) received() int64 { return o[2] }
-func (o owed) sum() Sum        { return Sum{Files: 1, Records: o[3], Bytes: o[4]} }
+func (o owedFile) seq() int64      { return o[0] }
+func (o owedFile) index() int      { return int(o[1]) }
+func (o owedFile) received() int64 { return o[2] }
+func (o owedFile) sum() Sum        { return Sum{Files: 1, Records: o[3], Bytes: o[4]} }
 
-func (o owed) ref(l ledger.Log) delivery.FileRef {
+func (o owedFile) ref(l ledger.Log) delivery.FileRef {
 	return delivery.FileRef{Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, Seq: o.seq(), Index: o.index()}
 }
 
-func compareOwed(a, b owed) int {
+func compareOwed(a, b owedFile) int {
 	return cmp.Or(cmp.Compare(a.seq(), b.seq()), cmp.Compare(a.index(), b.index()))
 }
 
 // pair is an owed pair of a file and a destination, with its receipt if there is one.
 type pair struct {
 	destination string
-	owed
-	receipt *closing // nil: none
+	owedFile
+	receipt *receiptInfo // nil: none
 }
 
-// take counts a pair of an entry that is newer than all entries counted before.
-func (a accounts) take(p pair) {
-	d := a.of(p.destination)
+// addNew counts a pair of an entry that is newer than all entries counted before.
+func (a accounts) addNew(p pair) {
+	d := a.forDestination(p.destination)
 	if p.receipt == nil {
-		d.Debts = append(d.Debts, p.owed)
+		d.Debts = append(d.Debts, p.owedFile)
 		return
 	}
-	d.close(p.owed, *p.receipt)
+	d.close(p.owedFile, *p.receipt)
 }
 
-// settle counts a pair again that was counted before. It reports whether that changed anything, and
+// update counts a pair again that was counted before. It reports whether that changed anything, and
 // whether the two agree: what was closed has to stay closed.
-func (a accounts) settle(p pair) (changed, ok bool) {
-	d := a.of(p.destination)
-	i, open := slices.BinarySearchFunc(d.Debts, p.owed, compareOwed)
+func (a accounts) update(p pair) (changed, ok bool) {
+	d := a.forDestination(p.destination)
+	i, open := slices.BinarySearchFunc(d.Debts, p.owedFile, compareOwed)
 	if p.receipt == nil || !open {
 		return false, open || p.receipt != nil
 	}
 	d.Debts = slices.Delete(d.Debts, i, i+1)
-	d.close(p.owed, *p.receipt)
+	d.close(p.owedFile, *p.receipt)
 	return true, true
 }
 
-func (a accounts) of(destination string) *account {
+func (a accounts) forDestination(destination string) *account {
 	d := a[destination]
 	if d == nil {
 		d = &account{}
@@ -93,7 +93,7 @@ func (a accounts) of(destination string) *account {
 	return d
 }
 
-func (d *account) close(o owed, c closing) {
+func (d *account) close(o owedFile, c receiptInfo) {
 	if c.outcome != delivery.Delivered {
 		d.GivenUp.add(o.sum())
 		return
@@ -103,8 +103,8 @@ func (d *account) close(o owed, c closing) {
 	d.Newest, d.Last = max(d.Newest, min(o.received(), c.at)), max(d.Last, c.at)
 }
 
-// debts returns the number of open files.
-func (a accounts) debts() (n int) {
+// openDebts returns the number of open files.
+func (a accounts) openDebts() (n int) {
 	for _, d := range a {
 		n += len(d.Debts)
 	}

@@ -25,7 +25,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-func TestWhatIsMissingIsEnqueued(t *testing.T) {
+func TestMissingJobsAreEnqueued(t *testing.T) {
 	r := newRig(t, nil)
 	e1 := r.seal(log0, time.Hour, []string{one, two}, "a", "b")
 	r.seal(log0, time.Minute, []string{one}, "too new")
@@ -44,20 +44,20 @@ func TestWhatIsMissingIsEnqueued(t *testing.T) {
 	require.EqualValues(t, 1, report.Destinations[0].Parked)
 	require.Equal(t, "gone", report.Destinations[0].State)
 
-	h := r.hintOf(log0)
+	h := r.storedHint(log0)
 	last := func(i int, dest string) int64 {
 		info, err := r.staging.Head(t.Context(), delivery.ReceiptKey(delivery.Ref(e1, i), dest))
 		require.NoError(t, err)
 		return info.LastModified.UnixMilli()
 	}
 	require.Equal(t, hint{Version: 2, Through: 1, Attempt: e1.Attempt, Open: []int64{1}, Collected: -1, Orphans: h.Orphans, Accounts: accounts{
-		one: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last(0, one), Debts: []owed{{1, 1, e1.WrittenAt, 1, 1}}},
-		two: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last(1, two), Debts: []owed{{1, 0, e1.WrittenAt, 1, 1}}},
+		one: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last(0, one), Debts: []owedFile{{1, 1, e1.WrittenAt, 1, 1}}},
+		two: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last(1, two), Debts: []owedFile{{1, 0, e1.WrittenAt, 1, 1}}},
 	}}, h)
 }
 
 // A debt is closed by a receipt of its own, or in a batch, or by several that may disagree.
-func TestDebtsThatBatchesClose(t *testing.T) {
+func TestBatchesCloseDebts(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{one}, "a", "b", "c", "d", "e", "f", "g", "h")
 	r.deliver(e, 0, one)
@@ -66,37 +66,37 @@ func TestDebtsThatBatchesClose(t *testing.T) {
 	for _, i := range []int{3, 4} {
 		ledgertest.Receipt(t, r.staging, e, i, one, delivery.Receipt{Outcome: delivery.Skipped})
 	}
-	given, foreign := written(e, 6, one), written(e, 7, one)
-	given.Outcome, foreign.File.Seq = delivery.Skipped, e.Seq+1
-	bad := append(delivery.EncodeBatch([]delivery.Receipt{given, written(e, 5, one), foreign}), "hello\n"...)
+	skipped, foreign := copierReceipt(e, 6, one), copierReceipt(e, 7, one)
+	skipped.Outcome, foreign.File.Seq = delivery.Skipped, e.Seq+1
+	bad := append(delivery.EncodeBatch([]delivery.Receipt{skipped, copierReceipt(e, 5, one), foreign}), "hello\n"...)
 	r.stage(delivery.BatchKey(log0, e.Seq, bad), string(bad))
 	notes := []string{r.park(e, 1, one), r.park(e, 2, one), r.park(e, 4, one), r.park(e, 6, one)}
 
-	lists := r.lists()
+	lists := r.countReceiptLists()
 	report := r.audit()
 	require.Equal(t, counts{Owed: 8, Delivered: 5, GivenUp: 1, Parked: 1, Missing: 1, OldestUndeliveredSeconds: report.OldestUndeliveredSeconds}, report.counts)
 	require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 7), Destination: one}}, r.jobs.take())
 	require.Equal(t, 2, *lists, "want one listing by the walk and one for the parked jobs")
 	require.Equal(t, []bool{false, false, false, true}, []bool{r.exists(notes[0]), r.exists(notes[1]), r.exists(notes[2]), r.exists(notes[3])})
-	sameStatus(t, r.staging, readStatus(t, r.staging), "audited")
+	requireSameStatus(t, r.staging, readStatus(t, r.staging), "audited")
 
 	// Restored without it, the staging bucket owes again what it had closed.
 	r.redis.FlushAll()
 	require.NoError(t, r.staging.Delete(t.Context(), batch))
 	require.EqualValues(t, 2, r.audit().Enqueued)
-	require.EqualValues(t, 4, r.hintOf(log0).Accounts[one].Delivered.Files)
+	require.EqualValues(t, 4, r.storedHint(log0).Accounts[one].Delivered.Files)
 }
 
-// TestWhatFormerIncarnationsOweIsOwed: debts of a former incarnation are enqueued after Kafka was
-// replaced, and its jobs with it.
-func TestWhatFormerIncarnationsOweIsOwed(t *testing.T) {
+// TestDebtsOfFormerIncarnationsAreEnqueued: debts of a former incarnation are enqueued after Kafka
+// was replaced, and its jobs with it.
+func TestDebtsOfFormerIncarnationsAreEnqueued(t *testing.T) {
 	r := newRig(t, nil)
 	former := r.seal(log0, 2*time.Hour, []string{one}, "never delivered")
-	now := r.seal(ledger.Log{Topic: log0.Topic, Incarnation: "2", Partition: 0}, time.Hour, []string{one}, "neither")
+	current := r.seal(ledger.Log{Topic: log0.Topic, Incarnation: "2", Partition: 0}, time.Hour, []string{one}, "neither")
 	report := r.audit()
 	require.EqualValues(t, 2, report.Missing)
 	require.ElementsMatch(t, []delivery.Job{
-		{Version: 1, File: delivery.Ref(former, 0), Destination: one}, {Version: 1, File: delivery.Ref(now, 0), Destination: one},
+		{Version: 1, File: delivery.Ref(former, 0), Destination: one}, {Version: 1, File: delivery.Ref(current, 0), Destination: one},
 	}, r.jobs.take())
 	s, err := ReadStatus(t.Context(), StatusConfig{}, r.staging, nil)
 	require.NoError(t, err)
@@ -105,7 +105,7 @@ func TestWhatFormerIncarnationsOweIsOwed(t *testing.T) {
 
 // I10 without flooding the topic: a job that waits in a retry tier, or was enqueued by the last
 // audit, is not enqueued again until it may be lost.
-func TestJobsThatWaitAreNotDoubled(t *testing.T) {
+func TestQueuedJobsAreNotEnqueuedAgain(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{one}, "a", "b")
 	require.NoError(t, r.deps.Leases.Mark(t.Context(), delivery.QueuedMarker(delivery.Ref(e, 0), one), time.Hour))
@@ -119,7 +119,7 @@ func TestJobsThatWaitAreNotDoubled(t *testing.T) {
 	r.audit()
 	require.Len(t, r.jobs.take(), 2, "expired markers still hold jobs back")
 
-	forced := r.another(func(c *Config) { c.Force = true })
+	forced := r.newAuditor(func(c *Config) { c.Force = true })
 	_, err := forced.Audit(t.Context())
 	require.NoError(t, err)
 	require.Len(t, r.jobs.take(), 2, "Force did not enqueue them")
@@ -127,12 +127,12 @@ func TestJobsThatWaitAreNotDoubled(t *testing.T) {
 
 // Force enqueues what was sealed just now, as needed when its destination has just been fixed, and
 // concludes nothing else about the entry.
-func TestForceEnqueuesWhatIsYoung(t *testing.T) {
+func TestForceEnqueuesYoungEntries(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Minute, []string{one, two}, "a", "b")
 	r.deliver(e, 0, one)
 	r.park(e, 1, one)
-	forced := r.another(func(c *Config) { c.Force = true })
+	forced := r.newAuditor(func(c *Config) { c.Force = true })
 	report, err := forced.Audit(t.Context())
 	require.NoError(t, err)
 	require.ElementsMatch(t, []delivery.Job{
@@ -140,10 +140,10 @@ func TestForceEnqueuesWhatIsYoung(t *testing.T) {
 	}, r.jobs.take())
 	require.Zero(t, report.TooNew)
 	require.Equal(t, counts{Owed: 4, Delivered: 1, Missing: 2, Parked: 1, OldestUndeliveredSeconds: report.OldestUndeliveredSeconds}, report.counts)
-	require.EqualValues(t, 0, r.hintOf(log0).Through, "the entry was taken as done")
-	require.Empty(t, r.hintOf(log0).Accounts)
+	require.EqualValues(t, 0, r.storedHint(log0).Through, "the entry was taken as done")
+	require.Empty(t, r.storedHint(log0).Accounts)
 
-	report, err = r.another(func(c *Config) { c.Force, c.DryRun = true, true }).Audit(t.Context())
+	report, err = r.newAuditor(func(c *Config) { c.Force, c.DryRun = true, true }).Audit(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 2, report.Missing)
 	require.Empty(t, r.jobs.take())
@@ -152,7 +152,7 @@ func TestForceEnqueuesWhatIsYoung(t *testing.T) {
 }
 
 // If its owner's clock was a year ahead, an entry is as old as the store says.
-func TestAnOwnersClockThatIsAheadHidesNothing(t *testing.T) {
+func TestEntryWrittenByAClockThatIsAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		e := r.seal(log0, -365*24*time.Hour, []string{one}, "a")
@@ -161,10 +161,10 @@ func TestAnOwnersClockThatIsAheadHidesNothing(t *testing.T) {
 		require.EqualValues(t, 1, r.audit().Enqueued)
 		r.deliver(e, 0, one)
 		r.audit()
-		require.Equal(t, 1, r.staged(e))
+		require.Equal(t, 1, r.stagedFiles(e))
 		time.Sleep(25 * time.Hour)
 		r.audit()
-		require.Zero(t, r.staged(e), "kept longer than the retention")
+		require.Zero(t, r.stagedFiles(e), "kept longer than the retention")
 	})
 }
 
@@ -196,7 +196,7 @@ func TestRedisHazards(t *testing.T) {
 				require.EqualValues(t, 2, report.Queued+report.Missing)
 				enqueued += report.Enqueued
 			}
-			require.EqualValues(t, 2*24/blindAudits, enqueued)
+			require.EqualValues(t, 2*24/auditsWithoutRedis, enqueued)
 			r.seal(log0, time.Hour, []string{one}, "c")
 			require.EqualValues(t, 1, r.audit().Enqueued, "a new entry had to wait")
 		})
@@ -205,8 +205,8 @@ func TestRedisHazards(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRigWithoutRedis(t)
 			e := r.seal(log0, time.Hour, []string{one}, "a")
-			h := noHint()
-			h.Accounts.take(pair{destination: one, owed: owedFile(1, 0, &e.Files[0])})
+			h := emptyHint()
+			h.Accounts.addNew(pair{destination: one, owedFile: newOwedFile(1, 0, &e.Files[0])})
 			h.Through, h.Attempt, h.Open, h.Blind = 1, "a0", []int64{1}, time.Now().Add(9000*time.Hour).UnixMilli()
 			require.NoError(t, h.store(t.Context(), r.staging, log0))
 			require.EqualValues(t, 1, r.audit().Enqueued)
@@ -226,7 +226,7 @@ func TestRedisHazards(t *testing.T) {
 		r.seal(log0, time.Hour, []string{one}, "a")
 		_, err := r.Auditor.audit(t.Context(), true)
 		require.NoError(t, err)
-		report, err := r.another(nil).audit(t.Context(), true)
+		report, err := r.newAuditor(nil).audit(t.Context(), true)
 		require.NoError(t, err)
 		require.Equal(t, 1, report.Skipped)
 		require.Equal(t, 1, r.audit().Chains, "an audit on demand was skipped")
@@ -234,7 +234,7 @@ func TestRedisHazards(t *testing.T) {
 }
 
 // What was closed is not visited again.
-func TestTheHintSavesWork(t *testing.T) {
+func TestClosedEntriesAreNotVisitedAgain(t *testing.T) {
 	r := newRig(t, nil)
 	var entries []*ledger.Entry
 	for range 5 {
@@ -246,19 +246,19 @@ func TestTheHintSavesWork(t *testing.T) {
 			r.deliver(e, 0, one)
 		}
 	}
-	n := r.lists()
+	n := r.countReceiptLists()
 	r.audit()
 	require.Equal(t, 5, *n)
-	n = r.lists()
+	n = r.countReceiptLists()
 	require.EqualValues(t, 1, r.audit().Undelivered())
 	require.Equal(t, 1, *n, "want only the open entry")
 	r.deliver(entries[2], 0, one)
 	r.audit()
-	n = r.lists()
+	n = r.countReceiptLists()
 	require.Zero(t, r.audit().Owed)
 	require.Zero(t, *n)
 
-	full := r.another(func(c *Config) { c.Full = true })
+	full := r.newAuditor(func(c *Config) { c.Full = true })
 	report, err := full.Audit(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 5, report.Owed)
@@ -303,10 +303,10 @@ func TestHintHazards(t *testing.T) {
 		e := r.seal(log0, 48*time.Hour, []string{one}, "a")
 		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a0","collected":-1}`)
 		require.EqualValues(t, 1, r.audit().Enqueued, "a debt in a closed entry was not enqueued")
-		require.Equal(t, 1, r.staged(e))
+		require.Equal(t, 1, r.stagedFiles(e))
 		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a0","collected":1}`)
 		r.audit()
-		require.Equal(t, 1, r.staged(e))
+		require.Equal(t, 1, r.stagedFiles(e))
 	})
 	t.Run("receipt_gone", func(t *testing.T) {
 		r := newRig(t, nil)
@@ -318,7 +318,7 @@ func TestHintHazards(t *testing.T) {
 		report := r.audit()
 		require.EqualValues(t, 1, report.Enqueued)
 		require.Zero(t, report.Delivered)
-		require.Zero(t, r.hintOf(log0).Accounts[one].Delivered)
+		require.Zero(t, r.storedHint(log0).Accounts[one].Delivered)
 	})
 }
 
@@ -339,15 +339,15 @@ func FuzzDecodeHint(f *testing.F) {
 	})
 }
 
-func TestManyEntriesGoInBatches(t *testing.T) {
+func TestManyEntriesAreVisitedInBatches(t *testing.T) {
 	r := newRig(t, nil)
-	for range batchEntries + 20 {
+	for range entriesPerBatch + 20 {
 		r.seal(log0, time.Hour, []string{one}, "x")
 	}
-	require.EqualValues(t, batchEntries+20, r.audit().Enqueued)
-	require.Len(t, r.hintOf(log0).Open, batchEntries+20)
-	require.Len(t, r.jobs.take(), batchEntries+20)
-	require.EqualValues(t, batchEntries+20, r.audit().Queued)
+	require.EqualValues(t, entriesPerBatch+20, r.audit().Enqueued)
+	require.Len(t, r.storedHint(log0).Open, entriesPerBatch+20)
+	require.Len(t, r.jobs.take(), entriesPerBatch+20)
+	require.EqualValues(t, entriesPerBatch+20, r.audit().Queued)
 }
 
 func TestOneBrokenChainDoesNotStopTheOthers(t *testing.T) {
@@ -382,19 +382,19 @@ func TestKafkaAway(t *testing.T) {
 func TestParkedJobsOfClosedDebtsAreSwept(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{one, two}, "a")
-	closedLater, stays := r.park(e, 0, one), r.park(e, 0, two)
+	closedLater, open := r.park(e, 0, one), r.park(e, 0, two)
 	require.EqualValues(t, 2, r.audit().Parked)
 	r.deliver(e, 0, one)
 	require.EqualValues(t, 1, r.audit().Parked)
 	require.False(t, r.exists(closedLater))
-	require.True(t, r.exists(stays))
+	require.True(t, r.exists(open))
 	require.Empty(t, r.jobs.take(), "a parked job was enqueued")
 }
 
 // An audit looks for the receipts of parked debts only if it walked their chain and did not see
 // them open. Other chains are another auditor's, and where a hundred thousand files are parked,
 // asking for each would take half an hour.
-func TestParkedJobsOfChainsThatWereNotWalkedAreLeft(t *testing.T) {
+func TestParkedJobsOfChainsNotWalkedStay(t *testing.T) {
 	r := newRig(t, nil)
 	another := log0
 	another.Partition = 1
@@ -405,22 +405,22 @@ func TestParkedJobsOfChainsThatWereNotWalkedAreLeft(t *testing.T) {
 		closed = append(closed, r.park(e, 1, one))
 		r.deliver(e, 1, one)
 	}
-	asked := map[string]int{}
+	listed := map[string]int{}
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "list" && strings.HasPrefix(op.Key, "receipts/") {
-			asked[op.Key]++
+			listed[op.Key]++
 		}
 		return objstore.Fault{}
 	})
-	other := r.another(nil)
+	other := r.newAuditor(nil)
 	require.NoError(t, other.deps.Leases.Mark(t.Context(), "audited/"+log0.String(), time.Minute))
 	report, err := other.audit(t.Context(), true)
 	require.NoError(t, err)
 	require.Equal(t, 1, report.Skipped)
-	require.Equal(t, map[string]int{delivery.ReceiptPrefix(another, 1): 2}, asked, "want one listing by the walk and one for the parked jobs")
+	require.Equal(t, map[string]int{delivery.ReceiptPrefix(another, 1): 2}, listed, "want one listing by the walk and one for the parked jobs")
 	require.Equal(t, []bool{true, false}, []bool{r.exists(closed[0]), r.exists(closed[1])})
 	r.audit()
-	require.Equal(t, map[string]int{delivery.ReceiptPrefix(log0, 1): 2, delivery.ReceiptPrefix(another, 1): 3}, asked)
+	require.Equal(t, map[string]int{delivery.ReceiptPrefix(log0, 1): 2, delivery.ReceiptPrefix(another, 1): 3}, listed)
 	require.False(t, r.exists(closed[0]))
 	for _, key := range open {
 		require.True(t, r.exists(key))
@@ -459,7 +459,7 @@ func TestDryRunSaysNothingIsDeleted(t *testing.T) {
 }
 
 // Copiers' pages are folded, so they do not pile up.
-func TestRequestsAreFolded(t *testing.T) {
+func TestRequestPagesAreFolded(t *testing.T) {
 	r := newRig(t, nil)
 	for n := range 3 {
 		b := meter.NewBook(r.staging, fmt.Sprint("copier-", n), r.deps.Log)
@@ -479,21 +479,21 @@ func TestRequestsAreFolded(t *testing.T) {
 }
 
 // Folding, which may take long for weeks of pages, comes last, so that no job waits for it.
-func TestRequestsAreFoldedWhenAllElseIsDone(t *testing.T) {
+func TestRequestPagesAreFoldedLast(t *testing.T) {
 	r := newRig(t, nil)
 	r.deps.Catalog = catalog.NewLive()
 	r.catalog(nil)
 	e := r.seal(log0, time.Hour, []string{backOne}, "a")
 	r.parkFor(e, 0, backOne, delivery.ReasonDisabled)
-	back := -1
+	enqueued := -1
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
-		if back < 0 && strings.HasPrefix(op.Key, "usage/") {
-			back = len(r.jobs.take())
+		if enqueued < 0 && strings.HasPrefix(op.Key, "usage/") {
+			enqueued = len(r.jobs.take())
 		}
 		return objstore.Fault{}
 	})
 	r.audit()
-	require.Equal(t, 1, back)
+	require.Equal(t, 1, enqueued)
 }
 
 func TestEmptyLedger(t *testing.T) {
@@ -546,9 +546,9 @@ func TestMetrics(t *testing.T) {
 	r.deliver(e, 0, two)
 	r.audit()
 	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_owed_without_receipt"], "the debt of a former incarnation is hidden")
-	r.metrics.forget(former)
+	r.metrics.forgetChain(former)
 
-	r.metrics.forget(log0)
+	r.metrics.forgetChain(log0)
 	require.NotContains(t, gather(t, reg), "sealift_auditor_owed_without_receipt", "the metric of a forgotten chain remains")
 	require.NotContains(t, gather(t, reg), "sealift_auditor_destination_parked_files")
 }
@@ -562,11 +562,11 @@ func TestSchedule(t *testing.T) {
 		10*time.Hour + 40*time.Minute + time.Second: 11*time.Hour + 40*time.Minute,
 		23*time.Hour + 50*time.Minute:               24*time.Hour + 40*time.Minute,
 	} {
-		got := a.next(day.Add(now))
+		got := a.nextAudit(day.Add(now))
 		require.WithinRange(t, got, day.Add(want), day.Add(want+time.Minute))
 	}
 	a.cfg.Every = 10 * time.Second
-	require.WithinRange(t, a.next(day), day.Add(10*time.Second), day.Add(11*time.Second))
+	require.WithinRange(t, a.nextAudit(day), day.Add(10*time.Second), day.Add(11*time.Second))
 }
 
 func TestRunAuditsEveryHourUntilItIsStopped(t *testing.T) {
@@ -600,10 +600,10 @@ func TestConfigIsChecked(t *testing.T) {
 }
 
 // A file received by a collector whose clock was a year ahead does not stay the newest for a year.
-func TestTheNewestFileIsNotOfTheFuture(t *testing.T) {
+func TestNewestFileIsNotInTheFuture(t *testing.T) {
 	a := accounts{}
 	for i, received := range []int64{1000, 9_000_000, 3000} {
-		a.take(pair{one, owed{int64(i + 1), 0, received, 1, 1}, &closing{delivery.Delivered, int64(i+1) * 1100}})
+		a.addNew(pair{one, owedFile{int64(i + 1), 0, received, 1, 1}, &receiptInfo{delivery.Delivered, int64(i+1) * 1100}})
 	}
 	require.EqualValues(t, 3000, a[one].Newest)
 	require.EqualValues(t, 3300, a[one].Last)
@@ -611,7 +611,7 @@ func TestTheNewestFileIsNotOfTheFuture(t *testing.T) {
 
 // After kafka.events_topic was changed, nobody audits what the former topic owes: that is logged
 // once.
-func TestLedgersOfOtherTopicsAreToldOf(t *testing.T) {
+func TestLedgersOfOtherTopicsAreLoggedOnce(t *testing.T) {
 	r := newRig(t, nil)
 	var log bytes.Buffer
 	r.deps.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -629,7 +629,7 @@ func TestLedgersOfOtherTopicsAreToldOf(t *testing.T) {
 }
 
 // When a thousand parked jobs are closed, their notes are deleted concurrently.
-func TestParkedJobsAreSweptSomeAtOnce(t *testing.T) {
+func TestParkedJobsAreSweptInParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		e := r.seal(log0, time.Hour, []string{one}, slices.Repeat([]string{"a"}, 500)...)

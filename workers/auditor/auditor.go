@@ -66,17 +66,17 @@ type Deps struct {
 
 // Auditor is the role. Audit may be called at any time, also while it runs.
 type Auditor struct {
-	cfg     Config
-	deps    Deps
-	metrics *metrics
-	stays   stays
-	others  sync.Map // topics that are not audited and for which that was logged
-	// idleVisits is leastIdle, except in tests.
+	cfg         Config
+	deps        Deps
+	metrics     *metrics
+	parkedReads parkedReads
+	otherTopics sync.Map // topics that are not audited and for which that was logged
+	// idleVisits is minIdleVisits, except in tests.
 	idleVisits int
 	// Used by scheduled audits, which never run concurrently:
-	marked map[ledger.Log]time.Time // when our marker of each chain that we audited expires
-	behind map[ledger.Log]bool      // chains with garbage that there was no time to delete
-	putOff map[ledger.Log]time.Time // since when a chain's search for orphans has been put off for lack of time
+	markedUntil        map[ledger.Log]time.Time // when our marker of each chain that we audited expires
+	behind             map[ledger.Log]bool      // chains with garbage that there was no time to delete
+	orphansPutOffSince map[ledger.Log]time.Time // since when a chain's search for orphans has been put off for lack of time
 }
 
 // New checks the configuration; it does not connect.
@@ -96,7 +96,7 @@ func New(cfg Config, deps Deps) (*Auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Auditor{idleVisits: leastIdle, cfg: cfg, deps: deps, metrics: m, stays: stays{until: map[string]int64{}}, marked: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}, putOff: map[ledger.Log]time.Time{}}, nil
+	return &Auditor{idleVisits: minIdleVisits, cfg: cfg, deps: deps, metrics: m, parkedReads: parkedReads{readUntil: map[string]int64{}}, markedUntil: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}, orphansPutOffSince: map[ledger.Log]time.Time{}}, nil
 }
 
 // Run audits when it is time, and watches the owners of the partitions and the catalog, until ctx
@@ -111,7 +111,7 @@ func (a *Auditor) Run(ctx context.Context) error {
 		watch.Go(func() { a.watchCatalog(ctx) })
 	}
 	for {
-		timer := time.NewTimer(time.Until(a.next(time.Now())))
+		timer := time.NewTimer(time.Until(a.nextAudit(time.Now())))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -130,9 +130,9 @@ func (a *Auditor) Run(ctx context.Context) error {
 	}
 }
 
-// next returns the time of the next audit: at Minute of every hour, or Every after now. A random
-// delay is added so that auditors do not coincide.
-func (a *Auditor) next(now time.Time) time.Time {
+// nextAudit returns the time of the next audit: at Minute of every hour, or Every after now. A
+// random delay is added so that auditors do not coincide.
+func (a *Auditor) nextAudit(now time.Time) time.Time {
 	if a.cfg.Every != time.Hour {
 		return now.Add(a.cfg.Every + jitter.N(a.cfg.Every/10+1))
 	}
@@ -151,7 +151,7 @@ func (a *Auditor) audit(ctx context.Context, scheduled bool) (Report, error) {
 	r := newReport(time.Now())
 	err := a.auditAll(ctx, scheduled, r)
 	r.finish(time.Now(), a.deps.Catalog)
-	a.metrics.audited(r, err)
+	a.metrics.recordAudit(r, err)
 	return *r, err
 }
 
@@ -162,9 +162,9 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	if err != nil {
 		return err
 	}
-	logs = a.audited(ctx, logs)
+	logs = a.withoutOtherTopics(ctx, logs)
 	parked := newParkedSet()
-	if err := a.listParkedOf(ctx, parked, ""); err != nil {
+	if err := a.listParked(ctx, parked, ""); err != nil {
 		return err
 	}
 	orders, err := a.listReplays(ctx)
@@ -173,26 +173,26 @@ func (a *Auditor) auditAll(ctx context.Context, scheduled bool, r *Report) error
 	}
 	round := &round{Auditor: a, scheduled: scheduled, parked: parked, orders: orders, report: r, walked: map[ledger.Log]bool{}}
 	if scheduled {
-		round.garbage, round.orphans = a.cfg.Every/2, a.cfg.Every/4
-		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.order(x), a.order(y)) })
+		round.garbageTime, round.orphanTime = a.cfg.Every/2, a.cfg.Every/4
+		slices.SortStableFunc(logs, func(x, y ledger.Log) int { return cmp.Compare(a.scheduleRank(x), a.scheduleRank(y)) })
 	}
 	errs := round.walkAll(ctx, logs)
 	// After the walks, so that missing jobs are not delayed by reading everything parked (I10).
 	r.Redriven, err = a.redrive(ctx, parked)
-	errs = append(errs, err, a.sweepParked(ctx, parked, round.walked), orders.sweep(ctx, time.Now().Add(a.sweepTime(scheduled))))
-	round.handOver(ctx)
+	errs = append(errs, err, a.sweepParked(ctx, parked, round.walked), orders.sweep(ctx, time.Now().Add(a.sweepBudget(scheduled))))
+	round.recheckHeldByOthers(ctx)
 	a.foldRequests(ctx) // last: nothing waits for it, and there may be weeks of pages
 	return errors.Join(errs...)
 }
 
-// audited returns the chains of the topic, including those of former incarnations, which may still
-// owe something. For every other topic it logs once that its chains are not audited.
-func (a *Auditor) audited(ctx context.Context, logs []ledger.Log) []ledger.Log {
+// withoutOtherTopics returns the chains of the topic, including those of former incarnations, which
+// may still owe something. For every other topic it logs once that its chains are not audited.
+func (a *Auditor) withoutOtherTopics(ctx context.Context, logs []ledger.Log) []ledger.Log {
 	return slices.DeleteFunc(logs, func(l ledger.Log) bool {
 		if l.Topic == a.cfg.Topic {
 			return false
 		}
-		if _, told := a.others.LoadOrStore(l.Topic, true); !told {
+		if _, logged := a.otherTopics.LoadOrStore(l.Topic, true); !logged {
 			a.deps.Log.WarnContext(ctx, "the ledger of another topic is not audited: what it owes is not enqueued again, and its staged files stay. "+
 				"If kafka.events_topic was changed, run `sealift --set kafka.events_topic=TOPIC audit` until it owes nothing", "topic", l.Topic)
 		}
@@ -200,12 +200,12 @@ func (a *Auditor) audited(ctx context.Context, logs []ledger.Log) []ledger.Log {
 	})
 }
 
-// order sorts chains for a scheduled audit. Those whose search for orphans was put off come first,
-// longest wait first; otherwise the searches of others would be due again before their turn. Those
-// that are behind with their garbage come last, because they get all the time that the others
+// scheduleRank sorts chains for a scheduled audit. Those whose search for orphans was put off come
+// first, longest wait first; otherwise the searches of others would be due again before their turn.
+// Those that are behind with their garbage come last, because they get all the time that the others
 // leave.
-func (a *Auditor) order(l ledger.Log) int64 {
-	since, waits := a.putOff[l]
+func (a *Auditor) scheduleRank(l ledger.Log) int64 {
+	since, waits := a.orphansPutOffSince[l]
 	switch {
 	case a.behind[l]:
 		return math.MaxInt64
@@ -232,8 +232,8 @@ func (a *Auditor) Ready(ctx context.Context) error {
 	return err
 }
 
-// queued reports whether a job for the debt is known to be waiting in a topic.
-func (a *Auditor) queued(ctx context.Context, ref delivery.FileRef, dest string) (bool, error) {
+// isQueued reports whether a job for the debt is known to be waiting in a topic.
+func (a *Auditor) isQueued(ctx context.Context, ref delivery.FileRef, dest string) (bool, error) {
 	if a.cfg.Force {
 		return false, nil
 	}

@@ -30,7 +30,7 @@ func ReadDebts(ctx context.Context, staging objstore.Store, l ledger.Log) (Debts
 	if err != nil {
 		return Debts{}, err
 	}
-	is, err := h.of(ctx, chain, head)
+	is, err := h.belongsTo(ctx, chain, head)
 	if err != nil || !is {
 		return Debts{}, err
 	}
@@ -44,7 +44,7 @@ func (d Debts) Size(ref delivery.FileRef, destination string) (size Sum, ok bool
 	if a == nil {
 		return Sum{}, false
 	}
-	i, ok := slices.BinarySearchFunc(a.Debts, owed{ref.Seq, int64(ref.Index)}, compareOwed)
+	i, ok := slices.BinarySearchFunc(a.Debts, owedFile{ref.Seq, int64(ref.Index)}, compareOwed)
 	if !ok {
 		return Sum{}, false
 	}

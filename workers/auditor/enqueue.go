@@ -11,8 +11,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// batchJobs is how many jobs are enqueued at once.
-const batchJobs = 1000
+// jobsPerBatch is how many jobs are enqueued at once.
+const jobsPerBatch = 1000
 
 // debt is an owed pair without a receipt.
 type debt struct {
@@ -20,19 +20,20 @@ type debt struct {
 	destination string
 }
 
-// blindAudits is the number of audits without Redis after which jobs for what was already open are
-// enqueued again. Otherwise a destination that is down would collect another job at each audit, and
-// all of them would circulate until it is up.
-const blindAudits = 6
+// auditsWithoutRedis is the number of audits without Redis after which jobs for what was already
+// open are enqueued again. Otherwise a destination that is down would collect another job at each
+// audit, and all of them would circulate until it is up.
+const auditsWithoutRedis = 6
 
-// waits reports whether a job for the debt is known to be waiting. Without Redis that is not known;
-// a job that an earlier audit enqueued is then assumed to be waiting, for some audits.
-func (w *walk) waits(ctx context.Context, ref delivery.FileRef, dest string, reopened bool) (bool, error) {
+// isQueuedOrAssumed reports whether a job for the debt is known to be waiting. Without Redis that
+// is not known; a job that an earlier audit enqueued is then assumed to be waiting, for some
+// audits.
+func (w *walk) isQueuedOrAssumed(ctx context.Context, ref delivery.FileRef, dest string, reopened bool) (bool, error) {
 	w.mu.Lock()
-	blind := w.blind || w.deps.Leases == nil
+	withoutRedis := w.withoutRedis || w.deps.Leases == nil
 	w.mu.Unlock()
-	if !blind {
-		queued, err := w.queued(ctx, ref, dest)
+	if !withoutRedis {
+		queued, err := w.isQueued(ctx, ref, dest)
 		if err == nil {
 			return queued, nil
 		}
@@ -42,8 +43,8 @@ func (w *walk) waits(ctx context.Context, ref delivery.FileRef, dest string, reo
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.blind = true
-	if reopened && !w.again {
+	w.withoutRedis = true
+	if reopened && !w.enqueueReopened {
 		return true, nil
 	}
 	if reopened {
@@ -59,7 +60,7 @@ func (w *walk) enqueue(ctx context.Context, debts []debt) error {
 	if w.cfg.DryRun || ablation.On(ablation.Blind) {
 		return nil
 	}
-	for chunk := range slices.Chunk(debts, batchJobs) {
+	for chunk := range slices.Chunk(debts, jobsPerBatch) {
 		records := make([]stream.Record, len(chunk))
 		for i, d := range chunk {
 			records[i] = job.Record(delivery.Job{File: d.file, Destination: d.destination})
@@ -69,12 +70,12 @@ func (w *walk) enqueue(ctx context.Context, debts []debt) error {
 		}
 		w.report.Enqueued += int64(len(chunk))
 		for _, d := range chunk {
-			if w.blind {
+			if w.withoutRedis {
 				break
 			}
 			// Valid until the audit after the next, because copiers may be behind.
 			if err := w.deps.Leases.Mark(ctx, delivery.QueuedMarker(d.file, d.destination), w.cfg.Every*3/2); err != nil {
-				w.blind = true
+				w.withoutRedis = true
 			}
 		}
 	}

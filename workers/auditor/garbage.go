@@ -13,8 +13,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// mostAtOnce is the most entries that are collected between two looks at the clock.
-const mostAtOnce = 64
+// maxEntriesBetweenChecks is the most entries that are collected between two looks at the clock.
+const maxEntriesBetweenChecks = 64
 
 // collect deletes the staged objects whose debts were all closed long enough ago: first those of
 // entries that were still open when their turn came, then those of the entries whose turn it is
@@ -22,45 +22,45 @@ const mostAtOnce = 64
 // scheduled audit stops when the chain's share of time is used up, because other chains are
 // waiting; the next audit continues from there.
 func (w *walk) collect(ctx context.Context) error {
-	noted, begun := w.hint.Collected, time.Now()
+	stored, begun := w.hint.Collected, time.Now()
 	defer func() { w.spent.garbage += time.Since(begun) }()
-	if len(w.ripe) > 0 || w.due(ctx) {
-		if err := w.compareClocks(ctx); err != nil {
+	if len(w.collectable) > 0 || w.moreDue(ctx) {
+		if err := w.checkClockByHint(ctx); err != nil {
 			return err
 		}
 	}
-	over := func() bool { return w.allowed.garbage > 0 && time.Since(begun) >= w.allowed.garbage }
-	for len(w.ripe) > 0 {
-		some := w.ripe[:min(len(w.ripe), atOnce)]
-		w.ripe = w.ripe[len(some):]
-		if _, err := w.collectSome(ctx, some); err != nil {
+	timeIsUp := func() bool { return w.allowed.garbage > 0 && time.Since(begun) >= w.allowed.garbage }
+	for len(w.collectable) > 0 {
+		seqs := w.collectable[:min(len(w.collectable), entriesAtOnce)]
+		w.collectable = w.collectable[len(seqs):]
+		if _, err := w.collectEntries(ctx, seqs); err != nil {
 			return err
 		}
-		if over() {
-			if len(w.ripe) > 0 || w.due(ctx) {
+		if timeIsUp() {
+			if len(w.collectable) > 0 || w.moreDue(ctx) {
 				w.report.Behind = 1
 			}
 			return nil
 		}
 	}
-	for some := int64(1); w.hint.Collected < w.hint.Through; some = min(2*some, mostAtOnce) { // most chains have a young entry next
+	for n := int64(1); w.hint.Collected < w.hint.Through; n = min(2*n, maxEntriesBetweenChecks) { // most chains have a young entry next
 		var next []int64
-		for seq := w.hint.Collected + 1; seq <= min(w.hint.Collected+some, w.hint.Through); seq++ {
+		for seq := w.hint.Collected + 1; seq <= min(w.hint.Collected+n, w.hint.Through); seq++ {
 			next = append(next, seq)
 		}
-		more, err := w.collectSome(ctx, next)
+		more, err := w.collectEntries(ctx, next)
 		if err != nil || !more {
 			return err
 		}
-		if over() {
-			if w.due(ctx) {
+		if timeIsUp() {
+			if w.moreDue(ctx) {
 				w.report.Behind = 1
 			}
 			return nil
 		}
-		if w.hint.Collected-noted >= batchEntries {
-			noted = w.hint.Collected
-			if err := w.note(ctx, w.hint); err != nil {
+		if w.hint.Collected-stored >= entriesPerBatch {
+			stored = w.hint.Collected
+			if err := w.storeHint(ctx, w.hint); err != nil {
 				return err
 			}
 		}
@@ -68,9 +68,9 @@ func (w *walk) collect(ctx context.Context) error {
 	return nil
 }
 
-// due reports whether it is the turn of another entry with files. If that cannot be found out, it
-// says yes.
-func (w *walk) due(ctx context.Context) bool {
+// moreDue reports whether it is the turn of another entry with files. If that cannot be found out,
+// it says yes.
+func (w *walk) moreDue(ctx context.Context) bool {
 	for seq := w.hint.Collected + 1; seq <= w.hint.Through; seq++ {
 		e, err := w.chain.Entry(ctx, seq)
 		if err != nil {
@@ -79,18 +79,18 @@ func (w *walk) due(ctx context.Context) bool {
 		if len(e.Files) == 0 {
 			continue
 		}
-		old, err := w.age(ctx, e)
+		old, err := w.entryAge(ctx, e)
 		return err != nil || old >= w.cfg.Retain
 	}
 	return false
 }
 
-// collectSome collects several entries concurrently. It records the results up to the first entry
-// that failed or is still too young; those after it are collected again later. more is false if
-// there is such an entry.
-func (w *walk) collectSome(ctx context.Context, seqs []int64) (more bool, err error) {
-	found := make([]collected, len(seqs))
-	errs := job.InParallel(len(seqs), atOnce, func(i int) (err error) {
+// collectEntries collects several entries concurrently. It records the results up to the first
+// entry that failed or is still too young; those after it are collected again later. more is false
+// if there is such an entry.
+func (w *walk) collectEntries(ctx context.Context, seqs []int64) (more bool, err error) {
+	found := make([]collectResult, len(seqs))
+	errs := job.InParallel(len(seqs), entriesAtOnce, func(i int) (err error) {
 		found[i], err = w.collectEntry(ctx, seqs[i])
 		return err
 	})
@@ -104,7 +104,7 @@ func (w *walk) collectSome(ctx context.Context, seqs []int64) (more bool, err er
 			w.hint.Open, isOpen = slices.Insert(w.hint.Open, at, seq), true
 		}
 		if c.files > 0 && isOpen {
-			w.hint.swept(seq, max(w.hint.Swept[seq], c.latest))
+			w.hint.setSwept(seq, max(w.hint.Swept[seq], c.latest))
 		}
 		w.hint.Collected = max(w.hint.Collected, seq)
 		w.report.Collected += int64(c.files)
@@ -112,8 +112,8 @@ func (w *walk) collectSome(ctx context.Context, seqs []int64) (more bool, err er
 	return true, nil
 }
 
-// collected is the result of collecting an entry.
-type collected struct {
+// collectResult is the result of collecting an entry.
+type collectResult struct {
 	young  bool  // it is not its turn yet
 	files  int   // how many files the deleted objects held
 	latest int64 // unix ms by the store's clock: when the last of these files was delivered
@@ -124,91 +124,92 @@ type collected struct {
 //
 // Invariant: I4. It relies on the receipts that it has just listed, never on a note; and a file
 // that was delivered late is kept for as long as any other.
-func (w *walk) collectEntry(ctx context.Context, seq int64) (collected, error) {
+func (w *walk) collectEntry(ctx context.Context, seq int64) (collectResult, error) {
 	e, err := w.chain.Entry(ctx, seq)
 	if err != nil {
-		return collected{}, err
+		return collectResult{}, err
 	}
-	if old, err := w.age(ctx, e); err != nil || old < w.cfg.Retain {
+	if old, err := w.entryAge(ctx, e); err != nil || old < w.cfg.Retain {
 		late := seq <= w.hint.Collected // its turn came before staging.retain was raised
-		return collected{young: !late, left: late}, err
+		return collectResult{young: !late, left: late}, err
 	}
 	if len(e.Files) == 0 {
-		return collected{}, nil
+		return collectResult{}, nil
 	}
-	pairs, err := w.pairs(ctx, e)
+	pairs, err := w.readPairs(ctx, e)
 	if err != nil {
-		return collected{}, err
+		return collectResult{}, err
 	}
 	objects := objectsOf(e, pairs)
 	if !w.hint.isOpen(seq) && slices.ContainsFunc(objects, func(o stagedObject) bool { return o.open > 0 }) {
-		return collected{}, fmt.Errorf("%w: entry %d was closed", errContradiction, seq)
+		return collectResult{}, fmt.Errorf("%w: entry %d was closed", errContradiction, seq)
 	}
-	ripe, left := w.ripeOf(e.Seq, objects)
-	if len(ripe) == 0 {
-		return collected{left: left}, nil
+	collectable, left := w.collectableOf(e.Seq, objects)
+	if len(collectable) == 0 {
+		return collectResult{left: left}, nil
 	}
-	if needed, err := w.orders.need(ctx, e); err != nil || needed {
-		return collected{left: true}, err
+	if needed, err := w.orders.needsEntry(ctx, e); err != nil || needed {
+		return collectResult{left: true}, err
 	}
-	done := collected{left: left}
-	for _, o := range ripe {
+	done := collectResult{left: left}
+	for _, o := range collectable {
 		if err := w.delete(ctx, o.key); err != nil {
-			return collected{}, err
+			return collectResult{}, err
 		}
 		done.files, done.latest = done.files+o.files, max(done.latest, o.latest)
 	}
 	return done, nil
 }
 
-// mostAhead is how far our clock may be ahead of the store's.
-const mostAhead = 5 * time.Minute
+// maxClockAhead is how far our clock may be ahead of the store's.
+const maxClockAhead = 5 * time.Minute
 
-// compareClocks returns an error if our clock is ahead of the store's: otherwise everything
+// checkClockByHint returns an error if our clock is ahead of the store's: otherwise everything
 // delivered today might seem to have been kept for long enough. It stores the hint in order to
 // compare the time that the store gives it.
-func (w *walk) compareClocks(ctx context.Context) error {
+func (w *walk) checkClockByHint(ctx context.Context) error {
 	if w.cfg.DryRun {
 		return nil // nothing is deleted
 	}
-	if err := w.note(ctx, w.hint); err != nil {
+	if err := w.storeHint(ctx, w.hint); err != nil {
 		return err
 	}
-	return w.notAhead(ctx, hintKey(w.log), w.now)
+	return w.checkNotAhead(ctx, hintKey(w.log), w.now)
 }
 
-// notAhead returns an error if now is ahead of the time at which, by the store's clock, the object
-// was stored. The object must have just been put.
-func (a *Auditor) notAhead(ctx context.Context, key string, now time.Time) error {
+// checkNotAhead returns an error if now is ahead of the time at which, by the store's clock, the
+// object was stored. The object must have just been put.
+func (a *Auditor) checkNotAhead(ctx context.Context, key string, now time.Time) error {
 	info, err := a.deps.Staging.Head(ctx, key)
 	if err != nil {
 		return err
 	}
-	if ahead := now.Sub(info.LastModified); ahead > mostAhead && !info.LastModified.IsZero() {
+	if ahead := now.Sub(info.LastModified); ahead > maxClockAhead && !info.LastModified.IsZero() {
 		return fmt.Errorf("nothing is deleted: this host's clock is %s ahead of the staging store's; let NTP set it", ahead.Round(time.Second))
 	}
 	return nil
 }
 
-// ripeOf returns the staged objects of an entry that may be deleted now, and whether others are
-// left. Objects that were deleted before, according to the hint, are neither.
-func (w *walk) ripeOf(seq int64, objects []stagedObject) (ripe []stagedObject, left bool) {
-	until := w.until()
+// collectableOf returns the staged objects of an entry that may be deleted now, and whether others
+// are left. Objects that were deleted before, according to the hint, are neither.
+func (w *walk) collectableOf(seq int64, objects []stagedObject) (collectable []stagedObject, left bool) {
+	limit := w.closedUntil()
 	before, swept := w.hint.Swept[seq]
-	swept = swept && before <= until // otherwise a clock was ahead, or staging.retain was raised
+	swept = swept && before <= limit // otherwise a clock was ahead, or staging.retain was raised
 	for _, o := range objects {
 		switch {
-		case !o.closed() || o.latest > until:
+		case !o.closed() || o.latest > limit:
 			left = true
 		case !swept || o.latest > before:
-			ripe = append(ripe, o)
+			collectable = append(collectable, o)
 		}
 	}
-	return ripe, left
+	return collectable, left
 }
 
-// until is the latest time, in unix ms, by which objects must have been closed to be deleted now.
-func (w *walk) until() int64 { return w.now.Add(-w.cfg.Retain).UnixMilli() }
+// closedUntil is the latest time, in unix ms, by which objects must have been closed to be deleted
+// now.
+func (w *walk) closedUntil() int64 { return w.now.Add(-w.cfg.Retain).UnixMilli() }
 
 func (w *walk) delete(ctx context.Context, key string) error {
 	if w.cfg.DryRun {
@@ -226,7 +227,7 @@ func (w *walk) delete(ctx context.Context, key string) error {
 // It lists everything that is staged. So a scheduled audit starts no further searches once they
 // have taken a quarter of auditor.every; the next audit continues.
 func (w *walk) collectOrphans(ctx context.Context) error {
-	x := index{w.head, ledger.NewCache(w.deps.Staging, indexRoom, nil)}
+	x := entryFinder{w.head, ledger.NewCache(w.deps.Staging, entryFinderSize, nil)}
 	for info, err := range objstore.All(ctx, w.deps.Staging, delivery.StagedPrefix(w.log)) {
 		if err != nil {
 			return err
@@ -236,7 +237,7 @@ func (w *walk) collectOrphans(ctx context.Context) error {
 		if !ok || s.Log != w.log || !settled {
 			continue
 		}
-		if named, err := x.names(ctx, info.Key, s); err != nil {
+		if named, err := x.isNamed(ctx, info.Key, s); err != nil {
 			return err
 		} else if named {
 			continue
@@ -252,18 +253,18 @@ func (w *walk) collectOrphans(ctx context.Context) error {
 	return nil
 }
 
-// index finds the entry that covers a record.
-type index struct {
+// entryFinder finds the entry that covers a record.
+type entryFinder struct {
 	head    *ledger.Entry
 	entries *ledger.Cache
 }
 
-// names reports whether an entry up to the head names the staged object.
-func (x index) names(ctx context.Context, key string, s delivery.Staged) (bool, error) {
+// isNamed reports whether an entry up to the head names the staged object.
+func (x entryFinder) isNamed(ctx context.Context, key string, s delivery.Staged) (bool, error) {
 	if !s.Settled(x.head) {
 		return false, nil
 	}
-	seq, err := x.sealer(ctx, s)
+	seq, err := x.sealingEntry(ctx, s)
 	if err != nil {
 		return true, err
 	}
@@ -279,10 +280,10 @@ func (x index) names(ctx context.Context, key string, s delivery.Staged) (bool, 
 	return slices.ContainsFunc(e.Files, func(f ledger.File) bool { return f.StagedKey == key }), nil
 }
 
-// sealer returns the number of the only entry that can name the object, or 0 if the object is older
-// than the chain. A pack's key has that number. For a file it is the first entry that covers the
-// record at s.Last, because that entry sealed the file which contains the record.
-func (x index) sealer(ctx context.Context, s delivery.Staged) (int64, error) {
+// sealingEntry returns the number of the only entry that can name the object, or 0 if the object is
+// older than the chain. A pack's key has that number. For a file it is the first entry that covers
+// the record at s.Last, because that entry sealed the file which contains the record.
+func (x entryFinder) sealingEntry(ctx context.Context, s delivery.Staged) (int64, error) {
 	if s.Pack {
 		first, err := x.entry(ctx, 0)
 		if err != nil || s.First < first.LowWatermark {
@@ -306,7 +307,7 @@ func (x index) sealer(ctx context.Context, s delivery.Staged) (int64, error) {
 	return low, nil
 }
 
-func (x index) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
+func (x entryFinder) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
 	e, err := x.entries.Entry(ctx, x.head.Log(), seq)
 	if err != nil {
 		return nil, fmt.Errorf("look for the entry of a staged object: %w", err)
@@ -314,5 +315,5 @@ func (x index) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
 	return e, nil
 }
 
-// indexRoom holds some 4,000 entries of usual size, some 100 MB at most.
-const indexRoom = 200_000
+// entryFinderSize holds some 4,000 entries of usual size, some 100 MB at most.
+const entryFinderSize = 200_000

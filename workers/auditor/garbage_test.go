@@ -19,7 +19,7 @@ import (
 )
 
 // Invariant: I4.
-func TestStagedFilesGoAfterTheirTime(t *testing.T) {
+func TestStagedFilesAreDeletedAfterRetention(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	old := r.seal(log0, 3*time.Hour, []string{one}, "a", "b")
 	owing := r.seal(log0, 2*time.Hour, []string{one, two}, "c", "d")
@@ -31,52 +31,52 @@ func TestStagedFilesGoAfterTheirTime(t *testing.T) {
 		}
 	}
 	r.audit()
-	require.Equal(t, 2, r.staged(old), "deleted too early: it was delivered just now")
-	r.age(time.Hour)
+	require.Equal(t, 2, r.stagedFiles(old), "deleted too early: it was delivered just now")
+	r.ageObjects(time.Hour)
 	require.EqualValues(t, 2, r.audit().Collected)
-	require.Zero(t, r.staged(old))
-	require.Equal(t, 2, r.staged(owing), "deleted although two is owed it")
-	require.Equal(t, 1, r.staged(young))
-	require.Equal(t, 1, r.staged(none))
+	require.Zero(t, r.stagedFiles(old))
+	require.Equal(t, 2, r.stagedFiles(owing), "deleted although two is owed it")
+	require.Equal(t, 1, r.stagedFiles(young))
+	require.Equal(t, 1, r.stagedFiles(none))
 	require.Zero(t, r.audit().Collected)
 
 	r.deliver(owing, 0, two)
 	r.deliver(owing, 1, two)
 	require.Zero(t, r.audit().Collected, "deleted before the retention")
-	r.age(time.Hour)
+	r.ageObjects(time.Hour)
 	require.EqualValues(t, 2, r.audit().Collected, "not deleted after its entry's turn had passed")
-	require.Zero(t, r.staged(owing))
+	require.Zero(t, r.stagedFiles(owing))
 }
 
 // What an audit keeps before it starts over because of a missing receipt is still collected later.
-func TestWhatIsKeptBeforeAContradictionGoesAfterItsTime(t *testing.T) {
+func TestFilesKeptBeforeARestartedAuditAreCollectedLater(t *testing.T) {
 	r := newRig(t, nil)
 	kept := r.seal(log0, 3*time.Hour, []string{one}, "a")
 	lost := r.seal(log0, 2*time.Hour, []string{one}, "b")
 	r.deliver(kept, 0, one)
 	r.deliver(lost, 0, one)
 	r.audit()
-	require.EqualValues(t, -1, r.hintOf(log0).Collected, "want nothing collected yet")
+	require.EqualValues(t, -1, r.storedHint(log0).Collected, "want nothing collected yet")
 	require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(lost, 0), one)))
 	r.cfg.Retain = time.Hour
 	require.EqualValues(t, 1, r.audit().Enqueued)
-	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.hintOf(log0).Open)
-	r.age(time.Hour)
+	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.storedHint(log0).Open)
+	r.ageObjects(time.Hour)
 	require.EqualValues(t, 1, r.audit().Collected)
-	require.Zero(t, r.staged(kept))
-	require.Equal(t, 1, r.staged(lost))
+	require.Zero(t, r.stagedFiles(kept))
+	require.Equal(t, 1, r.stagedFiles(lost))
 }
 
 // What an audit collects before it starts over is neither collected nor counted a second time.
-func TestWhatIsCollectedBeforeAContradictionIsCollectedOnce(t *testing.T) {
+func TestRestartedAuditCollectsFilesOnce(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	kept := r.seal(log0, 3*time.Hour, []string{one}, "a")
 	lost := r.seal(log0, 2*time.Hour, []string{one}, "b")
 	r.deliver(kept, 0, one)
 	r.deliver(lost, 0, one)
 	r.audit()
-	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.hintOf(log0).Open, "want both entries past their turn")
-	r.age(time.Hour)
+	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.storedHint(log0).Open, "want both entries past their turn")
+	r.ageObjects(time.Hour)
 	require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(lost, 0), one)))
 	var deleted []string
 	r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) { deleted = append(deleted, key) }}
@@ -86,8 +86,8 @@ func TestWhatIsCollectedBeforeAContradictionIsCollectedOnce(t *testing.T) {
 	require.Equal(t, []string{kept.Files[0].StagedKey}, deleted)
 }
 
-// age makes everything that is stored by now look older.
-func (r *rig) age(d time.Duration) {
+// ageObjects makes everything that is stored by now look older.
+func (r *rig) ageObjects(d time.Duration) {
 	r.deps.Staging = &agedStore{Store: r.deps.Staging, until: time.Now(), by: d}
 }
 
@@ -145,19 +145,19 @@ func TestOrphans(t *testing.T) {
 		require.True(t, r.exists(key), key)
 	}
 	for _, e := range entries {
-		require.Equal(t, 2, r.staged(e), "deleted although an entry names it")
+		require.Equal(t, 2, r.stagedFiles(e), "deleted although an entry names it")
 	}
 	require.Zero(t, r.audit().Orphans)
 }
 
 // Invariant: I4. A pack is deleted as a whole, when none of its files is owed any more.
-func TestAPackGoesWithTheLastOfItsFiles(t *testing.T) {
+func TestPackIsDeletedWithTheLastOfItsFiles(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain, c.Full = time.Hour, true })
 	e := r.pack(log0, 3*time.Hour, []string{one}, "a", "b", "c")
 	r.deliver(e, 0, one)
 	r.deliver(e, 2, one)
 	r.audit()
-	r.age(time.Hour)
+	r.ageObjects(time.Hour)
 	require.Zero(t, r.audit().Collected)
 	require.True(t, r.exists(e.Files[0].StagedKey), "deleted although b is owed")
 
@@ -170,7 +170,7 @@ func TestAPackGoesWithTheLastOfItsFiles(t *testing.T) {
 	})
 	r.deliver(e, 1, one)
 	require.Zero(t, r.audit().Collected, "deleted before the retention")
-	r.age(time.Hour)
+	r.ageObjects(time.Hour)
 	require.EqualValues(t, 3, r.audit().Collected)
 	require.False(t, r.exists(e.Files[0].StagedKey))
 	require.Equal(t, 1, deletes, "want one deletion for the pack")
@@ -253,7 +253,7 @@ func TestObjectsOlderThanTheChainAreKept(t *testing.T) {
 	require.True(t, r.exists(pack))
 }
 
-func TestOrphansAreLookedForDaily(t *testing.T) {
+func TestOrphansAreSearchedForDaily(t *testing.T) {
 	r := newRig(t, nil)
 	r.seal(log0, time.Hour, nil, "a")
 	r.audit()
@@ -261,7 +261,7 @@ func TestOrphansAreLookedForDaily(t *testing.T) {
 		f := file(log0, 0, 0, "orphan")
 		r.stage(f.StagedKey, "x")
 		require.Zero(t, r.audit().Orphans)
-		h := r.hintOf(log0)
+		h := r.storedHint(log0)
 		h.Orphans -= ago.Milliseconds()
 		require.NoError(t, h.store(t.Context(), r.staging, log0))
 		require.EqualValues(t, 1, r.audit().Orphans)
@@ -270,7 +270,7 @@ func TestOrphansAreLookedForDaily(t *testing.T) {
 
 // Invariant: I4. If the auditor's clock is ahead, nothing is deleted: by that clock everything
 // delivered would have been kept for long enough.
-func TestAClockThatIsAheadDeletesNothing(t *testing.T) {
+func TestNothingIsDeletedIfTheClockIsAhead(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 25*time.Hour, []string{one}, "a")
 	r.deliver(e, 0, one)
@@ -281,17 +281,17 @@ func TestAClockThatIsAheadDeletesNothing(t *testing.T) {
 	report, err := r.Audit(t.Context())
 	require.ErrorContains(t, err, "clock is 24h0m")
 	require.Zero(t, report.Collected)
-	require.Equal(t, 1, r.staged(e))
-	require.EqualValues(t, 1, r.hintOf(log0).Through, "the audit's result was not noted")
+	require.Equal(t, 1, r.stagedFiles(e))
+	require.EqualValues(t, 1, r.storedHint(log0).Through, "the audit's result was not noted")
 	require.Equal(t, 1, r.count("replays/"), "the replay was deleted")
 
 	r.deps.Staging = staging
-	r.age(2 * time.Hour)
+	r.ageObjects(2 * time.Hour)
 	require.EqualValues(t, 1, r.audit().Collected)
-	require.Zero(t, r.staged(e))
+	require.Zero(t, r.stagedFiles(e))
 }
 
-func TestADeletionThatFailsIsRepeated(t *testing.T) {
+func TestFailedDeletionIsRepeated(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 3*time.Hour, nil, "a", "b")
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -302,14 +302,14 @@ func TestADeletionThatFailsIsRepeated(t *testing.T) {
 	})
 	_, err := r.Audit(t.Context())
 	require.ErrorIs(t, err, objstore.ErrUnavailable)
-	require.Equal(t, 1, r.staged(e))
+	require.Equal(t, 1, r.stagedFiles(e))
 	r.audit()
-	require.Zero(t, r.staged(e))
+	require.Zero(t, r.stagedFiles(e))
 }
 
 // Invariant: I4. What a replay is yet to deliver stays as long as its order exists; after its
 // retention, everything that belongs to the replay is deleted.
-func TestReplaysHoldStagedFilesAndGoAfterTheirTime(t *testing.T) {
+func TestReplaysKeepStagedFilesUntilRetention(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	old := r.seal(log0, 5*time.Hour, []string{one}, "a", "b")
 	other := r.seal(log0, 4*time.Hour, []string{one}, "c")
@@ -318,13 +318,13 @@ func TestReplaysHoldStagedFilesAndGoAfterTheirTime(t *testing.T) {
 			r.deliver(e, i, one)
 		}
 	}
-	r.age(5 * time.Hour)
+	r.ageObjects(5 * time.Hour)
 	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: old.Seq}, From: delivery.FromAuto}
 	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
 	r.stage(delivery.RebuiltKey("gone", delivery.Ref(old, 0)), "left of an order that is gone")
 	require.EqualValues(t, 1, r.audit().Collected)
-	require.Equal(t, 2, r.staged(old), "deleted although a replay needs it")
-	require.Zero(t, r.staged(other), "kept although the order does not cover it")
+	require.Equal(t, 2, r.stagedFiles(old), "deleted although a replay needs it")
+	require.Zero(t, r.stagedFiles(other), "kept although the order does not cover it")
 	require.Zero(t, r.count("replays/gone/"))
 
 	r.stage(delivery.PlanKey("r"), string(delivery.Plan{Files: 2, Copies: 2}.Encode()))
@@ -334,14 +334,14 @@ func TestReplaysHoldStagedFilesAndGoAfterTheirTime(t *testing.T) {
 	require.EqualValues(t, 2, r.audit().Collected, "not deleted after the other copy was given up")
 	require.Equal(t, 4, r.count("replays/"))
 
-	r.age(time.Hour)
+	r.ageObjects(time.Hour)
 	r.audit()
 	require.Zero(t, r.count("replays/"))
 }
 
 // Notes of a replay that are damaged, or from a later release, do not prevent an audit; what the
 // replay may still deliver stays.
-func TestReplaysThatAreNotUnderstoodStopNoAudit(t *testing.T) {
+func TestUnreadableReplaysDoNotStopAnAudit(t *testing.T) {
 	for hazard, body := range map[string]string{
 		"damaged":         `{"version":`,
 		"a_later_release": `{"version":2,"parts":[]}`,
@@ -355,17 +355,17 @@ func TestReplaysThatAreNotUnderstoodStopNoAudit(t *testing.T) {
 			for _, e := range []*ledger.Entry{held, held2, free} {
 				r.deliver(e, 0, one)
 			}
-			r.age(5 * time.Hour)
+			r.ageObjects(5 * time.Hour)
 			order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: held2.Seq}, From: delivery.FromAuto}
 			require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
 			r.stage(delivery.OrderKey("bad"), body)
 			r.stage(delivery.PlanKey("r"), body)
 			r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(held, 0), one), "{}")
 			require.EqualValues(t, 1, r.audit().Collected)
-			require.Equal(t, []int{1, 1, 0}, []int{r.staged(held), r.staged(held2), r.staged(free)}, "want files of the unreadable replay kept")
+			require.Equal(t, []int{1, 1, 0}, []int{r.stagedFiles(held), r.stagedFiles(held2), r.stagedFiles(free)}, "want files of the unreadable replay kept")
 			require.Equal(t, 4, r.count("replays/"))
 
-			r.age(time.Hour)
+			r.ageObjects(time.Hour)
 			require.EqualValues(t, 2, r.audit().Collected, "not deleted after the retention")
 			require.Equal(t, 1, r.count("replays/"))
 		})
@@ -374,7 +374,7 @@ func TestReplaysThatAreNotUnderstoodStopNoAudit(t *testing.T) {
 
 // Invariant: I4. A replay that takes longer than the retention, at its ordered rate, is not deleted
 // while it runs: its jobs would be dropped as forged.
-func TestAReplayThatRunsIsNotForgotten(t *testing.T) {
+func TestRunningReplayIsNotDeleted(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 5*time.Hour, []string{one}, "a", "b")
 	for i := range e.Files {
@@ -382,24 +382,24 @@ func TestAReplayThatRunsIsNotForgotten(t *testing.T) {
 	}
 	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
 	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
-	r.age(5 * time.Hour)
+	r.ageObjects(5 * time.Hour)
 	r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(e, 0), one), "{}") // just now
 	require.Zero(t, r.audit().Collected)
 	require.Equal(t, 2, r.count("replays/"))
-	r.age(time.Hour)
+	r.ageObjects(time.Hour)
 	require.EqualValues(t, 2, r.audit().Collected, "not deleted after the retention")
 	require.Zero(t, r.count("replays/"))
 }
 
-// TestAReplayThatIsResumedDuringAnAuditStays: a replay that did something since the audit began is
+// TestReplayResumedDuringAnAuditIsNotDeleted: a replay that did something since the audit began is
 // kept, because copiers drop jobs whose order is gone.
-func TestAReplayThatIsResumedDuringAnAuditStays(t *testing.T) {
+func TestReplayResumedDuringAnAuditIsNotDeleted(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 5*time.Hour, []string{one}, "a")
 	r.deliver(e, 0, one)
 	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
 	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
-	r.age(5 * time.Hour)
+	r.ageObjects(5 * time.Hour)
 	resumed := false
 	r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
 		if key == e.Files[0].StagedKey {
@@ -414,7 +414,7 @@ func TestAReplayThatIsResumedDuringAnAuditStays(t *testing.T) {
 
 // A resumed replay may read the ledger for long before it delivers anything: that its order was
 // stored again keeps it alive.
-func TestAReplayThatWasJustResumedIsNotForgotten(t *testing.T) {
+func TestReplayResumedBeforeItDeliversIsNotDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		entries := r.sealOld(log0, 3) // the first two are collected concurrently
@@ -426,18 +426,18 @@ func TestAReplayThatWasJustResumedIsNotForgotten(t *testing.T) {
 		r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
 			if key == garbage.Files[0].StagedKey {
 				r.stage(delivery.OrderKey("r"), string(order.Encode()))
-				time.Sleep(2 * lookEvery)
+				time.Sleep(2 * refreshInterval)
 			}
 		}}
 		require.EqualValues(t, 2, r.audit().Collected)
-		require.Equal(t, 1, r.staged(held), "deleted without reading the order again")
+		require.Equal(t, 1, r.stagedFiles(held), "deleted without reading the order again")
 		require.True(t, r.exists(delivery.OrderKey("r")))
 	})
 }
 
 // Invariant: I4. An audit may take an hour: an order that is given meanwhile keeps the files that
 // are still there.
-func TestAnOrderGivenDuringAnAuditHoldsItsFiles(t *testing.T) {
+func TestOrderGivenDuringAnAuditKeepsItsFiles(t *testing.T) {
 	for hazard, before := range map[string]bool{"given": false, "finished_one_resumed": true} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -455,11 +455,11 @@ func TestAnOrderGivenDuringAnAuditHoldsItsFiles(t *testing.T) {
 					if key == entries[0].Files[0].StagedKey {
 						require.NoError(t, r.staging.Delete(t.Context(), failed))
 						r.stage(delivery.OrderKey("r"), string(order.Encode()))
-						time.Sleep(2 * lookEvery)
+						time.Sleep(2 * refreshInterval)
 					}
 				}}
 				require.EqualValues(t, 2, r.audit().Collected)
-				require.Equal(t, []int{0, 0, 1, 1}, []int{r.staged(entries[0]), r.staged(entries[1]), r.staged(entries[2]), r.staged(entries[3])})
+				require.Equal(t, []int{0, 0, 1, 1}, []int{r.stagedFiles(entries[0]), r.stagedFiles(entries[1]), r.stagedFiles(entries[2]), r.stagedFiles(entries[3])})
 			})
 		})
 	}
@@ -467,7 +467,7 @@ func TestAnOrderGivenDuringAnAuditHoldsItsFiles(t *testing.T) {
 
 // Deleting a large replay takes long: no audit waits for it, and the replay cannot be resumed once
 // its deletion has begun.
-func TestALargeReplayIsForgottenPieceByPiece(t *testing.T) {
+func TestLargeReplayIsDeletedOverSeveralAudits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		e := r.seal(log0, time.Hour, nil, "a")
@@ -490,11 +490,11 @@ func TestALargeReplayIsForgottenPieceByPiece(t *testing.T) {
 			begun := time.Now()
 			_, err := r.Auditor.audit(t.Context(), audits > 0)
 			require.NoError(t, err)
-			most := time.Hour / 8
+			limit := time.Hour / 8
 			if audits == 0 {
-				most = 2 * time.Minute // on demand
+				limit = 2 * time.Minute // on demand
 			}
-			require.Less(t, time.Since(begun), most)
+			require.Less(t, time.Since(begun), limit)
 			now := r.count(delivery.ReplayReceiptsPrefix("r"))
 			require.Less(t, now, left, "an audit deleted nothing")
 			left = now
@@ -522,16 +522,16 @@ func (r *rig) count(prefix string) (n int) {
 	return n
 }
 
-// TestAReplayIsCountedOnceAnAudit: counting lists all receipts of a replay, which would take
+// TestReplayIsCountedOncePerAudit: counting lists all receipts of a replay, which would take
 // forever if done for every entry.
-func TestAReplayIsCountedOnceAnAudit(t *testing.T) {
+func TestReplayIsCountedOncePerAudit(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	var last *ledger.Entry
 	for range 5 {
 		last = r.seal(log0, 5*time.Hour, []string{one}, "a")
 		r.deliver(last, 0, one)
 	}
-	r.age(5 * time.Hour)
+	r.ageObjects(5 * time.Hour)
 	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: last.Seq}, From: delivery.FromAuto}
 	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
 	counted := 0
@@ -554,10 +554,10 @@ func (r *rig) sealOld(l ledger.Log, n int) (entries []*ledger.Entry) {
 }
 
 // What was collected is noted even if not everything could be.
-func TestCollectionThatFailsGoesOnWhereItWas(t *testing.T) {
+func TestFailedCollectionContinuesWhereItStopped(t *testing.T) {
 	r := newRig(t, nil)
-	entries := r.sealOld(log0, batchEntries+200)
-	bad := entries[batchEntries+99]
+	entries := r.sealOld(log0, entriesPerBatch+200)
+	bad := entries[entriesPerBatch+99]
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "delete" && op.Key == bad.Files[0].StagedKey {
 			return objstore.Fault{Before: objstore.ErrDenied}
@@ -569,9 +569,9 @@ func TestCollectionThatFailsGoesOnWhereItWas(t *testing.T) {
 	require.ErrorIs(t, err, objstore.ErrDenied)
 	require.Equal(t, 1, report.Failed)
 	require.Equal(t, bad.Seq-1, report.Collected, "not reported")
-	require.Equal(t, bad.Seq-1, r.hintOf(log0).Collected)
+	require.Equal(t, bad.Seq-1, r.storedHint(log0).Collected)
 	require.Len(t, r.staging.Puts(hintKey(log0)), notes+4, "want the hint stored after the visits, for the clocks, for garbage and at the end")
-	require.Equal(t, 1, r.staged(bad))
+	require.Equal(t, 1, r.stagedFiles(bad))
 	report, err = r.Audit(t.Context())
 	require.ErrorIs(t, err, objstore.ErrDenied)
 	require.Zero(t, report.Collected, "counted a second time")
@@ -584,14 +584,14 @@ func TestCollectionThatFailsGoesOnWhereItWas(t *testing.T) {
 		return objstore.Fault{}
 	})
 	require.Equal(t, int64(len(entries))-bad.Seq+1, r.audit().Collected)
-	require.Zero(t, r.staged(bad))
-	require.EqualValues(t, len(entries), r.hintOf(log0).Collected)
+	require.Zero(t, r.stagedFiles(bad))
+	require.EqualValues(t, len(entries), r.storedHint(log0).Collected)
 	require.Less(t, read, 150, "collected entries were read again")
 }
 
 // A search for orphans that fails undoes nothing of the audit before it, and is repeated the next
 // day.
-func TestALookForOrphansThatFailsCostsNothingElse(t *testing.T) {
+func TestFailedOrphanSearchUndoesNothing(t *testing.T) {
 	r := newRig(t, nil)
 	reg := prometheus.NewRegistry()
 	m, err := newMetrics(reg)
@@ -599,10 +599,10 @@ func TestALookForOrphansThatFailsCostsNothingElse(t *testing.T) {
 	r.metrics = m
 	r.sealOld(log0, 3)
 	r.park(r.seal(log0, time.Hour, []string{one}, "owed"), 0, one)
-	looks := 0
+	searches := 0
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "list" && op.Key == delivery.StagedPrefix(log0) {
-			looks++
+			searches++
 			return objstore.Fault{Before: objstore.ErrUnavailable}
 		}
 		return objstore.Fault{}
@@ -612,20 +612,20 @@ func TestALookForOrphansThatFailsCostsNothingElse(t *testing.T) {
 	require.EqualValues(t, 3, report.Collected)
 	require.EqualValues(t, 1, report.Parked)
 	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_destination_parked_files"])
-	require.EqualValues(t, 3, r.hintOf(log0).Collected, "the last entry is too young")
+	require.EqualValues(t, 3, r.storedHint(log0).Collected, "the last entry is too young")
 	r.audit()
-	require.Equal(t, 1, looks)
-	h := r.hintOf(log0)
+	require.Equal(t, 1, searches)
+	h := r.storedHint(log0)
 	h.Orphans -= (25 * time.Hour).Milliseconds()
 	require.NoError(t, h.store(t.Context(), r.staging, log0))
 	_, err = r.Audit(t.Context())
 	require.Error(t, err)
-	require.Equal(t, 2, looks)
+	require.Equal(t, 2, searches)
 }
 
 // A backlog of garbage, as after a week without an auditor, delays the debts of other partitions
 // only by minutes, and is eventually deleted.
-func TestABacklogOfGarbageHoldsNothingUp(t *testing.T) {
+func TestGarbageBacklogDoesNotDelayDebts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		second := log0
@@ -644,7 +644,7 @@ func TestABacklogOfGarbageHoldsNothingUp(t *testing.T) {
 		require.Less(t, took, time.Hour/2)
 		require.Greater(t, report.Collected, int64(64))
 		audits := 1
-		for ; r.hintOf(log0).Collected < backlog[len(backlog)-1].Seq; audits++ {
+		for ; r.storedHint(log0).Collected < backlog[len(backlog)-1].Seq; audits++ {
 			time.Sleep(time.Hour - took)
 			report, took = audit()
 			require.Positive(t, report.Collected)
@@ -656,13 +656,13 @@ func TestABacklogOfGarbageHoldsNothingUp(t *testing.T) {
 		r.sealOld(third, 1000)
 		begun := time.Now()
 		require.EqualValues(t, 1000, r.audit().Collected, "an audit on demand must delete everything")
-		require.Less(t, time.Since(begun), 1000*time.Minute/atOnce+10*time.Minute, "deleted one by one")
+		require.Less(t, time.Since(begun), 1000*time.Minute/entriesAtOnce+10*time.Minute, "deleted one by one")
 	})
 }
 
 // A chain is behind only if it has garbage that there was no time for, and not just because another
 // chain used up the time.
-func TestAChainWithoutGarbageIsNotBehind(t *testing.T) {
+func TestChainWithoutGarbageIsNotBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		reg := prometheus.NewRegistry()
@@ -687,7 +687,7 @@ func TestAChainWithoutGarbageIsNotBehind(t *testing.T) {
 			return report.Behind
 		}
 		require.Equal(t, 1, behind(), "want only the chain with garbage left")
-		for r.hintOf(late).Collected < 20 {
+		for r.storedHint(late).Collected < 20 {
 			require.LessOrEqual(t, behind(), 1)
 		}
 		require.Zero(t, behind())
@@ -697,12 +697,12 @@ func TestAChainWithoutGarbageIsNotBehind(t *testing.T) {
 // slowListing takes long to list staged objects.
 type slowListing struct {
 	objstore.Store
-	looked map[string]int // number of listings by prefix
+	listings map[string]int // number of listings by prefix
 }
 
 func (s *slowListing) List(ctx context.Context, prefix, startAfter string, limit int) ([]objstore.Info, error) {
 	if strings.HasPrefix(prefix, "data/") {
-		s.looked[prefix]++
+		s.listings[prefix]++
 		time.Sleep(20 * time.Minute)
 	}
 	return s.Store.List(ctx, prefix, startAfter, limit)
@@ -710,7 +710,7 @@ func (s *slowListing) List(ctx context.Context, prefix, startAfter string, limit
 
 // Searches for orphans, which are due for all partitions at once, delay the debts of others only by
 // minutes as well, and are spread over the following audits.
-func TestLooksForOrphansHoldNothingUp(t *testing.T) {
+func TestOrphanSearchesDoNotDelayDebts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		l := log0
@@ -725,13 +725,13 @@ func TestLooksForOrphansHoldNothingUp(t *testing.T) {
 			_, err := r.Auditor.audit(t.Context(), true)
 			require.NoError(t, err)
 			require.Less(t, time.Since(begun), time.Hour/2)
-			require.Len(t, slow.looked, audit+1, "want one search per audit")
+			require.Len(t, slow.listings, audit+1, "want one search per audit")
 			if audit == 0 {
 				require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(owed, 0), Destination: one}}, r.jobs.take())
 			}
 			time.Sleep(time.Hour)
 		}
-		for prefix, n := range slow.looked {
+		for prefix, n := range slow.listings {
 			require.Equal(t, 1, n, prefix)
 		}
 	})
@@ -739,7 +739,7 @@ func TestLooksForOrphansHoldNothingUp(t *testing.T) {
 
 // A chain that could not be read is not recorded as waiting for its search for orphans, which would
 // put it in front of the others.
-func TestAChainThatCannotBeReadIsNotPutOff(t *testing.T) {
+func TestUnreadableChainDoesNotJumpTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		logs := []ledger.Log{log0, log0, log0}
@@ -757,30 +757,30 @@ func TestAChainThatCannotBeReadIsNotPutOff(t *testing.T) {
 		r.staging.SetFault(away)
 		_, err := r.Auditor.audit(t.Context(), true) // the first search takes all of the time
 		require.ErrorIs(t, err, objstore.ErrUnavailable)
-		require.NotContains(t, r.putOff, logs[1])
-		require.Contains(t, r.putOff, logs[2])
-		since := r.putOff[logs[2]]
+		require.NotContains(t, r.orphansPutOffSince, logs[1])
+		require.Contains(t, r.orphansPutOffSince, logs[2])
+		since := r.orphansPutOffSince[logs[2]]
 
 		r.staging.SetFault(nil)
 		time.Sleep(time.Hour)
 		_, err = r.Auditor.audit(t.Context(), true)
 		require.NoError(t, err)
-		require.NotContains(t, r.putOff, logs[2], "still put off after its search")
-		require.Contains(t, r.putOff, logs[1])
-		require.True(t, since.Before(r.putOff[logs[1]]))
+		require.NotContains(t, r.orphansPutOffSince, logs[2], "still put off after its search")
+		require.Contains(t, r.orphansPutOffSince, logs[1])
+		require.True(t, since.Before(r.orphansPutOffSince[logs[1]]))
 
-		since = r.putOff[logs[1]]
+		since = r.orphansPutOffSince[logs[1]]
 		r.staging.SetFault(away)
 		time.Sleep(time.Hour)
 		_, err = r.Auditor.audit(t.Context(), true)
 		require.Error(t, err)
-		require.Equal(t, since, r.putOff[logs[1]], "the chain lost its place")
+		require.Equal(t, since, r.orphansPutOffSince[logs[1]], "the chain lost its place")
 	})
 }
 
 // A partition that is behind gets the time that the others do not need: its own share might never
 // be enough.
-func TestTimeForGarbageThatIsNotNeededIsUsed(t *testing.T) {
+func TestUnusedGarbageTimeGoesToTheBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		backlog := r.sealOld(log0, 500)
@@ -799,11 +799,11 @@ func TestTimeForGarbageThatIsNotNeededIsUsed(t *testing.T) {
 			return report
 		}
 		require.Equal(t, 1, audit().Behind)
-		require.Less(t, r.hintOf(log0).Collected, int64(10), "the first audit should use its share only")
+		require.Less(t, r.storedHint(log0).Collected, int64(10), "the first audit should use its share only")
 		require.Equal(t, 1, audit().Behind)
-		require.Greater(t, r.hintOf(log0).Collected, int64(200))
+		require.Greater(t, r.storedHint(log0).Collected, int64(200))
 		audit()
 		require.Zero(t, audit().Behind)
-		require.Equal(t, backlog[len(backlog)-1].Seq, r.hintOf(log0).Collected)
+		require.Equal(t, backlog[len(backlog)-1].Seq, r.storedHint(log0).Collected)
 	})
 }

@@ -39,7 +39,7 @@ type hint struct {
 	// whose last receipt was stored by that time, unix ms. An entry that is not listed has lost
 	// none.
 	Swept map[int64]int64 `json:"swept,omitempty"`
-	// Next is where the next audit continues to visit idle entries (see passOver).
+	// Next is where the next audit continues to visit idle entries (see splitIdle).
 	Next int64 `json:"next,omitempty"`
 	// Orphans is when the last search for orphans began, in unix ms.
 	Orphans int64 `json:"orphans"`
@@ -61,7 +61,7 @@ const maxDebts = 500_000
 // maxHint is larger than a hint with that many of both and 100,000 destinations.
 const maxHint = 128 << 20 // 128 MiB
 
-func noHint() hint {
+func emptyHint() hint {
 	return hint{Version: hintVersion, Through: -1, Collected: -1, Accounts: accounts{}}
 }
 
@@ -71,10 +71,10 @@ func hintKey(l ledger.Log) string { return hintPrefix + l.String() + ".json" }
 func loadHint(ctx context.Context, staging objstore.Store, l ledger.Log) (hint, error) {
 	b, err := objstore.Read(ctx, staging, hintKey(l), maxHint)
 	if errors.Is(err, objstore.ErrNotFound) {
-		return noHint(), nil
+		return emptyHint(), nil
 	}
 	if err != nil {
-		return noHint(), err
+		return emptyHint(), err
 	}
 	return decodeHint(b), nil
 }
@@ -83,7 +83,7 @@ func loadHint(ctx context.Context, staging objstore.Store, l ledger.Log) (hint, 
 func decodeHint(b []byte) hint {
 	var h hint
 	if json.Unmarshal(b, &h) != nil || h.Version != hintVersion || !h.valid() {
-		return noHint()
+		return emptyHint()
 	}
 	if h.Accounts == nil {
 		h.Accounts = accounts{}
@@ -96,9 +96,9 @@ func (h hint) isOpen(seq int64) bool {
 	return is
 }
 
-// swept records that of an entry in Open everything was deleted whose last receipt was stored by
+// setSwept records that of an entry in Open everything was deleted whose last receipt was stored by
 // that time, unix ms.
-func (h *hint) swept(seq, until int64) {
+func (h *hint) setSwept(seq, until int64) {
 	if h.Swept == nil {
 		h.Swept = map[int64]int64{}
 	}
@@ -132,8 +132,8 @@ func (h hint) consistent() hint {
 	return h
 }
 
-// of reports whether the hint belongs to that chain and is not ahead of its head.
-func (h hint) of(ctx context.Context, chain *ledger.Chain, head int64) (bool, error) {
+// belongsTo reports whether the hint belongs to that chain and is not ahead of its head.
+func (h hint) belongsTo(ctx context.Context, chain *ledger.Chain, head int64) (bool, error) {
 	if h.Through < 0 || h.Through > head {
 		return h.Through < 0, nil
 	}
@@ -160,8 +160,8 @@ func (h hint) orphansDue(now time.Time) bool {
 	return since < 0 || since >= 24*time.Hour
 }
 
-// places returns a copy of the hint without its accounts.
-func (h hint) places() hint {
+// withoutAccounts returns a copy of the hint without its accounts.
+func (h hint) withoutAccounts() hint {
 	h.Open, h.Swept, h.Accounts = slices.Clone(h.Open), maps.Clone(h.Swept), nil
 	return h
 }

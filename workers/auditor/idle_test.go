@@ -13,8 +13,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// visits counts, from now on, the entries whose receipts are listed.
-func (r *rig) visits() map[string]int {
+// countVisits counts, from now on, the entries whose receipts are listed.
+func (r *rig) countVisits() map[string]int {
 	n := map[string]int{}
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "list" && strings.HasPrefix(op.Key, "receipts/") {
@@ -44,7 +44,7 @@ func TestIdleEntriesAreVisitedOnceADay(t *testing.T) {
 		r.idleVisits = 3
 		r.sealIdle(240)
 		require.EqualValues(t, 240, r.audit().Parked)
-		visits := r.visits()
+		visits := r.countVisits()
 		for range 24 {
 			before := len(visits)
 			report := r.audit()
@@ -62,18 +62,18 @@ func TestIdleEntriesAreVisitedOnceADay(t *testing.T) {
 }
 
 // If there are only a few idle entries, they are visited at every audit.
-func TestFewIdleEntriesAreVisitedAlways(t *testing.T) {
+func TestFewIdleEntriesAreAllVisited(t *testing.T) {
 	r := newRig(t, nil)
-	r.sealIdle(leastIdle)
+	r.sealIdle(minIdleVisits)
 	r.audit()
-	visits := r.visits()
-	require.EqualValues(t, leastIdle, r.audit().Delivered)
-	require.Len(t, visits, leastIdle)
+	visits := r.countVisits()
+	require.EqualValues(t, minIdleVisits, r.audit().Delivered)
+	require.Len(t, visits, minIdleVisits)
 }
 
 // Invariant: I10. Whatever happens to a parked debt, its entry is visited: at the next audit if its
 // note is gone, within a day if a receipt came.
-func TestIdleEntriesWakeUp(t *testing.T) {
+func TestIdleEntriesAreVisitedWhenTheyChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		r.idleVisits = 1
@@ -94,17 +94,17 @@ func TestIdleEntriesWakeUp(t *testing.T) {
 		}
 		require.False(t, r.exists(key(20)), "the note of a closed debt remains")
 		require.EqualValues(t, 48, r.audit().Parked)
-		require.Len(t, r.hintOf(log0).Accounts[one].Debts, 48)
+		require.Len(t, r.storedHint(log0).Accounts[one].Debts, 48)
 
 		r.cfg.Full = true
-		visits := r.visits()
+		visits := r.countVisits()
 		require.EqualValues(t, 48, r.audit().Parked)
 		require.Len(t, visits, 50)
 	})
 }
 
 // The number of an audit's requests does not grow with what is parked.
-func TestRequestsDoNotGrowWithWhatIsParked(t *testing.T) {
+func TestRequestsDoNotGrowWithParkedJobs(t *testing.T) {
 	requests := func(parked int) (n int) {
 		r := newRig(t, nil)
 		r.sealIdle(parked)
@@ -114,7 +114,7 @@ func TestRequestsDoNotGrowWithWhatIsParked(t *testing.T) {
 		require.EqualValues(t, parked, r.audit().Parked)
 		return n
 	}
-	few, many := requests(2*leastIdle), requests(20*leastIdle)
+	few, many := requests(2*minIdleVisits), requests(20*minIdleVisits)
 	t.Log("requests of an audit with few and with many parked jobs:", few, many)
 	require.Less(t, many, few+4)
 }

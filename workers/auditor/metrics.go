@@ -58,8 +58,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// chain updates the metrics with what an audit of a chain found and, unless dry, did.
-func (m *metrics) chain(l ledger.Log, c *chainReport, dry bool) {
+// recordChain updates the metrics with what an audit of a chain found and, unless dry, did.
+func (m *metrics) recordChain(l ledger.Log, c *chainReport, dry bool) {
 	labels := []string{l.Topic, l.Incarnation, strconv.Itoa(l.Partition)}
 	sum := c.total()
 	m.undelivered.WithLabelValues(labels...).Set(float64(sum.Undelivered()))
@@ -74,15 +74,15 @@ func (m *metrics) chain(l ledger.Log, c *chainReport, dry bool) {
 	m.orphans.Add(float64(c.Orphans))
 }
 
-// forget drops the metrics of a chain that another auditor takes care of.
-func (m *metrics) forget(l ledger.Log) {
+// forgetChain drops the metrics of a chain that another auditor takes care of.
+func (m *metrics) forgetChain(l ledger.Log) {
 	for _, v := range []*prometheus.GaugeVec{m.undelivered, m.parked, m.oldest} {
 		v.DeleteLabelValues(l.Topic, l.Incarnation, strconv.Itoa(l.Partition))
 	}
 	m.destinations.set(l, nil)
 }
 
-func (m *metrics) audited(r *Report, err error) {
+func (m *metrics) recordAudit(r *Report, err error) {
 	m.seconds.Set(r.TookSeconds)
 	m.behind.Set(float64(r.Behind))
 	result := "ok"

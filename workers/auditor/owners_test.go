@@ -19,7 +19,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
+func TestUnownedPartitionsAreReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type answer struct {
 			unowned []int
@@ -27,17 +27,17 @@ func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
 		}
 		var now atomic.Pointer[answer]
 		now.Store(&answer{fails: errors.New("denied")})
-		var said logtest.Buffer
+		var logged logtest.Buffer
 		reg := prometheus.NewRegistry()
 		a, err := New(Config{}, Deps{
-			Staging: objstore.NewMemory("staging"), Jobs: &fakeJobs{}, Log: slog.New(slog.NewTextHandler(&said, nil)), Metrics: reg,
+			Staging: objstore.NewMemory("staging"), Jobs: &fakeJobs{}, Log: slog.New(slog.NewTextHandler(&logged, nil)), Metrics: reg,
 			Unowned: func(context.Context) ([]int, error) { return now.Load().unowned, now.Load().fails },
 		})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- a.Run(ctx) }()
-		after := func(want float64) {
+		requireUnowned := func(want float64) {
 			t.Helper()
 			time.Sleep(2 * ownersEvery)
 			synctest.Wait()
@@ -49,27 +49,27 @@ func TestPartitionsWithoutAnOwnerAreSeen(t *testing.T) {
 			}
 			require.Equal(t, want, got)
 		}
-		warnings := func() int { return strings.Count(said.String(), "level=WARN") }
+		warnings := func() int { return strings.Count(logged.String(), "level=WARN") }
 		require.True(t, math.IsNaN(gather(t, reg)["sealift_auditor_partitions_unowned"]), "want NaN before the first look")
-		after(math.NaN())
+		requireUnowned(math.NaN())
 		require.Equal(t, 1, warnings())
-		require.Contains(t, said.String(), "denied")
+		require.Contains(t, logged.String(), "denied")
 		now.Store(&answer{})
-		after(0)
+		requireUnowned(0)
 		require.Equal(t, 1, warnings(), "warned although all have an owner")
 		now.Store(&answer{unowned: []int{4, 5}})
-		after(2)
+		requireUnowned(2)
 		require.Equal(t, 2, warnings(), "want one warning per change")
-		require.Contains(t, said.String(), `partitions="[4 5]"`)
+		require.Contains(t, logged.String(), `partitions="[4 5]"`)
 		now.Store(&answer{fails: stream.ErrRebalancing})
-		after(2) // the last known number stays
+		requireUnowned(2) // the last known number stays
 		require.Equal(t, 2, warnings(), "warned about a rebalance")
 		time.Sleep(ownersStale)
-		after(math.NaN())
+		requireUnowned(math.NaN())
 		require.Equal(t, 3, warnings(), "want one warning per change")
 		now.Store(&answer{})
-		after(0)
-		require.Contains(t, said.String(), "every partition has an owner")
+		requireUnowned(0)
+		require.Contains(t, logged.String(), "every partition has an owner")
 		cancel()
 		require.NoError(t, <-ended)
 	})

@@ -20,37 +20,37 @@ import (
 // parkedSet is the set of parked jobs. There may be a million, so a note is held as numbers and not
 // as its key.
 type parkedSet struct {
-	mu    sync.Mutex                // guards the notes' field open
-	notes map[parkedOf][]parkedNote // sorted
+	mu    sync.Mutex                   // guards the notes' field open
+	notes map[parkedGroup][]parkedNote // sorted
 }
 
-// parkedOf is a destination and one of the chains that owe it files.
-type parkedOf struct {
+// parkedGroup is a destination and one of the chains that owe it files.
+type parkedGroup struct {
 	destination string
 	log         ledger.Log
 }
 
 type parkedNote struct {
-	seq   int64
-	at    int64 // when it was stored, unix ms
-	index int
-	open  bool // its debt was found open in this audit
-	gone  bool // its job was enqueued in this audit
+	seq     int64
+	at      int64 // when it was stored, unix ms
+	index   int
+	open    bool // its debt was found open in this audit
+	removed bool // its job was enqueued in this audit
 }
 
 func compareNotes(a, b parkedNote) int {
 	return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.index, b.index))
 }
 
-func (of parkedOf) ref(n parkedNote) delivery.FileRef {
-	return delivery.FileRef{Topic: of.log.Topic, Incarnation: of.log.Incarnation, Partition: of.log.Partition, Seq: n.seq, Index: n.index}
+func (g parkedGroup) ref(n parkedNote) delivery.FileRef {
+	return delivery.FileRef{Topic: g.log.Topic, Incarnation: g.log.Incarnation, Partition: g.log.Partition, Seq: n.seq, Index: n.index}
 }
 
-func newParkedSet() *parkedSet { return &parkedSet{notes: map[parkedOf][]parkedNote{}} }
+func newParkedSet() *parkedSet { return &parkedSet{notes: map[parkedGroup][]parkedNote{}} }
 
-// listParkedOf adds the parked jobs of a destination, or of all destinations for "". Keys of
+// listParked adds the parked jobs of a destination, or of all destinations for "". Keys of
 // another form are left out: `sealift verify` reports them.
-func (a *Auditor) listParkedOf(ctx context.Context, p *parkedSet, destination string) error {
+func (a *Auditor) listParked(ctx context.Context, p *parkedSet, destination string) error {
 	for info, err := range objstore.All(ctx, a.deps.Staging, delivery.ParkedPrefix(destination)) {
 		if err != nil {
 			return err
@@ -64,18 +64,18 @@ func (a *Auditor) listParkedOf(ctx context.Context, p *parkedSet, destination st
 
 // add adds a note. It is cheap if notes are added in the order of their keys.
 func (p *parkedSet) add(ref delivery.FileRef, dest string, at time.Time) {
-	of, n := parkedOf{dest, ref.Log()}, parkedNote{seq: ref.Seq, index: ref.Index, at: at.UnixMilli()}
-	notes := p.notes[of]
+	group, n := parkedGroup{dest, ref.Log()}, parkedNote{seq: ref.Seq, index: ref.Index, at: at.UnixMilli()}
+	notes := p.notes[group]
 	i, found := slices.BinarySearchFunc(notes, n, compareNotes)
 	if !found {
-		p.notes[of] = slices.Insert(notes, i, n)
+		p.notes[group] = slices.Insert(notes, i, n)
 	}
 }
 
 func (p *parkedSet) get(ref delivery.FileRef, dest string) *parkedNote {
-	notes := p.notes[parkedOf{dest, ref.Log()}]
+	notes := p.notes[parkedGroup{dest, ref.Log()}]
 	i, found := slices.BinarySearchFunc(notes, parkedNote{seq: ref.Seq, index: ref.Index}, compareNotes)
-	if !found || notes[i].gone {
+	if !found || notes[i].removed {
 		return nil
 	}
 	return &notes[i]
@@ -99,18 +99,18 @@ func (p *parkedSet) markOpen(ref delivery.FileRef, dest string) (parked bool) {
 // remove takes out a note that was deleted.
 func (p *parkedSet) remove(ref delivery.FileRef, dest string) {
 	if n := p.get(ref, dest); n != nil {
-		n.gone = true
+		n.removed = true
 	}
 }
 
 // all returns the notes in the order of destinations, logs and files.
-func (p *parkedSet) all() iter.Seq2[parkedOf, parkedNote] {
-	return func(yield func(parkedOf, parkedNote) bool) {
-		for _, of := range slices.SortedFunc(maps.Keys(p.notes), func(a, b parkedOf) int {
+func (p *parkedSet) all() iter.Seq2[parkedGroup, parkedNote] {
+	return func(yield func(parkedGroup, parkedNote) bool) {
+		for _, group := range slices.SortedFunc(maps.Keys(p.notes), func(a, b parkedGroup) int {
 			return cmp.Or(cmp.Compare(a.destination, b.destination), cmp.Compare(a.log.String(), b.log.String()))
 		}) {
-			for _, n := range p.notes[of] {
-				if !n.gone && !yield(of, n) {
+			for _, n := range p.notes[group] {
+				if !n.removed && !yield(group, n) {
 					return
 				}
 			}
@@ -130,10 +130,10 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 		seq int64
 	}
 	notes := map[entry][]debt{} // perhaps closed: the receipts tell
-	for of, n := range p.all() {
-		if !n.open && walked[of.log] {
-			e := entry{of.log, n.seq}
-			notes[e] = append(notes[e], debt{of.ref(n), of.destination})
+	for group, n := range p.all() {
+		if !n.open && walked[group.log] {
+			e := entry{group.log, n.seq}
+			notes[e] = append(notes[e], debt{group.ref(n), group.destination})
 		}
 	}
 	entries := slices.Collect(maps.Keys(notes))

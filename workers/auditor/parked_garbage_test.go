@@ -59,8 +59,8 @@ func (r *rig) sealMixed(l ledger.Log, ago time.Duration, owed []string, packed, 
 	return e
 }
 
-// nothingIsWrong runs the check of `sealift verify --deep`.
-func (r *rig) nothingIsWrong(collected int64) {
+// requireNoProblems runs the check of `sealift verify --deep`.
+func (r *rig) requireNoProblems(collected int64) {
 	r.t.Helper()
 	report, err := verify.Verify(r.t.Context(), verify.Config{Partition: -1, Deep: true, Retain: r.cfg.Retain}, verify.Deps{Staging: r.staging})
 	require.NoError(r.t, err)
@@ -71,20 +71,20 @@ func (r *rig) nothingIsWrong(collected int64) {
 
 // receipt is like deliver, with everything that a copier writes.
 func (r *rig) receipt(e *ledger.Entry, i int, dest string) {
-	ledgertest.Receipt(r.t, r.staging, e, i, dest, written(e, i, dest))
+	ledgertest.Receipt(r.t, r.staging, e, i, dest, copierReceipt(e, i, dest))
 }
 
 // batch delivers files with one request, and returns the key of their receipts.
 func (r *rig) batch(e *ledger.Entry, dest string, files ...int) string {
 	var receipts []delivery.Receipt
 	for _, i := range files {
-		receipts = append(receipts, written(e, i, dest))
+		receipts = append(receipts, copierReceipt(e, i, dest))
 	}
 	return ledgertest.Batch(r.t, r.staging, e, receipts...)
 }
 
-// written is what a copier writes.
-func written(e *ledger.Entry, i int, dest string) delivery.Receipt {
+// copierReceipt is what a copier writes.
+func copierReceipt(e *ledger.Entry, i int, dest string) delivery.Receipt {
 	f := &e.Files[i]
 	return delivery.Receipt{
 		File: delivery.Ref(e, i), Destination: dest, Outcome: delivery.Delivered,
@@ -106,7 +106,7 @@ func (r *rig) deletions() *[]string {
 
 // Invariant: I4. A parked file keeps only its own object in staging, and no other of its entry: one
 // of an hour's 400 files may be parked for weeks.
-func TestAParkedFileKeepsNoOther(t *testing.T) {
+func TestParkedFileKeepsOnlyItsOwnObject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		mixed := r.sealMixed(log0, time.Hour, []string{one, two}, 3, 3)
@@ -120,13 +120,13 @@ func TestAParkedFileKeepsNoOther(t *testing.T) {
 		r.park(mixed, 1, two)
 		r.park(mixed, 4, two)
 		r.audit()
-		r.nothingIsWrong(0)
+		r.requireNoProblems(0)
 		time.Sleep(r.cfg.Retain)
 		deleted := r.deletions()
 		require.EqualValues(t, 2+3, r.audit().Collected)
 		require.ElementsMatch(t, []string{mixed.Files[3].StagedKey, mixed.Files[5].StagedKey, nobody.Files[0].StagedKey, nobody.Files[2].StagedKey}, *deleted)
-		r.nothingIsWrong(5)
-		require.Equal(t, []int64{mixed.Seq}, r.hintOf(log0).Open)
+		r.requireNoProblems(5)
+		require.Equal(t, []int64{mixed.Seq}, r.storedHint(log0).Open)
 
 		deleted = r.deletions()
 		time.Sleep(25 * time.Hour)
@@ -135,26 +135,26 @@ func TestAParkedFileKeepsNoOther(t *testing.T) {
 
 		r.receipt(mixed, 1, two)
 		r.audit()
-		r.nothingIsWrong(5)
+		r.requireNoProblems(5)
 		time.Sleep(r.cfg.Retain)
 		require.EqualValues(t, 3, r.audit().Collected, "want the pack deleted after its full retention")
 		require.Equal(t, []string{mixed.Files[0].StagedKey}, *deleted)
-		r.nothingIsWrong(8)
+		r.requireNoProblems(8)
 
 		ledgertest.Receipt(t, r.staging, mixed, 4, two, delivery.Receipt{Outcome: delivery.Skipped})
 		time.Sleep(r.cfg.Retain)
 		require.EqualValues(t, 1, r.audit().Collected)
 		require.Equal(t, []string{mixed.Files[0].StagedKey, mixed.Files[4].StagedKey}, *deleted, "deleted a second time")
-		r.nothingIsWrong(9)
+		r.requireNoProblems(9)
 		r.audit()
-		require.Empty(t, r.hintOf(log0).Open)
-		require.Empty(t, r.hintOf(log0).Swept)
+		require.Empty(t, r.storedHint(log0).Open)
+		require.Empty(t, r.storedHint(log0).Swept)
 	})
 }
 
 // A file that was delivered late is deleted later, although it was not old enough when its entry's
 // turn came and the entry is still open.
-func TestAFileDeliveredLateGoesBesideAParkedOne(t *testing.T) {
+func TestFileDeliveredLateIsDeletedBesideAParkedOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		e := r.sealMixed(log0, 0, []string{one}, 0, 4)
@@ -172,13 +172,13 @@ func TestAFileDeliveredLateGoesBesideAParkedOne(t *testing.T) {
 		time.Sleep(r.cfg.Retain)
 		require.EqualValues(t, 1, r.audit().Collected)
 		require.Equal(t, []string{e.Files[0].StagedKey, e.Files[1].StagedKey, e.Files[2].StagedKey}, *deleted)
-		r.nothingIsWrong(3)
+		r.requireNoProblems(3)
 	})
 }
 
 // Invariant: I4. What was delivered with others is kept from the time of their batch on, whatever
 // else closes its debt later.
-func TestFilesDeliveredTogetherAreKeptForTheirTime(t *testing.T) {
+func TestFilesDeliveredInABatchAreKeptFromItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		e := r.sealMixed(log0, 0, []string{one}, 0, 5)
@@ -190,7 +190,7 @@ func TestFilesDeliveredTogetherAreKeptForTheirTime(t *testing.T) {
 		ledgertest.Receipt(t, r.staging, e, 3, one, delivery.Receipt{Outcome: delivery.Skipped})
 		time.Sleep(time.Hour)
 		r.batch(e, one, 2, 3)
-		bad := append(delivery.EncodeBatch([]delivery.Receipt{written(e, 1, one)}), "{\"version\":1}\n"...)
+		bad := append(delivery.EncodeBatch([]delivery.Receipt{copierReceipt(e, 1, one)}), "{\"version\":1}\n"...)
 		r.stage(delivery.BatchKey(log0, e.Seq, bad), string(bad))
 
 		deleted := r.deletions()
@@ -205,12 +205,12 @@ func TestFilesDeliveredTogetherAreKeptForTheirTime(t *testing.T) {
 
 // A hint that is wrong about what was deleted costs requests: nothing is kept forever, and nothing
 // that is owed is deleted.
-func TestNotesOfWhatIsGoneThatAreWrong(t *testing.T) {
+func TestWrongHintAboutDeletedObjects(t *testing.T) {
 	for hazard, spoil := range map[string]func(*hint){
-		"lost":                func(h *hint) { *h = noHint() },
+		"lost":                func(h *hint) { *h = emptyHint() },
 		"of_an_earlier_audit": func(h *hint) { h.Swept = nil },
-		"a_clock_was_ahead":   func(h *hint) { h.swept(1, time.Now().Add(1000*time.Hour).UnixMilli()) },
-		"of_a_closed_entry":   func(h *hint) { h.swept(0, 1) },
+		"a_clock_was_ahead":   func(h *hint) { h.setSwept(1, time.Now().Add(1000*time.Hour).UnixMilli()) },
+		"of_a_closed_entry":   func(h *hint) { h.setSwept(0, 1) },
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -221,8 +221,8 @@ func TestNotesOfWhatIsGoneThatAreWrong(t *testing.T) {
 				time.Sleep(r.cfg.Retain)
 				r.audit()
 				r.receipt(e, 1, one)
-				require.Equal(t, 2, r.staged(e))
-				h := r.hintOf(log0)
+				require.Equal(t, 2, r.stagedFiles(e))
+				h := r.storedHint(log0)
 				require.Contains(t, h.Swept, e.Seq)
 				spoil(&h)
 				require.NoError(t, h.store(t.Context(), r.staging, log0))
@@ -235,11 +235,11 @@ func TestNotesOfWhatIsGoneThatAreWrong(t *testing.T) {
 }
 
 // The time for deleting what was left of open entries is bounded like the rest.
-func TestGarbageOfOpenEntriesHoldsNothingUp(t *testing.T) {
+func TestGarbageOfOpenEntriesIsBoundedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		var entries []*ledger.Entry
-		for range 4 * atOnce {
+		for range 4 * entriesAtOnce {
 			e := r.sealMixed(log0, 25*time.Hour, []string{one}, 0, 2)
 			r.park(e, 1, one)
 			entries = append(entries, e)
@@ -267,14 +267,14 @@ func TestGarbageOfOpenEntriesHoldsNothingUp(t *testing.T) {
 // Invariant: I4. Whatever happens, and whatever audits noted, an object is deleted only when all of
 // its debts have been closed for long enough and no replay needs it; in the end all such objects
 // are gone.
-func TestStagedObjectsGoWhenTheyMayAndNotBefore(t *testing.T) {
+func TestStagedObjectsAreDeletedExactlyWhenAllowed(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			g := &garbageHistory{rig: newRigWithoutRedis(t), Rand: rand.New(rand.NewPCG(seed, 2)), gone: map[string]bool{}}
 			g.idleVisits = 1
 			for range 150 {
 				g.step()
-				g.judge(fmt.Sprint("seed ", seed))
+				g.checkDeletions(fmt.Sprint("seed ", seed))
 				time.Sleep(time.Duration(g.IntN(8*60)) * time.Minute)
 			}
 			time.Sleep(g.cfg.Retain + time.Hour)
@@ -285,7 +285,7 @@ func TestStagedObjectsGoWhenTheyMayAndNotBefore(t *testing.T) {
 			}
 			for _, e := range g.entries {
 				for i := range e.Files {
-					require.Equal(t, g.object(e, e.Files[i].StagedKey).IsZero(), g.exists(e.Files[i].StagedKey), "seed %d, entry %d file %d", seed, e.Seq, i)
+					require.Equal(t, g.closedAt(e, e.Files[i].StagedKey).IsZero(), g.exists(e.Files[i].StagedKey), "seed %d, entry %d file %d", seed, e.Seq, i)
 				}
 			}
 		})
@@ -309,16 +309,16 @@ func (g *garbageHistory) step() {
 	case 0, 1:
 		g.entries = append(g.entries, g.sealMixed(log0, time.Duration(g.IntN(60))*time.Minute, []string{one, two}[:g.IntN(3)], []int{0, 0, 2, 3}[g.IntN(4)], g.IntN(4)))
 	case 2, 3, 4:
-		g.some(func(e *ledger.Entry, i int, dest string) { g.receipt(e, i, dest) })
+		g.forSome(func(e *ledger.Entry, i int, dest string) { g.receipt(e, i, dest) })
 	case 5:
-		g.some(func(e *ledger.Entry, i int, dest string) {
+		g.forSome(func(e *ledger.Entry, i int, dest string) {
 			if g.exists(delivery.ReceiptKey(delivery.Ref(e, i), dest)) {
 				return
 			}
 			ledgertest.Receipt(g.t, g.staging, e, i, dest, delivery.Receipt{Outcome: []delivery.Outcome{delivery.Skipped, delivery.Expired}[g.IntN(2)]})
 		})
 	case 6:
-		g.some(func(e *ledger.Entry, i int, dest string) { g.park(e, i, dest) })
+		g.forSome(func(e *ledger.Entry, i int, dest string) { g.park(e, i, dest) })
 	case 7:
 		left := g.IntN(60)
 		g.staging.SetFault(func(objstore.Op) objstore.Fault {
@@ -352,12 +352,12 @@ func (g *garbageHistory) step() {
 		g.ordered = time.Now()
 		require.NoError(g.t, replay.WriteOrder(ctx, g.staging, g.order))
 	case 12:
-		g.some(func(e *ledger.Entry, i int, dest string) { g.batch(e, dest, i, g.IntN(len(e.Files))) })
+		g.forSome(func(e *ledger.Entry, i int, dest string) { g.batch(e, dest, i, g.IntN(len(e.Files))) })
 	}
 }
 
-// some calls do for a few debts at random.
-func (g *garbageHistory) some(do func(e *ledger.Entry, i int, dest string)) {
+// forSome calls do for a few debts at random.
+func (g *garbageHistory) forSome(do func(e *ledger.Entry, i int, dest string)) {
 	for range g.IntN(10) {
 		if len(g.entries) == 0 {
 			return
@@ -373,9 +373,9 @@ func (g *garbageHistory) some(do func(e *ledger.Entry, i int, dest string)) {
 	}
 }
 
-// object returns when the last debt of an object's files was closed, or when the entry was written
-// if there is none; zero if a debt is open.
-func (g *garbageHistory) object(e *ledger.Entry, key string) time.Time {
+// closedAt returns when the last debt of an object's files was closed, or when the entry was
+// written if there is none; zero if a debt is open.
+func (g *garbageHistory) closedAt(e *ledger.Entry, key string) time.Time {
 	last := time.UnixMilli(e.WrittenAt)
 	for i := range e.Files {
 		for _, dest := range e.Files[i].Owed {
@@ -394,8 +394,8 @@ func (g *garbageHistory) object(e *ledger.Entry, key string) time.Time {
 	return last
 }
 
-// judge checks that every object that is gone may have been deleted.
-func (g *garbageHistory) judge(why string) {
+// checkDeletions checks that every object that is gone may have been deleted.
+func (g *garbageHistory) checkDeletions(why string) {
 	for _, e := range g.entries {
 		for i := range e.Files {
 			key := e.Files[i].StagedKey
@@ -403,7 +403,7 @@ func (g *garbageHistory) judge(why string) {
 				continue
 			}
 			g.gone[key] = true
-			closed := g.object(e, key)
+			closed := g.closedAt(e, key)
 			require.False(g.t, closed.IsZero(), "%s: entry %d file %d is deleted although it is owed", why, e.Seq, i)
 			require.GreaterOrEqual(g.t, time.Since(closed), g.cfg.Retain, "%s: entry %d file %d is deleted too early", why, e.Seq, i)
 			needed := g.order != nil && time.Since(g.ordered) < g.cfg.Retain && g.order.Selects(e, &e.Files[i])

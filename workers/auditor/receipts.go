@@ -9,20 +9,20 @@ import (
 	"github.com/sealift/sealift/pkg/receipt"
 )
 
-// closing is what a receipt says.
-type closing struct {
+// receiptInfo is what a receipt says.
+type receiptInfo struct {
 	outcome delivery.Outcome
 	at      int64 // when the debt's first receipt was stored, unix ms
 }
 
-// pairsOf returns the owed pairs of an entry with their receipts, in the order of files.
-func pairsOf(ctx context.Context, staging objstore.Store, e *ledger.Entry, receipts receipt.Set) ([]pair, error) {
+// loadPairs returns the owed pairs of an entry with their receipts, in the order of files.
+func loadPairs(ctx context.Context, staging objstore.Store, e *ledger.Entry, receipts receipt.Set) ([]pair, error) {
 	ps := make([]pair, 0, e.Debts())
 	for i := range e.Files {
 		f := &e.Files[i]
 		for _, dest := range f.Owed {
-			p := pair{destination: dest, owed: owedFile(e.Seq, i, f)}
-			if err := p.close(ctx, staging, e, receipts); err != nil {
+			p := pair{destination: dest, owedFile: newOwedFile(e.Seq, i, f)}
+			if err := p.loadReceipt(ctx, staging, e, receipts); err != nil {
 				return nil, err
 			}
 			ps = append(ps, p)
@@ -31,14 +31,14 @@ func pairsOf(ctx context.Context, staging objstore.Store, e *ledger.Entry, recei
 	return ps, nil
 }
 
-// close adds the pair's receipt, if there is one. e is nil if the entry was not read.
-func (p *pair) close(ctx context.Context, staging objstore.Store, e *ledger.Entry, receipts receipt.Set) error {
+// loadReceipt adds the pair's receipt, if there is one. e is nil if the entry was not read.
+func (p *pair) loadReceipt(ctx context.Context, staging objstore.Store, e *ledger.Entry, receipts receipt.Set) error {
 	found, ok := receipts[p.key()]
 	if !ok {
 		return nil
 	}
 	outcome, err := found.Outcome(ctx, staging, p.key(), e)
-	p.receipt = &closing{outcome: outcome, at: found.Stored.UnixMilli()}
+	p.receipt = &receiptInfo{outcome: outcome, at: found.Stored.UnixMilli()}
 	return err
 }
 

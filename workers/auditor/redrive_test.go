@@ -53,8 +53,8 @@ func (r *rig) parkFor(e *ledger.Entry, i int, dest, reason string) string {
 	return key
 }
 
-// reads counts, from now on, the reads of parked jobs.
-func (r *rig) reads() *int {
+// countNoteReads counts, from now on, the reads of parked jobs.
+func (r *rig) countNoteReads() *int {
 	n := new(int)
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "get" && strings.HasPrefix(op.Key, "parked/") {
@@ -65,7 +65,7 @@ func (r *rig) reads() *int {
 	return n
 }
 
-func TestParkedJobsComeBackWithTheirDestination(t *testing.T) {
+func TestParkedJobsAreRedrivenWhenTheirDestinationIsBack(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		reason string
 		change func(*catalog.Workspace)
@@ -136,7 +136,7 @@ func TestRedriveHazards(t *testing.T) {
 	})
 	t.Run("note_not_deleted", func(t *testing.T) { // it is enqueued once; those beside and after it do not wait
 		r := newRig(t, nil)
-		e := r.seal(log0, time.Hour, []string{backOne}, strings.Split(strings.Repeat("x", batchJobs+1), "")...)
+		e := r.seal(log0, time.Hour, []string{backOne}, strings.Split(strings.Repeat("x", jobsPerBatch+1), "")...)
 		var keys []string
 		for i := range e.Files {
 			keys = append(keys, r.parkFor(e, i, backOne, delivery.ReasonDisabled))
@@ -151,8 +151,8 @@ func TestRedriveHazards(t *testing.T) {
 		})
 		report, err := r.Audit(t.Context())
 		require.ErrorIs(t, err, objstore.ErrDenied)
-		require.EqualValues(t, batchJobs, report.Redriven)
-		require.Len(t, r.jobs.take(), batchJobs)
+		require.EqualValues(t, jobsPerBatch, report.Redriven)
+		require.Len(t, r.jobs.take(), jobsPerBatch)
 		r.staging.SetFault(nil)
 		require.EqualValues(t, 1, r.audit().Redriven)
 	})
@@ -185,14 +185,14 @@ func TestRedriveHazards(t *testing.T) {
 		r.parkFor(e, 0, backOne, "put_denied")
 		r.parkFor(e, 1, backOne, "put_denied")
 		r.catalog(nil)
-		r.stays.until[backOne] = time.Now().Add(2 * sameTime).UnixMilli()
-		n := r.reads()
+		r.parkedReads.readUntil[backOne] = time.Now().Add(2 * maxClockDifference).UnixMilli()
+		n := r.countNoteReads()
 		r.audit()
 		require.Zero(t, *n)
 		r.catalog(disable)
 		r.audit()
 		r.catalog(nil)
-		n = r.reads()
+		n = r.countNoteReads()
 		r.audit()
 		require.Equal(t, 2, *n, "want both notes read after the destination was disabled")
 		r.parkFor(e, 2, backOne, delivery.ReasonDisabled)
@@ -202,7 +202,7 @@ func TestRedriveHazards(t *testing.T) {
 
 // An auditor that starts reads only the notes that none has read yet, of a million that may be
 // parked.
-func TestARestartReadsOnlyNewNotes(t *testing.T) {
+func TestRestartReadsOnlyNewNotes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		start := func(change func(*Config)) *Auditor { // like another process
@@ -219,20 +219,20 @@ func TestARestartReadsOnlyNewNotes(t *testing.T) {
 			return a
 		}
 		reads := func(change func(*Config)) int {
-			n := r.reads()
+			n := r.countNoteReads()
 			_, err := start(change).Audit(t.Context())
 			require.NoError(t, err)
 			return *n
 		}
 		e := r.seal(log0, time.Hour, []string{backOne}, "a", "b", "c", "d")
 		r.parkFor(e, 0, backOne, "put_denied")
-		time.Sleep(2 * sameTime)
+		time.Sleep(2 * maxClockDifference)
 		r.parkFor(e, 1, backOne, "put_denied")
 		require.Equal(t, 2, reads(func(c *Config) { c.DryRun = true }))
 		require.Equal(t, 2, reads(nil), "the dry run noted what it read")
 		require.Equal(t, 1, reads(nil), "want notes of the last minute read again")
 
-		time.Sleep(2 * sameTime)
+		time.Sleep(2 * maxClockDifference)
 		r.parkFor(e, 2, backOne, delivery.ReasonDisabled)
 		r.jobs.take()
 		require.Equal(t, 2, reads(nil))
@@ -245,7 +245,7 @@ func TestARestartReadsOnlyNewNotes(t *testing.T) {
 			"a_clock_ahead":   fmt.Sprintf(`{"version":1,"until":{%q:%d}}`, backOne, time.Now().Add(time.Hour).UnixMilli()),
 			"empty":           `{}`,
 		} {
-			r.stage(staysKey, body)
+			r.stage(parkedReadsKey, body)
 			require.Equal(t, 2, reads(nil), hazard)
 		}
 	})
@@ -253,7 +253,7 @@ func TestARestartReadsOnlyNewNotes(t *testing.T) {
 
 // Invariant: I10. Missing jobs are enqueued before all parked notes are read, of which there may be
 // a million after a restart.
-func TestWhatIsMissingDoesNotWaitForTheParked(t *testing.T) {
+func TestMissingJobsAreEnqueuedBeforeNotesAreRead(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{backOne}, "a", "b")
 	r.parkFor(e, 0, backOne, "put_denied")
@@ -272,18 +272,18 @@ func TestWhatIsMissingDoesNotWaitForTheParked(t *testing.T) {
 }
 
 // Parked jobs of a destination are redriven concurrently.
-func TestManyParkedJobsComeBackSomeAtOnce(t *testing.T) {
+func TestParkedJobsAreRedrivenInParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		r.deps.Catalog = catalog.NewLive()
-		e := r.seal(log0, time.Hour, []string{backOne}, strings.Split(strings.Repeat("a", 10*atOnce), "")...)
+		e := r.seal(log0, time.Hour, []string{backOne}, strings.Split(strings.Repeat("a", 10*entriesAtOnce), "")...)
 		for i := range e.Files {
 			r.parkFor(e, i, backOne, delivery.ReasonDisabled)
 		}
 		r.catalog(nil)
 		r.deps.Staging = slowStore{r.deps.Staging}
 		begun := time.Now()
-		require.NoError(t, r.redriveOf(t.Context(), []string{backOne}))
+		require.NoError(t, r.redriveDestinations(t.Context(), []string{backOne}))
 		require.Len(t, r.jobs.take(), len(e.Files))
 		require.Equal(t, 16*time.Second, time.Since(begun), "want reads 8 and deletions 16 at a time")
 	})
@@ -320,9 +320,9 @@ func TestRedriveFollowsTheCatalog(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Empty(t, r.jobs.take(), "redriven although no destination came back")
 		r.catalog(nil)
-		time.Sleep(catalogSpreads - time.Second)
+		time.Sleep(catalogSpreadTime - time.Second)
 		require.Empty(t, r.jobs.take(), "redriven before the copiers know the catalog")
-		time.Sleep(catalogSpreads)
+		time.Sleep(catalogSpreadTime)
 		synctest.Wait()
 		require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, r.jobs.take())
 		require.False(t, r.exists(off))
@@ -335,7 +335,7 @@ func TestRedriveFollowsTheCatalog(t *testing.T) {
 // What was parked is redriven soon after its destination is back, but not before all copiers know
 // that, whatever changes the auditor noticed.
 func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
-	const soon = catalogSpreads + catalogSpreads/3 + time.Second
+	const soon = catalogSpreadTime + catalogSpreadTime/3 + time.Second
 	elsewhere := func(w *catalog.Workspace) { w.Destinations[1].Bucket = "more-logs" }
 	for hazard, c := range map[string]struct {
 		before func(*rig, func()) // starts after a minute; it calls the function when jobs are to be parked
@@ -350,7 +350,7 @@ func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
 		"on_at_the_end_of_the_wait_for_others": {before: func(r *rig, park func()) {
 			r.catalog(disable)
 			park()
-			time.Sleep(catalogSpreads - time.Second)
+			time.Sleep(catalogSpreadTime - time.Second)
 			r.catalog(nil)
 		}},
 		"others_change_all_the_time": {before: func(r *rig, park func()) {
@@ -383,17 +383,17 @@ func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
 				if c.store {
 					r.deps.Staging = slowStore{r.deps.Staging}
 				}
-				e := r.seal(log0, time.Hour, []string{backOne, backTwo}, strings.Split(strings.Repeat("a", 100*atOnce), "")...)
+				e := r.seal(log0, time.Hour, []string{backOne, backTwo}, strings.Split(strings.Repeat("a", 100*entriesAtOnce), "")...)
 				for i := range e.Files[1:] {
 					r.parkFor(e, i+1, backTwo, "put_denied")
 				}
 				r.catalog(nil)
-				defer r.runs()()
+				defer r.start()()
 				time.Sleep(5 * time.Minute)
 				c.before(r, func() { r.parkFor(e, 0, backOne, delivery.ReasonDisabled) })
-				time.Sleep(catalogSpreads - time.Second)
+				time.Sleep(catalogSpreadTime - time.Second)
 				require.Empty(t, r.jobs.take(), "redriven before the copiers know the catalog")
-				time.Sleep(soon - catalogSpreads + 5*time.Second)
+				time.Sleep(soon - catalogSpreadTime + 5*time.Second)
 				require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(e, 0), Destination: backOne}}, r.jobs.take())
 			})
 		})
@@ -408,16 +408,16 @@ func TestRedriveAfterARestart(t *testing.T) {
 		e := r.seal(log0, time.Hour, []string{backOne}, "a")
 		r.parkFor(e, 0, backOne, delivery.ReasonDisabled)
 		r.catalog(nil)
-		defer r.runs()()
-		time.Sleep(catalogSpreads - time.Second)
+		defer r.start()()
+		time.Sleep(catalogSpreadTime - time.Second)
 		require.Empty(t, r.jobs.take(), "redriven before the copiers know the catalog")
-		time.Sleep(catalogSpreads)
+		time.Sleep(catalogSpreadTime)
 		require.Len(t, r.jobs.take(), 1)
 	})
 }
 
-// runs starts the role; the returned function ends it.
-func (r *rig) runs() (end func()) {
+// start starts the role; the returned function ends it.
+func (r *rig) start() (end func()) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()

@@ -20,39 +20,39 @@ import (
 type replays struct {
 	*Auditor
 
-	asking chan struct{}     // a lock of capacity 1 that waits with a context; guards orders and next
-	orders map[string]*given // by id
-	next   time.Time         // when to look for new orders again
+	lock   chan struct{}           // a lock of capacity 1 that waits with a context; guards orders and next
+	orders map[string]*replayState // by id
+	next   time.Time               // when to look for new orders again
 }
 
-// given is what is known about a replay.
-type given struct {
-	order *delivery.Order // nil: it holds nothing back
-	at    time.Time       // when it was ordered or resumed, by the store's clock
-	past  bool            // its retention has passed
-	asked bool            // over is known; it is looked up only when it matters
-	over  bool
+// replayState is what is known about a replay.
+type replayState struct {
+	order     *delivery.Order // nil: it holds nothing back
+	at        time.Time       // when it was ordered or resumed, by the store's clock
+	expired   bool            // its retention has passed
+	overKnown bool            // over is known; it is looked up only when it matters
+	over      bool
 }
 
-// lookEvery is how old our knowledge of orders may be when a staged file is deleted: an audit may
-// take an hour, and orders are given meanwhile.
-const lookEvery = time.Second
+// refreshInterval is how old our knowledge of orders may be when a staged file is deleted: an audit
+// may take an hour, and orders are given meanwhile.
+const refreshInterval = time.Second
 
 // listReplays reads the orders.
 func (a *Auditor) listReplays(ctx context.Context) (*replays, error) {
-	r := &replays{Auditor: a, asking: make(chan struct{}, 1), orders: map[string]*given{}}
-	return r, r.look(ctx)
+	r := &replays{Auditor: a, lock: make(chan struct{}, 1), orders: map[string]*replayState{}}
+	return r, r.refresh(ctx)
 }
 
-// look reads the orders that were given or resumed since the last look.
-func (r *replays) look(ctx context.Context) error {
+// refresh reads the orders that were given or resumed since the last look.
+func (r *replays) refresh(ctx context.Context) error {
 	begun := time.Now()
 	ids, err := replay.IDs(ctx, r.deps.Staging)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		at, err := r.ordered(ctx, id)
+		at, err := r.orderedAt(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -63,12 +63,12 @@ func (r *replays) look(ctx context.Context) error {
 			return err
 		}
 	}
-	r.next = time.Now().Add(max(lookEvery, 10*time.Since(begun))) // a look takes a while if there are many orders
+	r.next = time.Now().Add(max(refreshInterval, 10*time.Since(begun))) // a look takes a while if there are many orders
 	return nil
 }
 
-// ordered returns when a replay was ordered, or last resumed; zero if there is no order any more.
-func (a *Auditor) ordered(ctx context.Context, id string) (time.Time, error) {
+// orderedAt returns when a replay was ordered, or last resumed; zero if there is no order any more.
+func (a *Auditor) orderedAt(ctx context.Context, id string) (time.Time, error) {
 	infos, err := a.deps.Staging.List(ctx, delivery.OrderKey(id), "", 1)
 	if err != nil || len(infos) == 0 || infos[0].Key != delivery.OrderKey(id) {
 		return time.Time{}, err
@@ -76,30 +76,31 @@ func (a *Auditor) ordered(ctx context.Context, id string) (time.Time, error) {
 	return infos[0].LastModified, nil
 }
 
-func (r *replays) read(ctx context.Context, id string, at time.Time) (*given, error) {
+func (r *replays) read(ctx context.Context, id string, at time.Time) (*replayState, error) {
 	o, err := replay.ReadOrder(ctx, r.deps.Staging, id)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound): // the order is deleted first; the rest of the replay follows
-		return &given{past: true}, nil
+		return &replayState{expired: true}, nil
 	case errors.Is(err, delivery.ErrBadOrder): // perhaps from a later release
 		r.deps.Log.ErrorContext(ctx, "replay order is not understood; it holds nothing back, and stays", "replay", id, "err", err)
-		return &given{at: at}, nil
+		return &replayState{at: at}, nil
 	case err != nil:
 		return nil, err
 	}
-	young, err := r.young(ctx, id, at)
+	recent, err := r.withinRetention(ctx, id, at)
 	if err != nil {
 		return nil, err
 	}
-	if !young {
+	if !recent {
 		o = nil
 	}
-	return &given{order: o, at: at, past: !young}, nil
+	return &replayState{order: o, at: at, expired: !recent}, nil
 }
 
-// young reports whether a replay was ordered at a time, or did anything, within the retention. A
-// replay may take longer than that, and a copier drops jobs whose order does not exist.
-func (a *Auditor) young(ctx context.Context, id string, at time.Time) (bool, error) {
+// withinRetention reports whether a replay was ordered at a time, or did anything, within the
+// retention. A replay may take longer than that, and a copier drops jobs whose order does not
+// exist.
+func (a *Auditor) withinRetention(ctx context.Context, id string, at time.Time) (bool, error) {
 	now := time.Now()
 	if now.Sub(at) < a.cfg.Retain { // for most replays their order is enough
 		return true, nil
@@ -112,18 +113,18 @@ func (a *Auditor) young(ctx context.Context, id string, at time.Time) (bool, err
 	return false, nil
 }
 
-// need reports whether an order that is not over selects a file of the entry.
+// needsEntry reports whether an order that is not over selects a file of the entry.
 //
 // Invariant: I4, staged files are deleted only when nothing of them is yet to be delivered.
-func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
+func (r *replays) needsEntry(ctx context.Context, e *ledger.Entry) (bool, error) {
 	select {
-	case r.asking <- struct{}{}:
-		defer func() { <-r.asking }()
+	case r.lock <- struct{}{}:
+		defer func() { <-r.lock }()
 	case <-ctx.Done():
 		return true, ctx.Err()
 	}
 	if !time.Now().Before(r.next) {
-		if err := r.look(ctx); err != nil {
+		if err := r.refresh(ctx); err != nil {
 			return true, err
 		}
 	}
@@ -131,7 +132,7 @@ func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
 		if g.order == nil || !slices.ContainsFunc(e.Files, func(f ledger.File) bool { return g.order.Selects(e, &f) }) {
 			continue
 		}
-		if !g.asked { // this lists all its receipts
+		if !g.overKnown { // this lists all its receipts
 			s, err := replay.ReadStatus(ctx, r.deps.Staging, id)
 			switch {
 			case errors.Is(err, delivery.ErrBadOrder): // perhaps from a later release
@@ -139,7 +140,7 @@ func (r *replays) need(ctx context.Context, e *ledger.Entry) (bool, error) {
 			case err != nil:
 				return true, err
 			}
-			g.asked, g.over = true, err == nil && s.Over()
+			g.overKnown, g.over = true, err == nil && s.Over()
 		}
 		if !g.over {
 			return true, nil
@@ -154,9 +155,9 @@ const sweepAtOnce = 32
 // sweepBatch is the number of deletions between two looks at the clock.
 const sweepBatch = 1000
 
-// sweepTime is how long an audit may take to delete replays; somebody is waiting for an audit on
+// sweepBudget is how long an audit may take to delete replays; somebody is waiting for an audit on
 // demand.
-func (a *Auditor) sweepTime(scheduled bool) time.Duration {
+func (a *Auditor) sweepBudget(scheduled bool) time.Duration {
 	if scheduled {
 		return a.cfg.Every / 10
 	}
@@ -171,7 +172,7 @@ func (r *replays) sweep(ctx context.Context, until time.Time) error {
 	}
 	checked := false
 	for _, id := range slices.Sorted(maps.Keys(r.orders)) {
-		if !r.orders[id].past {
+		if !r.orders[id].expired {
 			continue
 		}
 		if !time.Now().Before(until) {
@@ -184,7 +185,7 @@ func (r *replays) sweep(ctx context.Context, until time.Time) error {
 			checked = true
 		}
 		//  1. the order  2. the rest, so that nobody can resume a replay that is half deleted.
-		if forgotten, err := r.forget(ctx, id); err != nil || !forgotten {
+		if forgotten, err := r.deleteOrder(ctx, id); err != nil || !forgotten {
 			if err != nil {
 				return err
 			}
@@ -207,21 +208,21 @@ func (a *Auditor) checkClock(ctx context.Context) error {
 	if _, err := a.deps.Staging.Put(ctx, clockKey, strings.NewReader("{}"), objstore.PutOptions{ContentType: "application/json"}); err != nil {
 		return err
 	}
-	return a.notAhead(ctx, clockKey, now)
+	return a.checkNotAhead(ctx, clockKey, now)
 }
 
-// forget deletes the order, unless the replay was resumed since the audit began, and reports
+// deleteOrder deletes the order, unless the replay was resumed since the audit began, and reports
 // whether the order is gone.
-func (r *replays) forget(ctx context.Context, id string) (bool, error) {
-	at, err := r.ordered(ctx, id)
+func (r *replays) deleteOrder(ctx context.Context, id string) (bool, error) {
+	at, err := r.orderedAt(ctx, id)
 	if err != nil || at.IsZero() {
 		return err == nil, err
 	}
-	if young, err := r.young(ctx, id, at); err != nil || young {
+	if recent, err := r.withinRetention(ctx, id, at); err != nil || recent {
 		return false, err
 	}
 	// Listing what a large replay did took minutes, so look again.
-	if again, err := r.ordered(ctx, id); err != nil || !again.Equal(at) {
+	if again, err := r.orderedAt(ctx, id); err != nil || !again.Equal(at) {
 		return false, err
 	}
 	return true, r.deps.Staging.Delete(ctx, delivery.OrderKey(id))
@@ -235,7 +236,7 @@ func (r *replays) sweepReplay(ctx context.Context, id string, until time.Time) e
 			return err
 		}
 		// Somebody may have read the order just before it was deleted, and stored it again.
-		if at, err := r.ordered(ctx, id); err != nil || !at.IsZero() {
+		if at, err := r.orderedAt(ctx, id); err != nil || !at.IsZero() {
 			return err
 		}
 		err = errors.Join(job.InParallel(len(infos), sweepAtOnce, func(i int) error { return r.deps.Staging.Delete(ctx, infos[i].Key) })...)

@@ -54,8 +54,9 @@ type counts struct {
 	OldestUndeliveredSeconds float64 `json:"oldest_undelivered_seconds"`
 }
 
-// older counts a file without a receipt whose first record was received at that time, unix ms.
-func (c *counts) older(now time.Time, received int64) {
+// raiseOldest counts a file without a receipt whose first record was received at that time, unix
+// ms.
+func (c *counts) raiseOldest(now time.Time, received int64) {
 	c.OldestUndeliveredSeconds = max(c.OldestUndeliveredSeconds, now.Sub(time.UnixMilli(received)).Seconds())
 }
 

@@ -44,7 +44,7 @@ type rig struct {
 
 func newRig(t *testing.T, change func(*Config)) *rig {
 	r := &rig{t: t, staging: objstore.NewMemory("staging"), redis: miniredis.RunT(t), jobs: &fakeJobs{}, heads: map[ledger.Log]*ledger.Entry{}}
-	r.Auditor = r.another(change)
+	r.Auditor = r.newAuditor(change)
 	return r
 }
 
@@ -57,7 +57,7 @@ func newRigWithoutRedis(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) another(change func(*Config)) *Auditor {
+func (r *rig) newAuditor(change func(*Config)) *Auditor {
 	leases, err := lease.Open("redis://"+r.redis.Addr(), nil)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = leases.Close() })
@@ -130,7 +130,7 @@ func (r *rig) exists(key string) bool {
 	return true
 }
 
-func (r *rig) staged(e *ledger.Entry) (n int) {
+func (r *rig) stagedFiles(e *ledger.Entry) (n int) {
 	for i := range e.Files {
 		if r.exists(e.Files[i].StagedKey) {
 			n++
@@ -145,7 +145,7 @@ func (r *rig) audit() Report {
 	return report
 }
 
-func (r *rig) hintOf(l ledger.Log) hint {
+func (r *rig) storedHint(l ledger.Log) hint {
 	body, _, err := r.staging.Get(r.t.Context(), hintKey(l))
 	require.NoError(r.t, err)
 	_, err = io.Copy(io.Discard, body)
@@ -155,8 +155,8 @@ func (r *rig) hintOf(l ledger.Log) hint {
 	return h
 }
 
-// lists counts, from now on, the listings of receipts.
-func (r *rig) lists() *int {
+// countReceiptLists counts, from now on, the listings of receipts.
+func (r *rig) countReceiptLists() *int {
 	n := new(int)
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "list" && strings.HasPrefix(op.Key, "receipts/") {

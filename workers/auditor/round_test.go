@@ -16,10 +16,10 @@ import (
 
 // Whatever else runs audits, what is known to be owed does not look delivered until another auditor
 // exports the metrics of the chain.
-func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
-	owed := func(t *testing.T, reg *prometheus.Registry) (n float64, told bool) {
-		n, told = gather(t, reg)["sealift_auditor_destination_parked_files"]
-		return n, told
+func TestOtherAuditsDoNotHideWhatIsOwed(t *testing.T) {
+	owed := func(t *testing.T, reg *prometheus.Registry) (n float64, reported bool) {
+		n, reported = gather(t, reg)["sealift_auditor_destination_parked_files"]
+		return n, reported
 	}
 	scheduled := func(t *testing.T, a *Auditor) Report {
 		report, err := a.audit(t.Context(), true)
@@ -33,13 +33,13 @@ func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
 	}{
 		"nobody":          {func(*testing.T, *rig) {}, 0, true},
 		"itself":          {func(t *testing.T, r *rig) { scheduled(t, r.Auditor) }, 0, true},
-		"on_demand":       {func(t *testing.T, r *rig) { onDemand(t, r, nil) }, 0, true},
-		"on_demand_force": {func(t *testing.T, r *rig) { onDemand(t, r, func(c *Config) { c.Force = true }) }, 0, true},
-		"dry_run":         {func(t *testing.T, r *rig) { onDemand(t, r, func(c *Config) { c.DryRun = true }) }, 0, true},
+		"on_demand":       {func(t *testing.T, r *rig) { auditOnDemand(t, r, nil) }, 0, true},
+		"on_demand_force": {func(t *testing.T, r *rig) { auditOnDemand(t, r, func(c *Config) { c.Force = true }) }, 0, true},
+		"dry_run":         {func(t *testing.T, r *rig) { auditOnDemand(t, r, func(c *Config) { c.DryRun = true }) }, 0, true},
 		"scheduled_and_done": {func(t *testing.T, r *rig) {
-			require.Equal(t, 1, scheduled(t, r.another(nil)).Chains)
+			require.Equal(t, 1, scheduled(t, r.newAuditor(nil)).Chains)
 		}, 1, false},
-		"scheduled_and_running": {func(t *testing.T, r *rig) { hold(t, r) }, 1, true},
+		"scheduled_and_running": {func(t *testing.T, r *rig) { holdLease(t, r) }, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, reg := newRig(t, nil), prometheus.NewRegistry()
@@ -50,31 +50,31 @@ func TestAnotherAuditDoesNotHideWhatIsOwed(t *testing.T) {
 			role.metrics, err = newMetrics(reg)
 			require.NoError(t, err)
 			scheduled(t, role)
-			r.anHourLater()
+			r.expireMarkers()
 
 			c.other(t, r)
 			require.Equal(t, c.skipped, scheduled(t, role).Skipped)
-			n, told := owed(t, reg)
-			require.Equal(t, c.told, told)
-			if told {
+			n, reported := owed(t, reg)
+			require.Equal(t, c.told, reported)
+			if reported {
 				require.EqualValues(t, 1, n)
 			}
 		})
 	}
 }
 
-// anHourLater makes all markers expire.
-func (r *rig) anHourLater() {
+// expireMarkers makes all markers expire.
+func (r *rig) expireMarkers() {
 	r.redis.FastForward(time.Hour)
-	clear(r.marked)
+	clear(r.markedUntil)
 }
 
-func onDemand(t *testing.T, r *rig, change func(*Config)) {
-	_, err := r.another(change).Audit(t.Context())
+func auditOnDemand(t *testing.T, r *rig, change func(*Config)) {
+	_, err := r.newAuditor(change).Audit(t.Context())
 	require.NoError(t, err)
 }
 
-func hold(t *testing.T, r *rig) *lease.Lease {
+func holdLease(t *testing.T, r *rig) *lease.Lease {
 	held, err := r.deps.Leases.Acquire(t.Context(), "audit/"+log0.String(), time.Minute)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = held.Release(t.Context()) })
@@ -82,13 +82,13 @@ func hold(t *testing.T, r *rig) *lease.Lease {
 }
 
 // An audit on demand may take long; the role does not wait for it.
-func TestAnAuditOnDemandHoldsNothing(t *testing.T) {
+func TestAuditOnDemandDoesNotBlockTheScheduledOne(t *testing.T) {
 	for name, dry := range map[string]bool{"dry_run": true, "real": false} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(c *Config) { c.DryRun = dry })
 			r.seal(log0, time.Hour, []string{one}, "a")
-			role, report := r.another(nil), Report{}
-			r.deps.Staging = &listedStore{r.deps.Staging, func() {
+			role, report := r.newAuditor(nil), Report{}
+			r.deps.Staging = &beforeListStore{r.deps.Staging, func() {
 				var err error
 				report, err = role.audit(t.Context(), true)
 				require.NoError(t, err)
@@ -102,20 +102,20 @@ func TestAnAuditOnDemandHoldsNothing(t *testing.T) {
 
 // An audit on demand takes no lease: otherwise a scheduled audit at that moment would leave the
 // chain out for an hour.
-func TestAnAuditOnDemandTakesNoLease(t *testing.T) {
+func TestAuditOnDemandTakesNoLease(t *testing.T) {
 	r := newRig(t, nil)
 	r.seal(log0, time.Hour, []string{one}, "a")
-	held := hold(t, r)
+	held := holdLease(t, r)
 	require.Equal(t, 1, r.audit().Skipped)
 	require.NoError(t, held.Release(t.Context()))
 	require.Equal(t, 1, r.audit().Chains)
-	require.Equal(t, held.Fence+1, hold(t, r).Fence, "the audit on demand took the lease")
+	require.Equal(t, held.Fence+1, holdLease(t, r).Fence, "the audit on demand took the lease")
 }
 
-func TestADryRunLooksAtWhatAnotherHasInWork(t *testing.T) {
+func TestDryRunIgnoresLeases(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.DryRun = true })
 	r.seal(log0, time.Hour, []string{one}, "a")
-	hold(t, r)
+	holdLease(t, r)
 	require.EqualValues(t, 1, r.audit().Missing)
 }
 
@@ -134,10 +134,10 @@ func TestMetricsAreHandedOver(t *testing.T) {
 	_, err = r.Auditor.audit(t.Context(), true)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, gather(t, reg)["sealift_auditor_destination_parked_files"])
-	r.anHourLater()
+	r.expireMarkers()
 
-	hold(t, r)
-	r.deps.Staging = &listedStore{r.deps.Staging, func() { // by now the other auditor is done with the first chain
+	holdLease(t, r)
+	r.deps.Staging = &beforeListStore{r.deps.Staging, func() { // by now the other auditor is done with the first chain
 		require.NoError(t, r.deps.Leases.Mark(t.Context(), auditedMarker(log0), time.Minute))
 	}}
 	report, err := r.Auditor.audit(t.Context(), true)
@@ -146,13 +146,13 @@ func TestMetricsAreHandedOver(t *testing.T) {
 	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_destination_parked_files"])
 }
 
-// listedStore calls listing once, before the receipts of an entry are listed.
-type listedStore struct {
+// beforeListStore calls listing once, before the receipts of an entry are listed.
+type beforeListStore struct {
 	objstore.Store
 	listing func()
 }
 
-func (s *listedStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+func (s *beforeListStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
 	if strings.HasPrefix(prefix, "receipts/") && s.listing != nil {
 		listing := s.listing
 		s.listing = nil

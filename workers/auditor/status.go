@@ -100,7 +100,7 @@ func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, k
 	group.SetLimit(16)
 	for _, l := range logs {
 		group.Go(func() error {
-			if err := r.chain(gctx, l); err != nil {
+			if err := r.addChain(gctx, l); err != nil {
 				return fmt.Errorf("read ledger %s: %w", l, err)
 			}
 			return nil
@@ -154,9 +154,9 @@ func (r *statusReader) listParked(ctx context.Context) error {
 	return nil
 }
 
-// chain adds what a chain owes: 1. what was closed when it was last audited  2. the present state
-// of what was open then  3. what was written since.
-func (r *statusReader) chain(ctx context.Context, l ledger.Log) error {
+// addChain adds what a chain owes: 1. what was closed when it was last audited  2. the present
+// state of what was open then  3. what was written since.
+func (r *statusReader) addChain(ctx context.Context, l ledger.Log) error {
 	chain := ledger.NewChain(r.staging, l)
 	h, err := loadHint(ctx, r.staging, l)
 	if err != nil {
@@ -166,10 +166,10 @@ func (r *statusReader) chain(ctx context.Context, l ledger.Log) error {
 	if err != nil {
 		return err
 	}
-	if is, err := h.of(ctx, chain, head); err != nil {
+	if is, err := h.belongsTo(ctx, chain, head); err != nil {
 		return err
 	} else if !is {
-		h = noHint()
+		h = emptyHint()
 	}
 	opened := map[int64][]pair{} // by entry
 	r.mu.Lock()
@@ -177,51 +177,51 @@ func (r *statusReader) chain(ctx context.Context, l ledger.Log) error {
 		if !r.wants(id) {
 			continue
 		}
-		d := r.of(id)
+		d := r.destination(id)
 		d.Delivered.add(a.Delivered)
 		d.GivenUp.add(a.GivenUp)
-		d.delivered(a.Newest, a.Last)
+		d.noteDelivery(a.Newest, a.Last)
 		for _, o := range a.Debts {
-			opened[o.seq()] = append(opened[o.seq()], pair{destination: id, owed: o})
+			opened[o.seq()] = append(opened[o.seq()], pair{destination: id, owedFile: o})
 		}
 	}
 	r.status.Walked += head - h.Through
 	r.mu.Unlock()
-	r.tell(r.cfg.Found, head-h.Through)
+	r.reportProgress(r.cfg.Found, head-h.Through)
 
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.cfg.AtOnce)
 	for seq, pairs := range opened {
-		group.Go(func() error { return r.reopen(gctx, chain, seq, pairs) })
+		group.Go(func() error { return r.addReopened(gctx, chain, seq, pairs) })
 	}
 	for seq := h.Through + 1; seq <= head; seq++ {
 		group.Go(func() error {
-			defer r.tell(r.cfg.Done, 1)
-			return r.entry(gctx, chain, seq, func(pair) bool { return true })
+			defer r.reportProgress(r.cfg.Done, 1)
+			return r.addEntry(gctx, chain, seq, func(pair) bool { return true })
 		})
 	}
 	return group.Wait()
 }
 
-func (r *statusReader) tell(of func(int64), entries int64) {
-	if of != nil && entries > 0 {
-		of(entries)
+func (r *statusReader) reportProgress(f func(int64), entries int64) {
+	if f != nil && entries > 0 {
+		f(entries)
 	}
 }
 
 // fewDebts is how many debts of an entry are looked up without reading the entry, which names
-// hundreds of others. If there are more, it is worth its request: a receipt that is an object of its
-// own need then not be read.
+// hundreds of others. If there are more, it is worth its request: a receipt that is an object of
+// its own need then not be read.
 const fewDebts = 4
 
-// reopen adds those pairs of an entry that were open at the last audit.
-func (r *statusReader) reopen(ctx context.Context, chain *ledger.Chain, seq int64, pairs []pair) error {
+// addReopened adds those pairs of an entry that were open at the last audit.
+func (r *statusReader) addReopened(ctx context.Context, chain *ledger.Chain, seq int64, pairs []pair) error {
 	if len(pairs) > fewDebts {
-		was := map[receipt.Pair]bool{}
+		wasOpen := map[receipt.Pair]bool{}
 		for _, p := range pairs {
-			was[p.key()] = true
+			wasOpen[p.key()] = true
 		}
-		return r.entry(ctx, chain, seq, func(p pair) bool { return was[p.key()] })
+		return r.addEntry(ctx, chain, seq, func(p pair) bool { return wasOpen[p.key()] })
 	}
 	if err := r.requests.Acquire(ctx, 1); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (r *statusReader) reopen(ctx context.Context, chain *ledger.Chain, seq int6
 		return err
 	}
 	for _, p := range pairs {
-		if err := p.close(ctx, r.staging, nil, receipts); err != nil {
+		if err := p.loadReceipt(ctx, r.staging, nil, receipts); err != nil {
 			return err
 		}
 		r.add(chain.Log(), p)
@@ -240,8 +240,9 @@ func (r *statusReader) reopen(ctx context.Context, chain *ledger.Chain, seq int6
 	return nil
 }
 
-// entry adds those owed pairs of an entry that counts selects, because they are not counted yet.
-func (r *statusReader) entry(ctx context.Context, chain *ledger.Chain, seq int64, counts func(pair) bool) error {
+// addEntry adds those owed pairs of an entry that include selects, because they are not counted
+// yet.
+func (r *statusReader) addEntry(ctx context.Context, chain *ledger.Chain, seq int64, include func(pair) bool) error {
 	if err := r.requests.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -254,12 +255,12 @@ func (r *statusReader) entry(ctx context.Context, chain *ledger.Chain, seq int64
 	if err != nil {
 		return err
 	}
-	pairs, err := pairsOf(ctx, r.staging, e, receipts)
+	pairs, err := loadPairs(ctx, r.staging, e, receipts)
 	if err != nil {
 		return err
 	}
 	for _, p := range pairs {
-		if r.wants(p.destination) && counts(p) {
+		if r.wants(p.destination) && include(p) {
 			r.add(chain.Log(), p)
 		}
 	}
@@ -270,13 +271,13 @@ func (r *statusReader) entry(ctx context.Context, chain *ledger.Chain, seq int64
 func (r *statusReader) add(l ledger.Log, p pair) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d := r.of(p.destination)
+	d := r.destination(p.destination)
 	note := delivery.ParkedKey(p.ref(l), p.destination)
 	at, parked := r.parked[note]
 	switch {
 	case p.receipt != nil && p.receipt.outcome == delivery.Delivered:
 		d.Delivered.add(p.sum())
-		d.delivered(p.received(), p.receipt.at)
+		d.noteDelivery(p.received(), p.receipt.at)
 		return
 	case p.receipt != nil:
 		d.GivenUp.add(p.sum())
@@ -294,7 +295,7 @@ func (r *statusReader) add(l ledger.Log, p pair) {
 	}
 }
 
-func (d *DestinationStatus) delivered(received, at int64) {
+func (d *DestinationStatus) noteDelivery(received, at int64) {
 	if t := time.UnixMilli(received).UTC(); received > 0 && t.After(d.NewestDelivered) {
 		d.NewestDelivered = t
 	}
@@ -303,8 +304,8 @@ func (d *DestinationStatus) delivered(received, at int64) {
 	}
 }
 
-// of returns the status of a destination. The caller holds mu.
-func (r *statusReader) of(id string) *DestinationStatus {
+// destination returns the status of a destination. The caller holds mu.
+func (r *statusReader) destination(id string) *DestinationStatus {
 	d := r.all[id]
 	if d == nil {
 		d = &DestinationStatus{ID: id}
@@ -318,7 +319,7 @@ func (r *statusReader) finish(known *catalog.Snapshot) {
 		for _, w := range known.Workspaces() {
 			for _, d := range w.Destinations {
 				if id := w.ID + "/" + d.Name; r.wants(id) {
-					r.of(id)
+					r.destination(id)
 				}
 			}
 		}

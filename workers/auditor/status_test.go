@@ -23,8 +23,8 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// naive computes the status by reading everything, entry by entry and receipt by receipt.
-func naive(t *testing.T, staging objstore.Store) map[string]DestinationStatus {
+// naiveStatus computes the status by reading everything, entry by entry and receipt by receipt.
+func naiveStatus(t *testing.T, staging objstore.Store) map[string]DestinationStatus {
 	ctx := t.Context()
 	all := map[string]DestinationStatus{}
 	logs, err := ledger.Logs(ctx, staging, "sealift.events", "1")
@@ -112,8 +112,8 @@ func naiveReceipt(t *testing.T, staging objstore.Store, ref delivery.FileRef, de
 	return outcome, at
 }
 
-// sameStatus compares a status with naive's.
-func sameStatus(t *testing.T, staging objstore.Store, s *Status, why any) {
+// requireSameStatus compares a status with naiveStatus's.
+func requireSameStatus(t *testing.T, staging objstore.Store, s *Status, why any) {
 	t.Helper()
 	got := map[string]DestinationStatus{}
 	for _, d := range s.Destinations {
@@ -121,7 +121,7 @@ func sameStatus(t *testing.T, staging objstore.Store, s *Status, why any) {
 		d.ParkedNote, d.ParkedAt = "", time.Time{}
 		got[d.ID] = d
 	}
-	require.Equal(t, naive(t, staging), got, why)
+	require.Equal(t, naiveStatus(t, staging), got, why)
 }
 
 func readStatus(t *testing.T, staging objstore.Store) *Status {
@@ -137,19 +137,19 @@ type history struct {
 	*rand.Rand
 	auditors []*Auditor
 	logs     []ledger.Log
-	debts    []debtOf
+	debts    []historyDebt
 	hints    map[string][]byte // earlier states of hints
 	n        int
 }
 
-type debtOf struct {
+type historyDebt struct {
 	e    *ledger.Entry
 	i    int
 	dest string
 }
 
 // receipt writes a receipt as copiers do.
-func (h *history) receipt(d debtOf, o delivery.Outcome) {
+func (h *history) receipt(d historyDebt, o delivery.Outcome) {
 	f := &d.e.Files[d.i]
 	r := delivery.Receipt{File: delivery.Ref(d.e, d.i), Destination: d.dest, Outcome: o, Worker: strings.Repeat("w", h.IntN(delivery.MaxWorker+1)), At: time.Now().UnixMilli()}
 	if o == delivery.Delivered {
@@ -161,7 +161,7 @@ func (h *history) receipt(d debtOf, o delivery.Outcome) {
 	}
 }
 
-var histories = []struct {
+var historySteps = []struct {
 	name string
 	do   func(*history)
 }{
@@ -177,14 +177,14 @@ var histories = []struct {
 		e := h.seal(h.logs[h.IntN(len(h.logs))], ago, owed, contents...)
 		for i := range e.Files {
 			for _, dest := range owed {
-				h.debts = append(h.debts, debtOf{e, i, dest})
+				h.debts = append(h.debts, historyDebt{e, i, dest})
 			}
 		}
 	}},
-	{"deliver", func(h *history) { h.some(func(d debtOf) { h.receipt(d, delivery.Delivered) }) }},
-	{"deliver more", func(h *history) { h.some(func(d debtOf) { h.receipt(d, delivery.Delivered) }) }},
+	{"deliver", func(h *history) { h.forSome(func(d historyDebt) { h.receipt(d, delivery.Delivered) }) }},
+	{"deliver more", func(h *history) { h.forSome(func(d historyDebt) { h.receipt(d, delivery.Delivered) }) }},
 	{"deliver together", func(h *history) {
-		h.one(func(d debtOf) {
+		h.forOne(func(d historyDebt) {
 			var files []int
 			for i := range d.e.Files {
 				// An audit may have counted it as given up.
@@ -197,11 +197,11 @@ var histories = []struct {
 			}
 		})
 	}},
-	{"give up", func(h *history) { h.one(func(d debtOf) { h.receipt(d, delivery.Skipped) }) }},
-	{"expire", func(h *history) { h.one(func(d debtOf) { h.receipt(d, delivery.Expired) }) }},
-	{"park", func(h *history) { h.some(func(d debtOf) { h.park(d.e, d.i, d.dest) }) }},
+	{"give up", func(h *history) { h.forOne(func(d historyDebt) { h.receipt(d, delivery.Skipped) }) }},
+	{"expire", func(h *history) { h.forOne(func(d historyDebt) { h.receipt(d, delivery.Expired) }) }},
+	{"park", func(h *history) { h.forSome(func(d historyDebt) { h.park(d.e, d.i, d.dest) }) }},
 	{"redrive", func(h *history) {
-		h.one(func(d debtOf) {
+		h.forOne(func(d historyDebt) {
 			require.NoError(h.t, h.staging.Delete(h.t.Context(), delivery.ParkedKey(delivery.Ref(d.e, d.i), d.dest)))
 		})
 	}},
@@ -250,25 +250,25 @@ var histories = []struct {
 	}},
 }
 
-func (h *history) one(do func(debtOf)) {
+func (h *history) forOne(do func(historyDebt)) {
 	if len(h.debts) > 0 {
 		do(h.debts[h.IntN(len(h.debts))])
 	}
 }
 
-func (h *history) some(do func(debtOf)) {
+func (h *history) forSome(do func(historyDebt)) {
 	for range h.IntN(10) {
-		h.one(do)
+		h.forOne(do)
 	}
 }
 
 // Whatever happened, the status is what the ledger, the receipts and the parked jobs say, and what
 // `sealift verify` counts.
 func TestStatusIsExact(t *testing.T) {
-	walked, spared := int64(0), int64(0)
+	walked, total := int64(0), int64(0)
 	for seed := range uint64(60) {
 		h := &history{rig: newRig(t, nil), Rand: rand.New(rand.NewPCG(seed, 1)), hints: map[string][]byte{}}
-		h.auditors = []*Auditor{h.Auditor, h.another(func(c *Config) { c.Force, c.Grace = true, 0 }), h.another(func(c *Config) { c.Full, c.Force = true, true }), h.another(nil)}
+		h.auditors = []*Auditor{h.Auditor, h.newAuditor(func(c *Config) { c.Force, c.Grace = true, 0 }), h.newAuditor(func(c *Config) { c.Full, c.Force = true, true }), h.newAuditor(nil)}
 		h.auditors[3].idleVisits = 1
 		for p := range 1 + h.IntN(3) {
 			l := log0
@@ -277,23 +277,23 @@ func TestStatusIsExact(t *testing.T) {
 		}
 		var did []string
 		for range 120 {
-			step := histories[h.IntN(len(histories))]
+			step := historySteps[h.IntN(len(historySteps))]
 			did = append(did, step.name)
 			step.do(h)
 			if h.IntN(8) == 0 {
 				s := readStatus(t, h.staging)
-				sameStatus(t, h.staging, s, fmt.Sprint("seed ", seed, did))
+				requireSameStatus(t, h.staging, s, fmt.Sprint("seed ", seed, did))
 				walked += s.Walked
 				for _, l := range h.logs {
 					if head := h.heads[l]; head != nil {
-						spared += head.Seq + 1
+						total += head.Seq + 1
 					}
 				}
 			}
 		}
 		h.staging.ReleaseGhosts()
 		s := readStatus(t, h.staging)
-		sameStatus(t, h.staging, s, seed)
+		requireSameStatus(t, h.staging, s, seed)
 		report, err := verify.Verify(t.Context(), verify.Config{Partition: -1, AllowGaps: true}, verify.Deps{Staging: h.staging})
 		if len(h.debts) == 0 {
 			continue
@@ -310,12 +310,12 @@ func TestStatusIsExact(t *testing.T) {
 			require.Equal(t, d.Parked, got[d.ID].Parked.Files)
 		}
 	}
-	require.Less(t, walked, spared*3/4, "hints did not save walks")
+	require.Less(t, walked, total*3/4, "hints did not save walks")
 }
 
 // What was open at the last audit takes one listing per entry, and one request for each batch, and
 // no entry is read for a few files. No more requests are made at once than allowed.
-func TestAStatusReadsBatchesOnce(t *testing.T) {
+func TestStatusReadsEachBatchOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		var entries []*ledger.Entry
@@ -331,28 +331,28 @@ func TestAStatusReadsBatchesOnce(t *testing.T) {
 			r.batch(e, one, 3, 4)
 		}
 		busy := &busyStore{Store: r.staging}
-		sameStatus(t, r.staging, readStatus(t, busy), "batches")
-		require.Equal(t, map[string]int{"get": 2 + 3*len(entries), "list": 4 + len(entries)}, busy.made)
-		require.Equal(t, 4, busy.most)
+		requireSameStatus(t, r.staging, readStatus(t, busy), "batches")
+		require.Equal(t, map[string]int{"get": 2 + 3*len(entries), "list": 4 + len(entries)}, busy.requests)
+		require.Equal(t, 4, busy.maxAtOnce)
 	})
 }
 
 // busyStore takes a second for each request, and counts them.
 type busyStore struct {
 	objstore.Store
-	mu        sync.Mutex // guards the rest
-	made      map[string]int
-	now, most int
+	mu             sync.Mutex // guards the rest
+	requests       map[string]int
+	now, maxAtOnce int
 }
 
 func (s *busyStore) request(op string) {
 	s.mu.Lock()
-	if s.made == nil {
-		s.made = map[string]int{}
+	if s.requests == nil {
+		s.requests = map[string]int{}
 	}
-	s.made[op]++
+	s.requests[op]++
 	s.now++
-	s.most = max(s.most, s.now)
+	s.maxAtOnce = max(s.maxAtOnce, s.now)
 	s.mu.Unlock()
 	time.Sleep(time.Second)
 	s.mu.Lock()
@@ -375,7 +375,7 @@ func (s *busyStore) List(ctx context.Context, prefix, after string, limit int) (
 	return s.Store.List(ctx, prefix, after, limit)
 }
 
-func TestStatusOfSome(t *testing.T) {
+func TestStatusOfSomeDestinations(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{one, two}, "a", "b")
 	r.deliver(e, 0, one)
@@ -412,7 +412,7 @@ func TestStatusOfTheCatalog(t *testing.T) {
 }
 
 // If something cannot be read there is no status, since a wrong number is worse than none.
-func TestStatusThatCannotBeReadIsNone(t *testing.T) {
+func TestNoStatusIfSomethingCannotBeRead(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{one}, "a", "b", "c")
 	r.audit()
@@ -452,12 +452,12 @@ type cutBody struct{ io.ReadCloser }
 
 func (cutBody) Read([]byte) (int, error) { return 0, objstore.ErrUnavailable }
 
-func TestAStatusReadsReceiptsWithPatience(t *testing.T) {
+func TestStatusRetriesReceiptsCutShort(t *testing.T) {
 	r := newRig(t, nil)
 	e := r.seal(log0, time.Hour, []string{one}, "a")
 	r.audit()
 	r.deliver(e, 0, one)
 	cut := &cutStore{Store: r.staging}
-	sameStatus(t, r.staging, readStatus(t, objstore.WithReadRetries(cut)), "cut")
+	requireSameStatus(t, r.staging, readStatus(t, objstore.WithReadRetries(cut)), "cut")
 	require.True(t, cut.cut)
 }

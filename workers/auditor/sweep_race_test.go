@@ -16,15 +16,15 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// momentStore calls do before its nth request, counted from 0.
-type momentStore struct {
+// callbackStore calls do before its nth request, counted from 0.
+type callbackStore struct {
 	objstore.Store
 	mu   sync.Mutex
 	left int
 	do   func()
 }
 
-func (s *momentStore) next() {
+func (s *callbackStore) next() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.left == 0 {
@@ -33,17 +33,17 @@ func (s *momentStore) next() {
 	s.left--
 }
 
-func (s *momentStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+func (s *callbackStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
 	s.next()
 	return s.Store.Get(ctx, key)
 }
 
-func (s *momentStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+func (s *callbackStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
 	s.next()
 	return s.Store.List(ctx, prefix, after, limit)
 }
 
-func (s *momentStore) Delete(ctx context.Context, key string) error {
+func (s *callbackStore) Delete(ctx context.Context, key string) error {
 	s.next()
 	return s.Store.Delete(ctx, key)
 }
@@ -51,7 +51,7 @@ func (s *momentStore) Delete(ctx context.Context, key string) error {
 // Invariant: I11. A worker that has staged everything may write its entry before any request of an
 // audit: what the entry names stays, however old it is, and what others staged for this entry is
 // deleted once the entry is seen.
-func TestAnEntryMayComeAtAnyMomentOfASweep(t *testing.T) {
+func TestEntryWrittenAtAnyMomentOfASweep(t *testing.T) {
 	outcomes := map[int64]bool{}
 	for moment := 0; ; moment++ {
 		r := newRig(t, func(c *Config) { c.Full = true })
@@ -71,8 +71,8 @@ func TestAnEntryMayComeAtAnyMomentOfASweep(t *testing.T) {
 		for _, key := range []string{named, another, alone.StagedKey} {
 			r.stage(key, "x")
 		}
-		r.age(90 * 24 * time.Hour)
-		store := &momentStore{Store: r.deps.Staging, left: moment, do: func() {
+		r.ageObjects(90 * 24 * time.Hour)
+		store := &callbackStore{Store: r.deps.Staging, left: moment, do: func() {
 			require.NoError(t, ledger.NewChain(r.staging, log0).Append(t.Context(), &next))
 		}}
 		r.deps.Staging = store

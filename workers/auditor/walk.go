@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	batchEntries = 1000 // the hint is stored after this many
-	atOnce       = 8    // entries at once; batches of receipts are read as many at once for each
+	entriesPerBatch = 1000 // the hint is stored after this many
+	entriesAtOnce   = 8    // entries at once; batches of receipts are read as many at once for each
 )
 
 // walk is one audit of one chain.
@@ -32,19 +32,19 @@ type walk struct {
 	head   *ledger.Entry
 	// reopened are the entries that the hint left open, or that this audit had visited before it
 	// started over.
-	reopened map[int64]bool
-	blind    bool    // Redis does not answer, and is not asked again
-	again    bool    // without Redis, enqueue again what was already open at the last audit
-	told     bool    // the hint's accounts have changed
-	whole    bool    // everything that had to be visited was
-	ripe     []int64 // entries at or below hint.Collected that have staged objects which may be deleted now
-	allowed  allowance
-	spent    spent
-	putOff   bool // a search for orphans is due, but there is no time for it
+	reopened        map[int64]bool
+	withoutRedis    bool    // Redis does not answer, and is not asked again
+	enqueueReopened bool    // without Redis, enqueue again what was already open at the last audit
+	accountsChanged bool    // the hint's accounts have changed
+	visitedAll      bool    // everything that had to be visited was
+	collectable     []int64 // entries at or below hint.Collected that have staged objects which may be deleted now
+	allowed         allowance
+	spent           spent
+	orphansPutOff   bool // a search for orphans is due, but there is no time for it
 
 	mu      sync.Mutex // guards report, visited, blind and hint.Blind during concurrent visits
 	report  chainReport
-	visited map[int64]visited
+	visited map[int64]visitResult
 }
 
 // allowance is the time of the audit that a walk may spend, in addition to its visits.
@@ -56,21 +56,21 @@ type allowance struct {
 // spent is the time that a walk has spent.
 type spent struct{ garbage, orphans time.Duration }
 
-// visited is what a visit found.
-type visited struct {
-	state
-	attempt string // the entry's
-	pairs   []pair // nil: not judged
-	ripe    bool   // at or below hint.Collected, and some of its staged objects may be deleted now
+// visitResult is what a visit found.
+type visitResult struct {
+	entryState
+	attempt     string // the entry's
+	pairs       []pair // nil: not judged
+	collectable bool   // at or below hint.Collected, and some of its staged objects may be deleted now
 }
 
-// state is the result of visiting an entry.
-type state int
+// entryState is the result of visiting an entry.
+type entryState int
 
 const (
-	entryClosed state = iota // nothing left to do
-	entryOpen                // has to be visited again
-	entryTooNew              // left alone
+	entryClosed entryState = iota // nothing left to do
+	entryOpen                     // has to be visited again
+	entryTooNew                   // left alone
 )
 
 func newWalk(a *Auditor, l ledger.Log, parked *parkedSet, orders *replays) *walk {
@@ -86,19 +86,19 @@ func (w *walk) run(ctx context.Context) error {
 	}
 	w.head, err = w.chain.Head(ctx) // read after the hint, which cannot be ahead of it
 	if errors.Is(err, ledger.ErrEmpty) {
-		w.whole = true
+		w.visitedAll = true
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if w.hint, err = w.begin(ctx, h); err != nil {
+	if w.hint, err = w.startingHint(ctx, h); err != nil {
 		return err
 	}
-	noted := w.hint.places()
+	before := w.hint.withoutAccounts()
 	since := w.now.Sub(time.UnixMilli(w.hint.Blind)) // negative if a clock was ahead
-	w.again = w.cfg.Force || since < 0 || since >= blindAudits*w.cfg.Every
-	err = w.look(ctx)
+	w.enqueueReopened = w.cfg.Force || since < 0 || since >= auditsWithoutRedis*w.cfg.Every
+	err = w.visitAndCollect(ctx)
 	if errors.Is(err, errContradiction) {
 		w.deps.Log.ErrorContext(ctx, "receipts that existed are missing: auditing everything again",
 			"topic", w.log.Topic, "partition", w.log.Partition, "err", err)
@@ -107,22 +107,22 @@ func (w *walk) run(ctx context.Context) error {
 		}
 		done := w.report
 		w.report, w.hint = newChainReport(), w.hint.restart()
-		w.report.Enqueued, w.report.Collected, w.told = done.Enqueued, done.Collected, true
-		err = w.look(ctx)
+		w.report.Enqueued, w.report.Collected, w.accountsChanged = done.Enqueued, done.Collected, true
+		err = w.visitAndCollect(ctx)
 	}
-	if !w.whole {
+	if !w.visitedAll {
 		return err
 	}
 	// What was found is stored, even if deleting garbage failed.
 	due := w.hint.orphansDue(w.now)
 	orphans := w.cfg.Full || due && !w.allowed.noOrphans
-	w.putOff = due && !orphans
+	w.orphansPutOff = due && !orphans
 	if orphans {
 		w.hint.Orphans = w.now.UnixMilli() // set first, so that a search that never ends is not repeated at every audit
 	}
 	w.hint = w.hint.consistent()
-	if !w.hint.equal(noted) || w.told {
-		err = errors.Join(err, w.note(ctx, w.hint))
+	if !w.hint.equal(before) || w.accountsChanged {
+		err = errors.Join(err, w.storeHint(ctx, w.hint))
 	}
 	if orphans {
 		begun := time.Now()
@@ -135,25 +135,25 @@ func (w *walk) run(ctx context.Context) error {
 // errContradiction says that a receipt that existed is missing, as after a restore.
 var errContradiction = errors.New("the hint and the receipts contradict each other")
 
-func (w *walk) look(ctx context.Context) error {
-	w.whole, w.ripe = false, nil
+func (w *walk) visitAndCollect(ctx context.Context) error {
+	w.visitedAll, w.collectable = false, nil
 	if err := w.visitAll(ctx); err != nil {
 		return err
 	}
-	w.whole = true
+	w.visitedAll = true
 	return w.collect(ctx)
 }
 
-// begin returns the hint that the audit starts from.
-func (w *walk) begin(ctx context.Context, h hint) (hint, error) {
-	is, err := h.of(ctx, w.chain, w.head.Seq)
+// startingHint returns the hint that the audit starts from.
+func (w *walk) startingHint(ctx context.Context, h hint) (hint, error) {
+	is, err := h.belongsTo(ctx, w.chain, w.head.Seq)
 	if err != nil {
 		return h, err
 	}
 	if !is {
 		w.deps.Log.ErrorContext(ctx, "the ledger is not the one that was audited: it was rolled back, or this is another bucket",
 			"topic", w.log.Topic, "partition", w.log.Partition, "entry", w.head.Seq, "audited", h.Through)
-		h = noHint()
+		h = emptyHint()
 	}
 	w.reopened = map[int64]bool{}
 	for _, seq := range h.Open {
@@ -165,26 +165,26 @@ func (w *walk) begin(ctx context.Context, h hint) (hint, error) {
 	return h, nil
 }
 
-func (w *walk) note(ctx context.Context, h hint) error {
+func (w *walk) storeHint(ctx context.Context, h hint) error {
 	if w.cfg.DryRun {
 		return nil
 	}
 	return h.consistent().store(ctx, w.deps.Staging, w.log)
 }
 
-// visitAll visits, batch by batch, the entries that the hint left open, except those that passOver
+// visitAll visits, batch by batch, the entries that the hint left open, except those that splitIdle
 // leaves out, and the entries written since.
 func (w *walk) visitAll(ctx context.Context) error {
-	stuck := false // an entry was too new: Through stays below it
-	debts := w.hint.Accounts.debts()
-	reopened, left := w.passOver(w.hint.Open)
+	frozen := false // an entry was too new: Through stays below it
+	debts := w.hint.Accounts.openDebts()
+	reopened, left := w.splitIdle(w.hint.Open)
 	w.hint.Open = left
 	for next := w.hint.Through + 1; len(reopened) > 0 || next <= w.head.Seq; {
 		var batch []int64
-		for len(batch) < batchEntries && len(reopened) > 0 {
+		for len(batch) < entriesPerBatch && len(reopened) > 0 {
 			batch, reopened = append(batch, reopened[0]), reopened[1:]
 		}
-		for len(batch) < batchEntries && next <= w.head.Seq {
+		for len(batch) < entriesPerBatch && next <= w.head.Seq {
 			batch = append(batch, next)
 			next++
 		}
@@ -193,27 +193,27 @@ func (w *walk) visitAll(ctx context.Context) error {
 		}
 		for _, seq := range batch {
 			v := w.visited[seq]
-			stuck = stuck || v.state == entryTooNew || len(w.hint.Open) >= maxOpen || debts >= maxDebts
-			if seq > w.hint.Through && stuck {
+			frozen = frozen || v.entryState == entryTooNew || len(w.hint.Open) >= maxOpen || debts >= maxDebts
+			if seq > w.hint.Through && frozen {
 				continue
 			}
-			if v.state != entryClosed {
+			if v.entryState != entryClosed {
 				w.hint.Open = append(w.hint.Open, seq)
 			}
-			if v.ripe {
-				w.ripe = append(w.ripe, seq)
+			if v.collectable {
+				w.collectable = append(w.collectable, seq)
 			}
-			more, err := w.tell(seq, v)
+			more, err := w.updateAccounts(seq, v)
 			if err != nil {
 				return err
 			}
 			debts += more
 		}
-		if len(batch) == batchEntries {
+		if len(batch) == entriesPerBatch {
 			h := w.hint
 			h.Open = append(slices.Clone(h.Open), reopened...)
 			slices.Sort(h.Open)
-			if err := w.note(ctx, h); err != nil {
+			if err := w.storeHint(ctx, h); err != nil {
 				return err
 			}
 		}
@@ -222,13 +222,13 @@ func (w *walk) visitAll(ctx context.Context) error {
 	return nil
 }
 
-// tell updates the accounts with the result of a visit, and moves Through past a new entry. more is
-// the number of debts added.
-func (w *walk) tell(seq int64, v visited) (more int, err error) {
+// updateAccounts updates the accounts with the result of a visit, and moves Through past a new
+// entry. more is the number of debts added.
+func (w *walk) updateAccounts(seq int64, v visitResult) (more int, err error) {
 	if seq > w.hint.Through {
 		w.hint.Through, w.hint.Attempt = seq, v.attempt
 		for _, p := range v.pairs {
-			w.hint.Accounts.take(p)
+			w.hint.Accounts.addNew(p)
 			if p.receipt == nil {
 				more++
 			}
@@ -236,12 +236,12 @@ func (w *walk) tell(seq int64, v visited) (more int, err error) {
 		return more, nil
 	}
 	for _, p := range v.pairs {
-		changed, ok := w.hint.Accounts.settle(p)
+		changed, ok := w.hint.Accounts.update(p)
 		if !ok {
 			return 0, fmt.Errorf("%w: the receipt of %s at %q is gone", errContradiction, p.ref(w.log), p.destination)
 		}
 		if changed {
-			w.told = true
+			w.accountsChanged = true
 			more--
 		}
 	}
@@ -250,10 +250,10 @@ func (w *walk) tell(seq int64, v visited) (more int, err error) {
 
 // visitBatch visits entries concurrently, and enqueues the jobs that are missing.
 func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
-	w.visited = make(map[int64]visited, len(batch))
+	w.visited = make(map[int64]visitResult, len(batch))
 	var missing []debt
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
+	group.SetLimit(entriesAtOnce)
 	for _, seq := range batch {
 		group.Go(func() error {
 			found, v, err := w.visit(gctx, seq)
@@ -268,7 +268,7 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 		return err
 	}
 	for seq, v := range w.visited {
-		if v.state == entryClosed { // if the audit starts over, it is not collected a second time
+		if v.entryState == entryClosed { // if the audit starts over, it is not collected a second time
 			delete(w.reopened, seq)
 		}
 	}
@@ -276,78 +276,78 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 }
 
 // visit compares one entry with its receipts, and returns the debts that nobody is working on.
-func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visited, error) {
-	v := visited{state: entryOpen}
+func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visitResult, error) {
+	v := visitResult{entryState: entryOpen}
 	e, err := w.chain.Entry(ctx, seq)
 	if err != nil {
 		return nil, v, err
 	}
 	v.attempt = e.Attempt
 	if len(e.Files) == 0 {
-		v.state = entryClosed
+		v.entryState = entryClosed
 		return nil, v, nil
 	}
-	old, err := w.age(ctx, e)
+	old, err := w.entryAge(ctx, e)
 	if err != nil {
 		return nil, v, err
 	}
 	if old < w.cfg.Grace {
-		v.state = entryTooNew // whatever is missing: its owner may be enqueuing it
-		missing, err := w.judgeYoung(ctx, e)
+		v.entryState = entryTooNew // whatever is missing: its owner may be enqueuing it
+		missing, err := w.findMissingIfForced(ctx, e)
 		return missing, v, err
 	}
-	if v.pairs, err = w.pairs(ctx, e); err != nil {
+	if v.pairs, err = w.readPairs(ctx, e); err != nil {
 		return nil, v, err
 	}
-	missing, err := w.judge(ctx, e, v.pairs)
+	missing, err := w.findMissing(ctx, e, v.pairs)
 	left := false
 	if e.Seq <= w.hint.Collected && w.reopened[e.Seq] { // otherwise everything is already deleted, or its turn is yet to come
-		var ripe []stagedObject
-		ripe, left = w.ripeOf(e.Seq, objectsOf(e, v.pairs))
-		v.ripe = len(ripe) > 0
+		var collectable []stagedObject
+		collectable, left = w.collectableOf(e.Seq, objectsOf(e, v.pairs))
+		v.collectable = len(collectable) > 0
 	}
-	if !v.ripe && !left && len(missing.debts)+missing.others == 0 {
-		v.state = entryClosed
+	if !v.collectable && !left && len(missing.debts)+missing.others == 0 {
+		v.entryState = entryClosed
 	}
 	return missing.debts, v, err
 }
 
-// judgeYoung counts what a young entry owes as too new or, if Force is set, returns the debts
-// without a receipt. The owner may be enqueuing these as well; a second job is harmless. Nothing
-// else is concluded or noted about such an entry.
-func (w *walk) judgeYoung(ctx context.Context, e *ledger.Entry) ([]debt, error) {
+// findMissingIfForced counts what a young entry owes as too new or, if Force is set, returns the
+// debts without a receipt. The owner may be enqueuing these as well; a second job is harmless.
+// Nothing else is concluded or noted about such an entry.
+func (w *walk) findMissingIfForced(ctx context.Context, e *ledger.Entry) ([]debt, error) {
 	if !w.cfg.Force {
 		w.mu.Lock()
 		w.report.TooNew += int64(e.Debts())
 		w.mu.Unlock()
 		return nil, nil
 	}
-	pairs, err := w.pairs(ctx, e)
+	pairs, err := w.readPairs(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	missing, err := w.judge(ctx, e, pairs)
+	missing, err := w.findMissing(ctx, e, pairs)
 	return missing.debts, err
 }
 
-// pairs returns the owed pairs of an entry with their receipts, in the order of files.
-func (w *walk) pairs(ctx context.Context, e *ledger.Entry) ([]pair, error) {
+// readPairs returns the owed pairs of an entry with their receipts, in the order of files.
+func (w *walk) readPairs(ctx context.Context, e *ledger.Entry) ([]pair, error) {
 	receipts, err := receipt.List(ctx, w.deps.Staging, w.log, e.Seq)
 	if err != nil {
 		return nil, err
 	}
-	return pairsOf(ctx, w.deps.Staging, e, receipts)
+	return loadPairs(ctx, w.deps.Staging, e, receipts)
 }
 
-// missingOf is what an entry lacks: debts to enqueue, and the number of those that are parked or
+// missingPairs is what an entry lacks: debts to enqueue, and the number of those that are parked or
 // queued.
-type missingOf struct {
+type missingPairs struct {
 	debts  []debt
 	others int
 }
 
-func (w *walk) judge(ctx context.Context, e *ledger.Entry, pairs []pair) (missingOf, error) {
-	var m missingOf
+func (w *walk) findMissing(ctx context.Context, e *ledger.Entry, pairs []pair) (missingPairs, error) {
+	var m missingPairs
 	for _, p := range pairs {
 		dest := p.destination
 		if p.receipt != nil {
@@ -363,20 +363,20 @@ func (w *walk) judge(ctx context.Context, e *ledger.Entry, pairs []pair) (missin
 		ref := p.ref(w.log)
 		if w.parked.markOpen(ref, dest) {
 			m.others++
-			w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.older(w.now, p.received()) })
+			w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.raiseOldest(w.now, p.received()) })
 			continue
 		}
-		queued, err := w.waits(ctx, ref, dest, w.reopened[e.Seq])
+		queued, err := w.isQueuedOrAssumed(ctx, ref, dest, w.reopened[e.Seq])
 		if err != nil {
 			return m, err
 		}
 		if queued {
 			m.others++
-			w.count(dest, func(d *counts) { d.Owed++; d.Queued++; d.older(w.now, p.received()) })
+			w.count(dest, func(d *counts) { d.Owed++; d.Queued++; d.raiseOldest(w.now, p.received()) })
 			continue
 		}
 		m.debts = append(m.debts, debt{ref, dest})
-		w.count(dest, func(d *counts) { d.Owed++; d.Missing++; d.older(w.now, p.received()) })
+		w.count(dest, func(d *counts) { d.Owed++; d.Missing++; d.raiseOldest(w.now, p.received()) })
 	}
 	w.mu.Lock()
 	w.report.Entries++
@@ -395,9 +395,9 @@ func (w *walk) count(dest string, add func(*counts)) {
 	add(d)
 }
 
-// age returns how long ago the entry was written, by its owner's clock or, if that was ahead of
-// ours, by the store's. Otherwise the entry would be too new for as long as the clock was ahead.
-func (w *walk) age(ctx context.Context, e *ledger.Entry) (time.Duration, error) {
+// entryAge returns how long ago the entry was written, by its owner's clock or, if that was ahead
+// of ours, by the store's. Otherwise the entry would be too new for as long as the clock was ahead.
+func (w *walk) entryAge(ctx context.Context, e *ledger.Entry) (time.Duration, error) {
 	if d := w.now.Sub(time.UnixMilli(e.WrittenAt)); d >= 0 {
 		return d, nil
 	}

@@ -77,7 +77,7 @@ var faultMatrix = []hazard{
 		"workers/copier TestRedisDown/copying_waits", "workers/copier TestRedisDown/continue_without", "pkg/lease conformance/lost_when_flushed", "pkg/lease conformance/lost_when_taken",
 		"pkg/lease TestKeeperLosesTheLease", "workers/auditor TestRedisHazards/flushed", "workers/auditor TestRedisHazards/down_for_long", "workers/e2e/simulation TestSimulation"}},
 	{"C7", "job lost, doubled, forged", "the auditor, nothing, refused by what is owed", []string{
-		"workers/auditor TestWhatIsMissingIsEnqueued", "workers/copier TestJobsForTheSameDebtShareATask", "workers/copier TestForgedJobs/other_tenant", "workers/copier TestForgedJobs/not_owed"}},
+		"workers/auditor TestMissingJobsAreEnqueued", "workers/copier TestJobsForTheSameDebtShareATask", "workers/copier TestForgedJobs/other_tenant", "workers/copier TestForgedJobs/not_owed"}},
 	{"C8", "destination revised, disabled, deleted between any two steps", "parked with its fix; in the old bucket and the new at most once each", []string{
 		"workers/copier TestDestinationChanges/disabled", "workers/copier TestDestinationChanges/gone_for_good", "workers/copier TestBucketChangedDuringADelivery/after_the_put",
 		"workers/copier TestBucketChangedDuringADelivery/after_the_receipt"}},
@@ -95,7 +95,7 @@ var faultMatrix = []hazard{
 	{"X4", "the ledger's PUT arrives late", "wins or loses; whoever lost reloads", []string{"workers/rotator TestLatePutOfAnEntryDecidesOnce/after_the_claim", "pkg/ledger TestGhostOfAnAbandonedEntryDecidesOnce"}},
 	{"X5", "crash between the ledger and Kafka's hint", "the hint is behind: harmless", []string{"workers/rotator TestOffsetsSetByOtherToolsChangeNothing/an_older_note_of_ours"}},
 	{"X6", "crash between the ledger and the jobs", "the next owner enqueues them", []string{"workers/rotator TestTakeoverEnqueuesItsFormerOwnersJobs", "workers/rotator TestOutboxOfSeveralEntries"}},
-	{"X7", "a job is lost or doubled", "the auditor, or nothing", []string{"workers/auditor TestWhatIsMissingIsEnqueued", "workers/auditor TestJobsThatWaitAreNotDoubled"}},
+	{"X7", "a job is lost or doubled", "the auditor, or nothing", []string{"workers/auditor TestMissingJobsAreEnqueued", "workers/auditor TestQueuedJobsAreNotEnqueuedAgain"}},
 	{"X8", "a copier dies before the PUT", "another copies once the lock has run out", []string{"workers/copier TestTwoCopiersShareAndTakeOver", "pkg/lease conformance/a_dead_holder_gives_way_in_time"}},
 	{"X9", "a copier dies in the PUT", "the same PUT: 200 or 412", []string{"workers/copier TestFileArrivesOnceDespitePutFaults/reply_lost_after_put", "workers/copier TestGhostPutArrivesAfterTheDelivery"}},
 	{"X10", "crash between PUT and receipt", "412, then the receipt", []string{"workers/copier TestJobRepeatedAfterCrash/between_put_and_receipt"}},
@@ -112,9 +112,9 @@ var faultMatrix = []hazard{
 		"pkg/segment TestRecoverRandomHistories", "pkg/segment TestRecoverRejectsDamage", "workers/appender TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain", "workers/appender TestResumeRestoresTheState"}},
 	{"P5c", "partitions are added", "read from their first record; none without an owner", []string{
 		"workers/e2e TestMorePartitionsEmbedded", "workers/e2e TestMorePartitionsStack", "pkg/stream testMorePartitions", "pkg/stream TestOnlyTheLeaderHasPartitionCounts",
-		"workers/auditor TestPartitionsWithoutAnOwnerAreSeen"}},
+		"workers/auditor TestUnownedPartitionsAreReported"}},
 	{"P6", "jobs are pointers; the ledger is the authority; the auditor compares", "I7, I10", []string{
-		"workers/copier TestForgedJobs/no_such_entry", "workers/auditor TestWhatIsMissingIsEnqueued", "workers/auditor TestHintHazards/lies", "workers/auditor TestAnOwnersClockThatIsAheadHidesNothing"}},
+		"workers/copier TestForgedJobs/no_such_entry", "workers/auditor TestMissingJobsAreEnqueued", "workers/auditor TestHintHazards/lies", "workers/auditor TestEntryWrittenByAClockThatIsAhead"}},
 }
 
 // TestEveryHazardHasItsTests: every row names tests, and they exist.
