@@ -5,12 +5,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/meter"
@@ -130,6 +132,28 @@ func TestStagingRequestsAreCountedForTheDestination(t *testing.T) {
 	require.Equal(t, meter.Counts{StagingWrites: 1}, noted[acmeTwo].Counts)
 	require.EqualValues(t, 2, read)
 	require.EqualValues(t, 3, wrote, "receipt, parked note and the file staged by the test")
+}
+
+// A destination has delivered when it has the object. What fails there until the receipt is written
+// is newer.
+func TestDeliveryIsRecordedBeforeItsReceipt(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "x")
+	to, err := r.target(job)
+	require.NoError(t, err)
+	f := &r.head.Files[0]
+	body, err := spoolStaged(t.Context(), r.staging, "", f)
+	require.NoError(t, err)
+	nothing := func() {}
+	synctest.Test(t, func(t *testing.T) {
+		a := attempt{Job: job, onIdle: nothing, onLate: nothing, onStuck: nothing, onStored: nothing}
+		require.NoError(t, r.deliver(t.Context(), a, to, f, body, nil, false, func(delivery.Receipt) error {
+			time.Sleep(time.Second)
+			r.recordFailure(acmeOne, destination.Verdict{Reason: "put_denied"})
+			return nil
+		}))
+	})
+	require.True(t, r.pageAccounts(r.Copier)[acmeOne].Failing())
 }
 
 // A forged job adds nothing to the books, so whoever can write jobs cannot choose names in books

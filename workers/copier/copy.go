@@ -129,6 +129,7 @@ func (c *Copier) deliver(ctx context.Context, job attempt, t catalog.Target, f *
 	}
 	// What is left concerns only us: it takes no slot and no room in the spool.
 	job.onStored()
+	c.book.RecordSuccess(job.Destination)
 	body.remove()
 	if put.Region != "" && t.Region != "" {
 		c.deps.Log.WarnContext(ctx, "the bucket is not in the region that the catalog says; the file was delivered, correct the catalog",
@@ -148,7 +149,6 @@ func (c *Copier) deliver(ctx context.Context, job attempt, t catalog.Target, f *
 		return err
 	}
 	c.metrics.recordDelivery(job.Destination, f, put, took)
-	c.book.RecordSuccess(job.Destination)
 	c.deps.Log.InfoContext(ctx, "file delivered", "destination", job.Destination, "source", f.Source, "topic", job.File.Topic,
 		"partition", job.File.Partition, "file", receipt.Key, "bytes", body.size, "records", f.Records,
 		"existed", put.Existed, "attempt", job.Attempt, "replay", job.Replay, "took", took)

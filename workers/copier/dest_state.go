@@ -41,7 +41,7 @@ type destState struct {
 	pool      *pool
 	turn      *list.Element // its place in the pool's turns; nil: none
 	tally                   // of its tasks
-	lateTasks int           // how many of its running tasks are late
+	lateTasks int           // how many of the tasks that are sending to it are late
 	waiting   []*task       // in order of arrival
 
 	provenToWork bool // it accepted an object and has not failed since

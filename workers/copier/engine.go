@@ -186,7 +186,7 @@ func (e *engine) attempt(ctx context.Context, t *task) attempt {
 		onIdle:   report(func() []effect { return e.sched.onIdle(t) }),
 		onLate:   report(func() []effect { return e.sched.onLate(t, time.Now()) }),
 		onStuck:  report(func() []effect { return e.sched.onStuck(t, time.Now()) }),
-		onStored: report(func() []effect { return e.sched.onStored(t) }),
+		onStored: report(func() []effect { return e.sched.onStored(t, time.Now()) }),
 		yield:    t.yield,
 	}
 }

@@ -157,32 +157,32 @@ func (s *scheduler) onStuck(t *task, now time.Time) []effect {
 	return append(out, effect{kind: effectYield, task: t})
 }
 
-// onStored notes that a started task's object is at the destination. Only the receipt is left,
-// which concerns only us and staging: the task no longer delays others that wait for a slot or for
-// the same destination.
-func (s *scheduler) onStored(t *task) []effect {
+// onStored notes that a started task's object is at the destination, which has thus delivered: what
+// fails there until the receipt is written is newer. Only the receipt is left, which concerns only
+// us and staging: the task no longer delays others that wait for a slot or for the same destination.
+func (s *scheduler) onStored(t *task, now time.Time) []effect {
 	if !t.sending() {
 		return nil
 	}
 	d := s.dests[t.job.Destination]
 	d.setState(t, stateStored)
+	out := s.recordDelivery(d, t, now)
 	d.updateTurn(s.perDestination)
-	return s.startNext()
+	return append(out, s.startNext()...)
 }
 
 // onFinished notes how a started task ended.
 func (s *scheduler) onFinished(t *task, o outcome, now time.Time) []effect {
-	d := s.dests[t.job.Destination]
+	d, sending := s.dests[t.job.Destination], t.sending()
 	d.setState(t, stateGone)
-	if t.late {
+	var out []effect
+	if sending && o.kind == outcomeDone {
+		out = s.recordDelivery(d, t, now)
+	} else if sending && t.late {
 		d.lateTasks--
 	}
-	var out []effect
 	switch o.kind {
-	case outcomeDone:
-		out = append(out, effect{kind: effectAcknowledge, task: t})
-		out = append(out, s.recordDelivery(d, t.late, now)...)
-	case outcomeMoot:
+	case outcomeDone, outcomeMoot:
 		out = append(out, effect{kind: effectAcknowledge, task: t})
 	case outcomeDropped:
 		out = append(out, effect{kind: effectDrop, task: t})
@@ -212,12 +212,13 @@ func (s *scheduler) onParked() { s.parking-- }
 
 // recordDelivery closes the breaker. It ends the suspicion only after several deliveries in time,
 // because a destination that wavers would otherwise cost others time at every turn.
-func (s *scheduler) recordDelivery(d *destState, late bool, now time.Time) (out []effect) {
+func (s *scheduler) recordDelivery(d *destState, t *task, now time.Time) (out []effect) {
 	if d.cooldown > 0 {
 		out = append(out, effect{kind: effectBreakerClosed, dest: d.id})
 	}
 	d.failures, d.cooldown, d.probing, d.provenToWork = 0, 0, false, true
-	if late {
+	if t.late {
+		d.lateTasks--
 		return out
 	}
 	if d.onTime++; d.pool == &s.suspects && d.lateTasks == 0 && d.onTime >= onTimeToRegain {

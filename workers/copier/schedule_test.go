@@ -348,7 +348,7 @@ func TestSchedulerUnderRandomEvents(t *testing.T) {
 			case 3:
 				b.apply(b.onIdle(picked))
 			case 4:
-				b.apply(b.onStored(picked))
+				b.apply(b.onStored(picked, b.now))
 			case 5:
 				b.hang(picked)
 			case 6:

@@ -91,7 +91,7 @@ func TestHangingSuspectsAreEndedToMakeRoom(t *testing.T) {
 	}
 	require.Subset(t, b.active, first)
 	stored := b.active[len(b.active)-1]
-	b.apply(b.onStored(stored))
+	b.apply(b.onStored(stored, b.now))
 	b.hang(stored)
 	require.False(t, b.hasEnded(stored))
 }
@@ -105,7 +105,7 @@ func TestStoredCopyTakesNoSlot(t *testing.T) {
 	b.apply(b.onIdle(first))
 	require.Len(t, b.active, 1, "an idle copy no longer counts for its destination")
 	for range 2 {
-		b.apply(b.onStored(first))
+		b.apply(b.onStored(first, b.now))
 	}
 	require.Len(t, b.active, 2)
 	b.checkInvariants()
@@ -114,7 +114,7 @@ func TestStoredCopyTakesNoSlot(t *testing.T) {
 	}
 	require.Len(t, b.active, 1+4)
 	for i := 1; i < len(b.active); i++ {
-		b.apply(b.onStored(b.active[i]))
+		b.apply(b.onStored(b.active[i], b.now))
 		b.apply(b.onIdle(b.active[i])) // a timer that fired late
 		b.apply(b.onLate(b.active[i], b.now))
 		b.checkInvariants()
@@ -126,6 +126,69 @@ func TestStoredCopyTakesNoSlot(t *testing.T) {
 	}
 	require.Len(t, b.active, 2*4-1+4, "the free slots were not used")
 	b.checkInvariants()
+}
+
+// A destination has delivered when it has the object, not when the receipt is written, which may
+// take long.
+func TestADestinationDeliversBeforeItsReceipts(t *testing.T) {
+	t.Run("it_is_known_to_work", func(t *testing.T) {
+		b := newBench(t, nil)
+		first := b.arrive("a")
+		for range 3 {
+			b.arrive("a")
+		}
+		b.apply(b.onStored(first, b.now))
+		require.Equal(t, 1+2, b.activeOf("a"), "want perDestination copies")
+	})
+	t.Run("later_failures_are_newer", func(t *testing.T) {
+		b := newBench(t, func(l *limits) { l.perDestination = 3 })
+		first := b.proveWorking("a")
+		var others []*task
+		for range 3 {
+			others = append(others, b.arrive("a"))
+		}
+		b.apply(b.onStored(first, b.now))
+		for _, other := range others {
+			b.finish(other, timeout)
+		}
+		require.True(t, b.broken["a"])
+		b.finish(first, ok)
+		require.True(t, b.broken["a"], "an older delivery closed the breaker")
+		require.Equal(t, &b.suspects, b.dests["a"].pool)
+	})
+	t.Run("a_suspect_goes_next_again", func(t *testing.T) {
+		b := newBench(t, func(l *limits) { l.maxWaitingSuspects = 100 })
+		suspects := []string{"a", "b", "c", "d"}
+		for i := range 2 * len(suspects) {
+			b.finish(b.arrive(suspects[i/2]), timeout)
+		}
+		for i := range 2 * len(suspects) {
+			b.arrive(suspects[i/2])
+		}
+		require.Len(t, b.active, 2)
+		b.apply(b.onStored(b.active[0], b.now))
+		require.Equal(t, 2, b.activeOf("a"))
+		require.Zero(t, b.activeOf("c"))
+		b.checkInvariants()
+	})
+	t.Run("a_late_delivery_proves_nothing", func(t *testing.T) {
+		b := newBench(t, nil)
+		hangs := b.proveWorking("a")
+		b.apply(b.onLate(hangs, b.now))
+		for range onTimeToRegain {
+			next := b.arrive("a")
+			b.apply(b.onStored(next, b.now))
+		}
+		require.Equal(t, &b.suspects, b.dests["a"].pool, "sound although one copy hangs")
+		b.apply(b.onStored(hangs, b.now))
+		require.Equal(t, &b.suspects, b.dests["a"].pool, "sound after a late delivery")
+		b.apply(b.onStored(b.arrive("a"), b.now))
+		require.Equal(t, &b.sound, b.dests["a"].pool)
+		for len(b.active) > 0 {
+			b.finish(b.active[0], ok)
+		}
+		require.Empty(t, b.dests)
+	})
 }
 
 func TestSlowDestinationBecomesSoundAgain(t *testing.T) {
