@@ -120,6 +120,7 @@ func BenchmarkOverload(b *testing.B) {
 		r.watch("records read", 10*time.Minute, func(m moment) bool { return m.lag() <= float64(*scaleEvents)/2 })
 		level := r.watch("records read", 10*time.Minute, func(m moment) bool { return m.lag() <= 0 })
 		steady := rate(level)
+		require.Positive(b, steady, "all events were read within two measurements: use a larger -scale.events")
 		figures["steady_events_per_s"], figures["steady_peak_rss_MB"], figures["steady_cpu_us_per_event"] = steady, float64(peakRSS(level))/1e6, cpuPerEvent(level)
 
 		ctx, cancel := context.WithTimeout(b.Context(), *scaleFor)
