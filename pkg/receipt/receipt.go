@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	maxReceipt = 1 << 20  // 1 MiB, larger than any receipt
-	maxBatch   = 16 << 20 // 16 MiB, larger than any batch
-	readAtOnce = 8        // batches of an entry
+	maxReceipt       = 1 << 20  // 1 MiB, larger than any receipt
+	maxBatch         = 16 << 20 // 16 MiB, larger than any batch
+	maxParallelReads = 8        // batches of an entry
 )
 
 // Write closes a debt for good. It is not an error if the debt has such a receipt already.
@@ -37,8 +37,8 @@ func WriteBatch(ctx context.Context, staging objstore.Store, rs []delivery.Recei
 	if len(rs) == 1 {
 		return Write(ctx, staging, rs[0])
 	}
-	of, batch := rs[0].File, delivery.EncodeBatch(rs)
-	return create(ctx, staging, delivery.BatchKey(of.Log(), of.Seq, batch), batch)
+	file, batch := rs[0].File, delivery.EncodeBatch(rs)
+	return create(ctx, staging, delivery.BatchKey(file.Log(), file.Seq, batch), batch)
 }
 
 // create stores an object that nobody changes or deletes. That it exists already is no error.
@@ -75,18 +75,18 @@ type Pair struct {
 
 // Found is a receipt that was found.
 type Found struct {
-	Key    string    // of the object that holds it
-	Stored time.Time // when the first receipt of the debt was stored, by the store's clock; it never changes
-	Others []Found   // further receipts of the same debt, which do not count
-	size   int64
-	inside *delivery.Receipt // nil if it is an object of its own, which was not read
+	Key        string    // of the object that holds it
+	StoredAt   time.Time // when the first receipt of the debt was stored, by the store's clock; it never changes
+	Duplicates []Found   // further receipts of the same debt, which do not count
+	size       int64
+	inBatch    *delivery.Receipt // nil if it is an object of its own, which was not read
 }
 
 // Read returns what the receipt says; the error may wrap objstore.ErrNotFound or
 // delivery.ErrBadReceipt.
 func (f Found) Read(ctx context.Context, staging objstore.Store) (delivery.Receipt, error) {
-	if f.inside != nil {
-		return *f.inside, nil
+	if f.inBatch != nil {
+		return *f.inBatch, nil
 	}
 	return read(ctx, staging, f.Key)
 }
@@ -95,7 +95,7 @@ func (f Found) Read(ctx context.Context, staging objstore.Store) (delivery.Recei
 // short to name an object is read, or any that is an object of its own if e is nil. One that is not
 // understood still closes its debt; `sealift verify` reports what is wrong with it.
 func (f Found) Outcome(ctx context.Context, staging objstore.Store, p Pair, e *ledger.Entry) (delivery.Outcome, error) {
-	if f.inside != nil || e != nil && (p.Index >= len(e.Files) ||
+	if f.inBatch != nil || e != nil && (p.Index >= len(e.Files) ||
 		f.size >= delivery.LeastDelivered(delivery.Ref(e, p.Index), p.Destination, &e.Files[p.Index])) {
 		return delivery.Delivered, nil
 	}
@@ -111,7 +111,7 @@ type Set map[Pair]Found
 
 // List returns the receipts of an entry. It takes a request for each batch, besides the listing.
 func List(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64) (Set, error) {
-	return list(ctx, staging, l, seq, delivery.ReceiptPrefix(l, seq), readAtOnce)
+	return list(ctx, staging, l, seq, delivery.ReceiptPrefix(l, seq), maxParallelReads)
 }
 
 // ListOneByOne is List with one request at a time, for callers that list many entries at once.
@@ -119,9 +119,9 @@ func ListOneByOne(ctx context.Context, staging objstore.Store, l ledger.Log, seq
 	return list(ctx, staging, l, seq, delivery.ReceiptPrefix(l, seq), 1)
 }
 
-// Batched is List without the receipts that are objects of their own.
-func Batched(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64) (Set, error) {
-	return list(ctx, staging, l, seq, delivery.BatchPrefix(l, seq), readAtOnce)
+// ListBatched is List without the receipts that are objects of their own.
+func ListBatched(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64) (Set, error) {
+	return list(ctx, staging, l, seq, delivery.BatchPrefix(l, seq), maxParallelReads)
 }
 
 func list(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, prefix string, atOnce int) (Set, error) {
@@ -135,28 +135,28 @@ func list(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, 
 	return build(ctx, staging, l, seq, listed, func(string, error) {}, atOnce)
 }
 
-// Of returns the receipts in objects that were listed below the entry's delivery.ReceiptPrefix. It
-// calls odd, unless it is nil, with each object that is no receipt and each batch that is not
-// understood.
-func Of(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, listed []objstore.Info, odd func(key string, err error)) (Set, error) {
-	if odd == nil {
-		odd = func(string, error) {}
+// FromListing returns the receipts in objects that were listed below the entry's
+// delivery.ReceiptPrefix. It calls onBad, unless it is nil, with each object that is no receipt and
+// each batch that is not understood.
+func FromListing(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, listed []objstore.Info, onBad func(key string, err error)) (Set, error) {
+	if onBad == nil {
+		onBad = func(string, error) {}
 	}
-	return build(ctx, staging, l, seq, listed, odd, readAtOnce)
+	return build(ctx, staging, l, seq, listed, onBad, maxParallelReads)
 }
 
-func build(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, listed []objstore.Info, odd func(key string, err error), atOnce int) (Set, error) {
+func build(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, listed []objstore.Info, onBad func(key string, err error), atOnce int) (Set, error) {
 	set, prefix := Set{}, delivery.ReceiptPrefix(l, seq)
 	var batches []objstore.Info
 	for _, info := range listed {
 		index, destination, ok := delivery.ParseReceiptKey(prefix, info.Key)
 		switch {
 		case ok:
-			set[Pair{index, destination}] = Found{Key: info.Key, Stored: info.LastModified, size: info.Size}
+			set[Pair{index, destination}] = Found{Key: info.Key, StoredAt: info.LastModified, size: info.Size}
 		case delivery.IsBatchKey(prefix, info.Key):
 			batches = append(batches, info)
 		default:
-			odd(info.Key, errors.New("is no receipt's key"))
+			onBad(info.Key, errors.New("is no receipt's key"))
 		}
 	}
 	contents, bad := make([][]delivery.Receipt, len(batches)), make([]error, len(batches))
@@ -177,16 +177,16 @@ func build(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64,
 	}
 	for i, info := range batches {
 		if bad[i] != nil {
-			odd(info.Key, bad[i])
+			onBad(info.Key, bad[i])
 		}
 		for _, r := range contents[i] {
-			pair, found := Pair{r.File.Index, r.Destination}, Found{Key: info.Key, Stored: info.LastModified, size: info.Size, inside: &r}
+			pair, found := Pair{r.File.Index, r.Destination}, Found{Key: info.Key, StoredAt: info.LastModified, size: info.Size, inBatch: &r}
 			if other, ok := set[pair]; ok {
-				if other.Stored.Before(found.Stored) {
-					found.Stored = other.Stored
+				if other.StoredAt.Before(found.StoredAt) {
+					found.StoredAt = other.StoredAt
 				}
-				found.Others, other.Others = other.Others, nil
-				found.Others = append(found.Others, other)
+				found.Duplicates, other.Duplicates = other.Duplicates, nil
+				found.Duplicates = append(found.Duplicates, other)
 			}
 			set[pair] = found
 		}
@@ -194,9 +194,9 @@ func build(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64,
 	return set, nil
 }
 
-// ReadAlone returns the receipt of a debt that is an object of its own. The error may wrap
+// ReadSingle returns the receipt of a debt that is an object of its own. The error may wrap
 // objstore.ErrNotFound or delivery.ErrBadReceipt.
-func ReadAlone(ctx context.Context, staging objstore.Store, f delivery.FileRef, destination string) (delivery.Receipt, error) {
+func ReadSingle(ctx context.Context, staging objstore.Store, f delivery.FileRef, destination string) (delivery.Receipt, error) {
 	return read(ctx, staging, delivery.ReceiptKey(f, destination))
 }
 

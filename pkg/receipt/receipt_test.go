@@ -30,28 +30,28 @@ func entry(files int) *ledger.Entry {
 	return e
 }
 
-func of(index int) delivery.Receipt {
+func newReceipt(index int) delivery.Receipt {
 	return delivery.Receipt{File: delivery.FileRef{Index: index}, Destination: lake, SHA256: "x", Worker: "copier-1", At: 1}
 }
 
-func TestEveryReaderFindsEveryReceipt(t *testing.T) {
+func TestListFindsEveryReceipt(t *testing.T) {
 	ctx, staging, e := t.Context(), objstore.NewMemory("staging"), entry(8)
 	ref := func(i int) delivery.FileRef { return delivery.Ref(e, i) }
 	write := func(i int, outcome delivery.Outcome) {
-		r := of(i)
+		r := newReceipt(i)
 		r.File, r.Outcome = ref(i), outcome
-		if outcome == delivery.Delivered { // at least as long as LeastDelivered
+		if outcome == delivery.Delivered { // at least MinDeliveredSize
 			r.Bucket, r.Key, r.SHA256 = "logs", delivery.ObjectKey("", log0, &e.Files[i]), e.Files[i].SHA256
 		}
 		require.NoError(t, Write(ctx, staging, r))
 	}
 	write(0, delivery.Delivered)
 	write(1, delivery.Skipped)
-	ledgertest.Batch(t, staging, e, of(2), of(3))
-	ledgertest.Batch(t, staging, e, of(3), of(4)) // 3 twice: its request was repeated
+	ledgertest.Batch(t, staging, e, newReceipt(2), newReceipt(3))
+	ledgertest.Batch(t, staging, e, newReceipt(3), newReceipt(4)) // 3 twice: its request was repeated
 	write(5, delivery.Skipped)
 	write(6, delivery.Delivered)
-	ledgertest.Batch(t, staging, e, of(5), of(6)) // by a copier that was paused
+	ledgertest.Batch(t, staging, e, newReceipt(5), newReceipt(6)) // by a copier that was paused
 
 	want := map[int]delivery.Outcome{1: delivery.Skipped}
 	for _, i := range []int{0, 2, 3, 4, 5, 6} {
@@ -75,9 +75,9 @@ func TestEveryReaderFindsEveryReceipt(t *testing.T) {
 		require.Equal(t, ref(i), r.File)
 		info, err := staging.Head(ctx, found.Key)
 		require.NoError(t, err)
-		require.False(t, found.Stored.After(info.LastModified))
+		require.False(t, found.StoredAt.After(info.LastModified))
 	}
-	batched, err := Batched(ctx, staging, log0, e.Seq)
+	batched, err := ListBatched(ctx, staging, log0, e.Seq)
 	require.NoError(t, err)
 	require.Len(t, batched, 5)
 	none, err := List(ctx, staging, log0, e.Seq+1)
@@ -86,10 +86,14 @@ func TestEveryReaderFindsEveryReceipt(t *testing.T) {
 }
 
 // What comes later changes nothing about when a debt was closed, wherever its key is in the order.
-func TestADebtIsClosedWhenItsFirstReceiptIsStored(t *testing.T) {
+func TestDebtIsClosedByItsFirstReceipt(t *testing.T) {
 	for name, first := range map[string]func(staging objstore.Store, e *ledger.Entry){
-		"alone":    func(staging objstore.Store, e *ledger.Entry) { ledgertest.Receipt(t, staging, e, 0, lake, of(0)) },
-		"in_batch": func(staging objstore.Store, e *ledger.Entry) { ledgertest.Batch(t, staging, e, of(0), of(1)) },
+		"alone": func(staging objstore.Store, e *ledger.Entry) {
+			ledgertest.Receipt(t, staging, e, 0, lake, newReceipt(0))
+		},
+		"in_batch": func(staging objstore.Store, e *ledger.Entry) {
+			ledgertest.Batch(t, staging, e, newReceipt(0), newReceipt(1))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -98,12 +102,12 @@ func TestADebtIsClosedWhenItsFirstReceiptIsStored(t *testing.T) {
 				closed := time.Now()
 				for i := range len(e.Files) - 2 {
 					time.Sleep(time.Second)
-					ledgertest.Batch(t, staging, e, of(0), of(i+2))
+					ledgertest.Batch(t, staging, e, newReceipt(0), newReceipt(i+2))
 				}
-				ledgertest.Receipt(t, staging, e, 1, lake, of(1))
+				ledgertest.Receipt(t, staging, e, 1, lake, newReceipt(1))
 				set, err := List(t.Context(), staging, log0, e.Seq)
 				require.NoError(t, err)
-				require.True(t, set[Pair{0, lake}].Stored.Equal(closed))
+				require.True(t, set[Pair{0, lake}].StoredAt.Equal(closed))
 			})
 		})
 	}
@@ -112,44 +116,44 @@ func TestADebtIsClosedWhenItsFirstReceiptIsStored(t *testing.T) {
 // slowStore takes a second for an object, and tells how many were read at once at most.
 type slowStore struct {
 	objstore.Store
-	now, most atomic.Int32
+	now, maxAtOnce atomic.Int32
 }
 
 func (s *slowStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
 	n := s.now.Add(1)
 	defer s.now.Add(-1)
-	s.most.Store(max(s.most.Load(), n))
+	s.maxAtOnce.Store(max(s.maxAtOnce.Load(), n))
 	time.Sleep(time.Second)
 	return s.Store.Get(ctx, key)
 }
 
-func TestBatchesAreReadAtOnceOrNot(t *testing.T) {
+func TestListParallelAndListOneByOne(t *testing.T) {
 	type list = func(context.Context, objstore.Store, ledger.Log, int64) (Set, error)
-	for most, list := range map[int32]list{readAtOnce: List, 1: ListOneByOne} {
+	for most, list := range map[int32]list{maxParallelReads: List, 1: ListOneByOne} {
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				staging, e := objstore.NewMemory("staging"), entry(20)
 				for i := range len(e.Files) / 2 {
-					ledgertest.Batch(t, staging, e, of(2*i), of(2*i+1))
+					ledgertest.Batch(t, staging, e, newReceipt(2*i), newReceipt(2*i+1))
 				}
 				slow := &slowStore{Store: staging}
 				set, err := list(t.Context(), slow, log0, e.Seq)
 				require.NoError(t, err)
 				require.Len(t, set, len(e.Files))
-				require.Equal(t, most, slow.most.Load())
+				require.Equal(t, most, slow.maxAtOnce.Load())
 			})
 		})
 	}
 }
 
 // What is wrong is reported with its key, and closes nothing but what a key says.
-func TestReceiptsThatAreNotUnderstood(t *testing.T) {
+func TestUnreadableReceiptsAreReported(t *testing.T) {
 	ctx, staging, e := t.Context(), objstore.NewMemory("staging"), entry(4)
-	good := of(1)
+	good := newReceipt(1)
 	good.File, good.Outcome = delivery.Ref(e, 1), delivery.Delivered
-	foreign, given := good, good
+	foreign, skipped := good, good
 	foreign.File.Seq, foreign.File.Index = e.Seq+1, 2
-	given.Outcome, given.File.Index = delivery.Skipped, 3
+	skipped.Outcome, skipped.File.Index = delivery.Skipped, 3
 	keys := map[string]string{ // and what the report says
 		delivery.ReceiptPrefix(log0, e.Seq) + "notes.txt":         "no receipt's key",
 		delivery.BatchPrefix(log0, e.Seq) + "x.json":              "no receipt's key",
@@ -158,7 +162,7 @@ func TestReceiptsThatAreNotUnderstood(t *testing.T) {
 		delivery.BatchKey(log0, e.Seq, []byte("a line too many")): "line 2: malformed receipt",
 		delivery.BatchKey(log0, e.Seq, nil):                       "empty",
 	}
-	bodies := []([]byte){[]byte("x"), []byte("x"), foreign.Encode(), given.Encode(), append(good.Encode(), "hello\n"...), nil}
+	bodies := []([]byte){[]byte("x"), []byte("x"), foreign.Encode(), skipped.Encode(), append(good.Encode(), "hello\n"...), nil}
 	for i, key := range []string{
 		delivery.ReceiptPrefix(log0, e.Seq) + "notes.txt", delivery.BatchPrefix(log0, e.Seq) + "x.json",
 		delivery.BatchKey(log0, e.Seq, []byte("foreign")), delivery.BatchKey(log0, e.Seq, []byte("given up")),
@@ -173,7 +177,7 @@ func TestReceiptsThatAreNotUnderstood(t *testing.T) {
 		require.NoError(t, err)
 		listed = append(listed, info)
 	}
-	set, err := Of(ctx, staging, log0, e.Seq, listed, func(key string, err error) {
+	set, err := FromListing(ctx, staging, log0, e.Seq, listed, func(key string, err error) {
 		require.ErrorContains(t, err, keys[key])
 		delete(keys, key)
 	})
@@ -187,9 +191,9 @@ func TestReceiptsThatAreNotUnderstood(t *testing.T) {
 }
 
 // A reader that cannot read a batch does not know what is closed, and says so.
-func TestABatchThatCannotBeRead(t *testing.T) {
+func TestUnavailableBatchFailsTheListing(t *testing.T) {
 	ctx, staging, e := t.Context(), objstore.NewMemory("staging"), entry(4)
-	ledgertest.Batch(t, staging, e, of(1), of(2))
+	ledgertest.Batch(t, staging, e, newReceipt(1), newReceipt(2))
 	staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "get" && delivery.IsBatchKey(delivery.ReceiptPrefix(log0, e.Seq), op.Key) {
 			return objstore.Fault{Before: objstore.ErrUnavailable}
@@ -201,11 +205,11 @@ func TestABatchThatCannotBeRead(t *testing.T) {
 }
 
 // Requests that are repeated change nothing.
-func TestReceiptsAreWrittenOnce(t *testing.T) {
+func TestRepeatedWritesChangeNothing(t *testing.T) {
 	ctx, staging, e := t.Context(), objstore.NewMemory("staging"), entry(2)
 	var rs []delivery.Receipt
 	for i := range e.Files {
-		r := of(i)
+		r := newReceipt(i)
 		r.File, r.Outcome = delivery.Ref(e, i), delivery.Delivered
 		rs = append(rs, r)
 	}
@@ -213,10 +217,10 @@ func TestReceiptsAreWrittenOnce(t *testing.T) {
 		require.NoError(t, WriteBatch(ctx, staging, rs))
 		require.NoError(t, WriteBatch(ctx, staging, rs[:1]))
 	}
-	given := rs[0]
-	given.Outcome = delivery.Skipped
-	require.NoError(t, Write(ctx, staging, given))
-	r, err := ReadAlone(ctx, staging, given.File, lake)
+	skipped := rs[0]
+	skipped.Outcome = delivery.Skipped
+	require.NoError(t, Write(ctx, staging, skipped))
+	r, err := ReadSingle(ctx, staging, skipped.File, lake)
 	require.NoError(t, err)
 	require.Equal(t, delivery.Delivered, r.Outcome, "the first receipt was overwritten")
 	require.Len(t, staging.Contents("receipts/"), 2)

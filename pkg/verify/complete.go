@@ -182,7 +182,7 @@ const hourLength = int64(time.Hour / time.Millisecond)
 
 // entry counts an entry's files. through is how far the hours were complete before it.
 func (c *completeness) entry(ctx context.Context, e *ledger.Entry, listed []objstore.Info, through int64) error {
-	receipts, err := receipt.Of(ctx, c.staging, e.Log(), e.Seq, listed, nil)
+	receipts, err := receipt.FromListing(ctx, c.staging, e.Log(), e.Seq, listed, nil)
 	if err != nil {
 		return err
 	}

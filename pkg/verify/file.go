@@ -127,7 +127,7 @@ func (o *file) debt(ctx context.Context, dest string) error {
 // Invariant: I7, I9.
 func (o *file) receipt(ctx context.Context, dest string) error {
 	found := o.receipts.Set[pairOf(o.ref, dest)]
-	for _, other := range found.Others {
+	for _, other := range found.Duplicates {
 		if r, err := o.readReceipt(ctx, other, dest); err != nil {
 			return err
 		} else if r != nil && r.Outcome == delivery.Delivered {

@@ -35,7 +35,7 @@ func pairOf(ref delivery.FileRef, destination string) receipt.Pair {
 func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objstore.Info) (*receiptSet, error) {
 	s := &receiptSet{destinations: map[int][]string{}, again: w.receiptsOnce(ctx, w.log, e.Seq)}
 	var err error
-	s.Set, err = receipt.Of(ctx, w.staging, w.log, e.Seq, listed, func(key string, err error) {
+	s.Set, err = receipt.FromListing(ctx, w.staging, w.log, e.Seq, listed, func(key string, err error) {
 		if errors.Is(err, objstore.ErrNotFound) {
 			err = errGone
 		}
@@ -52,7 +52,7 @@ func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objst
 		listed = slices.DeleteFunc(listed, func(o objstore.Info) bool {
 			return delivery.IsBatchKey(delivery.ReceiptPrefix(w.log, e.Seq), o.Key)
 		})
-		if s.Set, err = receipt.Of(ctx, w.staging, w.log, e.Seq, listed, nil); err != nil {
+		if s.Set, err = receipt.FromListing(ctx, w.staging, w.log, e.Seq, listed, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -72,7 +72,9 @@ func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objst
 var errGone = errors.New("it is listed, and not there")
 
 // all returns all receipts of a debt.
-func all(found receipt.Found) []receipt.Found { return append([]receipt.Found{found}, found.Others...) }
+func all(found receipt.Found) []receipt.Found {
+	return append([]receipt.Found{found}, found.Duplicates...)
+}
 
 // receiptsOnce returns a function that lists the receipts of an entry when it is first called.
 func (v *verifier) receiptsOnce(ctx context.Context, l ledger.Log, seq int64) func() (receipt.Set, error) {

@@ -38,7 +38,7 @@ func (p *pair) loadReceipt(ctx context.Context, staging objstore.Store, e *ledge
 		return nil
 	}
 	outcome, err := found.Outcome(ctx, staging, p.key(), e)
-	p.receipt = &receiptInfo{outcome: outcome, at: found.Stored.UnixMilli()}
+	p.receipt = &receiptInfo{outcome: outcome, at: found.StoredAt.UnixMilli()}
 	return err
 }
 

@@ -167,7 +167,7 @@ func (r *receipts) fetchReceipts(ctx context.Context, e *ledger.Entry, l *listin
 		}
 		unknown = append(unknown, info)
 	}
-	return receipt.Of(ctx, r.staging, e.Log(), e.Seq, unknown, nil)
+	return receipt.FromListing(ctx, r.staging, e.Log(), e.Seq, unknown, nil)
 }
 
 // batch is written with one request.

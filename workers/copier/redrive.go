@@ -162,7 +162,7 @@ func (r Redrive) readBatches(ctx context.Context, parked []delivery.Parked) (map
 	entries := slices.Collect(maps.Keys(sets))
 	found := make([]receipt.Set, len(entries))
 	errs := job.InParallel(len(entries), job.MaxParallel, func(i int) (err error) {
-		found[i], err = receipt.Batched(ctx, r.Staging, entries[i].Log(), entries[i].Seq)
+		found[i], err = receipt.ListBatched(ctx, r.Staging, entries[i].Log(), entries[i].Seq)
 		return err
 	})
 	for i, e := range entries {
@@ -215,7 +215,7 @@ func (r Redrive) writeSkipped(ctx context.Context, file delivery.FileRef, destin
 	if err != nil {
 		return false, err
 	}
-	switch there, err := receipt.ReadAlone(ctx, r.Staging, file, destination); {
+	switch there, err := receipt.ReadSingle(ctx, r.Staging, file, destination); {
 	case errors.Is(err, delivery.ErrBadReceipt): // it closes the debt all the same
 		return false, nil
 	case err != nil:

@@ -228,8 +228,8 @@ func (r *copyRig) lastReceipt() (last time.Time) {
 		require.NoError(r.b, err)
 		n += len(set)
 		for _, found := range set {
-			if found.Stored.After(last) {
-				last = found.Stored
+			if found.StoredAt.After(last) {
+				last = found.StoredAt
 			}
 		}
 	}
