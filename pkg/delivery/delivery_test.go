@@ -218,7 +218,7 @@ func TestKeysThatNameNothingStaged(t *testing.T) {
 
 // Invariant: I11. An object is settled only when no entry can name it any more, or one does.
 func TestSettled(t *testing.T) {
-	head := &ledger.Entry{Seq: 42, LowWatermark: 2000, SealedThrough: []ledger.Through{{Source: source, Hour: file.Hour, Offset: 4999}}}
+	head := &ledger.Entry{Seq: 42, LowWatermark: 2000, SealedThrough: []ledger.SealedStream{{Source: source, Hour: file.Hour, Offset: 4999}}}
 	of := func(key string) bool {
 		s, ok := ParseStagedKey(key)
 		require.True(t, ok)

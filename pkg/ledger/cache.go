@@ -15,39 +15,39 @@ import (
 // concurrent use.
 type Cache struct {
 	staging objstore.Store
-	room    int
+	maxSize int
 	trim    func(*Entry)
 	flight  singleflight.Group
 
 	mu    sync.Mutex // guards all below
-	order *list.List // of keptEntry, most recently used first
+	order *list.List // of cacheItem, most recently used first
 	byKey map[string]*list.Element
 	size  int // of all kept entries
 }
 
-type keptEntry struct {
+type cacheItem struct {
 	*Entry
 	key string
 }
 
 // size approximates how much room an entry takes: its files and its streams sealed ahead.
-func (e keptEntry) size() int { return 1 + len(e.Files) + len(e.SealedThrough) }
+func (e cacheItem) size() int { return 1 + len(e.Files) + len(e.SealedThrough) }
 
 // NewCache returns a cache for entries whose files and streams sealed ahead are at most room, all
 // together; a single entry may exceed it. trim removes from an entry what no caller needs; nil
 // keeps everything.
-func NewCache(staging objstore.Store, room int, trim func(*Entry)) *Cache {
-	return &Cache{staging: staging, room: room, trim: trim, order: list.New(), byKey: map[string]*list.Element{}}
+func NewCache(staging objstore.Store, maxSize int, trim func(*Entry)) *Cache {
+	return &Cache{staging: staging, maxSize: maxSize, trim: trim, order: list.New(), byKey: map[string]*list.Element{}}
 }
 
 // Entry is like Chain.Entry.
 func (c *Cache) Entry(ctx context.Context, log Log, seq int64) (*Entry, error) {
 	key := EntryKey(log, seq)
-	if e := c.kept(key); e != nil {
+	if e := c.get(key); e != nil {
 		return e, nil
 	}
 	read := func() (any, error) {
-		if e := c.kept(key); e != nil {
+		if e := c.get(key); e != nil {
 			return e, nil // another call has just read it
 		}
 		e, err := NewChain(c.staging, log).Entry(ctx, seq)
@@ -57,7 +57,7 @@ func (c *Cache) Entry(ctx context.Context, log Log, seq int64) (*Entry, error) {
 		if c.trim != nil {
 			c.trim(e)
 		}
-		c.keep(keptEntry{e, key})
+		c.add(cacheItem{e, key})
 		return e, nil
 	}
 	v, err, shared := c.flight.Do(key, read)
@@ -70,7 +70,7 @@ func (c *Cache) Entry(ctx context.Context, log Log, seq int64) (*Entry, error) {
 	return v.(*Entry), nil
 }
 
-func (c *Cache) kept(key string) *Entry {
+func (c *Cache) get(key string) *Entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el := c.byKey[key]
@@ -78,10 +78,10 @@ func (c *Cache) kept(key string) *Entry {
 		return nil
 	}
 	c.order.MoveToFront(el)
-	return el.Value.(keptEntry).Entry
+	return el.Value.(cacheItem).Entry
 }
 
-func (c *Cache) keep(e keptEntry) {
+func (c *Cache) add(e cacheItem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.byKey[e.key] != nil {
@@ -89,8 +89,8 @@ func (c *Cache) keep(e keptEntry) {
 	}
 	c.byKey[e.key] = c.order.PushFront(e)
 	c.size += e.size()
-	for c.size > c.room && c.order.Len() > 1 {
-		old := c.order.Remove(c.order.Back()).(keptEntry)
+	for c.size > c.maxSize && c.order.Len() > 1 {
+		old := c.order.Remove(c.order.Back()).(cacheItem)
 		delete(c.byKey, old.key)
 		c.size -= old.size()
 	}

@@ -18,8 +18,9 @@ import (
 
 var cachedLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
 
-// cached returns a store with entries 1 to 4, of two files each, and the number of its reads.
-func cached(t *testing.T) (staging *objstore.Memory, reads *atomic.Int64) {
+// newCachedStore returns a store with entries 1 to 4, of two files each, and the number of its
+// reads.
+func newCachedStore(t *testing.T) (staging *objstore.Memory, reads *atomic.Int64) {
 	t.Helper()
 	staging, reads = objstore.NewMemory("staging"), new(atomic.Int64)
 	e := ledgertest.Append(t, staging, ledgertest.Init(cachedLog, time.Now()))
@@ -38,8 +39,8 @@ func cached(t *testing.T) (staging *objstore.Memory, reads *atomic.Int64) {
 	return staging, reads
 }
 
-func TestEntriesAreReadOnceAndTheLastUsedKept(t *testing.T) {
-	staging, reads := cached(t)
+func TestCacheReadsOnceAndKeepsTheLastUsed(t *testing.T) {
+	staging, reads := newCachedStore(t)
 	c := ledger.NewCache(staging, 6, func(e *ledger.Entry) { e.Owner = "" }) // room for two entries of two files
 	get := func(seq, want int64, why string) {
 		t.Helper()
@@ -59,8 +60,8 @@ func TestEntriesAreReadOnceAndTheLastUsedKept(t *testing.T) {
 	get(3, 5, "the last used entry was dropped")
 }
 
-func TestAnEntryLargerThanTheRoomIsKept(t *testing.T) {
-	staging, reads := cached(t)
+func TestEntryLargerThanTheCacheIsKept(t *testing.T) {
+	staging, reads := newCachedStore(t)
 	c := ledger.NewCache(staging, 0, nil)
 	for range 3 {
 		e, err := c.Entry(t.Context(), cachedLog, 2)
@@ -82,9 +83,9 @@ func (s *slowStore) Get(ctx context.Context, key string) (io.ReadCloser, objstor
 	return s.Store.Get(ctx, key)
 }
 
-func TestEntriesAskedForAtOnceAreReadOnce(t *testing.T) {
+func TestConcurrentReadersShareARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		staging, _ := cached(t)
+		staging, _ := newCachedStore(t)
 		slow := &slowStore{Store: staging}
 		c := ledger.NewCache(slow, 100, nil)
 		var all sync.WaitGroup

@@ -41,8 +41,9 @@ const requestTimeout = 30 * time.Second
 // maxEntry is larger than any entry.
 const maxEntry = 1 << 30 // 1 GiB
 
-// appendTries is how often Append tries, over a second or so, before it returns the store's error.
-const appendTries = 5
+// maxAppendAttempts is how often Append tries, over a second or so, before it returns the store's
+// error.
+const maxAppendAttempts = 5
 
 // NewChain returns the chain of log in the staging bucket.
 func NewChain(store objstore.Store, log Log) *Chain {
@@ -88,7 +89,7 @@ func (c *Chain) HeadSeq(ctx context.Context) (int64, error) {
 		}
 		after = infos[0].Key // a stray object
 		if folder, _, ok := strings.Cut(strings.TrimPrefix(after, entryPrefix(c.log)), "/"); ok {
-			after = past(entryPrefix(c.log) + folder)
+			after = afterFolder(entryPrefix(c.log) + folder)
 		}
 	}
 }
@@ -142,30 +143,30 @@ func (c *Chain) Append(ctx context.Context, e *Entry) error {
 		return err
 	}
 	backoff := jitter.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
-	for try := 1; ; try++ {
+	for attempt := 1; ; attempt++ {
 		err := c.put(ctx, e.Seq, body)
-		var rerr error
+		var readErr error
 		switch {
 		case err == nil:
 			return nil
 		case ablation.On(ablation.LostTakenAsWon) && errors.Is(err, objstore.ErrExists):
 			return nil
 		case errors.Is(err, objstore.ErrExists), errors.Is(err, objstore.ErrConflict), errors.Is(err, objstore.ErrUnavailable):
-			var there *Entry
-			there, rerr = c.Entry(ctx, e.Seq)
+			var stored *Entry
+			stored, readErr = c.Entry(ctx, e.Seq)
 			switch {
-			case rerr == nil && there.Attempt == e.Attempt && !ablation.On(ablation.WonTakenAsLost):
+			case readErr == nil && stored.Attempt == e.Attempt && !ablation.On(ablation.WonTakenAsLost):
 				return nil
-			case rerr == nil:
-				return fmt.Errorf("append entry %d to ledger %s: %w (%s)", e.Seq, c.log, ErrLost, there.Owner)
-			case errors.Is(rerr, ErrCorrupt):
-				return rerr
+			case readErr == nil:
+				return fmt.Errorf("append entry %d to ledger %s: %w (%s)", e.Seq, c.log, ErrLost, stored.Owner)
+			case errors.Is(readErr, ErrCorrupt):
+				return readErr
 			}
 		default:
 			return fmt.Errorf("append entry %d to ledger %s: %w", e.Seq, c.log, err)
 		}
-		if try == appendTries {
-			return fmt.Errorf("append entry %d to ledger %s, its outcome is open: %w: %w", e.Seq, c.log, err, rerr)
+		if attempt == maxAppendAttempts {
+			return fmt.Errorf("append entry %d to ledger %s, its outcome is open: %w: %w", e.Seq, c.log, err, readErr)
 		}
 		if ended := backoff.Wait(ctx); ended != nil {
 			return fmt.Errorf("append entry %d to ledger %s: %w: %w", e.Seq, c.log, ended, err)

@@ -19,8 +19,8 @@ import (
 
 var testLog = Log{Topic: "events", Incarnation: "1", Partition: 3}
 
-// at returns a valid entry of testLog.
-func at(seq int64, attempt string) *Entry {
+// entryAt returns a valid entry of testLog.
+func entryAt(seq int64, attempt string) *Entry {
 	kind := KindSeal
 	if seq == 0 {
 		kind = KindInit
@@ -38,10 +38,10 @@ func TestHeadIsTheNewestEntry(t *testing.T) {
 	_, err := c.Head(ctx)
 	require.ErrorIs(t, err, ErrEmpty)
 	for seq := range int64(12) {
-		require.NoError(t, c.Append(ctx, at(seq, "a")))
+		require.NoError(t, c.Append(ctx, entryAt(seq, "a")))
 		head, err := c.Head(ctx)
 		require.NoError(t, err)
-		require.Equal(t, at(seq, "a"), head)
+		require.Equal(t, entryAt(seq, "a"), head)
 	}
 	e, err := c.Entry(ctx, 4)
 	require.NoError(t, err)
@@ -88,12 +88,12 @@ func TestAppendResolvesItsOutcome(t *testing.T) {
 				store := objstore.NewMemory("staging")
 				chain := NewChain(store, testLog)
 				if c.rival {
-					require.NoError(t, chain.Append(t.Context(), at(0, "rival")))
+					require.NoError(t, chain.Append(t.Context(), entryAt(0, "rival")))
 				}
 				if c.fault != nil {
 					store.SetFault(c.fault)
 				}
-				err := chain.Append(t.Context(), at(0, "mine"))
+				err := chain.Append(t.Context(), entryAt(0, "mine"))
 				if c.want != nil {
 					require.ErrorIs(t, err, c.want)
 				} else {
@@ -111,26 +111,26 @@ func TestAppendResolvesItsOutcome(t *testing.T) {
 	}
 }
 
-// TestAppendTellsOfAnOutage: Append returns the error to its caller, who counts, logs and tries
+// TestAppendReturnsAnOutage: Append returns the error to its caller, who counts, logs and tries
 // again.
-func TestAppendTellsOfAnOutage(t *testing.T) {
+func TestAppendReturnsAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := objstore.NewMemory("staging")
 		chain := NewChain(store, testLog)
 		store.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrUnavailable} })
-		require.ErrorIs(t, chain.Append(t.Context(), at(0, "mine")), objstore.ErrUnavailable)
+		require.ErrorIs(t, chain.Append(t.Context(), entryAt(0, "mine")), objstore.ErrUnavailable)
 		store.SetFault(nil)
-		require.NoError(t, chain.Append(t.Context(), at(0, "mine")))
+		require.NoError(t, chain.Append(t.Context(), entryAt(0, "mine")))
 	})
 }
 
-// stuck is a store whose first requests are never answered.
-type stuck struct {
+// unansweredStore is a store whose first requests are never answered.
+type unansweredStore struct {
 	objstore.Store
 	left int
 }
 
-func (s *stuck) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+func (s *unansweredStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
 	if s.left--; s.left >= 0 {
 		<-ctx.Done()
 		return objstore.Info{}, objstore.ErrUnavailable
@@ -138,7 +138,7 @@ func (s *stuck) Put(ctx context.Context, key string, body io.ReadSeeker, opts ob
 	return s.Store.Put(ctx, key, body, opts)
 }
 
-func (s *stuck) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+func (s *unansweredStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
 	if s.left--; s.left >= 0 {
 		<-ctx.Done()
 		return nil, objstore.Info{}, objstore.ErrUnavailable
@@ -146,22 +146,22 @@ func (s *stuck) Get(ctx context.Context, key string) (io.ReadCloser, objstore.In
 	return s.Store.Get(ctx, key)
 }
 
-// TestARequestWithoutAnAnswerHoldsNothingUp: Append survives requests that are never answered on a
+// TestAppendSurvivesUnansweredRequests: Append survives requests that are never answered on a
 // connection that stays up.
-func TestARequestWithoutAnAnswerHoldsNothingUp(t *testing.T) {
+func TestAppendSurvivesUnansweredRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		chain := NewChain(&stuck{Store: objstore.NewMemory("staging"), left: 3}, testLog)
-		require.NoError(t, chain.Append(t.Context(), at(0, "mine")))
+		chain := NewChain(&unansweredStore{Store: objstore.NewMemory("staging"), left: 3}, testLog)
+		require.NoError(t, chain.Append(t.Context(), entryAt(0, "mine")))
 	})
 }
 
-// narrow is a store that takes one byte every ten seconds.
-type narrow struct {
+// slowUpload is a store that takes one byte every ten seconds.
+type slowUpload struct {
 	objstore.Store
 	puts int
 }
 
-func (n *narrow) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+func (n *slowUpload) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
 	n.puts++
 	for one := make([]byte, 1); ; {
 		select {
@@ -179,12 +179,12 @@ func (n *narrow) Put(ctx context.Context, key string, body io.ReadSeeker, opts o
 	return n.Store.Put(ctx, key, body, opts)
 }
 
-// TestAnEntryTakesItsTime: a PUT that makes progress is not cut off, for instance that of a large
+// TestSlowAppendIsNotCutOff: a PUT that makes progress is not cut off, for instance that of a large
 // entry behind files that are being staged.
-func TestAnEntryTakesItsTime(t *testing.T) {
+func TestSlowAppendIsNotCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &narrow{Store: objstore.NewMemory("staging")}
-		require.NoError(t, NewChain(store, testLog).Append(t.Context(), at(0, "mine")))
+		store := &slowUpload{Store: objstore.NewMemory("staging")}
+		require.NoError(t, NewChain(store, testLog).Append(t.Context(), entryAt(0, "mine")))
 		require.Equal(t, 1, store.puts)
 	})
 }
@@ -193,7 +193,7 @@ func TestGhostOfAnAbandonedEntryDecidesOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := objstore.NewMemory("staging")
 		chain := NewChain(store, testLog)
-		require.NoError(t, chain.Append(t.Context(), at(0, "mine")))
+		require.NoError(t, chain.Append(t.Context(), entryAt(0, "mine")))
 		// The PUT of entry 1 is under way when its author gives up.
 		store.SetFault(func(op objstore.Op) objstore.Fault {
 			if op.Name == "put" {
@@ -203,10 +203,10 @@ func TestGhostOfAnAbandonedEntryDecidesOnce(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		require.ErrorIs(t, chain.Append(ctx, at(1, "ghost")), context.DeadlineExceeded)
+		require.ErrorIs(t, chain.Append(ctx, entryAt(1, "ghost")), context.DeadlineExceeded)
 		store.SetFault(nil)
 		require.Positive(t, store.ReleaseGhosts())
-		require.ErrorIs(t, chain.Append(t.Context(), at(1, "later")), ErrLost)
+		require.ErrorIs(t, chain.Append(t.Context(), entryAt(1, "later")), ErrLost)
 		head, err := chain.Head(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, "ghost", head.Attempt)
@@ -220,13 +220,13 @@ func TestLogsFindsEveryChain(t *testing.T) {
 	for _, p := range []int{0, 3, 10, 99_999} {
 		l := Log{Topic: "events", Incarnation: "1", Partition: p}
 		for seq := range int64(3) {
-			e := at(seq, "a")
+			e := entryAt(seq, "a")
 			e.Partition = p
 			require.NoError(t, NewChain(store, l).Append(ctx, e))
 		}
 		want = append(want, l)
 	}
-	other := at(0, "a")
+	other := entryAt(0, "a")
 	other.Incarnation = "10"
 	require.NoError(t, NewChain(store, other.Log()).Append(ctx, other))
 	var strays []string
@@ -238,11 +238,11 @@ func TestLogsFindsEveryChain(t *testing.T) {
 	got, err := Logs(ctx, store, "events", "1")
 	require.NoError(t, err)
 	require.Equal(t, want, got)
-	var told []string
-	got, err = FindLogs(ctx, store, "", "", func(key string) { told = append(told, key) })
+	var strayKeys []string
+	got, err = FindLogs(ctx, store, "", "", func(key string) { strayKeys = append(strayKeys, key) })
 	require.NoError(t, err)
 	require.Equal(t, append(want, other.Log()), got)
-	require.ElementsMatch(t, []string{strays[0], strays[1], strays[3], strays[5]}, told, "want one key per folder, and none after the entries")
+	require.ElementsMatch(t, []string{strays[0], strays[1], strays[3], strays[5]}, strayKeys, "want one key per folder, and none after the entries")
 	seq, err := NewChain(store, want[1]).HeadSeq(ctx)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, seq, "a stray object hid the head")
@@ -250,11 +250,11 @@ func TestLogsFindsEveryChain(t *testing.T) {
 
 // A folder of foreign files costs one request, however many there are; for instance deliveries by a
 // destination that is this very bucket.
-func TestListingsPassOverWholeFolders(t *testing.T) {
+func TestListingsSkipForeignFolders(t *testing.T) {
 	ctx := t.Context()
 	store := objstore.NewMemory("staging")
 	chain := NewChain(store, Log{Topic: "events", Incarnation: "1", Partition: 3})
-	require.NoError(t, chain.Append(ctx, at(0, "a")))
+	require.NoError(t, chain.Append(ctx, entryAt(0, "a")))
 	for i := range 200 {
 		for _, folder := range []string{"ledger", "ledger/events/1", "ledger/events/1/00003", "ledger/events/1/00002"} {
 			key := fmt.Sprintf("%s/segment-logs/web/1795824000000/%d.gz", folder, i)
@@ -278,7 +278,7 @@ func TestListingsPassOverWholeFolders(t *testing.T) {
 }
 
 func TestEntryGolden(t *testing.T) {
-	e := at(5, "7d0f6f9e-8a38-4d2b-8f5c-0a1b2c3d4e5f")
+	e := entryAt(5, "7d0f6f9e-8a38-4d2b-8f5c-0a1b2c3d4e5f")
 	e.Generation, e.WrittenAt, e.LowWatermark = 4, 1_700_000_000_000, 900
 	e.Files = []File{{
 		Source: "web", Hour: 1_699_999_200_000, Received: 1_699_999_200_123, First: 700, Last: 899, Records: 150,
@@ -286,7 +286,7 @@ func TestEntryGolden(t *testing.T) {
 		StagedKey: "data/web/x.gz", Reason: "time", Owed: []string{"ws_1/prod"},
 	}}
 	e.Skipped = map[string]int64{"not_a_json_object": 2}
-	e.SealedThrough = []Through{{Source: "app", Hour: 1_699_999_200_000, Offset: 950}}
+	e.SealedThrough = []SealedStream{{Source: "app", Hour: 1_699_999_200_000, Offset: 950}}
 	got, err := e.Encode()
 	require.NoError(t, err)
 	want, err := os.ReadFile("testdata/entry-v1.json")
@@ -299,7 +299,7 @@ func TestEntryGolden(t *testing.T) {
 
 // A file in a pack, as later releases of version 1 write it, matches its golden file.
 func TestPackedEntryGolden(t *testing.T) {
-	e := at(5, "7d0f6f9e-8a38-4d2b-8f5c-0a1b2c3d4e5f")
+	e := entryAt(5, "7d0f6f9e-8a38-4d2b-8f5c-0a1b2c3d4e5f")
 	e.WrittenAt = 1_700_000_000_000
 	e.Files = []File{{
 		Source: "web", Hour: 1_699_999_200_000, Received: 1_699_999_200_123, First: 700, Last: 899, Records: 150,
@@ -354,7 +354,7 @@ func TestOpenReadsTheFilesBytes(t *testing.T) {
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	good, err := at(5, "a").Encode()
+	good, err := entryAt(5, "a").Encode()
 	require.NoError(t, err)
 	for name, b := range map[string]string{
 		"empty":          "",
@@ -378,11 +378,11 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 // Invariant: I2. A filter keeps only what may be read again, sorted as Covers expects.
-func TestAFilterIsOfWhatMayBeReadAgain(t *testing.T) {
+func TestFilterHoldsOnlyWhatMayBeReadAgain(t *testing.T) {
 	stream := func(source string, hour int64) Stream { return Stream{Source: source, Hour: hour} }
-	e := &Entry{LowWatermark: 10, SealedThrough: []Through{{Source: "old", Offset: 99}}}
+	e := &Entry{LowWatermark: 10, SealedThrough: []SealedStream{{Source: "old", Offset: 99}}}
 	e.SetFilter(map[Stream]int64{stream("b", 1): 10, stream("a", 2): 30, stream("c", 1): 20, stream("a", 1): 9})
-	require.Equal(t, []Through{{Source: "b", Hour: 1, Offset: 10}, {Source: "c", Hour: 1, Offset: 20}, {Source: "a", Hour: 2, Offset: 30}}, e.SealedThrough)
+	require.Equal(t, []SealedStream{{Source: "b", Hour: 1, Offset: 10}, {Source: "c", Hour: 1, Offset: 20}, {Source: "a", Hour: 2, Offset: 30}}, e.SealedThrough)
 	require.True(t, e.Covers(stream("c", 1), 20))
 	require.False(t, e.Covers(stream("c", 1), 21))
 
@@ -412,7 +412,7 @@ func TestStreamOf(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	good, err := at(5, "a").Encode()
+	good, err := entryAt(5, "a").Encode()
 	require.NoError(f, err)
 	f.Add(good)
 	f.Add([]byte(`{"version":1}`))
@@ -439,12 +439,12 @@ func TestRouterRules(t *testing.T) {
 		require.Equal(t, want[1], received)
 	}
 	for _, bad := range []string{"header", ";", "key;", ";key", "header;header", "key;header;", "a;b;c"} {
-		e := at(1, "a")
+		e := entryAt(1, "a")
 		e.Router = bad
 		_, err := e.Encode()
 		require.ErrorIs(t, err, ErrCorrupt, bad)
 	}
-	e := at(1, "a")
+	e := entryAt(1, "a")
 	e.Router = "key;record"
 	b, err := e.Encode()
 	require.NoError(t, err)
@@ -453,28 +453,28 @@ func TestRouterRules(t *testing.T) {
 	require.Equal(t, e, got)
 }
 
-// slow is a store whose first bodies break off early and whose other bodies arrive slowly.
-type slow struct {
+// slowDownload is a store whose first bodies break off early and whose other bodies arrive slowly.
+type slowDownload struct {
 	objstore.Store
 	broken int
 }
 
-func (s *slow) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+func (s *slowDownload) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
 	r, info, err := s.Store.Get(ctx, key)
 	if err != nil {
 		return nil, info, err
 	}
 	s.broken--
-	return &slowBody{r, ctx, s.broken >= 0}, info, nil
+	return &slowDownloadBody{r, ctx, s.broken >= 0}, info, nil
 }
 
-type slowBody struct {
+type slowDownloadBody struct {
 	io.ReadCloser
 	ctx    context.Context //nolint:containedctx // of the request
 	broken bool
 }
 
-func (b *slowBody) Read(p []byte) (int, error) {
+func (b *slowDownloadBody) Read(p []byte) (int, error) {
 	time.Sleep(10 * time.Second)
 	if err := context.Cause(b.ctx); err != nil {
 		return 0, errors.Join(objstore.ErrUnavailable, err)
@@ -485,20 +485,20 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p[:min(len(p), 32)])
 }
 
-// TestAnEntryIsReadWithPatience: a read continues as long as bytes arrive, and is repeated if they
+// TestSlowEntryIsReadToTheEnd: a read continues as long as bytes arrive, and is repeated if they
 // break off early.
-func TestAnEntryIsReadWithPatience(t *testing.T) {
+func TestSlowEntryIsReadToTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := objstore.NewMemory("staging")
-		require.NoError(t, NewChain(m, testLog).Append(t.Context(), at(0, "a")))
-		got, err := NewChain(objstore.WithReadRetries(&slow{Store: m, broken: 2}), testLog).Entry(t.Context(), 0)
+		require.NoError(t, NewChain(m, testLog).Append(t.Context(), entryAt(0, "a")))
+		got, err := NewChain(objstore.WithReadRetries(&slowDownload{Store: m, broken: 2}), testLog).Entry(t.Context(), 0)
 		require.NoError(t, err)
-		require.Equal(t, at(0, "a"), got)
+		require.Equal(t, entryAt(0, "a"), got)
 	})
 }
 
 // A partition that is asked for and is not there is told with those that are.
-func TestNoPartition(t *testing.T) {
+func TestNoPartitionError(t *testing.T) {
 	var logs []Log
 	for _, p := range []int{0, 1, 2, 5, 7, 8} {
 		logs = append(logs, Log{Topic: "events", Incarnation: "1", Partition: p})
@@ -516,7 +516,7 @@ func TestNoPartition(t *testing.T) {
 		"lost_its_chain": {"1", 5, `partition 5 of topic "events", incarnation "1" has lost its whole ledger`},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			require.EqualError(t, NoPartition(logs, "events", c.incarnation, c.partition), c.want)
+			require.EqualError(t, NoPartitionError(logs, "events", c.incarnation, c.partition), c.want)
 		})
 	}
 }

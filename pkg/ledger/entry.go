@@ -156,16 +156,16 @@ func ParseRouterRule(rule string) (sourceFrom, receivedFrom string, ok bool) {
 	return sourceFrom, receivedFrom, ok
 }
 
-// Through says that every record of the stream up to and including Offset is in a file of this or
-// an earlier entry.
-type Through struct {
+// SealedStream says that every record of the stream up to and including Offset is in a file of this
+// or an earlier entry.
+type SealedStream struct {
 	Source string `json:"source"`
 	Hour   int64  `json:"hour"`
 	Offset int64  `json:"offset"`
 }
 
 // Stream returns the stream of t.
-func (t Through) Stream() Stream { return Stream{Source: t.Source, Hour: t.Hour} }
+func (t SealedStream) Stream() Stream { return Stream{Source: t.Source, Hour: t.Hour} }
 
 // Entry is one link of a chain. The head entry carries the whole state that
 // recovery needs.
@@ -197,7 +197,7 @@ type Entry struct {
 	LowWatermark int64 `json:"low_watermark"`
 	// SealedThrough is the filter for recovery, sorted. It lists only streams whose offset is not
 	// below LowWatermark.
-	SealedThrough []Through `json:"sealed_through,omitempty"`
+	SealedThrough []SealedStream `json:"sealed_through,omitempty"`
 	// CompleteThrough is a time in unix ms. Every record received before it is in a file of this or
 	// an earlier entry, or skipped, except stragglers that reached the log after the grace period.
 	// It goes back only if it was later than WrittenAt, because a clock had been ahead. 0 means
@@ -236,7 +236,7 @@ func (e *Entry) SetFilter(through map[Stream]int64) {
 	e.SealedThrough = nil
 	for s, offset := range through {
 		if offset >= e.LowWatermark {
-			e.SealedThrough = append(e.SealedThrough, Through{Source: s.Source, Hour: s.Hour, Offset: offset})
+			e.SealedThrough = append(e.SealedThrough, SealedStream{Source: s.Source, Hour: s.Hour, Offset: offset})
 		}
 	}
 	slices.SortFunc(e.SealedThrough, compareThrough)
@@ -248,7 +248,7 @@ var ErrCorrupt = errors.New("corrupt ledger entry")
 // Covers reports whether the stream's record at the offset is in a file of e or of an earlier
 // entry, or skipped. Once true, it is true for all later entries.
 func (e *Entry) Covers(s Stream, offset int64) bool {
-	i, found := slices.BinarySearchFunc(e.SealedThrough, s, func(t Through, s Stream) int {
+	i, found := slices.BinarySearchFunc(e.SealedThrough, s, func(t SealedStream, s Stream) int {
 		return t.Stream().Compare(s)
 	})
 	return offset < e.LowWatermark || found && offset <= e.SealedThrough[i].Offset
@@ -322,4 +322,4 @@ func (e *Entry) validate() error {
 	return nil
 }
 
-func compareThrough(a, b Through) int { return a.Stream().Compare(b.Stream()) }
+func compareThrough(a, b SealedStream) int { return a.Stream().Compare(b.Stream()) }

@@ -45,17 +45,18 @@ func FindLogs(ctx context.Context, store objstore.Store, topic, incarnation stri
 		stray(key)
 		switch part := strings.Split(key, "/"); {
 		case len(part) > 4 && !isPartition(part[3]):
-			after = past(strings.Join(part[:4], "/"))
+			after = afterFolder(strings.Join(part[:4], "/"))
 		case len(part) > 5: // below a chain's folder
-			after = past(strings.Join(part[:5], "/"))
+			after = afterFolder(strings.Join(part[:5], "/"))
 		default:
 			after = key
 		}
 	}
 }
 
-// NoPartition says that a partition is not among the logs of a topic and incarnation, and which are.
-func NoPartition(logs []Log, topic, incarnation string, partition int) error {
+// NoPartitionError says that a partition is not among the logs of a topic and incarnation, and
+// which are.
+func NoPartitionError(logs []Log, topic, incarnation string, partition int) error {
 	var have []int
 	for _, l := range logs {
 		if l.Topic == topic && l.Incarnation == incarnation {
@@ -89,9 +90,9 @@ func runs(numbers []int) string {
 	return strings.Join(parts, ", ")
 }
 
-// past returns the position in a listing after a whole folder, which may hold more objects than can
-// be looked at one by one.
-func past(folder string) string { return folder + "0" } // "0" follows "/"
+// afterFolder returns the position in a listing after a whole folder, which may hold more objects
+// than can be looked at one by one.
+func afterFolder(folder string) string { return folder + "0" } // "0" follows "/"
 
 // isPartition reports whether a folder with that name may hold a chain.
 func isPartition(name string) bool {

@@ -12,7 +12,7 @@ import (
 // then be an entry from before since, but never one after the first since then. ErrNotFound says
 // that entries are missing, at least entry 0.
 func (c *Chain) FirstSince(ctx context.Context, head int64, since time.Time) (int64, error) {
-	return first(head, func(seq int64) (bool, error) {
+	return searchFirst(head, func(seq int64) (bool, error) {
 		// Keys count down: the first key after that of entry seq+1 is that of entry seq.
 		infos, err := c.store.List(ctx, entryPrefix(c.log), EntryKey(c.log, seq+1), 1)
 		if err == nil && len(infos) == 0 {
@@ -26,17 +26,17 @@ func (c *Chain) FirstSince(ctx context.Context, head int64, since time.Time) (in
 	})
 }
 
-// First returns the number of the first entry up to head for which holds is true, or head if there
-// is none. holds must be true for all entries after one for which it is true. First reads some 20
-// of a million entries.
-func (c *Chain) First(ctx context.Context, head int64, holds func(*Entry) bool) (int64, error) {
-	return first(head, func(seq int64) (bool, error) {
+// FirstMatching returns the number of the first entry up to head for which holds is true, or head
+// if there is none. holds must be true for all entries after one for which it is true. FirstMatching reads
+// some 20 of a million entries.
+func (c *Chain) FirstMatching(ctx context.Context, head int64, holds func(*Entry) bool) (int64, error) {
+	return searchFirst(head, func(seq int64) (bool, error) {
 		e, err := c.Entry(ctx, seq)
 		return err == nil && holds(e), err
 	})
 }
 
-func first(head int64, holds func(seq int64) (bool, error)) (int64, error) {
+func searchFirst(head int64, holds func(seq int64) (bool, error)) (int64, error) {
 	low, high := int64(0), head
 	for low < high { // the answer is in [low, high]
 		middle := low + (high-low)/2

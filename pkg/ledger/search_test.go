@@ -17,7 +17,7 @@ func TestFirstSince(t *testing.T) {
 		chain := NewChain(store, testLog)
 		begun := time.Now()
 		for seq := range int64(30) {
-			require.NoError(t, chain.Append(t.Context(), at(seq, "a")))
+			require.NoError(t, chain.Append(t.Context(), entryAt(seq, "a")))
 			time.Sleep(time.Hour)
 		}
 		for want, since := range map[int64]time.Duration{0: -time.Hour, 1: time.Hour, 17: 16*time.Hour + 1, 29: 300 * time.Hour} {
@@ -27,7 +27,7 @@ func TestFirstSince(t *testing.T) {
 		}
 		// Entries that are stored again look young; that must not hide any that are.
 		for seq := range int64(20) {
-			body, err := at(seq, "a").Encode()
+			body, err := entryAt(seq, "a").Encode()
 			require.NoError(t, err)
 			_, err = store.Put(t.Context(), EntryKey(testLog, seq), strings.NewReader(string(body)), objstore.PutOptions{})
 			require.NoError(t, err)
@@ -50,18 +50,18 @@ func TestFirstSince(t *testing.T) {
 	})
 }
 
-func TestFirst(t *testing.T) {
+func TestFirstMatching(t *testing.T) {
 	chain := NewChain(objstore.NewMemory("staging"), testLog)
 	for seq := range int64(30) {
-		e := at(seq, "a")
+		e := entryAt(seq, "a")
 		e.LowWatermark = 10 * seq
 		if seq%10 == 5 {
-			e.SealedThrough = []Through{{Source: "a", Offset: e.LowWatermark + 5}}
+			e.SealedThrough = []SealedStream{{Source: "a", Offset: e.LowWatermark + 5}}
 		}
 		require.NoError(t, chain.Append(t.Context(), e))
 	}
 	for offset, want := range map[int64]int64{-1: 0, 0: 1, 9: 1, 10: 2, 55: 5, 56: 6, 289: 29, 290: 29} {
-		got, err := chain.First(t.Context(), 29, func(e *Entry) bool { return e.MayReach(offset) })
+		got, err := chain.FirstMatching(t.Context(), 29, func(e *Entry) bool { return e.MayReach(offset) })
 		require.NoError(t, err)
 		require.Equal(t, want, got, offset)
 	}

@@ -15,17 +15,17 @@ type Tenure struct {
 	// was stored with it. They serve as a cross-check; reading never starts there.
 	Committed int64
 	Note      string
-	// Local is called when the log no longer holds the watermark of the head. It returns the offset
-	// up to which this worker's disk holds what was read since, so that the log need not; -1 if the
-	// disk holds nothing of use. It is passed the claim that would be written after the head
+	// LocalEnd is called when the log no longer holds the watermark of the head. It returns the
+	// offset up to which this worker's disk holds what was read since, so that the log need not; -1
+	// if the disk holds nothing of use. It is passed the claim that would be written after the head
 	// (without Attempt and WrittenAt) and the log's end. nil means that the disk holds nothing.
-	Local func(ctx context.Context, claim *Entry, end int64) (int64, error)
-	// Routes returns an error if this worker cannot route records by a rule; then it does not take
-	// the partition over. nil means that it can use any rule.
-	Routes func(rule string) error
-	// Staged is called, in any goroutine, for each object staged for an entry. It shows that an
+	LocalEnd func(ctx context.Context, claim *Entry, end int64) (int64, error)
+	// CheckRouter returns an error if this worker cannot route records by a rule; then it does not
+	// take the partition over. nil means that it can use any rule.
+	CheckRouter func(rule string) error
+	// OnStaged is called, in any goroutine, for each object staged for an entry. It shows that an
 	// entry that takes long still makes progress. nil if not needed.
-	Staged func()
+	OnStaged func()
 	// Done is closed when the generation has ended. If it is nil, which means unknown, nothing is
 	// taken over: the partition may belong to another worker by now.
 	Done <-chan struct{}

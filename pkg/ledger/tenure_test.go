@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestNotesAreReadAsTheyWereWritten(t *testing.T) {
-	n := NoteOf(at(7, "0198-a"))
+func TestNotesRoundTrip(t *testing.T) {
+	n := NoteOf(entryAt(7, "0198-a"))
 	require.Equal(t, "sealift/1 1 7 0198-a 70", n.String())
 	got, ok := ParseNote(n.String())
 	require.True(t, ok)
@@ -25,7 +25,7 @@ func TestNotesAreReadAsTheyWereWritten(t *testing.T) {
 }
 
 func FuzzParseNote(f *testing.F) {
-	f.Add(NoteOf(at(7, "a")).String())
+	f.Add(NoteOf(entryAt(7, "a")).String())
 	f.Add(strings.Repeat(" ", 4))
 	f.Fuzz(func(t *testing.T, s string) {
 		if n, ok := ParseNote(s); ok {

@@ -31,26 +31,26 @@ func Spans(ctx context.Context, spans []Span, atOnce int) iter.Seq2[*Entry, erro
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		defer cancel()
-		asked := make(chan chan answer, max(1, atOnce)-1)
+		pending := make(chan chan answer, max(1, atOnce)-1)
 		wg.Go(func() {
-			defer close(asked)
+			defer close(pending)
 			for _, s := range spans {
 				for seq := s.First; seq <= s.Last; seq++ {
-					one := make(chan answer, 1)
+					ch := make(chan answer, 1)
 					select {
-					case asked <- one:
+					case pending <- ch:
 					case <-ctx.Done():
 						return
 					}
 					wg.Go(func() {
 						e, err := s.Chain.Entry(ctx, seq)
-						one <- answer{e, err}
+						ch <- answer{e, err}
 					})
 				}
 			}
 		})
-		for one := range asked {
-			a := <-one
+		for ch := range pending {
+			a := <-ch
 			if !yield(a.e, a.err) {
 				return
 			}

@@ -9,12 +9,12 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-func TestEntriesAreReadInOrderOverHoles(t *testing.T) {
+func TestEntriesAreReadInOrderAcrossGaps(t *testing.T) {
 	ctx := context.Background()
 	store := objstore.NewMemory("staging")
 	chain := NewChain(store, testLog)
 	for seq := range int64(50) {
-		require.NoError(t, chain.Append(ctx, at(seq, "a")))
+		require.NoError(t, chain.Append(ctx, entryAt(seq, "a")))
 	}
 	require.NoError(t, store.Delete(ctx, EntryKey(testLog, 7)))
 	seq := int64(3)

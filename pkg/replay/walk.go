@@ -95,12 +95,12 @@ func narrow(ctx context.Context, o *delivery.Order, s *ledger.Span) error {
 			low, high = min(low, r.First), max(high, r.Last)
 		}
 	}
-	first, err := s.Chain.First(ctx, s.Last, func(e *ledger.Entry) bool { return e.MayReach(low) })
+	first, err := s.Chain.FirstMatching(ctx, s.Last, func(e *ledger.Entry) bool { return e.MayReach(low) })
 	if err != nil {
 		return err
 	}
 	// Files have only records at or above the watermark before them.
-	last, err := s.Chain.First(ctx, s.Last, func(e *ledger.Entry) bool { return e.LowWatermark > high })
+	last, err := s.Chain.FirstMatching(ctx, s.Last, func(e *ledger.Entry) bool { return e.LowWatermark > high })
 	s.First, s.Last = max(s.First, first), last
 	return err
 }

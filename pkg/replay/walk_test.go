@@ -102,7 +102,7 @@ func TestOffsetsFindWhatIsSealedInAnyOrder(t *testing.T) {
 				}
 				for _, source := range sources {
 					if last, ok := through[source]; ok && last >= e.LowWatermark {
-						e.SealedThrough = append(e.SealedThrough, ledger.Through{Source: source, Hour: ledgertest.Hour, Offset: last})
+						e.SealedThrough = append(e.SealedThrough, ledger.SealedStream{Source: source, Hour: ledgertest.Hour, Offset: last})
 					}
 				}
 				r.head = ledgertest.Append(t, r.staging, e)

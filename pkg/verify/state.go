@@ -190,7 +190,7 @@ func (s *state) account(where string, e *ledger.Entry) {
 	b := &s.books
 	for reason, n := range e.Skipped {
 		if reason == ledger.SkippedDuplicate && len(e.SealedThrough) > 0 {
-			top := slices.MaxFunc(e.SealedThrough, func(x, y ledger.Through) int { return cmp.Compare(x.Offset, y.Offset) })
+			top := slices.MaxFunc(e.SealedThrough, func(x, y ledger.SealedStream) int { return cmp.Compare(x.Offset, y.Offset) })
 			b.early = append(b.early, early{top.Offset, n})
 			continue
 		}

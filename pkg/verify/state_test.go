@@ -53,7 +53,7 @@ func problemsOf(allowGaps bool, links ...link) (*Report, []Kind) {
 		}
 		for _, source := range []string{"a", "b", "c"} {
 			if o, ok := l.through[source]; ok {
-				e.SealedThrough = append(e.SealedThrough, ledger.Through{Source: source, Hour: hour0, Offset: o})
+				e.SealedThrough = append(e.SealedThrough, ledger.SealedStream{Source: source, Hour: hour0, Offset: o})
 			}
 		}
 		s.next(e)

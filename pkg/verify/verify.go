@@ -157,7 +157,7 @@ func (v *verifier) all(ctx context.Context) error {
 		v.report.Chains++
 	}
 	if v.report.Chains == 0 {
-		return fmt.Errorf("%w: %w", ErrNothing, ledger.NoPartition(logs, v.cfg.Topic, v.cfg.Incarnation, v.cfg.Partition))
+		return fmt.Errorf("%w: %w", ErrNothing, ledger.NoPartitionError(logs, v.cfg.Topic, v.cfg.Incarnation, v.cfg.Partition))
 	}
 	if v.whole() && len(errs) == 0 {
 		errs = append(errs, v.strayParked(ctx), v.replays(ctx), v.foreign(ctx, logs))

@@ -64,7 +64,7 @@ func files(b *segment.Batch) []string {
 	return names
 }
 
-func entry(low int64, through ...ledger.Through) *ledger.Entry {
+func entry(low int64, through ...ledger.SealedStream) *ledger.Entry {
 	return &ledger.Entry{Seq: 7, LowWatermark: low, SealedThrough: through}
 }
 
@@ -182,7 +182,7 @@ func TestWatermarkStaysBelowFilesInNoEntry(t *testing.T) {
 }
 
 func TestRecordsCoveredByTheFilterAreNotFiledAgain(t *testing.T) {
-	c := newTestCore(t, entry(10, ledger.Through{Source: "a", Hour: t0, Offset: 12}))
+	c := newTestCore(t, entry(10, ledger.SealedStream{Source: "a", Hour: t0, Offset: 12}))
 	feed(t, c, "a@1", "b@1", "a@2", "a@3", "a@61") // offsets 10 to 14
 	require.NoError(t, c.sealAll(segment.ReasonRequest))
 	require.Equal(t, []string{"b/11-11", "a/13-13", "a/14-14"}, files(c.cut()))
@@ -366,7 +366,7 @@ func TestIdlePartitionWritesOneEntryAnHour(t *testing.T) {
 // Invariant: I2. A line that fits no file may lie between the lines of a file that the filter
 // covers, without being in that file. It is skipped again.
 func TestUnfitLinesCoveredByTheFilterAreSkippedAgain(t *testing.T) {
-	c := newTestCore(t, entry(10, ledger.Through{Source: "a", Hour: t0, Offset: 20}))
+	c := newTestCore(t, entry(10, ledger.SealedStream{Source: "a", Hour: t0, Offset: 20}))
 	feed(t, c, "a@1")
 	add(t, c, fateUnfit, 11, "a", t0, t0, []byte("{\n}"))
 	feed(t, c, "a@2", "b@1")
@@ -400,7 +400,7 @@ func TestMaxBytesChangesBelowTheFilter(t *testing.T) {
 			first := under(limits[0], entry(0))
 			require.NoError(t, first.seal(ledger.Stream{Source: "a", Hour: t0}, segment.ReasonRequest))
 			head := follow(first.base, first.cut())
-			require.Equal(t, []ledger.Through{{Source: "a", Hour: t0, Offset: 3}}, head.SealedThrough)
+			require.Equal(t, []ledger.SealedStream{{Source: "a", Hour: t0, Offset: 3}}, head.SealedThrough)
 			inFiles := int64(0)
 			for _, f := range append(first.inFlight, first.sealed...) {
 				inFiles += f.Records

@@ -292,7 +292,7 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 	require.NoError(t, c.seal(ledger.StreamOf("a", t0), segment.ReasonRequest))
 	b := c.cut()
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, b.Skipped)
-	head := &ledger.Entry{Seq: 1, LowWatermark: 0, SealedThrough: []ledger.Through{{Source: "a", Hour: ledger.StreamOf("a", t0).Hour, Offset: 5}}}
+	head := &ledger.Entry{Seq: 1, LowWatermark: 0, SealedThrough: []ledger.SealedStream{{Source: "a", Hour: ledger.StreamOf("a", t0).Hour, Offset: 5}}}
 	c.won(head)
 
 	// Another owner continues from the head, with an empty store.

@@ -35,7 +35,7 @@ func directedSchedule(t *testing.T, records ...string) (*schedule, *worker) {
 }
 
 // appendEntry appends an entry of the given worker and makes it the head.
-func (s *schedule) appendEntry(owner string, low int64, through ...ledger.Through) {
+func (s *schedule) appendEntry(owner string, low int64, through ...ledger.SealedStream) {
 	e := claim(s.head, owner)
 	e.LowWatermark, e.SealedThrough = low, through
 	s.head = e
@@ -71,11 +71,11 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 			want:  []string{"4", "a/0-2", "b/1-3"},
 		},
 		"own_entry_of_what_was_read": {
-			since: func(s *schedule) { s.appendEntry("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 2}) },
+			since: func(s *schedule) { s.appendEntry("w1", 1, ledger.SealedStream{Source: "a", Hour: t0, Offset: 2}) },
 			want:  []string{"4", "b/1-3"},
 		},
 		"own_entry_of_what_was_read_later_too": {
-			since: func(s *schedule) { s.appendEntry("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 9}) },
+			since: func(s *schedule) { s.appendEntry("w1", 1, ledger.SealedStream{Source: "a", Hour: t0, Offset: 9}) },
 			want:  []string{"4", "b/1-3"},
 		},
 		"own_entry_of_all_and_more": {
@@ -83,7 +83,7 @@ func TestLocalFilesAreTrustedOnlyByTheirAuthorOnTheirChain(t *testing.T) {
 			want:  []string{"9"},
 		},
 		"an_entry_that_ends_within_a_file": { // written by a copy of the disk that had read less
-			since: func(s *schedule) { s.appendEntry("w1", 1, ledger.Through{Source: "a", Hour: t0, Offset: 1}) },
+			since: func(s *schedule) { s.appendEntry("w1", 1, ledger.SealedStream{Source: "a", Hour: t0, Offset: 1}) },
 			want:  []string{"1"},
 		},
 		"a_watermark_within_a_file": {
@@ -237,9 +237,9 @@ func TestResumeWithDuplicatesPartlyInTheLedger(t *testing.T) {
 			_, err := w.core.save()
 			require.NoError(t, err)
 			s.kill(w)
-			var through []ledger.Through
+			var through []ledger.SealedStream
 			if c.last >= 0 {
-				through = append(through, ledger.Through{Source: "a", Hour: t0, Offset: c.last})
+				through = append(through, ledger.SealedStream{Source: "a", Hour: t0, Offset: c.last})
 			}
 			s.appendEntry("w1", c.low, through...)
 			s.takeOver(w)

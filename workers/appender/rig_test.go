@@ -52,7 +52,7 @@ type rig struct {
 	onAcquire   func(ctx context.Context) error              // called by every takeover before its claim; may be nil
 	onEntry     func(ctx context.Context) error              // called for every entry read; may be nil
 	onRotate    func(ctx context.Context, nth int) error     // called before the nth entry is written; may be nil
-	staged      func()                                       // Tenure.Staged of the entry that is being written
+	staged      func()                                       // Tenure.OnStaged of the entry that is being written
 	onBury      func(nth int, records []stream.Record) error // called for the nth Produce of dead letters; may be nil
 	buried      []stream.Record
 	burials     int
@@ -175,8 +175,8 @@ func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (
 	r.mu.Lock()
 	next, start, end, acquiring := r.nextClaim(tenure.Owner), r.logStart, int64(len(r.records)), r.onAcquire
 	r.mu.Unlock()
-	if tenure.Local != nil && (start > next.LowWatermark || end < next.LowWatermark) {
-		if local, err := tenure.Local(ctx, next, end); err != nil || local <= next.LowWatermark {
+	if tenure.LocalEnd != nil && (start > next.LowWatermark || end < next.LowWatermark) {
+		if local, err := tenure.LocalEnd(ctx, next, end); err != nil || local <= next.LowWatermark {
 			return nil, cmp.Or(err, errHalted)
 		}
 	}
@@ -260,7 +260,7 @@ func (r *rig) acquisitions() int {
 func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error) {
 	r.mu.Lock()
 	rotating, nth := r.onRotate, len(r.batches)
-	r.staged = tenure.Staged
+	r.staged = tenure.OnStaged
 	r.mu.Unlock()
 	if rotating != nil {
 		if err := rotating(ctx, nth); err != nil {

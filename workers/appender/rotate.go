@@ -42,7 +42,7 @@ func (l *loop) rotate() {
 	}
 	base, tenure := l.core.base, *l.partition.tenure.Load()
 	l.partition.view.noteWriting(time.Now())
-	tenure.Staged = func() { l.partition.view.noteWriting(time.Now()) }
+	tenure.OnStaged = func() { l.partition.view.noteWriting(time.Now()) }
 	go func() {
 		head, err := l.partition.appender.deps.Rotator.Rotate(l.entryCtx, base, batch, tenure)
 		l.rotations <- rotateResult{head: head, err: err}

@@ -32,7 +32,7 @@ func TestRoutingRuleSwitchesOverAnEmptyFilter(t *testing.T) {
 				if name == "nothing_open" {
 					r.records[1].Headers[0].Value = []byte("a")
 				}
-				r.head.SealedThrough = []ledger.Through{{Source: "a", Hour: ledger.StreamOf("a", time.Now().UnixMilli()).Hour, Offset: c.last}}
+				r.head.SealedThrough = []ledger.SealedStream{{Source: "a", Hour: ledger.StreamOf("a", time.Now().UnixMilli()).Hour, Offset: c.last}}
 				r.run()
 				time.Sleep(5 * time.Second)
 				require.Len(t, r.written(), 1)
@@ -59,7 +59,7 @@ func TestUnknownRoutingRuleStopsThePartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.head.Router = "moon;header"
-		r.head.SealedThrough = []ledger.Through{{Source: "a", Offset: 2}}
+		r.head.SealedThrough = []ledger.SealedStream{{Source: "a", Offset: 2}}
 		r.run()
 		require.ErrorContains(t, r.Ready(t.Context()), `kafka.source_from "moon"`)
 		r.stopAndWait()

@@ -30,11 +30,11 @@ func (p *partition) takeOver(ctx context.Context, tenure ledger.Tenure) (*takeov
 	defer cancel()
 	timer := time.AfterFunc(takeoverTimeout, cancel)
 	defer timer.Stop()
-	tenure.Routes = func(rule string) error {
+	tenure.CheckRouter = func(rule string) error {
 		_, _, err := p.appender.routerFor(rule)
 		return err
 	}
-	tenure.Local = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
+	tenure.LocalEnd = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
 		// Reading a day's files takes as long as the disk needs, but it does end, and the next try
 		// would only start over.
 		timer.Stop()

@@ -220,7 +220,7 @@ func TestOrphansAboveTheWatermark(t *testing.T) {
 	r.stage(sealed.StagedKey, "x")
 	next := ledgertest.Next(head, sealed)
 	next.LowWatermark = head.LowWatermark
-	next.SealedThrough = []ledger.Through{{Source: sealed.Source, Hour: sealed.Hour, Offset: 9}}
+	next.SealedThrough = []ledger.SealedStream{{Source: sealed.Source, Hour: sealed.Hour, Offset: 9}}
 	ledgertest.Append(t, r.staging, next)
 
 	covered := file(log0, 5, 8, "another cut")

@@ -329,7 +329,7 @@ var mutations = map[string]mutation{
 	},
 	"filter_invented": {
 		damage: inEntry(func(e *ledger.Entry) {
-			e.SealedThrough = []ledger.Through{{Source: "x", Hour: e.Files[0].Hour, Offset: e.LowWatermark + 5}}
+			e.SealedThrough = []ledger.SealedStream{{Source: "x", Hour: e.Files[0].Hour, Offset: e.LowWatermark + 5}}
 		}),
 		verify: []verify.Kind{verify.SealedThrough},
 		check:  []check.Kind{check.Broken},

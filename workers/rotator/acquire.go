@@ -48,8 +48,8 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 		}
 		return nil, err
 	}
-	if tenure.Routes != nil {
-		if err := tenure.Routes(e.Router); err != nil {
+	if tenure.CheckRouter != nil {
+		if err := tenure.CheckRouter(e.Router); err != nil {
 			return nil, fmt.Errorf("take partition over: %w", err)
 		}
 	}
@@ -121,9 +121,9 @@ func (r *Rotator) checkHead(ctx context.Context, lg *slog.Logger, chain *ledger.
 		return err
 	}
 	local := int64(-1)
-	if tenure.Local != nil && !b.Readable(head.LowWatermark) {
+	if tenure.LocalEnd != nil && !b.Readable(head.LowWatermark) {
 		var err error
-		if local, err = tenure.Local(ctx, claim, b.End); err != nil {
+		if local, err = tenure.LocalEnd(ctx, claim, b.End); err != nil {
 			return err
 		}
 	}

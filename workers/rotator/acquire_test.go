@@ -52,7 +52,7 @@ func TestUnknownRoutingRuleWritesNoClaim(t *testing.T) {
 	writes := len(b.staging.Puts("ledger/"))
 	tenure := b.tenure("w2", -1)
 	unknown := errors.New("unknown rule")
-	tenure.Routes = func(rule string) error {
+	tenure.CheckRouter = func(rule string) error {
 		require.Equal(t, b.cfg.Router, rule)
 		return unknown
 	}
@@ -161,7 +161,7 @@ func TestAcquireWithoutTheWatermarkNeedsLocalFiles(t *testing.T) {
 			b.bounds = stream.Bounds{First: c.first, End: cmp.Or(c.end, 100)}
 			tenure := b.tenure("w1", 42)
 			var shown *ledger.Entry
-			tenure.Local = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
+			tenure.LocalEnd = func(_ context.Context, claim *ledger.Entry, end int64) (int64, error) {
 				require.Equal(t, []int64{head.Seq + 1, b.bounds.End}, []int64{claim.Seq, end})
 				shown = claim
 				return c.local, c.err

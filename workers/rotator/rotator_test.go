@@ -208,10 +208,10 @@ func TestFilterHoldsStreamsSealedPastTheWatermark(t *testing.T) {
 	// b's file is open since offset 5, so the watermark stays there.
 	head, err := b.Rotate(ctx, base, batch(t, 5, "a@9"), b.tenure("w1", -1))
 	require.NoError(t, err)
-	require.Equal(t, []ledger.Through{{Source: "a", Hour: hour, Offset: 9}}, head.SealedThrough)
+	require.Equal(t, []ledger.SealedStream{{Source: "a", Hour: hour, Offset: 9}}, head.SealedThrough)
 	head, err = b.Rotate(ctx, head, batch(t, 20, "b@5", "c@30"), b.tenure("w1", -1))
 	require.NoError(t, err)
-	require.Equal(t, []ledger.Through{{Source: "c", Hour: hour, Offset: 30}}, head.SealedThrough)
+	require.Equal(t, []ledger.SealedStream{{Source: "c", Hour: hour, Offset: 30}}, head.SealedThrough)
 }
 
 // Refusals of bytes that are still on disk as they were written: by a bucket whose KMS key is

@@ -41,8 +41,8 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry
 			} else {
 				err = r.stagePack(gctx, lg, base, batch.Files, files, members)
 			}
-			if err == nil && tenure.Staged != nil {
-				tenure.Staged()
+			if err == nil && tenure.OnStaged != nil {
+				tenure.OnStaged()
 			}
 			return err
 		})

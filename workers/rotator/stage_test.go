@@ -189,7 +189,7 @@ func TestSlowUploadIsNotCutOff(t *testing.T) {
 				within, cancel := context.WithTimeout(t.Context(), 12*time.Hour)
 				defer cancel()
 				tenure, staged := b.tenure("w1", -1), 0
-				tenure.Staged = func() { staged++ }
+				tenure.OnStaged = func() { staged++ }
 				_, err = b.Rotate(within, base, batch(t, 42, records...), tenure)
 				require.NoError(t, err)
 				require.Equal(t, 2, line.puts, "PUTs: the object and the entry")

@@ -142,7 +142,7 @@ func (v ledgerShow) orNoPartition(ctx context.Context, err error) error {
 	if lerr != nil || slices.ContainsFunc(logs, func(l ledger.Log) bool { return l.Partition == v.partition }) {
 		return err
 	}
-	return ledger.NoPartition(logs, topic, incarnation, v.partition)
+	return ledger.NoPartitionError(logs, topic, incarnation, v.partition)
 }
 
 func (v ledgerShow) json(ctx context.Context, e *ledger.Entry) error {

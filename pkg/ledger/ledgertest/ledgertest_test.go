@@ -13,7 +13,7 @@ import (
 )
 
 // The ledgers made are valid, and a receipt that is left out is reported missing.
-func TestNothingIsWrongWithWhatIsMade(t *testing.T) {
+func TestLedgersAreValid(t *testing.T) {
 	staging, l := objstore.NewMemory("staging"), ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
 	head := Append(t, staging, Init(l, time.Now().Add(-48*time.Hour)))
 	alone := File(l, ledger.File{Last: 9, Owed: []string{"ws/a", "ws/b"}}, []byte("alone"))
