@@ -54,18 +54,18 @@ func (r FileRef) Log() ledger.Log {
 func (r FileRef) String() string { return fmt.Sprintf("%s/%d/%d", r.Log(), r.Seq, r.Index) }
 
 func (r FileRef) valid() bool {
-	return name(r.Topic) && name(r.Incarnation) && r.Partition >= 0 && r.Seq >= 0 && r.Index >= 0
+	return isKeyPart(r.Topic) && isKeyPart(r.Incarnation) && r.Partition >= 0 && r.Seq >= 0 && r.Index >= 0
 }
 
 // maxName is the longest name of a topic that Kafka allows, in bytes. File names in stores on disks
 // can hardly be longer.
 const maxName = 249
 
-// name reports whether s can be a part of a key. Anybody may write a job, and a key that the store
-// refuses can neither be looked up nor written, so its job could not be closed, set aside or
+// isKeyPart reports whether s can be a part of a key. Anybody may write a job, and a key that the
+// store refuses can neither be looked up nor written, so its job could not be closed, set aside or
 // parked. Everything else that the catalog or Kafka would refuse is accepted: what is owed or
 // parked under such a name must come to an end as well.
-func name(s string) bool {
+func isKeyPart(s string) bool {
 	switch strings.TrimSpace(s) { // as MinIO sees it; it takes a backslash for a slash
 	case "", ".", "..":
 		return false
@@ -75,8 +75,8 @@ func name(s string) bool {
 
 // IsDestination reports whether s is "workspace/name" and can be used in keys.
 func IsDestination(s string) bool {
-	workspace, of, ok := strings.Cut(s, "/")
-	return ok && len(s) <= maxName && name(workspace) && name(of)
+	workspace, dest, ok := strings.Cut(s, "/")
+	return ok && len(s) <= maxName && isKeyPart(workspace) && isKeyPart(dest)
 }
 
 // maxJob bounds a job, so that any job that was read can be enqueued again.
@@ -162,10 +162,10 @@ type Receipt struct {
 	Role string `json:"role,omitempty"`
 }
 
-// LeastDelivered returns the smallest possible size in bytes of a receipt that says that file f was
-// delivered, wherever and by whomever. A receipt with another outcome names no object and is
+// MinDeliveredSize returns the smallest possible size in bytes of a receipt that says that file f
+// was delivered, wherever and by whomever. A receipt with another outcome names no object and is
 // shorter (see MaxWorker), so a listing of receipts shows which of them have to be read.
-func LeastDelivered(r FileRef, destination string, f *ledger.File) int64 {
+func MinDeliveredSize(r FileRef, destination string, f *ledger.File) int64 {
 	return int64(len(Receipt{
 		File: r, Destination: destination, Outcome: Delivered, Bucket: "aws", Key: ObjectKey("", r.Log(), f), SHA256: f.SHA256,
 		Bytes: 1, Records: f.Records, At: 1e12,
@@ -201,10 +201,10 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 	return Receipt{}, fmt.Errorf("%w: outcome %q", ErrBadReceipt, r.Outcome)
 }
 
-// Receipts of one entry that are written at the same time are one object, a batch, if the entry owes
-// at least BatchFrom deliveries. A batch holds at most MaxBatch receipts, all of which say that the
-// file was delivered. It costs one request, where a receipt that is written by itself costs one for
-// each delivery; the price is that a listing does not tell what is in a batch.
+// Receipts of one entry that are written at the same time are one object, a batch, if the entry
+// owes at least BatchFrom deliveries. A batch holds at most MaxBatch receipts, all of which say
+// that the file was delivered. It costs one request, where a receipt that is written by itself
+// costs one for each delivery; the price is that a listing does not tell what is in a batch.
 const (
 	BatchFrom = 16
 	MaxBatch  = 256
@@ -358,8 +358,8 @@ func ObjectKey(prefix string, l ledger.Log, f *ledger.File) string {
 	return key
 }
 
-// ReceiptsOf is the prefix of all receipts for a topic, of every incarnation.
-func ReceiptsOf(topic string) string { return "receipts/" + topic + "/" }
+// TopicReceiptsPrefix is the prefix of all receipts for a topic, of every incarnation.
+func TopicReceiptsPrefix(topic string) string { return "receipts/" + topic + "/" }
 
 // ReceiptPrefix is the prefix of all receipts of one entry.
 func ReceiptPrefix(l ledger.Log, seq int64) string {

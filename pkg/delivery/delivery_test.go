@@ -123,12 +123,12 @@ func TestParkedWithoutReason(t *testing.T) {
 }
 
 // The length of a receipt shows whether its file was delivered.
-func TestReceiptsThatNameNoObjectAreShorter(t *testing.T) {
+func TestReceiptsOfUndeliveredFilesAreShorter(t *testing.T) {
 	for _, l := range []ledger.Log{log, {Topic: "e", Incarnation: "1"}} {
 		for _, f := range []ledger.File{file, {Source: "a", Records: 1, SHA256: sum}, {Source: strings.Repeat("s", 64), Hour: 1795356000000, Records: 1e12, SHA256: sum}} {
 			ref := FileRef{Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, Seq: 42, Index: 7}
 			for _, dest := range []string{job.Destination, "a/b"} {
-				least := LeastDelivered(ref, dest, &f)
+				least := MinDeliveredSize(ref, dest, &f)
 				shortest := Receipt{File: ref, Destination: dest, Outcome: Delivered, Bucket: "abc", Key: ObjectKey("", l, &f), SHA256: f.SHA256,
 					Bytes: 1, Records: f.Records, At: 1795360001000}
 				require.EqualValues(t, len(shortest.Encode()), least)
@@ -151,15 +151,15 @@ func TestGoldenKeys(t *testing.T) {
 	golden(t, "keys.v1.json", append(keys, '\n'))
 }
 
-func TestKeysReadBack(t *testing.T) {
+func TestKeysRoundTrip(t *testing.T) {
 	s, ok := ParseStagedKey(StagedKey(log, &file))
 	require.True(t, ok)
-	require.Equal(t, Staged{Log: log, Stream: file.Stream(), First: 1000, Last: 4999, Sum: sum[:16]}, s)
+	require.Equal(t, StagedObject{Log: log, Stream: file.Stream(), First: 1000, Last: 4999, Sum: sum[:16]}, s)
 	require.True(t, strings.HasPrefix(StagedKey(log, &file), StagedPrefix(log)))
 
 	s, ok = ParseStagedKey(PackKey(log, 42, 1000, 4999, sum))
 	require.True(t, ok)
-	require.Equal(t, Staged{Log: log, Pack: true, Seq: 42, First: 1000, Last: 4999, Sum: sum[:16]}, s)
+	require.Equal(t, StagedObject{Log: log, Pack: true, Seq: 42, First: 1000, Last: 4999, Sum: sum[:16]}, s)
 	require.True(t, strings.HasPrefix(PackKey(log, 42, 1000, 4999, sum), StagedPrefix(log)))
 
 	r, dest, ok := ParseParkedKey(ParkedKey(ref, job.Destination))
@@ -187,7 +187,7 @@ func TestKeysReadBack(t *testing.T) {
 
 // Any name that a store accepts in a key can be examined, tried again and given up, whatever other
 // rule for names it breaks.
-func TestNamesThatOnlyTheCatalogRefuses(t *testing.T) {
+func TestNamesRefusedOnlyByTheCatalog(t *testing.T) {
 	for _, dest := range []string{"ws/My Dest", "ws/*", "ws/Zürich", "Acme Inc./a,b", "ws/..."} {
 		j, err := DecodeJob(Job{File: ref, Destination: dest}.Encode())
 		require.NoError(t, err, dest)
@@ -200,7 +200,7 @@ func TestNamesThatOnlyTheCatalogRefuses(t *testing.T) {
 	}
 }
 
-func TestKeysThatNameNothingStaged(t *testing.T) {
+func TestParseStagedKeyRefuses(t *testing.T) {
 	good := PackKey(log, 42, 1000, 4999, sum)
 	for hazard, key := range map[string]string{
 		"short_number":    strings.Replace(good, "/0000000000000000042/", "/42/", 1),
@@ -219,18 +219,18 @@ func TestKeysThatNameNothingStaged(t *testing.T) {
 // Invariant: I11. An object is settled only when no entry can name it any more, or one does.
 func TestSettled(t *testing.T) {
 	head := &ledger.Entry{Seq: 42, LowWatermark: 2000, SealedThrough: []ledger.SealedStream{{Source: source, Hour: file.Hour, Offset: 4999}}}
-	of := func(key string) bool {
+	settled := func(key string) bool {
 		s, ok := ParseStagedKey(key)
 		require.True(t, ok)
 		return s.Settled(head)
 	}
 	ahead := file
 	ahead.Last++
-	require.True(t, of(StagedKey(log, &file)))
-	require.False(t, of(StagedKey(log, &ahead)), "settled although its owner may still be writing")
-	require.True(t, of(PackKey(log, 42, 1000, 9999, sum)), "the entry exists and names another pack")
-	require.True(t, of(PackKey(log, 1, 1000, 4999, sum)))
-	require.False(t, of(PackKey(log, 43, 1000, 1001, sum)), "settled although its entry does not exist yet")
+	require.True(t, settled(StagedKey(log, &file)))
+	require.False(t, settled(StagedKey(log, &ahead)), "settled although its owner may still be writing")
+	require.True(t, settled(PackKey(log, 42, 1000, 9999, sum)), "the entry exists and names another pack")
+	require.True(t, settled(PackKey(log, 1, 1000, 4999, sum)))
+	require.False(t, settled(PackKey(log, 43, 1000, 1001, sum)), "settled although its entry does not exist yet")
 }
 
 // Two logs never share a prefix, or the garbage of one would be that of the other. Topic and

@@ -10,8 +10,8 @@ import (
 // ReasonUnreadable is the reason of a parked job whose note cannot be read.
 const ReasonUnreadable = "note_unreadable"
 
-// mostOfAnError limits how many characters are kept of an error that may quote a note.
-const mostOfAnError = 200
+// maxErrorRunes limits how many characters are kept of an error that may quote a note.
+const maxErrorRunes = 200
 
 // NoteAt returns the note (Parked) that was read at the key of a parked job or of a delivery that a
 // replay could not make. body is what was read, stored is when it was stored, and unread is the
@@ -19,13 +19,13 @@ const mostOfAnError = 200
 // which file waits for which destination, which is all that is needed to try again or to give up.
 // The returned note then says what is wrong. NoteAt returns an error only if the key is not one of
 // ours.
-func NoteAt(key string, body []byte, unread error, stored time.Time) (Parked, error) {
+func NoteAt(key string, body []byte, readErr error, stored time.Time) (Parked, error) {
 	job, ok := jobOfNote(key)
 	if !ok {
 		return Parked{}, fmt.Errorf("%w: object %q of the staging bucket: its key is that of no parked job; it stands for no file, delete it", ErrBadJob, key)
 	}
 	var p Parked
-	err := unread
+	err := readErr
 	if err == nil {
 		p, err = DecodeParked(body)
 	}
@@ -35,16 +35,16 @@ func NoteAt(key string, body []byte, unread error, stored time.Time) (Parked, er
 	if err == nil {
 		return p, nil
 	}
-	what := []rune(err.Error())
-	if len(what) > mostOfAnError {
-		what = append(what[:mostOfAnError], '…')
+	text := []rune(err.Error())
+	if len(text) > maxErrorRunes {
+		text = append(text[:maxErrorRunes], '…')
 	}
 	fix := fmt.Sprintf("`sealift redrive --destination %s` tries the file again, with --skip gives it up; either removes the note", shell.QuoteIfNeeded(job.Destination))
 	if job.Replay != "" {
 		fix = fmt.Sprintf("`sealift replay --resume %s` tries the file again", job.Replay)
 	}
 	at := stored.UnixMilli()
-	return Parked{Job: job, Reason: ReasonUnreadable, Cause: fmt.Sprintf("why is not known: its note %q cannot be read: %s", key, string(what)), Fix: fix, Since: at, At: at}, nil
+	return Parked{Job: job, Reason: ReasonUnreadable, Cause: fmt.Sprintf("why is not known: its note %q cannot be read: %s", key, string(text)), Fix: fix, Since: at, At: at}, nil
 }
 
 // jobOfNote returns the job that a note's key stands for, without attempts.

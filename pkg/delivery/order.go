@@ -15,14 +15,14 @@ import (
 // ErrBadOrder is returned by DecodeOrder and DecodePlan.
 var ErrBadOrder = errors.New("malformed replay order")
 
-// Bytes says where a replay gets the bytes of a file from.
-type Bytes string
+// ByteSource says where a replay gets the bytes of a file from.
+type ByteSource string
 
-// Values of Bytes.
+// Values of ByteSource.
 const (
-	FromStaging Bytes = "staging" // the staged object; a file without one is not delivered
-	FromKafka   Bytes = "kafka"   // the events topic, read again
-	FromAuto    Bytes = "auto"    // the staged object, or the events topic if the object is gone
+	FromStaging ByteSource = "staging" // the staged object; a file without one is not delivered
+	FromKafka   ByteSource = "kafka"   // the events topic, read again
+	FromAuto    ByteSource = "auto"    // the staged object, or the events topic if the object is gone
 )
 
 // Order is an operator's order to deliver files of the ledger again. It is the authority for a
@@ -42,10 +42,10 @@ type Order struct {
 	// Offsets selects files whose range of offsets overlaps one of these; empty: all files.
 	Offsets []Range `json:"offsets,omitempty"`
 	// Destinations are "workspace/name"; empty: those that each file is owed to.
-	Destinations []string `json:"destinations,omitempty"`
-	Force        bool     `json:"force,omitempty"` // overwrite existing objects with the same content
-	View         string   `json:"view,omitempty"`  // deliver to this folder below the destination's prefix
-	From         Bytes    `json:"from"`
+	Destinations []string   `json:"destinations,omitempty"`
+	Force        bool       `json:"force,omitempty"` // overwrite existing objects with the same content
+	View         string     `json:"view,omitempty"`  // deliver to this folder below the destination's prefix
+	From         ByteSource `json:"from"`
 	// FilesPerSecond and BytesPerSecond limit how fast jobs are enqueued; 0 means unlimited.
 	FilesPerSecond float64 `json:"files_per_second,omitempty"`
 	BytesPerSecond int64   `json:"bytes_per_second,omitempty"`
@@ -269,7 +269,7 @@ func ParseReplayCopyKey(key string) (job Job, failed, ok bool) {
 // ReplayLeaseName is the name of the lease that a copier holds while it copies a file for a replay.
 // It differs from that of the debt, so that no delivery waits for a replay.
 func ReplayLeaseName(id string, r FileRef, destination string) string {
-	return "replay/" + id + "/" + debt(r, destination)
+	return "replay/" + id + "/" + debtName(r, destination)
 }
 
 // String returns the range as people write it.

@@ -8,8 +8,8 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Staged is what the key of a staged object tells.
-type Staged struct {
+// StagedObject is what the key of a staged object tells.
+type StagedObject struct {
 	Log         ledger.Log
 	Stream      ledger.Stream // of a single file
 	Pack        bool
@@ -25,7 +25,7 @@ type Staged struct {
 // it; that entry exists, is the only one with that number, and never changes (I1). A worker that
 // still means to write it has already lost. Whether the pack's records are covered does not matter:
 // another entry that comes to hold them names another object.
-func (s Staged) Settled(head *ledger.Entry) bool {
+func (s StagedObject) Settled(head *ledger.Entry) bool {
 	if s.Pack {
 		return s.Seq <= head.Seq
 	}
@@ -38,33 +38,33 @@ func StagedPrefix(l ledger.Log) string { return fmt.Sprintf("data/%s/", l) }
 
 // ParseStagedKey is the inverse of StagedKey and PackKey; ok is false for any key that neither of
 // them returns.
-func ParseStagedKey(key string) (s Staged, ok bool) {
+func ParseStagedKey(key string) (s StagedObject, ok bool) {
 	part := strings.Split(key, "/")
 	if len(part) != 7 || part[0] != "data" {
-		return Staged{}, false
+		return StagedObject{}, false
 	}
 	name, isGzip := strings.CutSuffix(part[6], ".gz")
-	rng := strings.Split(name, "-")
-	if !isGzip || len(rng) != 3 {
-		return Staged{}, false
+	offsets := strings.Split(name, "-")
+	if !isGzip || len(offsets) != 3 {
+		return StagedObject{}, false
 	}
 	partition, err1 := strconv.Atoi(part[3])
-	first, err2 := strconv.ParseInt(rng[0], 10, 64)
-	last, err3 := strconv.ParseInt(rng[1], 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil || first > last || len(rng[2]) != 16 {
-		return Staged{}, false
+	first, err2 := strconv.ParseInt(offsets[0], 10, 64)
+	last, err3 := strconv.ParseInt(offsets[1], 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil || first > last || len(offsets[2]) != 16 {
+		return StagedObject{}, false
 	}
-	s = Staged{Log: ledger.Log{Topic: part[1], Incarnation: part[2], Partition: partition}, First: first, Last: last, Sum: rng[2]}
+	s = StagedObject{Log: ledger.Log{Topic: part[1], Incarnation: part[2], Partition: partition}, First: first, Last: last, Sum: offsets[2]}
 	if part[4] == "packs" {
 		s.Pack = true
 		if s.Seq, err1 = strconv.ParseInt(part[5], 10, 64); err1 != nil {
-			return Staged{}, false
+			return StagedObject{}, false
 		}
 		return s, PackKey(s.Log, s.Seq, first, last, s.Sum) == key
 	}
 	hour, err := strconv.ParseInt(part[4], 10, 64)
 	if err != nil {
-		return Staged{}, false
+		return StagedObject{}, false
 	}
 	s.Stream = ledger.Stream{Source: part[5], Hour: hour}
 	f := ledger.File{Source: part[5], Hour: hour, First: first, Last: last, SHA256: s.Sum}

@@ -96,7 +96,7 @@ func (f Found) Read(ctx context.Context, staging objstore.Store) (delivery.Recei
 // understood still closes its debt; `sealift verify` reports what is wrong with it.
 func (f Found) Outcome(ctx context.Context, staging objstore.Store, p Pair, e *ledger.Entry) (delivery.Outcome, error) {
 	if f.inBatch != nil || e != nil && (p.Index >= len(e.Files) ||
-		f.size >= delivery.LeastDelivered(delivery.Ref(e, p.Index), p.Destination, &e.Files[p.Index])) {
+		f.size >= delivery.MinDeliveredSize(delivery.Ref(e, p.Index), p.Destination, &e.Files[p.Index])) {
 		return delivery.Delivered, nil
 	}
 	r, err := f.Read(ctx, staging)

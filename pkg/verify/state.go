@@ -93,7 +93,7 @@ func (s *state) packs(e *ledger.Entry) {
 	for key, p := range packs {
 		where := fmt.Sprintf("%s entry %d", s.log, e.Seq)
 		named, ok := delivery.ParseStagedKey(key)
-		if want := (delivery.Staged{Log: s.log, Pack: true, Seq: e.Seq, First: p.first, Last: p.last, Sum: named.Sum}); !ok || named != want {
+		if want := (delivery.StagedObject{Log: s.log, Pack: true, Seq: e.Seq, First: p.first, Last: p.last, Sum: named.Sum}); !ok || named != want {
 			s.report.problem(FileNames, where, "its pack %q does not say that it holds offsets %d to %d of this entry", key, p.first, p.last)
 		}
 		if p.end != p.bytes {

@@ -220,7 +220,7 @@ func (w *walk) delete(ctx context.Context, key string) error {
 
 // collectOrphans deletes staged objects of this partition that no entry names and none ever will.
 //
-// Invariant: I11. An object is only considered once it is settled (delivery.Staged) which entry can
+// Invariant: I11. An object is only considered once it is settled (delivery.StagedObject) which entry can
 // name it, if any. Nothing is deleted by age: the owner of an object that is not settled may be
 // slow, and not dead.
 //
@@ -260,7 +260,7 @@ type entryFinder struct {
 }
 
 // isNamed reports whether an entry up to the head names the staged object.
-func (x entryFinder) isNamed(ctx context.Context, key string, s delivery.Staged) (bool, error) {
+func (x entryFinder) isNamed(ctx context.Context, key string, s delivery.StagedObject) (bool, error) {
 	if !s.Settled(x.head) {
 		return false, nil
 	}
@@ -283,7 +283,7 @@ func (x entryFinder) isNamed(ctx context.Context, key string, s delivery.Staged)
 // sealingEntry returns the number of the only entry that can name the object, or 0 if the object is
 // older than the chain. A pack's key has that number. For a file it is the first entry that covers
 // the record at s.Last, because that entry sealed the file which contains the record.
-func (x entryFinder) sealingEntry(ctx context.Context, s delivery.Staged) (int64, error) {
+func (x entryFinder) sealingEntry(ctx context.Context, s delivery.StagedObject) (int64, error) {
 	if s.Pack {
 		first, err := x.entry(ctx, 0)
 		if err != nil || s.First < first.LowWatermark {

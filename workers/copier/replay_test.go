@@ -270,7 +270,7 @@ func zip(t *testing.T, text string) []byte {
 func TestReplayOfARebuiltFile(t *testing.T) {
 	const text = "{\"messageId\":\"1\"}\n{\"messageId\":\"2\"}\n"
 	for hazard, c := range map[string]struct {
-		from    delivery.Bytes
+		from    delivery.ByteSource
 		lost    bool   // the staged object is missing
 		rebuilt string // lines of the rebuilt object; "": there is none
 		want    outcomeKind

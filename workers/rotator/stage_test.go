@@ -78,7 +78,7 @@ func TestPackConcatenatesItsFiles(t *testing.T) {
 	require.Len(t, staged, 1)
 	s, ok := delivery.ParseStagedKey(staged[0].Key)
 	require.True(t, ok)
-	require.Equal(t, delivery.Staged{Log: testLog, Pack: true, Seq: head.Seq, First: 0, Last: 99, Sum: s.Sum}, s)
+	require.Equal(t, delivery.StagedObject{Log: testLog, Pack: true, Seq: head.Seq, First: 0, Last: 99, Sum: s.Sum}, s)
 	for _, f := range head.Files {
 		require.Equal(t, staged[0].Key, f.StagedKey)
 		require.Equal(t, staged[0].Size, f.PackBytes)

@@ -281,7 +281,7 @@ func (s *services) stillFull(ctx context.Context, roles []string) error {
 	k := s.cfg.Kafka
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	page, err := s.staging.List(ctx, delivery.ReceiptsOf(k.EventsTopic), "", 1)
+	page, err := s.staging.List(ctx, delivery.TopicReceiptsPrefix(k.EventsTopic), "", 1)
 	switch {
 	case err != nil:
 		return fmt.Errorf("ask whether files of topic %q were delivered before, for catalog topic %q is empty: %w", k.EventsTopic, k.CatalogTopic, err)
