@@ -16,17 +16,18 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// batched is an entry whose three files were delivered to one destination, with no receipts yet.
-type batched struct {
+// batchFixture is an entry whose three files were delivered to one destination, with no receipts
+// yet.
+type batchFixture struct {
 	*testing.T
 	staging, bucket *objstore.Memory
 	e               *ledger.Entry
 }
 
-func newBatched(t *testing.T) *batched {
-	b := &batched{T: t, staging: objstore.NewMemory("staging"), bucket: objstore.NewMemory("logs")}
+func newBatchFixture(t *testing.T) *batchFixture {
+	b := &batchFixture{T: t, staging: objstore.NewMemory("staging"), bucket: objstore.NewMemory("logs")}
 	head := ledgertest.Append(t, b.staging, ledgertest.Init(testLog, time.Now()))
-	b.e = ledgertest.Append(t, b.staging, ledgertest.Next(head, inHour(0, "a", 0, 4), inHour(1, "a", 5, 9), inHour(2, "a", 10, 14)))
+	b.e = ledgertest.Append(t, b.staging, ledgertest.Next(head, fileInHour(0, "a", 0, 4), fileInHour(1, "a", 5, 9), fileInHour(2, "a", 10, 14)))
 	for i := range b.e.Files {
 		f := &b.e.Files[i]
 		ledgertest.Put(t, b.staging, f.StagedKey, []byte("12345"))
@@ -38,21 +39,21 @@ func newBatched(t *testing.T) *batched {
 }
 
 // receipt returns the true receipt of a file.
-func (b *batched) receipt(i int) delivery.Receipt {
+func (b *batchFixture) receipt(i int) delivery.Receipt {
 	f := &b.e.Files[i]
 	return delivery.Receipt{
 		File: delivery.Ref(b.e, i), Destination: "ws/a", Outcome: delivery.Delivered, Bucket: "logs", Key: delivery.ObjectKey("", testLog, f), SHA256: f.SHA256, Bytes: 5, Records: 5, At: hour0,
 	}
 }
 
-// alone stores a receipt as an object of its own.
-func (b *batched) alone(r delivery.Receipt) string {
+// putReceipt stores a receipt as an object of its own.
+func (b *batchFixture) putReceipt(r delivery.Receipt) string {
 	ledgertest.Put(b, b.staging, delivery.ReceiptKey(r.File, r.Destination), r.Encode())
 	return delivery.ReceiptKey(r.File, r.Destination)
 }
 
-// batch stores receipts, and texts as they are, as a batch.
-func (b *batched) batch(lines ...any) string {
+// putBatch stores receipts, and texts as they are, as a batch.
+func (b *batchFixture) putBatch(lines ...any) string {
 	var body []byte
 	for _, line := range lines {
 		if r, ok := line.(delivery.Receipt); ok {
@@ -66,7 +67,7 @@ func (b *batched) batch(lines ...any) string {
 	return key
 }
 
-func (b *batched) verify(change func(*Config)) *Report {
+func (b *batchFixture) verify(change func(*Config)) *Report {
 	cfg := Config{Topic: "events", Partition: -1}
 	if change != nil {
 		change(&cfg)
@@ -82,111 +83,118 @@ func (b *batched) verify(change func(*Config)) *Report {
 // once, and so is its object, but each of its receipts has to be true. Each bad line is reported.
 func TestReceiptsInBatches(t *testing.T) {
 	for hazard, c := range map[string]struct {
-		store  func(b *batched) (bad string)
+		store  func(b *batchFixture) (bad string)
 		counts [5]int64 // closed, delivered, given up, objects, and all that are owed and open
 		wrong  []string // what is said about the bad key
 	}{
 		"one_batch": {
-			store:  func(b *batched) string { b.batch(b.receipt(0), b.receipt(1), b.receipt(2)); return "" },
+			store:  func(b *batchFixture) string { b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2)); return "" },
 			counts: [5]int64{3, 3, 0, 3, 0},
 		},
-		"one_is_alone": {
-			store:  func(b *batched) string { b.batch(b.receipt(0), b.receipt(1)); b.alone(b.receipt(2)); return "" },
-			counts: [5]int64{3, 3, 0, 3, 0},
-		},
-		"in_two_batches": {
-			store: func(b *batched) string {
-				b.batch(b.receipt(0), b.receipt(1))
-				b.batch(b.receipt(1), b.receipt(2))
+		"one_receipt_by_itself": {
+			store: func(b *batchFixture) string {
+				b.putBatch(b.receipt(0), b.receipt(1))
+				b.putReceipt(b.receipt(2))
 				return ""
 			},
 			counts: [5]int64{3, 3, 0, 3, 0},
 		},
-		"in_a_batch_and_alone": {
-			store: func(b *batched) string {
-				b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
-				b.alone(b.receipt(1))
+		"in_two_batches": {
+			store: func(b *batchFixture) string {
+				b.putBatch(b.receipt(0), b.receipt(1))
+				b.putBatch(b.receipt(1), b.receipt(2))
+				return ""
+			},
+			counts: [5]int64{3, 3, 0, 3, 0},
+		},
+		"in_a_batch_and_by_itself": {
+			store: func(b *batchFixture) string {
+				b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
+				b.putReceipt(b.receipt(1))
 				return ""
 			},
 			counts: [5]int64{3, 3, 0, 3, 0},
 		},
 		"in_a_batch_and_given_up": {
-			store: func(b *batched) string {
-				b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
-				b.alone(delivery.Receipt{File: delivery.Ref(b.e, 1), Destination: "ws/a", Outcome: delivery.Skipped})
+			store: func(b *batchFixture) string {
+				b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
+				b.putReceipt(delivery.Receipt{File: delivery.Ref(b.e, 1), Destination: "ws/a", Outcome: delivery.Skipped})
 				return ""
 			},
 			counts: [5]int64{3, 3, 0, 3, 0},
 		},
-		"alone_it_is_not_true": {
-			store: func(b *batched) string {
-				b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
+		"receipt_by_itself_is_wrong": {
+			store: func(b *batchFixture) string {
+				b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
 				r := b.receipt(1)
 				r.SHA256 = strings.Repeat("0", 64)
-				return b.alone(r)
+				return b.putReceipt(r)
 			},
 			counts: [5]int64{3, 3, 0, 3, 0},
 			wrong:  []string{"it is of 5 records in 5 bytes with sha256 0000"},
 		},
-		"in_one_of_two_batches_it_is_not_true": {
-			store: func(b *batched) string {
+		"receipt_is_wrong_in_one_of_two_batches": {
+			store: func(b *batchFixture) string {
 				r := b.receipt(1)
 				r.Key = "elsewhere"
-				b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
-				return b.batch(r, b.receipt(2))
+				b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
+				return b.putBatch(r, b.receipt(2))
 			},
 			counts: [5]int64{3, 3, 0, -1, 0}, // either may be the one whose object is looked up
 			wrong:  []string{`its object is "elsewhere"`},
 		},
-		"the_batch_is_not_true": {
-			store: func(b *batched) string {
+		"receipt_in_the_batch_is_wrong": {
+			store: func(b *batchFixture) string {
 				r := b.receipt(1)
 				r.Records++
-				return b.batch(b.receipt(0), r, b.receipt(2))
+				return b.putBatch(b.receipt(0), r, b.receipt(2))
 			},
 			counts: [5]int64{3, 3, 0, 2, 0},
 			wrong:  []string{"it is of 6 records"},
 		},
 		"two_bad_lines": {
-			store:  func(b *batched) string { return b.batch(b.receipt(0), "hello", b.receipt(1), "{}") },
+			store:  func(b *batchFixture) string { return b.putBatch(b.receipt(0), "hello", b.receipt(1), "{}") },
 			counts: [5]int64{2, 2, 0, 2, 1},
 			wrong:  []string{"line 2: ", "line 4: "},
 		},
-		"a_bad_line_and_alone": {
-			store:  func(b *batched) string { b.alone(b.receipt(2)); return b.batch(b.receipt(0), b.receipt(1), "hello") },
+		"a_bad_line_and_a_receipt_by_itself": {
+			store: func(b *batchFixture) string {
+				b.putReceipt(b.receipt(2))
+				return b.putBatch(b.receipt(0), b.receipt(1), "hello")
+			},
 			counts: [5]int64{3, 3, 0, 3, 0},
 			wrong:  []string{"line 3: "},
 		},
 		"a_line_of_another_entry": {
-			store: func(b *batched) string {
+			store: func(b *batchFixture) string {
 				r := b.receipt(1)
 				r.File.Seq++
-				return b.batch(b.receipt(0), r, b.receipt(2))
+				return b.putBatch(b.receipt(0), r, b.receipt(2))
 			},
 			counts: [5]int64{2, 2, 0, 2, 1},
 			wrong:  []string{"line 2: malformed receipt: it is of events/1/00003/2/1"},
 		},
 		"a_line_that_gives_up": {
-			store: func(b *batched) string {
+			store: func(b *batchFixture) string {
 				r := b.receipt(1)
 				r.Outcome = delivery.Skipped
-				return b.batch(b.receipt(0), r, b.receipt(2))
+				return b.putBatch(b.receipt(0), r, b.receipt(2))
 			},
 			counts: [5]int64{2, 2, 0, 2, 1},
 			wrong:  []string{`line 2: malformed receipt: outcome "skipped"`},
 		},
-		"a_line_of_a_file_that_is_not": {
-			store: func(b *batched) string {
+		"a_line_of_a_missing_file": {
+			store: func(b *batchFixture) string {
 				r := b.receipt(1)
 				r.File.Index = 7
-				return b.batch(b.receipt(0), b.receipt(1), b.receipt(2), r)
+				return b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2), r)
 			},
 			counts: [5]int64{3, 3, 0, 3, 0},
 			wrong:  []string{"the entry has 3 files, it is of file 7"},
 		},
-		"a_line_that_was_changed": {
-			store: func(b *batched) string {
-				key := b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
+		"a_changed_line": {
+			store: func(b *batchFixture) string {
+				key := b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
 				r := b.receipt(1)
 				r.Worker = "c"
 				ledgertest.Put(b, b.staging, key, delivery.EncodeBatch([]delivery.Receipt{b.receipt(0), r, b.receipt(2)}))
@@ -196,23 +204,26 @@ func TestReceiptsInBatches(t *testing.T) {
 			wrong:  []string{"its bytes are not those that its key names"},
 		},
 		"an_empty_batch": {
-			store:  func(b *batched) string { b.batch(b.receipt(0), b.receipt(1), b.receipt(2)); return b.batch() },
+			store: func(b *batchFixture) string {
+				b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
+				return b.putBatch()
+			},
 			counts: [5]int64{3, 3, 0, 3, 0},
 			wrong:  []string{"empty"},
 		},
-		"a_batch_that_has_just_gone": {
-			store: func(b *batched) string {
-				b.alone(b.receipt(0))
-				key := b.batch(b.receipt(1), b.receipt(2))
+		"a_batch_deleted_after_it_was_listed": {
+			store: func(b *batchFixture) string {
+				b.putReceipt(b.receipt(0))
+				key := b.putBatch(b.receipt(1), b.receipt(2))
 				b.failGet(key, objstore.ErrNotFound)
 				return key
 			},
 			counts: [5]int64{1, 1, 0, 1, 2},
 			wrong:  []string{"it is listed, and not there"},
 		},
-		"a_key_that_no_batch_has": {
-			store: func(b *batched) string {
-				b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
+		"a_malformed_batch_key": {
+			store: func(b *batchFixture) string {
+				b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
 				key := delivery.BatchPrefix(testLog, 1) + "0.json"
 				ledgertest.Put(b, b.staging, key, b.receipt(0).Encode())
 				return key
@@ -220,9 +231,9 @@ func TestReceiptsInBatches(t *testing.T) {
 			counts: [5]int64{3, 3, 0, 3, 0},
 			wrong:  []string{"is no receipt's key"},
 		},
-		"a_batch_of_an_entry_that_is_not": {
-			store: func(b *batched) string {
-				b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
+		"a_batch_of_a_missing_entry": {
+			store: func(b *batchFixture) string {
+				b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
 				key := delivery.BatchKey(testLog, 2, nil)
 				ledgertest.Put(b, b.staging, key, b.receipt(0).Encode())
 				return key
@@ -231,8 +242,8 @@ func TestReceiptsInBatches(t *testing.T) {
 			wrong:  []string{"it is of no entry of the ledger"},
 		},
 		"a_batch_of_an_entry_without_files": {
-			store: func(b *batched) string {
-				b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
+			store: func(b *batchFixture) string {
+				b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
 				r := b.receipt(0)
 				r.File.Seq = 0
 				key := delivery.BatchKey(testLog, 0, r.Encode())
@@ -244,7 +255,7 @@ func TestReceiptsInBatches(t *testing.T) {
 		},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			b := newBatched(t)
+			b := newBatchFixture(t)
 			bad := c.store(b)
 			r := b.verify(nil)
 			d := r.Destinations[0]
@@ -264,7 +275,7 @@ func TestReceiptsInBatches(t *testing.T) {
 	}
 }
 
-func (b *batched) failGet(key string, err error) {
+func (b *batchFixture) failGet(key string, err error) {
 	b.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "get" && op.Key == key {
 			return objstore.Fault{Before: err}
@@ -275,10 +286,10 @@ func (b *batched) failGet(key string, err error) {
 
 // If a batch cannot be read, it is not known which debts are open: none is called a problem, and
 // what else was found counts.
-func TestABatchThatCannotBeRead(t *testing.T) {
-	b := newBatched(t)
-	b.alone(b.receipt(0))
-	key := b.batch(b.receipt(1), b.receipt(2))
+func TestUnreadableBatchLeavesDebtsUnknown(t *testing.T) {
+	b := newBatchFixture(t)
+	b.putReceipt(b.receipt(0))
+	key := b.putBatch(b.receipt(1), b.receipt(2))
 	require.NoError(t, b.staging.Delete(t.Context(), b.e.Files[1].StagedKey))
 	b.failGet(key, objstore.ErrInvalid) // an error that is not retried
 	r := b.verify(func(c *Config) { c.Overdue, c.Retain = time.Nanosecond, time.Nanosecond })
@@ -290,7 +301,7 @@ func TestABatchThatCannotBeRead(t *testing.T) {
 }
 
 // Each batch is read once, whatever is limited, and an old debt costs one more listing of its entry.
-func TestBatchesAreReadOnce(t *testing.T) {
+func TestEachBatchIsReadOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*Config)
 		open   bool
@@ -301,11 +312,11 @@ func TestBatchesAreReadOnce(t *testing.T) {
 		"three_open_debts": {change: func(c *Config) { c.Overdue = time.Nanosecond }, open: true, reads: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBatched(t)
-			key := b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
+			b := newBatchFixture(t)
+			key := b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
 			if c.open {
 				require.NoError(t, b.staging.Delete(t.Context(), key))
-				key = b.batch("no receipt")
+				key = b.putBatch("no receipt")
 			}
 			var reads atomic.Int64
 			b.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -326,9 +337,9 @@ func TestBatchesAreReadOnce(t *testing.T) {
 }
 
 // A debt that has a receipt in a batch is not checked again for a replay.
-func TestAReplayOfWhatIsInABatch(t *testing.T) {
-	b := newBatched(t)
-	b.batch(b.receipt(0), b.receipt(1), b.receipt(2))
+func TestReplayOfBatchedReceiptIsNotCheckedAgain(t *testing.T) {
+	b := newBatchFixture(t)
+	b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
 	order := delivery.Order{ID: "r", Topic: "events", Incarnation: "1", Heads: map[int]int64{testLog.Partition: 1}, From: delivery.FromAuto}
 	ledgertest.Put(t, b.staging, delivery.OrderKey(order.ID), order.Encode())
 	r := b.receipt(1)
@@ -342,16 +353,16 @@ func TestAReplayOfWhatIsInABatch(t *testing.T) {
 
 // Staged files may be gone once their debts are closed in batches, even in one that came after the
 // receipts were listed.
-func TestStagedFilesThatABatchReleased(t *testing.T) {
+func TestStagedFilesMayBeGoneOnceBatchesCloseDebts(t *testing.T) {
 	for hazard, meanwhile := range map[string]bool{"before": false, "meanwhile": true} {
 		t.Run(hazard, func(t *testing.T) {
-			b := newBatched(t)
-			b.batch(b.receipt(0), b.receipt(2))
-			store := func(int64) { b.batch(b.receipt(1), b.receipt(2)) }
+			b := newBatchFixture(t)
+			b.putBatch(b.receipt(0), b.receipt(2))
+			store := func(int64) { b.putBatch(b.receipt(1), b.receipt(2)) }
 			require.NoError(t, b.staging.Delete(t.Context(), b.e.Files[1].StagedKey))
 			deps := Deps{Staging: b.staging}
 			if meanwhile {
-				deps.Done = store
+				deps.OnDone = store
 			} else {
 				store(0)
 			}
@@ -364,22 +375,22 @@ func TestStagedFilesThatABatchReleased(t *testing.T) {
 }
 
 // What hours lack does not depend on where the receipts are.
-func TestHoursWithReceiptsInBatches(t *testing.T) {
-	gaveUp := func(b *batched, i int) {
-		b.alone(delivery.Receipt{File: delivery.Ref(b.e, i), Destination: "ws/a", Outcome: delivery.Skipped})
+func TestCompletenessCountsReceiptsInBatches(t *testing.T) {
+	gaveUp := func(b *batchFixture, i int) {
+		b.putReceipt(delivery.Receipt{File: delivery.Ref(b.e, i), Destination: "ws/a", Outcome: delivery.Skipped})
 	}
 	for hazard, c := range map[string]struct {
-		store                    func(b *batched)
+		store                    func(b *batchFixture)
 		delivered, givenUp, gets int64
 	}{
-		"one_batch":               {func(b *batched) { b.batch(b.receipt(0), b.receipt(1), b.receipt(2)) }, 3, 0, 1},
-		"alone":                   {func(b *batched) { b.alone(b.receipt(0)); b.batch(b.receipt(1), b.receipt(2)) }, 3, 0, 1},
-		"in_a_batch_and_alone":    {func(b *batched) { b.alone(b.receipt(0)); b.batch(b.receipt(0), b.receipt(1)) }, 2, 0, 1},
-		"in_a_batch_and_given_up": {func(b *batched) { gaveUp(b, 0); b.batch(b.receipt(0), b.receipt(1)); gaveUp(b, 2) }, 2, 1, 2},
-		"a_bad_line":              {func(b *batched) { b.batch(b.receipt(0), "hello", b.receipt(2)) }, 2, 0, 1},
+		"one_batch":                {func(b *batchFixture) { b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2)) }, 3, 0, 1},
+		"by_itself":                {func(b *batchFixture) { b.putReceipt(b.receipt(0)); b.putBatch(b.receipt(1), b.receipt(2)) }, 3, 0, 1},
+		"in_a_batch_and_by_itself": {func(b *batchFixture) { b.putReceipt(b.receipt(0)); b.putBatch(b.receipt(0), b.receipt(1)) }, 2, 0, 1},
+		"in_a_batch_and_given_up":  {func(b *batchFixture) { gaveUp(b, 0); b.putBatch(b.receipt(0), b.receipt(1)); gaveUp(b, 2) }, 2, 1, 2},
+		"a_bad_line":               {func(b *batchFixture) { b.putBatch(b.receipt(0), "hello", b.receipt(2)) }, 2, 0, 1},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			b := newBatched(t)
+			b := newBatchFixture(t)
 			c.store(b)
 			var gets atomic.Int64
 			b.staging.SetFault(func(op objstore.Op) objstore.Fault {
@@ -388,7 +399,7 @@ func TestHoursWithReceiptsInBatches(t *testing.T) {
 				}
 				return objstore.Fault{}
 			})
-			r, err := Complete(t.Context(), Config{Topic: "events"}, Deps{Staging: b.staging}, nil)
+			r, err := ReadCompleteness(t.Context(), Config{Topic: "events"}, Deps{Staging: b.staging}, nil)
 			require.NoError(t, err)
 			var sum HourDelivery
 			for _, h := range r.Hours {
@@ -396,7 +407,7 @@ func TestHoursWithReceiptsInBatches(t *testing.T) {
 				sum.Owed, sum.Delivered, sum.GivenUp = sum.Owed+d.Owed, sum.Delivered+d.Delivered, sum.GivenUp+d.GivenUp
 			}
 			require.Equal(t, HourDelivery{Owed: 3, Delivered: c.delivered, GivenUp: c.givenUp}, sum)
-			require.Equal(t, c.gets, gets.Load(), "each batch, and what is too short to name an object")
+			require.Equal(t, c.gets, gets.Load(), "each batch and each receipt too short to name an object is read once")
 		})
 	}
 }

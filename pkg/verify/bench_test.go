@@ -25,7 +25,7 @@ func BenchmarkVerify(b *testing.B) {
 		var all []ledger.File
 		for i := range int64(files) {
 			first := seq*files*10 + i*10
-			all = append(all, inHour(seq+1, string(rune('a'+i)), first, first+9))
+			all = append(all, fileInHour(seq+1, string(rune('a'+i)), first, first+9))
 		}
 		head = ledgertest.Append(b, staging, ledgertest.Next(head, all...))
 		for i := range all {

@@ -18,7 +18,7 @@ import (
 
 // Whoever can write to a bucket may put a megabyte there that inflates to a gigabyte, even with the
 // size and the sha256 in the receipt: the size of the lines in the ledger is the bound.
-func TestABombIsReadAsFarAsTheLedgerSays(t *testing.T) {
+func TestGzipBombIsReadUpToLedgerSize(t *testing.T) {
 	const raw = 3 << 20
 	lines := bytes.Repeat([]byte("{}\n"), 1<<20/3)
 	for hazard, c := range map[string]struct {
@@ -35,43 +35,43 @@ func TestABombIsReadAsFarAsTheLedgerSays(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			sum := sha256.Sum256(c.object)
 			f := &ledger.File{Records: raw / 3, RawBytes: raw, GzipBytes: int64(len(c.object)), SHA256: hex.EncodeToString(sum[:])}
-			stored := &counted{r: bytes.NewReader(c.object)}
+			stored := &countingReader{r: bytes.NewReader(c.object)}
 			if c.size != 0 {
 				f.GzipBytes = c.size
-				stored.r = io.MultiReader(stored.r, endless{})
+				stored.r = io.MultiReader(stored.r, endlessReader{})
 			}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			wrong, err := readFile(stored, f)
+			wrong, err := checkBody(stored, f)
 			runtime.ReadMemStats(&after)
 			require.NoError(t, err)
 			require.Contains(t, strings.Join(wrong, "; "), c.want)
 			require.LessOrEqual(t, stored.n, c.reads)
 			// All that was ever allocated, for a gigabyte: the race detector makes pools drop some
 			// of it.
-			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(128<<20), "memory does not grow with what is inflated")
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(128<<20), "memory grew with the inflated size")
 		})
 	}
 	t.Run("exactly_as_large", func(t *testing.T) { // the bound does not affect an honest file
 		object := bomb.New(nil, lines, 1)
-		wrong, err := readFile(bytes.NewReader(object), &ledger.File{RawBytes: int64(len(lines)), GzipBytes: int64(len(object))})
+		wrong, err := checkBody(bytes.NewReader(object), &ledger.File{RawBytes: int64(len(lines)), GzipBytes: int64(len(object))})
 		require.NoError(t, err)
 		require.NotContains(t, strings.Join(wrong, "; "), "more than")
 		require.Contains(t, strings.Join(wrong, "; "), fmt.Sprintf("it has %d lines", len(lines)/3))
 	})
 }
 
-type counted struct {
+type countingReader struct {
 	r io.Reader
 	n int64
 }
 
-func (c *counted) Read(p []byte) (int, error) {
+func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
 	return n, err
 }
 
-type endless struct{}
+type endlessReader struct{}
 
-func (endless) Read(p []byte) (int, error) { return len(p), nil }
+func (endlessReader) Read(p []byte) (int, error) { return len(p), nil }

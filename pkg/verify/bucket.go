@@ -18,8 +18,8 @@ import (
 type buckets struct {
 	v *verifier
 
-	mu   sync.Mutex // guards open
-	open map[string]*bucket
+	mu            sync.Mutex // guards byDestination
+	byDestination map[string]*bucket
 }
 
 // bucket is one destination's bucket, and what was found in it.
@@ -28,15 +28,15 @@ type bucket struct {
 	once sync.Once
 	id   string
 
-	mu       sync.Mutex // guards all fields below
-	closed   bool       // it cannot be read
-	failures int        // objects that failed in a row
-	present  map[folder]int64
+	mu               sync.Mutex // guards all fields below
+	unreadable       bool
+	failures         int // objects that failed in a row
+	objectsPerFolder map[folder]int64
 }
 
-// mostFailures is the number of objects failing in a row after which it is not the objects' fault:
-// the bucket is then left alone.
-const mostFailures = 10
+// maxObjectFailures is the number of objects failing in a row after which it is not the objects'
+// fault: the bucket is then left alone.
+const maxObjectFailures = 10
 
 // folder is one day of a source.
 type folder struct {
@@ -44,38 +44,38 @@ type folder struct {
 	day    int64
 }
 
-// get opens the bucket of a destination. A bucket that cannot be listed is not read, because it
+// open opens the bucket of a destination. A bucket that cannot be listed is not read, because it
 // would give the same answer for an object that is missing as for one that is denied.
-func (b *buckets) get(ctx context.Context, dest string) *bucket {
-	b.mu.Lock()
-	one := b.open[dest]
-	if one == nil {
-		one = &bucket{id: dest, present: map[folder]int64{}}
-		b.open[dest] = one
+func (bs *buckets) open(ctx context.Context, dest string) *bucket {
+	bs.mu.Lock()
+	b := bs.byDestination[dest]
+	if b == nil {
+		b = &bucket{id: dest, objectsPerFolder: map[folder]int64{}}
+		bs.byDestination[dest] = b
 	}
-	b.mu.Unlock()
-	one.once.Do(func() { b.start(ctx, one) })
-	return one
+	bs.mu.Unlock()
+	b.once.Do(func() { bs.connect(ctx, b) })
+	return b
 }
 
-func (b *buckets) start(ctx context.Context, one *bucket) {
-	if b.v.deps.Bucket == nil {
-		one.closed = true
+func (bs *buckets) connect(ctx context.Context, b *bucket) {
+	if bs.v.deps.Bucket == nil {
+		b.unreadable = true
 		return
 	}
 	var err error
-	if one.Bucket, err = b.v.deps.Bucket(ctx, one.id); err == nil {
-		one.Store = objstore.WithReadRetries(one.Store)
-		_, err = one.Store.List(ctx, one.root(), "", 1)
+	if b.Bucket, err = bs.v.deps.Bucket(ctx, b.id); err == nil {
+		b.Store = objstore.WithReadRetries(b.Store)
+		_, err = b.Store.List(ctx, b.root(), "", 1)
 	}
 	switch {
 	case err == nil:
-		b.v.report.destination(one.id, func(d *Destination) { d.Bucket = bucketRead })
+		bs.v.report.updateDestination(b.id, func(d *Destination) { d.Bucket = bucketRead })
 		return
 	case !errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrNoBucket) && !errors.Is(err, ErrNoDestination):
-		b.v.report.unread(fmt.Sprintf("%s: its bucket: %v", one.id, err))
+		bs.v.report.addUnread(fmt.Sprintf("%s: its bucket: %v", b.id, err))
 	}
-	b.unreadable(one, err)
+	bs.markUnreadable(b, err)
 }
 
 // site is a place in a bucket, and the workspace that it belongs to: destinations of one workspace
@@ -92,112 +92,112 @@ func (b *bucket) root() string {
 	return b.Prefix + "/segment-logs/"
 }
 
-func (b *buckets) unreadable(one *bucket, err error) {
-	one.mu.Lock()
-	one.closed = true
-	one.mu.Unlock()
-	b.v.report.destination(one.id, func(d *Destination) { d.Bucket, d.Why = bucketUnread, err.Error() })
+func (bs *buckets) markUnreadable(b *bucket, err error) {
+	b.mu.Lock()
+	b.unreadable = true
+	b.mu.Unlock()
+	bs.v.report.updateDestination(b.id, func(d *Destination) { d.Bucket, d.Why = bucketUnreadable, err.Error() })
 }
 
-// failed records that an object could not be read. One object that is denied says nothing about the
-// others: it may have another owner, or be encrypted with another key.
-func (b *buckets) failed(one *bucket, where string, err error) {
-	b.v.report.unread(fmt.Sprintf("%s: %v", where, err))
-	one.mu.Lock()
-	one.failures++
-	leave := one.failures == mostFailures
-	one.mu.Unlock()
-	if leave {
-		b.unreadable(one, err)
+// recordFailure records that an object could not be read. One object that is denied says nothing
+// about the others: it may have another owner, or be encrypted with another key.
+func (bs *buckets) recordFailure(b *bucket, where string, err error) {
+	bs.v.report.addUnread(fmt.Sprintf("%s: %v", where, err))
+	b.mu.Lock()
+	b.failures++
+	giveUp := b.failures == maxObjectFailures
+	b.mu.Unlock()
+	if giveUp {
+		bs.markUnreadable(b, err)
 	}
 }
 
-// answered records that an object could be read, as far as required.
-func (b *bucket) answered() {
+// resetFailures records that an object could be read, as far as required.
+func (b *bucket) resetFailures() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failures = 0
 }
 
-// object compares the object in the bucket with the file and its receipt.
+// verifyObject compares the object in the bucket with the file and its receipt.
 //
 // Invariant: I8, I9.
-func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.Receipt) error {
-	one := b.get(ctx, dest)
-	one.mu.Lock()
-	closed := one.closed
-	one.mu.Unlock()
-	unseen := func() { b.v.report.destination(dest, func(d *Destination) { d.Unseen++ }) }
-	if closed {
-		unseen()
+func (bs *buckets) verifyObject(ctx context.Context, o *file, dest string, r delivery.Receipt) error {
+	b := bs.open(ctx, dest)
+	b.mu.Lock()
+	unreadable := b.unreadable
+	b.mu.Unlock()
+	countUnseen := func() { bs.v.report.updateDestination(dest, func(d *Destination) { d.Unseen++ }) }
+	if unreadable {
+		countUnseen()
 		return nil
 	}
-	if r.Bucket != one.Name {
-		b.v.report.destination(dest, func(d *Destination) { d.former(r.Bucket) })
+	if r.Bucket != b.Name {
+		bs.v.report.updateDestination(dest, func(d *Destination) { d.countFormer(r.Bucket) })
 		return nil
 	}
-	where := fmt.Sprintf("s3://%s/%s", one.Name, r.Key)
-	info, err := one.Store.Head(ctx, r.Key)
+	where := fmt.Sprintf("s3://%s/%s", b.Name, r.Key)
+	info, err := b.Store.Head(ctx, r.Key)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
-		one.answered()
-		b.v.report.curable(ObjectMissing, o.replayTo(dest), where, "delivered at %s as %s says, and not there", stamp(r.At), place(o.ref))
+		b.resetFailures()
+		bs.v.report.addFixableProblem(ObjectMissing, o.replayToCommand(dest), where, "delivered at %s as %s says, and not there", formatMillis(r.At), describeFile(o.ref))
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		b.failed(one, where, err)
-		unseen()
+		bs.recordFailure(b, where, err)
+		countUnseen()
 		return nil
 	}
-	put := r // the receipt of the PUT that stored the present bytes
-	wrong := o.changed(info, r)
-	if wrong != "" && r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) {
+	putReceipt := r // the receipt of the PUT that stored the present bytes
+	mismatch := o.metadataMismatch(info, r)
+	if mismatch != "" && r.Key == delivery.ObjectKey(b.Prefix, o.log, o.f) {
 		// A replay may have put it again, with lines that were compressed anew.
-		again, err := o.replayed(ctx, dest)
+		replayReceipts, err := o.replayReceipts(ctx, dest)
 		if err != nil {
 			return err
 		}
-		for _, later := range again {
-			if o.changed(info, later) == "" {
-				put, wrong = later, ""
+		for _, replayReceipt := range replayReceipts {
+			if o.metadataMismatch(info, replayReceipt) == "" {
+				putReceipt, mismatch = replayReceipt, ""
 			}
 		}
-		past, may := o.forgotten(info, r)
+		expired, plausible := o.expiredReplayReceipt(info, r)
 		switch {
-		case wrong == "" || !may:
-		case !b.v.outlived(info.LastModified):
-			wrong += retainRaised
+		case mismatch == "" || !plausible:
+		case !bs.v.orderExpired(info.LastModified):
+			mismatch += retainRaisedHint
 		default:
-			put, wrong = past, ""
-			if !b.v.cfg.Deep { // Deep reads its lines
-				b.v.report.destination(dest, func(d *Destination) { d.Past++ })
+			putReceipt, mismatch = expired, ""
+			if !bs.v.cfg.Deep { // Deep reads its lines
+				bs.v.report.updateDestination(dest, func(d *Destination) { d.Past++ })
 			}
 		}
 	}
-	if wrong == "" && b.v.cfg.Deep {
-		if wrong, err = o.content(ctx, one.Store, put); ctx.Err() != nil {
+	if mismatch == "" && bs.v.cfg.Deep {
+		if mismatch, err = o.contentMismatch(ctx, b.Store, putReceipt); ctx.Err() != nil {
 			return ctx.Err()
 		} else if errors.Is(err, objstore.ErrDenied) { // for each such object: what can be checked without reading it has been checked
-			b.v.report.unread(fmt.Sprintf("%s: %v", where, err))
-			unseen()
+			bs.v.report.addUnread(fmt.Sprintf("%s: %v", where, err))
+			countUnseen()
 			return nil
 		} else if err != nil {
-			b.failed(one, where, err)
-			unseen()
+			bs.recordFailure(b, where, err)
+			countUnseen()
 			return nil
 		}
 	}
-	one.answered()
-	if wrong != "" {
-		b.v.report.curable(ObjectChanged, o.replayTo(dest)+" --force", where, "%s (%s)", wrong, place(o.ref))
+	b.resetFailures()
+	if mismatch != "" {
+		bs.v.report.addFixableProblem(ObjectChanged, o.replayToCommand(dest)+" --force", where, "%s (%s)", mismatch, describeFile(o.ref))
 	}
-	one.mu.Lock()
-	if r.Key == delivery.ObjectKey(one.Prefix, o.log, o.f) && o.receipts != nil && !info.LastModified.After(o.now) { // not a replay's object
-		one.present[folder{o.f.Source, o.f.Stream().Day()}]++
+	b.mu.Lock()
+	if r.Key == delivery.ObjectKey(b.Prefix, o.log, o.f) && o.receipts != nil && !info.LastModified.After(o.now) { // not a replay's object
+		b.objectsPerFolder[folder{o.f.Source, o.f.Stream().Day()}]++
 	}
-	one.mu.Unlock()
-	b.v.report.destination(dest, func(d *Destination) {
+	b.mu.Unlock()
+	bs.v.report.updateDestination(dest, func(d *Destination) {
 		if o.receipts != nil { // not a replay's
 			d.Objects++
 		} else {
@@ -207,8 +207,8 @@ func (b *buckets) object(ctx context.Context, o *file, dest string, r delivery.R
 	return nil
 }
 
-// changed says what is wrong with an object according to its HEAD, or nothing.
-func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
+// metadataMismatch says what is wrong with an object according to its HEAD, or nothing.
+func (o *file) metadataMismatch(info objstore.Info, r delivery.Receipt) string {
 	switch {
 	case info.Size != r.Bytes:
 		return fmt.Sprintf("it has %d bytes, and had %d when it was put", info.Size, r.Bytes)
@@ -217,9 +217,9 @@ func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 	case info.ContentType != "text/plain" || info.ContentEncoding != "gzip":
 		return fmt.Sprintf("its content type is %q and its encoding %q, not text/plain and gzip", info.ContentType, info.ContentEncoding)
 	}
-	says := delivery.ObjectMetadata(o.log, o.f)
-	says["sha256"] = r.SHA256
-	for name, want := range says {
+	metadata := delivery.ObjectMetadata(o.log, o.f)
+	metadata["sha256"] = r.SHA256
+	for name, want := range metadata {
 		if got := info.Metadata[name]; got != want {
 			return fmt.Sprintf("its metadata says %s %q, the ledger %q", name, got, want)
 		}
@@ -227,50 +227,50 @@ func (o *file) changed(info objstore.Info, r delivery.Receipt) string {
 	return ""
 }
 
-// outlived reports whether an object put at that time is older than the time for which replay
+// orderExpired reports whether an object put at that time is older than the time for which replay
 // orders are kept.
-func (v *verifier) outlived(put time.Time) bool { return v.now.Sub(put) > v.cfg.Retain }
+func (v *verifier) orderExpired(put time.Time) bool { return v.now.Sub(put) > v.cfg.Retain }
 
-// retainRaised describes another possible reason for an object that is too young for its replay's
-// order to be deleted: it is not recorded how long orders were kept before.
-const retainRaised = "; or a replay put it, and its order expired before staging.retain was raised: then nothing is wrong"
+// retainRaisedHint describes another possible reason for an object that is too young for its
+// replay's order to be deleted: it is not recorded how long orders were kept before.
+const retainRaisedHint = "; or a replay put it, and its order expired before staging.retain was raised: then nothing is wrong"
 
-// forgotten returns the receipt of a replay that may have put the object, if that replay's order
-// has been deleted: by its metadata the object is the file, but its bytes are not those of receipt
-// r. Nothing is known about its content.
-func (o *file) forgotten(info objstore.Info, r delivery.Receipt) (delivery.Receipt, bool) {
+// expiredReplayReceipt returns the receipt of a replay that may have put the object, if that
+// replay's order has been deleted: by its metadata the object is the file, but its bytes are not
+// those of receipt r. Nothing is known about its content.
+func (o *file) expiredReplayReceipt(info objstore.Info, r delivery.Receipt) (delivery.Receipt, bool) {
 	sum := info.Metadata["sha256"]
 	if info.Size > replay.MaxBytes(o.f) || sum == r.SHA256 && info.Size != r.Bytes {
 		return r, false
 	}
 	r.Bytes, r.ETag, r.SHA256 = info.Size, info.ETag, sum
-	return r, o.changed(info, r) == ""
+	return r, o.metadataMismatch(info, r) == ""
 }
 
-// slowestBody, plus two minutes, bounds how long a body may take: its server is a customer's, who
-// could otherwise keep Verify busy forever, byte by byte.
-const slowestBody = 32 << 10 // 32 KiB a second
+// minBytesPerSecond, plus two minutes, bounds how long a body may take: its server is a customer's,
+// who could otherwise keep Verify busy forever, byte by byte.
+const minBytesPerSecond = 32 << 10 // 32 KiB a second
 
-// errSlow is the reason for giving up a body.
-var errSlow = fmt.Errorf("it comes at less than %d KiB a second", slowestBody>>10)
+// errSlowBody is the reason for giving up a body.
+var errSlowBody = fmt.Errorf("it comes at less than %d KiB a second", minBytesPerSecond>>10)
 
-// content reads an object in a bucket, and says what is wrong with it, or nothing.
-func (o *file) content(ctx context.Context, store objstore.Store, r delivery.Receipt) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute+time.Duration(r.Bytes)*time.Second/slowestBody, errSlow)
+// contentMismatch reads an object in a bucket, and says what is wrong with it, or nothing.
+func (o *file) contentMismatch(ctx context.Context, store objstore.Store, r delivery.Receipt) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute+time.Duration(r.Bytes)*time.Second/minBytesPerSecond, errSlowBody)
 	defer cancel()
 	f := *o.f
 	f.GzipBytes, f.SHA256 = r.Bytes, r.SHA256
-	wrong, err := readObject(ctx, func() (io.ReadCloser, error) {
+	mismatches, err := checkBodyWithRetries(ctx, func() (io.ReadCloser, error) {
 		body, _, err := objstore.GetSteadily(ctx, store, r.Key)
 		return body, err
 	}, &f)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return "it was deleted just now", nil
-	case err != nil || len(wrong) == 0:
+	case err != nil || len(mismatches) == 0:
 		return "", err
 	}
-	return wrong[0], nil
+	return mismatches[0], nil
 }
 
 // logIDs maps the part of file names that identifies a log to that log.

@@ -18,12 +18,12 @@ import (
 // Objects in a bucket that the destination had before are not checked, and that is reported.
 func TestObjectsInFormerBucketsAreCounted(t *testing.T) {
 	v := newVerifier(Config{}, Deps{Staging: objstore.NewMemory("staging")})
-	v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/one": {id: "ws/one", present: map[folder]int64{}, Bucket: Bucket{Store: objstore.NewMemory("now"), Name: "now"}}}}
-	v.buckets.open["ws/one"].once.Do(func() {})
-	f := sealed("a", 0, 4, 5)
+	v.buckets = &buckets{v: v, byDestination: map[string]*bucket{"ws/one": {id: "ws/one", objectsPerFolder: map[folder]int64{}, Bucket: Bucket{Store: objstore.NewMemory("now"), Name: "now"}}}}
+	v.buckets.byDestination["ws/one"].once.Do(func() {})
+	f := sealedFile("a", 0, 4, 5)
 	o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
 	for _, name := range []string{"old", "older", "old"} {
-		require.NoError(t, v.buckets.object(t.Context(), o, "ws/one", delivery.Receipt{Bucket: name, Key: "k"}))
+		require.NoError(t, v.buckets.verifyObject(t.Context(), o, "ws/one", delivery.Receipt{Bucket: name, Key: "k"}))
 	}
 	d := v.report.dests["ws/one"]
 	const why = "the destination had this bucket then, and has another now"
@@ -33,15 +33,15 @@ func TestObjectsInFormerBucketsAreCounted(t *testing.T) {
 }
 
 // A problem with an object ends with the command that fixes it.
-func TestObjectsAreCuredByACommand(t *testing.T) {
+func TestObjectProblemsNameTheFixCommand(t *testing.T) {
 	store := objstore.NewMemory("b")
-	v := newVerifier(Config{Examples: 4}, Deps{Staging: objstore.NewMemory("staging")})
-	v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/My Dest": {id: "ws/My Dest", present: map[folder]int64{}, Bucket: Bucket{Store: store, Name: "b"}}}}
-	v.buckets.open["ws/My Dest"].once.Do(func() {})
-	f := sealed("a", 0, 4, 5)
+	v := newVerifier(Config{MaxExamples: 4}, Deps{Staging: objstore.NewMemory("staging")})
+	v.buckets = &buckets{v: v, byDestination: map[string]*bucket{"ws/My Dest": {id: "ws/My Dest", objectsPerFolder: map[folder]int64{}, Bucket: Bucket{Store: store, Name: "b"}}}}
+	v.buckets.byDestination["ws/My Dest"].once.Do(func() {})
+	f := sealedFile("a", 0, 4, 5)
 	o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
 	object := func(key string) {
-		require.NoError(t, v.buckets.object(t.Context(), o, "ws/My Dest", delivery.Receipt{Bucket: "b", Key: key}))
+		require.NoError(t, v.buckets.verifyObject(t.Context(), o, "ws/My Dest", delivery.Receipt{Bucket: "b", Key: key}))
 	}
 	object("missing")
 	o.view = "v2"
@@ -50,7 +50,7 @@ func TestObjectsAreCuredByACommand(t *testing.T) {
 	_, err := store.Put(t.Context(), "overwritten", strings.NewReader("x"), objstore.PutOptions{})
 	require.NoError(t, err)
 	object("overwritten")
-	v.cfg.Flags = "--set kafka.incarnation=1"
+	v.cfg.CommandFlags = "--set kafka.incarnation=1"
 	object("of_a_former_ledger")
 	var fixes []string
 	for _, p := range v.report.Examples {
@@ -66,14 +66,14 @@ func TestObjectsAreCuredByACommand(t *testing.T) {
 
 // A bucket that keeps failing is given up, instead of trying a million objects with all retries;
 // one that answers in between is not.
-func TestABucketThatFailsForLongIsLeft(t *testing.T) {
+func TestFailingBucketIsGivenUp(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		answers func(nth int) bool
 		asked   int
 		state   string
 	}{
-		"never":         {func(int) bool { return false }, mostFailures, bucketUnread},
-		"now_and_again": {func(nth int) bool { return nth%mostFailures == 0 }, 3 * mostFailures, bucketRead},
+		"never":         {func(int) bool { return false }, maxObjectFailures, bucketUnreadable},
+		"now_and_again": {func(nth int) bool { return nth%maxObjectFailures == 0 }, 3 * maxObjectFailures, bucketRead},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			store, asked := objstore.NewMemory("b"), 0
@@ -87,13 +87,13 @@ func TestABucketThatFailsForLongIsLeft(t *testing.T) {
 				return objstore.Fault{Before: objstore.ErrDenied}
 			})
 			v := newVerifier(Config{}, Deps{Staging: objstore.NewMemory("staging")})
-			v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/one": {id: "ws/one", present: map[folder]int64{}, Bucket: Bucket{Store: store, Name: "b"}}}}
-			v.buckets.open["ws/one"].once.Do(func() {})
-			v.report.destination("ws/one", func(d *Destination) { d.Bucket = bucketRead })
-			f := sealed("a", 0, 4, 5)
+			v.buckets = &buckets{v: v, byDestination: map[string]*bucket{"ws/one": {id: "ws/one", objectsPerFolder: map[folder]int64{}, Bucket: Bucket{Store: store, Name: "b"}}}}
+			v.buckets.byDestination["ws/one"].once.Do(func() {})
+			v.report.updateDestination("ws/one", func(d *Destination) { d.Bucket = bucketRead })
+			f := sealedFile("a", 0, 4, 5)
 			o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
-			for range 3 * mostFailures {
-				require.NoError(t, v.buckets.object(t.Context(), o, "ws/one", delivery.Receipt{Bucket: "b", Key: "k"}))
+			for range 3 * maxObjectFailures {
+				require.NoError(t, v.buckets.verifyObject(t.Context(), o, "ws/one", delivery.Receipt{Bucket: "b", Key: "k"}))
 			}
 			require.Equal(t, c.asked, asked)
 			require.Equal(t, c.state, v.report.dests["ws/one"].Bucket)
@@ -130,7 +130,7 @@ func (s slowReader) Read(p []byte) (int, error) {
 
 // A customer's server that answers HEAD but whose bodies never end does not keep Verify busy
 // forever: neither with one object, nor with each of a million.
-func TestABucketWhoseBodiesDoNotCome(t *testing.T) {
+func TestSlowBodiesAreGivenUp(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		pause time.Duration
 		says  string
@@ -141,22 +141,22 @@ func TestABucketWhoseBodiesDoNotCome(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := objstore.NewMemory("b")
-				f := sealed("a", 0, 4, 5)
+				f := sealedFile("a", 0, 4, 5)
 				f.GzipBytes = 1000
 				meta := delivery.ObjectMetadata(testLog, &f)
 				meta["sha256"] = f.SHA256
 				_, err := store.Put(t.Context(), "k", strings.NewReader(strings.Repeat("x", 1000)), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
 				require.NoError(t, err)
 				v := newVerifier(Config{Deep: true}, Deps{Staging: objstore.NewMemory("staging")})
-				v.buckets = &buckets{v: v, open: map[string]*bucket{"ws/one": {id: "ws/one", present: map[folder]int64{}, Bucket: Bucket{Store: objstore.WithReadRetries(slowBody{store, c.pause}), Name: "b"}}}}
-				v.buckets.open["ws/one"].once.Do(func() {})
+				v.buckets = &buckets{v: v, byDestination: map[string]*bucket{"ws/one": {id: "ws/one", objectsPerFolder: map[folder]int64{}, Bucket: Bucket{Store: objstore.WithReadRetries(slowBody{store, c.pause}), Name: "b"}}}}
+				v.buckets.byDestination["ws/one"].once.Do(func() {})
 				o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
 				began := time.Now()
-				for range 3 * mostFailures {
-					require.NoError(t, v.buckets.object(t.Context(), o, "ws/one", delivery.Receipt{Bucket: "b", Key: "k", Bytes: 1000, SHA256: f.SHA256}))
+				for range 3 * maxObjectFailures {
+					require.NoError(t, v.buckets.verifyObject(t.Context(), o, "ws/one", delivery.Receipt{Bucket: "b", Key: "k", Bytes: 1000, SHA256: f.SHA256}))
 				}
-				require.Less(t, time.Since(began), mostFailures*3*time.Minute)
-				require.Equal(t, bucketUnread, v.report.dests["ws/one"].Bucket)
+				require.Less(t, time.Since(began), maxObjectFailures*3*time.Minute)
+				require.Equal(t, bucketUnreadable, v.report.dests["ws/one"].Bucket)
 				require.Contains(t, v.report.Unread[0], c.says)
 			})
 		})

@@ -27,13 +27,13 @@ type walk struct {
 	failures int // entries that the store failed to return
 }
 
-// maxFailures is how many entries of a chain may fail before the store is considered down.
-const maxFailures = 10
+// maxEntryFailures is how many entries of a chain may fail before the store is considered down.
+const maxEntryFailures = 10
 
 // span is a range of entries without gaps.
 type span struct{ first, last int64 }
 
-func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
+func (v *verifier) verifyChain(ctx context.Context, l ledger.Log) error {
 	w := &walk{verifier: v, log: l, chain: ledger.NewChain(v.staging, l)}
 	w.state = state{walk: w}
 	// Objects are listed before entries are read: an object that is named by none of these was
@@ -42,7 +42,7 @@ func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 	if w.staged, err = v.listStaged(ctx, l); err != nil {
 		return err
 	}
-	spans, err := w.spans(ctx)
+	spans, err := w.listSpans(ctx)
 	if err != nil || len(spans) == 0 {
 		return err
 	}
@@ -52,38 +52,38 @@ func (v *verifier) chain(ctx context.Context, l ledger.Log) error {
 		where := fmt.Sprintf("%s entry %d", l, first-1)
 		switch {
 		case err == nil:
-			w.state.begin(e)
+			w.state.startFrom(e)
 		case errors.Is(err, ledger.ErrCorrupt):
-			w.report.problem(EntryCorrupt, where, "%v", err)
+			w.report.addProblem(EntryCorrupt, where, "%v", err)
 		case !errors.Is(err, ledger.ErrNotFound): // already reported
-			w.report.unread(fmt.Sprintf("%s: %v", where, err))
+			w.report.addUnread(fmt.Sprintf("%s: %v", where, err))
 		}
 	}
-	if w.receipts, err = v.receiptsFrom(ctx, l, first); err != nil {
+	if w.receipts, err = v.streamReceipts(ctx, l, first); err != nil {
 		return err
 	}
 	defer w.receipts.stop()
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(v.cfg.AtOnce)
+	group.SetLimit(v.cfg.Concurrency)
 	w.group = group
-	err = w.entries(gctx, spans)
+	err = w.verifySpans(gctx, spans)
 	if gerr := group.Wait(); gerr != nil { // its failure cancelled gctx
 		err = gerr
 	}
 	if err != nil {
 		return err
 	}
-	if err := w.strayReceipts(ctx); err != nil {
+	if err := w.checkStrayReceipts(ctx); err != nil {
 		return err
 	}
-	w.strayStaged()
+	w.countStrayStaged()
 	return nil
 }
 
-// spans lists the entries that exist, oldest first.
+// listSpans lists the entries that exist, oldest first.
 //
 // Invariant: I1, entry n exists only if 0..n-1 do.
-func (w *walk) spans(ctx context.Context) ([]span, error) {
+func (w *walk) listSpans(ctx context.Context) ([]span, error) {
 	var spans []span // newest first
 	expected := int64(-1)
 	prefix := "ledger/" + w.log.String() + "/"
@@ -93,7 +93,7 @@ func (w *walk) spans(ctx context.Context) ([]span, error) {
 		}
 		_, seq, ok := ledger.ParseEntryKey(info.Key)
 		if !ok {
-			w.report.problem(ChainForeign, info.Key, "is no ledger entry")
+			w.report.addProblem(ChainForeign, info.Key, "is no ledger entry")
 			continue
 		}
 		if !w.cfg.Until.IsZero() && info.LastModified.After(w.cfg.Until) {
@@ -101,7 +101,7 @@ func (w *walk) spans(ctx context.Context) ([]span, error) {
 		}
 		if info.LastModified.Before(w.cfg.Since) {
 			if len(spans) > 0 && seq != expected {
-				w.missing(seq+1, expected)
+				w.reportGap(seq+1, expected)
 			}
 			expected = -1 // older entries are not checked
 			break
@@ -110,14 +110,14 @@ func (w *walk) spans(ctx context.Context) ([]span, error) {
 			spans[n-1].first = seq
 		} else {
 			if n > 0 {
-				w.missing(seq+1, expected)
+				w.reportGap(seq+1, expected)
 			}
 			spans = append(spans, span{seq, seq})
 		}
 		expected = seq - 1
 	}
 	if expected >= 0 {
-		w.missing(0, expected)
+		w.reportGap(0, expected)
 	}
 	for i, j := 0, len(spans)-1; i < j; i, j = i+1, j-1 {
 		spans[i], spans[j] = spans[j], spans[i]
@@ -125,39 +125,39 @@ func (w *walk) spans(ctx context.Context) ([]span, error) {
 	return spans, nil
 }
 
-func (w *walk) missing(first, last int64) {
+func (w *walk) reportGap(first, last int64) {
 	w.damaged[w.log] = true
 	if first == last {
-		w.report.problem(ChainGap, fmt.Sprintf("%s entry %d", w.log, first), "the entry is missing, and later ones exist")
+		w.report.addProblem(ChainGap, fmt.Sprintf("%s entry %d", w.log, first), "the entry is missing, and later ones exist")
 		return
 	}
-	w.report.problem(ChainGap, fmt.Sprintf("%s entry %d", w.log, first), "entries %d to %d are missing, and later ones exist", first, last)
+	w.report.addProblem(ChainGap, fmt.Sprintf("%s entry %d", w.log, first), "entries %d to %d are missing, and later ones exist", first, last)
 }
 
-// entries walks the spans.
-func (w *walk) entries(ctx context.Context, spans []span) error {
+// verifySpans walks the spans.
+func (w *walk) verifySpans(ctx context.Context, spans []span) error {
 	for _, s := range spans {
-		if w.deps.Found != nil {
-			w.deps.Found(s.last - s.first + 1)
+		if w.deps.OnFound != nil {
+			w.deps.OnFound(s.last - s.first + 1)
 		}
 	}
 	for _, s := range spans {
 		if w.state.prev != nil && w.state.prev.Seq != s.first-1 {
-			w.state.lose()
+			w.state.reset()
 		}
 		for next := s.first; next <= s.last; {
-			for e, err := range w.chain.Entries(ctx, next, s.last, w.cfg.AtOnce) {
+			for e, err := range w.chain.Entries(ctx, next, s.last, w.cfg.Concurrency) {
 				if err != nil {
-					err = w.unread(ctx, next, err)
+					err = w.skipEntry(ctx, next, err)
 				} else {
-					err = w.entry(ctx, e)
+					err = w.verifyEntry(ctx, e)
 				}
 				if err != nil {
 					return err
 				}
 				next++
-				if w.deps.Done != nil {
-					w.deps.Done(1)
+				if w.deps.OnDone != nil {
+					w.deps.OnDone(1)
 				}
 			}
 		}
@@ -165,37 +165,37 @@ func (w *walk) entries(ctx context.Context, spans []span) error {
 	return nil
 }
 
-// unread continues without an entry, unless the store is down altogether.
-func (w *walk) unread(ctx context.Context, seq int64, err error) error {
+// skipEntry continues without an entry, unless the store is down altogether.
+func (w *walk) skipEntry(ctx context.Context, seq int64, err error) error {
 	where := fmt.Sprintf("%s entry %d", w.log, seq)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, ledger.ErrCorrupt):
-		w.report.problem(EntryCorrupt, where, "%v", err)
+		w.report.addProblem(EntryCorrupt, where, "%v", err)
 	case errors.Is(err, ledger.ErrNotFound):
-		w.report.problem(ChainGap, where, "the entry is listed, and not there")
+		w.report.addProblem(ChainGap, where, "the entry is listed, and not there")
 	default:
-		if w.failures++; w.failures > maxFailures {
+		if w.failures++; w.failures > maxEntryFailures {
 			return err
 		}
-		w.report.unread(fmt.Sprintf("%s: %v", where, err))
+		w.report.addUnread(fmt.Sprintf("%s: %v", where, err))
 	}
-	w.state.lose()
+	w.state.reset()
 	w.damaged[w.log] = true
 	return w.receipts.skip(seq)
 }
 
-func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
-	w.state.next(e)
-	listed, err := w.receipts.of(e.Seq)
+func (w *walk) verifyEntry(ctx context.Context, e *ledger.Entry) error {
+	w.state.check(e)
+	listed, err := w.receipts.forEntry(e.Seq)
 	if err != nil {
 		return err
 	}
 	// It is read whatever the filters are: a receipt's file must exist.
 	receipts := sync.OnceValues(func() (*receiptSet, error) { return w.readReceipts(ctx, e, listed) })
 	w.group.Go(func() error { _, err := receipts(); return err })
-	w.report.edit(func(r *Report) {
+	w.report.update(func(r *Report) {
 		r.Entries++
 		for reason, n := range e.Skipped {
 			r.Skipped[reason] += n
@@ -204,33 +204,33 @@ func (w *walk) entry(ctx context.Context, e *ledger.Entry) error {
 	staged := w.staged.take(e)
 	for i := range e.Files {
 		f := &e.Files[i]
-		w.know(f)
+		w.recordSource(f)
 		if w.cfg.Source != "" && f.Source != w.cfg.Source {
 			continue
 		}
-		w.report.edit(func(r *Report) {
+		w.report.update(func(r *Report) {
 			r.Files, r.Records, r.Bytes = r.Files+1, r.Records+f.Records, r.Bytes+f.GzipBytes
 			if len(f.Owed) == 0 {
 				r.Unowed.Files, r.Unowed.Records = r.Unowed.Files+1, r.Unowed.Records+f.Records
 			}
 		})
-		one := file{walk: w, e: e, f: f, ref: delivery.Ref(e, i), staged: staged[i]}
+		o := file{walk: w, e: e, f: f, ref: delivery.Ref(e, i), staged: staged[i]}
 		w.group.Go(func() (err error) {
-			if one.receipts, err = receipts(); err != nil {
+			if o.receipts, err = receipts(); err != nil {
 				return err
 			}
-			return one.verify(ctx)
+			return o.verify(ctx)
 		})
 	}
 	return nil
 }
 
-// strayReceipts checks receipts after the last entry that was read. Entries may have been written
-// meanwhile.
-func (w *walk) strayReceipts(ctx context.Context) error {
+// checkStrayReceipts checks receipts after the last entry that was read. Entries may have been
+// written meanwhile.
+func (w *walk) checkStrayReceipts(ctx context.Context) error {
 	known := int64(-1)
 	for w.cfg.Until.IsZero() && w.receipts.more {
-		seq, ok := entryOf(w.log, w.receipts.next.Key)
+		seq, ok := receiptEntrySeq(w.log, w.receipts.next.Key)
 		if ok && seq != known {
 			_, err := w.chain.Entry(ctx, seq)
 			switch {
@@ -243,7 +243,7 @@ func (w *walk) strayReceipts(ctx context.Context) error {
 			}
 		}
 		if !ok {
-			w.report.problem(BadReceipt, w.receipts.next.Key, "it is of no entry of the ledger")
+			w.report.addProblem(BadReceipt, w.receipts.next.Key, "it is of no entry of the ledger")
 		}
 		if err := w.receipts.advance(); err != nil {
 			return err

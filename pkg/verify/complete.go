@@ -72,39 +72,39 @@ type hourKey struct {
 	source string
 }
 
-// Complete reports hours of receipt from Config.Since to Config.Until; of the rest of Config only
-// Topic, Incarnation, Source and AtOnce are used. ends has the topic's partitions with their end
-// offsets, so that a partition without a ledger is known never to have been read; nil: not known.
-// Complete uses a few hundred bytes of memory per source and hour.
-func Complete(ctx context.Context, cfg Config, deps Deps, ends map[int]int64) (*Completeness, error) {
+// ReadCompleteness reports hours of receipt from Config.Since to Config.Until; of the rest of
+// Config only Topic, Incarnation, Source and Concurrency are used. ends has the topic's partitions
+// with their end offsets, so that a partition without a ledger is known never to have been read;
+// nil: not known. ReadCompleteness uses a few hundred bytes of memory per source and hour.
+func ReadCompleteness(ctx context.Context, cfg Config, deps Deps, ends map[int]int64) (*Completeness, error) {
 	cfg.Partition = -1
 	v := newVerifier(cfg, deps)
-	logs, err := v.logs(ctx)
+	logs, err := v.findLogs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if v.parked, err = listParked(ctx, v.staging); err != nil {
 		return nil, err
 	}
-	c := &completeness{verifier: v, hours: map[hourKey]*Hour{}, progress: map[int]Progress{}, ends: ends}
+	c := &completenessBuilder{verifier: v, hours: map[hourKey]*Hour{}, progress: map[int]Progress{}, ends: ends}
 	for p := range ends {
 		c.progress[p] = Progress{Partition: p, Entry: -1}
 	}
 	for _, l := range logs {
-		if v.wants(l) {
-			if err := c.chain(ctx, l); err != nil {
+		if v.includesLog(l) {
+			if err := c.readChain(ctx, l); err != nil {
 				return nil, fmt.Errorf("read ledger %s: %w", l, err)
 			}
 		}
 	}
 	if len(c.progress) == 0 {
-		return nil, fmt.Errorf("%w: topic %q, incarnation %q has no ledger in this bucket", ErrNothing, v.cfg.Topic, v.cfg.Incarnation)
+		return nil, fmt.Errorf("%w: topic %q, incarnation %q has no ledger in this bucket", ErrNoLedger, v.cfg.Topic, v.cfg.Incarnation)
 	}
 	return c.finish(), nil
 }
 
-// completeness is a report in the making.
-type completeness struct {
+// completenessBuilder is a report in the making.
+type completenessBuilder struct {
 	*verifier
 	progress map[int]Progress
 	ends     map[int]int64
@@ -113,7 +113,7 @@ type completeness struct {
 	hours map[hourKey]*Hour
 }
 
-func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
+func (c *completenessBuilder) readChain(ctx context.Context, l ledger.Log) error {
 	chain := ledger.NewChain(c.staging, l)
 	head, err := chain.Head(ctx)
 	if err != nil {
@@ -121,57 +121,57 @@ func (c *completeness) chain(ctx context.Context, l ledger.Log) error {
 	}
 	end, known := c.ends[l.Partition]
 	c.progress[l.Partition] = Progress{
-		Partition: l.Partition, Entry: head.Seq, CompleteThrough: fromMillis(said(head, c.now.UnixMilli())), Idle: known && head.LowWatermark >= end,
+		Partition: l.Partition, Entry: head.Seq, CompleteThrough: fromMillis(trustedCompleteThrough(head, c.now.UnixMilli())), Idle: known && head.LowWatermark >= end,
 	}
-	first, err := firstSince(ctx, chain, head.Seq, c.cfg.Since)
+	first, err := firstEntrySince(ctx, chain, head.Seq, c.cfg.Since)
 	if err != nil {
 		return err
 	}
-	receipts, err := c.receiptsFrom(ctx, l, first)
+	receipts, err := c.streamReceipts(ctx, l, first)
 	if err != nil {
 		return err
 	}
 	defer receipts.stop()
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.cfg.AtOnce)
-	err = c.entries(gctx, group, chain.Entries(gctx, max(0, first-1), head.Seq, c.cfg.AtOnce), receipts, first)
+	group.SetLimit(c.cfg.Concurrency)
+	err = c.countEntries(gctx, group, chain.Entries(gctx, max(0, first-1), head.Seq, c.cfg.Concurrency), receipts, first)
 	if gerr := group.Wait(); gerr != nil { // its failure cancelled gctx
 		err = gerr
 	}
 	return err
 }
 
-// entries counts the files of entry first and of those after it.
-func (c *completeness) entries(ctx context.Context, group *errgroup.Group, entries iter.Seq2[*ledger.Entry, error], receipts *receiptStream, first int64) error {
-	var before ledger.Entry
+// countEntries counts the files of entry first and of those after it.
+func (c *completenessBuilder) countEntries(ctx context.Context, group *errgroup.Group, entries iter.Seq2[*ledger.Entry, error], receipts *receiptStream, first int64) error {
+	var previous ledger.Entry
 	for e, err := range entries {
 		if err != nil {
 			return err
 		}
-		listed, err := receipts.of(e.Seq)
+		listed, err := receipts.forEntry(e.Seq)
 		if err != nil {
 			return err
 		}
-		if through := said(&before, e.WrittenAt); e.Seq >= first {
-			group.Go(func() error { return c.entry(ctx, e, listed, through) })
+		if through := trustedCompleteThrough(&previous, e.WrittenAt); e.Seq >= first {
+			group.Go(func() error { return c.countEntry(ctx, e, listed, through) })
 		}
-		before = *e
+		previous = *e
 	}
 	return nil
 }
 
-// said returns the entry's CompleteThrough, or 0 if that is later than at by more than an hour,
-// which is allowed for inaccurate clocks: then its author's clock was far ahead.
-func said(e *ledger.Entry, at int64) int64 {
+// trustedCompleteThrough returns the entry's CompleteThrough, or 0 if that is later than at by more
+// than an hour, which is allowed for inaccurate clocks: then its author's clock was far ahead.
+func trustedCompleteThrough(e *ledger.Entry, at int64) int64 {
 	if e.CompleteThrough > at+hourLength {
 		return 0
 	}
 	return e.CompleteThrough
 }
 
-// firstSince returns the first entry that may name files of hours since then: no such entry was
-// stored before they began, with an hour's allowance for inaccurate clocks.
-func firstSince(ctx context.Context, chain *ledger.Chain, head int64, since time.Time) (int64, error) {
+// firstEntrySince returns the first entry that may name files of hours since then: no such entry
+// was stored before they began, with an hour's allowance for inaccurate clocks.
+func firstEntrySince(ctx context.Context, chain *ledger.Chain, head int64, since time.Time) (int64, error) {
 	if since.IsZero() {
 		return 0, nil
 	}
@@ -180,32 +180,32 @@ func firstSince(ctx context.Context, chain *ledger.Chain, head int64, since time
 
 const hourLength = int64(time.Hour / time.Millisecond)
 
-// entry counts an entry's files. through is how far the hours were complete before it.
-func (c *completeness) entry(ctx context.Context, e *ledger.Entry, listed []objstore.Info, through int64) error {
+// countEntry counts an entry's files. through is how far the hours were complete before it.
+func (c *completenessBuilder) countEntry(ctx context.Context, e *ledger.Entry, listed []objstore.Info, through int64) error {
 	receipts, err := receipt.FromListing(ctx, c.staging, e.Log(), e.Seq, listed, nil)
 	if err != nil {
 		return err
 	}
 	for i := range e.Files {
 		f := &e.Files[i]
-		at := fromMillis(f.Hour)
-		if c.cfg.Source != "" && f.Source != c.cfg.Source || !at.Add(time.Hour).After(c.cfg.Since) ||
-			!c.cfg.Until.IsZero() && !at.Before(c.cfg.Until) {
+		hourStart := fromMillis(f.Hour)
+		if c.cfg.Source != "" && f.Source != c.cfg.Source || !hourStart.Add(time.Hour).After(c.cfg.Since) ||
+			!c.cfg.Until.IsZero() && !hourStart.Before(c.cfg.Until) {
 			continue
 		}
 		debts := make([]HourDelivery, len(f.Owed))
 		for n, dest := range f.Owed {
-			if debts[n], err = c.debt(ctx, e, receipt.Pair{Index: i, Destination: dest}, receipts); err != nil {
+			if debts[n], err = c.debtCounts(ctx, e, receipt.Pair{Index: i, Destination: dest}, receipts); err != nil {
 				return err
 			}
 		}
-		c.file(f, debts, through)
+		c.countFile(f, debts, through)
 	}
 	return nil
 }
 
-// debt returns the counts of one debt.
-func (c *completeness) debt(ctx context.Context, e *ledger.Entry, pair receipt.Pair, receipts receipt.Set) (HourDelivery, error) {
+// debtCounts returns the counts of one debt.
+func (c *completenessBuilder) debtCounts(ctx context.Context, e *ledger.Entry, pair receipt.Pair, receipts receipt.Set) (HourDelivery, error) {
 	d := HourDelivery{Destination: pair.Destination, Owed: 1}
 	found, closed := receipts[pair]
 	if !closed {
@@ -223,13 +223,13 @@ func (c *completeness) debt(ctx context.Context, e *ledger.Entry, pair receipt.P
 	return d, err
 }
 
-func (c *completeness) file(f *ledger.File, debts []HourDelivery, through int64) {
+func (c *completenessBuilder) countFile(f *ledger.File, debts []HourDelivery, through int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := fromMillis(f.Hour)
+	hourStart := fromMillis(f.Hour)
 	h := c.hours[hourKey{f.Hour, f.Source}]
 	if h == nil {
-		h = &Hour{Source: f.Source, Hour: at, Newest: at, Destinations: []HourDelivery{}}
+		h = &Hour{Source: f.Source, Hour: hourStart, Newest: hourStart, Destinations: []HourDelivery{}}
 		c.hours[hourKey{f.Hour, f.Source}] = h
 	}
 	h.Files, h.Records, h.Bytes = h.Files+1, h.Records+f.Records, h.Bytes+f.GzipBytes
@@ -243,13 +243,13 @@ func (c *completeness) file(f *ledger.File, debts []HourDelivery, through int64)
 		h.LateFiles, h.LateRecords = h.LateFiles+1, h.LateRecords+f.Records
 	}
 	for _, debt := range debts {
-		d := h.at(debt.Destination)
+		d := h.destination(debt.Destination)
 		d.Owed, d.Delivered, d.GivenUp, d.Parked = d.Owed+1, d.Delivered+debt.Delivered, d.GivenUp+debt.GivenUp, d.Parked+debt.Parked
 	}
 }
 
-// at returns the part of the hour about a destination.
-func (h *Hour) at(destination string) *HourDelivery {
+// destination returns the part of the hour about a destination.
+func (h *Hour) destination(destination string) *HourDelivery {
 	i, found := slices.BinarySearchFunc(h.Destinations, destination, func(d HourDelivery, id string) int { return cmp.Compare(d.Destination, id) })
 	if !found {
 		h.Destinations = slices.Insert(h.Destinations, i, HourDelivery{Destination: destination})
@@ -257,7 +257,7 @@ func (h *Hour) at(destination string) *HourDelivery {
 	return &h.Destinations[i]
 }
 
-func (c *completeness) finish() *Completeness {
+func (c *completenessBuilder) finish() *Completeness {
 	out := &Completeness{Hours: []Hour{}, Partitions: []Progress{}}
 	for i, p := range slices.Sorted(maps.Keys(c.progress)) {
 		one := c.progress[p]

@@ -17,9 +17,9 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// inHour returns a file of the n-th hour.
-func inHour(n int64, source string, first, last int64) ledger.File {
-	f := sealed(source, first, last, last-first+1)
+// fileInHour returns a file of the n-th hour.
+func fileInHour(n int64, source string, first, last int64) ledger.File {
+	f := sealedFile(source, first, last, last-first+1)
 	f.Hour += n * hourLength
 	f.Received += n * hourLength
 	f.StagedKey = delivery.StagedKey(testLog, &f)
@@ -45,17 +45,17 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 	ctx := context.Background()
 	store := objstore.NewMemory("staging")
 	at := func(hours int64) int64 { return hour0 + hours*hourLength }
-	nobodys := inHour(0, "b", 9, 9)
+	nobodys := fileInHour(0, "b", 9, 9)
 	nobodys.Owed = nil
 	appendEntries(t, store, 3,
-		ledger.Entry{LowWatermark: 10, CompleteThrough: at(1), Files: []ledger.File{inHour(0, "a", 0, 4), inHour(0, "b", 5, 8), nobodys}},
-		ledger.Entry{LowWatermark: 30, CompleteThrough: at(2), Files: []ledger.File{inHour(1, "a", 10, 19), inHour(0, "a", 20, 29)}}, // the second is late
+		ledger.Entry{LowWatermark: 10, CompleteThrough: at(1), Files: []ledger.File{fileInHour(0, "a", 0, 4), fileInHour(0, "b", 5, 8), nobodys}},
+		ledger.Entry{LowWatermark: 30, CompleteThrough: at(2), Files: []ledger.File{fileInHour(1, "a", 10, 19), fileInHour(0, "a", 20, 29)}}, // the second is late
 	)
 	appendEntries(t, store, 4, ledger.Entry{CompleteThrough: at(1) + 1})
 	cfg := Config{Topic: "events"}
-	r, err := Complete(ctx, cfg, Deps{Staging: store}, nil)
+	r, err := ReadCompleteness(ctx, cfg, Deps{Staging: store}, nil)
 	require.NoError(t, err)
-	require.Equal(t, fromMillis(at(1)+1), r.CompleteThrough, "that of partition 4")
+	require.Equal(t, fromMillis(at(1)+1), r.CompleteThrough, "partition 4 is the earliest")
 	debt := func(owed int64) []HourDelivery { return []HourDelivery{{Destination: "ws/a", Owed: owed}} }
 	newest := func(hours int64) time.Time { return fromMillis(at(hours) + 1) } // as of all files here
 	require.Equal(t, []Hour{
@@ -65,11 +65,11 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 	}, r.Hours)
 
 	cfg.Source, cfg.Since, cfg.Until = "a", fromMillis(at(1)), fromMillis(at(2))
-	r, err = Complete(ctx, cfg, Deps{Staging: store}, nil)
+	r, err = ReadCompleteness(ctx, cfg, Deps{Staging: store}, nil)
 	require.NoError(t, err)
 	require.Len(t, r.Hours, 1)
 
-	r, err = Complete(ctx, Config{Topic: "events"}, Deps{Staging: store}, map[int]int64{0: 0, 1: 0, 2: 0, 3: 31, 4: 0, 5: 0})
+	r, err = ReadCompleteness(ctx, Config{Topic: "events"}, Deps{Staging: store}, map[int]int64{0: 0, 1: 0, 2: 0, 3: 31, 4: 0, 5: 0})
 	require.NoError(t, err)
 	require.True(t, r.CompleteThrough.IsZero(), "partition 5 was never read")
 	require.False(t, r.Hours[0].Complete)
@@ -77,15 +77,15 @@ func TestHoursAreCompleteWhenEveryPartitionIs(t *testing.T) {
 	require.False(t, r.Partitions[3].Idle, "offset 30 is in no file yet")
 	require.True(t, r.Partitions[4].Idle)
 
-	_, err = Complete(ctx, Config{Topic: "other"}, Deps{Staging: store}, nil)
-	require.ErrorIs(t, err, ErrNothing)
+	_, err = ReadCompleteness(ctx, Config{Topic: "other"}, Deps{Staging: store}, nil)
+	require.ErrorIs(t, err, ErrNoLedger)
 }
 
 // What was given up does not count as delivered, although its receipt closes the debt. A short
 // receipt that is not understood closes its debt, as everywhere.
 func TestGivenUpIsNotDelivered(t *testing.T) {
 	store := objstore.NewMemory("staging")
-	files := []ledger.File{inHour(0, "a", 0, 4), inHour(0, "a", 5, 9), inHour(0, "a", 10, 14), inHour(0, "a", 15, 19), inHour(0, "a", 20, 24)}
+	files := []ledger.File{fileInHour(0, "a", 0, 4), fileInHour(0, "a", 5, 9), fileInHour(0, "a", 10, 14), fileInHour(0, "a", 15, 19), fileInHour(0, "a", 20, 24)}
 	e := ledgertest.Append(t, store, ledgertest.Next(ledgertest.Append(t, store, ledgertest.Init(testLog, fromMillis(hour0))), files...))
 	for i, outcome := range []delivery.Outcome{delivery.Delivered, delivery.Skipped, delivery.Expired} {
 		r := delivery.Receipt{Outcome: outcome}
@@ -105,34 +105,34 @@ func TestGivenUpIsNotDelivered(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	r, err := Complete(t.Context(), Config{Topic: "events"}, Deps{Staging: store}, nil)
+	r, err := ReadCompleteness(t.Context(), Config{Topic: "events"}, Deps{Staging: store}, nil)
 	require.NoError(t, err)
 	require.Equal(t, []HourDelivery{{Destination: "ws/a", Owed: 5, Delivered: 2, GivenUp: 2}}, r.Hours[0].Destinations)
-	require.Len(t, gets, 3, "only those that are too short to name an object")
+	require.Len(t, gets, 3, "only receipts too short to name an object are read")
 }
 
-// TestAClockThatWasAheadCompletesNothing: a CompleteThrough from a clock that was ahead neither
+// TestCompleteThroughFromTheFutureIsIgnored: a CompleteThrough from a clock that was ahead neither
 // completes hours nor makes files late.
-func TestAClockThatWasAheadCompletesNothing(t *testing.T) {
+func TestCompleteThroughFromTheFutureIsIgnored(t *testing.T) {
 	at := func(hours int64) int64 { return hour0 + hours*hourLength }
 	ahead := time.Now().Add(30 * 24 * time.Hour).UnixMilli()
 	says := func(through, written int64) ledger.Entry {
-		return ledger.Entry{CompleteThrough: through, WrittenAt: written, Files: []ledger.File{inHour(0, "a", 0, 4)}}
+		return ledger.Entry{CompleteThrough: through, WrittenAt: written, Files: []ledger.File{fileInHour(0, "a", 0, 4)}}
 	}
 	for name, c := range map[string]struct {
 		after    []ledger.Entry // entries after the one that was ahead
 		complete bool
 		late     int64
 	}{
-		"not_yet_corrected": {},
-		"claimed_since":     {after: []ledger.Entry{{Kind: ledger.KindClaim, CompleteThrough: ahead, WrittenAt: at(2)}}},
-		"corrected":         {after: []ledger.Entry{says(at(1), at(1)+20_000)}, complete: true},
-		"late_since":        {after: []ledger.Entry{says(at(1), at(1)+20_000), says(at(1), at(1)+30_000)}, complete: true, late: 1},
+		"not_yet_corrected":         {},
+		"claimed_afterwards":        {after: []ledger.Entry{{Kind: ledger.KindClaim, CompleteThrough: ahead, WrittenAt: at(2)}}},
+		"corrected":                 {after: []ledger.Entry{says(at(1), at(1)+20_000)}, complete: true},
+		"late_after_the_correction": {after: []ledger.Entry{says(at(1), at(1)+20_000), says(at(1), at(1)+30_000)}, complete: true, late: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := objstore.NewMemory("staging")
 			appendEntries(t, store, 3, append([]ledger.Entry{says(ahead, ahead)}, c.after...)...)
-			r, err := Complete(t.Context(), Config{Topic: "events"}, Deps{Staging: store}, nil)
+			r, err := ReadCompleteness(t.Context(), Config{Topic: "events"}, Deps{Staging: store}, nil)
 			require.NoError(t, err)
 			require.Equal(t, c.complete, r.Hours[0].Complete)
 			require.Equal(t, c.late, r.Hours[0].LateFiles)
@@ -141,8 +141,8 @@ func TestAClockThatWasAheadCompletesNothing(t *testing.T) {
 	}
 }
 
-// TestOnlyEntriesSinceThenAreRead: a report about today does not read a year of entries.
-func TestOnlyEntriesSinceThenAreRead(t *testing.T) {
+// TestCompletenessReadsOnlyEntriesSince: a report about today does not read a year of entries.
+func TestCompletenessReadsOnlyEntriesSince(t *testing.T) {
 	store := objstore.NewMemory("staging")
 	var entries []ledger.Entry
 	for i := range int64(200) {
@@ -156,7 +156,7 @@ func TestOnlyEntriesSinceThenAreRead(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	_, err := Complete(t.Context(), Config{Topic: "events", Since: time.Now().Add(2 * time.Hour), AtOnce: 1}, Deps{Staging: store}, nil)
+	_, err := ReadCompleteness(t.Context(), Config{Topic: "events", Since: time.Now().Add(2 * time.Hour), Concurrency: 1}, Deps{Staging: store}, nil)
 	require.NoError(t, err)
-	require.LessOrEqual(t, gets, 3, "the head, and the one before")
+	require.LessOrEqual(t, gets, 3, "more was read than the head and the entry before it")
 }

@@ -13,7 +13,7 @@ import (
 
 // Before an old debt is reported, its receipt and parked job are looked up again, since it may have
 // been delivered or parked during the walk.
-func TestDebtsThatChangeMeanwhile(t *testing.T) {
+func TestOldDebtsAreLookedUpAgain(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		key  func(r delivery.Receipt) string // of what is stored meanwhile
 		want [3]int64                        // problems, closed, parked
@@ -26,12 +26,12 @@ func TestDebtsThatChangeMeanwhile(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			staging := objstore.NewMemory("staging")
 			head := ledgertest.Append(t, staging, ledgertest.Init(testLog, time.UnixMilli(0)))
-			f := sealed("a", 0, 4, 5)
+			f := sealedFile("a", 0, 4, 5)
 			ledgertest.Put(t, staging, f.StagedKey, []byte("12345"))
 			e := ledgertest.Append(t, staging, ledgertest.Next(head, f))
 			r := delivery.Receipt{File: delivery.Ref(e, 0), Destination: "ws/a", Outcome: delivery.Delivered}
 			meanwhile := func(int64) { ledgertest.Put(t, staging, c.key(r), r.Encode()) }
-			report, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: staging, Done: meanwhile})
+			report, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: staging, OnDone: meanwhile})
 			require.NoError(t, err)
 			require.Equal(t, c.want, [3]int64{report.Problems, report.Closed, report.Parked}, "%v", report.Examples)
 			if report.Problems > 0 {

@@ -27,53 +27,53 @@ type file struct {
 }
 
 func (o *file) verify(ctx context.Context) error {
-	there, err := o.verifyStaged(ctx)
+	present, err := o.verifyStaged(ctx)
 	if err != nil {
 		return err
 	}
-	if there && o.cfg.Deep {
-		if err := o.deep(ctx); err != nil {
+	if present && o.cfg.Deep {
+		if err := o.verifyStagedContent(ctx); err != nil {
 			return err
 		}
 	}
 	for _, dest := range o.f.Owed {
-		if !o.looksAt(dest) {
+		if !o.includesDestination(dest) {
 			continue
 		}
-		if err := o.debt(ctx, dest); err != nil {
+		if err := o.verifyDebt(ctx, dest); err != nil {
 			return err
 		}
 	}
 	for _, dest := range o.receipts.destinations[o.ref.Index] {
-		if !o.looksAt(dest) {
+		if !o.includesDestination(dest) {
 			continue
 		}
-		if err := o.receipt(ctx, dest); err != nil {
+		if err := o.verifyReceipts(ctx, dest); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// replay returns the command that delivers the file again. At the turn of an hour the source may
-// have another file in the same range of offsets, which is then delivered as well.
-func (o *file) replay() string {
+// replayCommand returns the command that delivers the file again. At the turn of an hour the source
+// may have another file in the same range of offsets, which is then delivered as well.
+func (o *file) replayCommand() string {
 	command := "sealift replay"
-	if o.cfg.Flags != "" {
-		command += " " + o.cfg.Flags
+	if o.cfg.CommandFlags != "" {
+		command += " " + o.cfg.CommandFlags
 	}
 	return fmt.Sprintf("%s --source %s --offsets %s", command, o.f.Source, delivery.Range{Partition: o.log.Partition, First: o.f.First, Last: o.f.Last})
 }
 
-// fromKafka returns the command that replays the file to everyone it is owed to. It insists on
-// Kafka, because a replay that may choose would use a staged object of which only the content is
-// wrong.
-func (o *file) fromKafka() string { return o.replay() + " --from kafka" }
+// replayFromKafkaCommand returns the command that replays the file to everyone it is owed to. It
+// insists on Kafka, because a replay that may choose would use a staged object of which only the
+// content is wrong.
+func (o *file) replayFromKafkaCommand() string { return o.replayCommand() + " --from kafka" }
 
-// replayTo returns the command that replays the file to the destination, into the view where it
-// was.
-func (o *file) replayTo(dest string) string {
-	command := o.replay() + " --destination " + shell.QuoteIfNeeded(dest)
+// replayToCommand returns the command that replays the file to the destination, into the view where
+// it was.
+func (o *file) replayToCommand(dest string) string {
+	command := o.replayCommand() + " --destination " + shell.QuoteIfNeeded(dest)
 	if o.view != "" {
 		command += " --view " + o.view
 	}
@@ -83,29 +83,29 @@ func (o *file) replayTo(dest string) string {
 // age is how long ago the file was sealed, by its author's clock.
 func (o *file) age() time.Duration { return o.now.Sub(time.UnixMilli(o.e.WrittenAt)) }
 
-// debt counts an owed pair.
+// verifyDebt counts an owed pair.
 //
 // Invariant: I10, a debt is closed, parked, or being worked on. The latter takes no longer than the
 // time after which it would be parked, counted from when it was sealed or redriven. When it was
 // redriven is not recorded: the problem's fix mentions that.
-func (o *file) debt(ctx context.Context, dest string) error {
+func (o *file) verifyDebt(ctx context.Context, dest string) error {
 	_, closed := o.receipts.Set[pairOf(o.ref, dest)]
 	parked := o.parked.take(o.ref, dest)
 	if !closed && !parked && !o.receipts.partial && o.age() > o.cfg.Overdue {
-		now, err := o.receipts.again() // look at what became of it meanwhile
+		latest, err := o.receipts.relist() // look at what became of it meanwhile
 		if err != nil {
 			return err
 		}
-		if _, closed = now[pairOf(o.ref, dest)]; !closed {
+		if _, closed = latest[pairOf(o.ref, dest)]; !closed {
 			if parked, err = objstore.Exists(ctx, o.verifier.staging, delivery.ParkedKey(o.ref, dest)); err != nil {
 				return err
 			}
 		}
 		if !closed && !parked {
-			o.report.problem(Debt, place(o.ref), "owed to %s for %s, and neither delivered nor parked", dest, short(o.age()))
+			o.report.addProblem(Debt, describeFile(o.ref), "owed to %s for %s, and neither delivered nor parked", dest, formatDuration(o.age()))
 		}
 	}
-	o.report.destination(dest, func(d *Destination) {
+	o.report.updateDestination(dest, func(d *Destination) {
 		d.Owed++
 		switch {
 		case closed:
@@ -121,17 +121,17 @@ func (o *file) debt(ctx context.Context, dest string) error {
 	return nil
 }
 
-// receipt compares the receipts of a debt with the file, and then the object with both. What counts
-// is only one of them.
+// verifyReceipts compares the receipts of a debt with the file, and then the object with both. What
+// counts is only one of them.
 //
 // Invariant: I7, I9.
-func (o *file) receipt(ctx context.Context, dest string) error {
+func (o *file) verifyReceipts(ctx context.Context, dest string) error {
 	found := o.receipts.Set[pairOf(o.ref, dest)]
 	for _, other := range found.Duplicates {
 		if r, err := o.readReceipt(ctx, other, dest); err != nil {
 			return err
 		} else if r != nil && r.Outcome == delivery.Delivered {
-			o.compare(*r, other.Key)
+			o.checkReceipt(*r, other.Key)
 		}
 	}
 	r, err := o.readReceipt(ctx, found, dest)
@@ -140,18 +140,18 @@ func (o *file) receipt(ctx context.Context, dest string) error {
 	}
 	switch r.Outcome {
 	case delivery.Skipped:
-		o.report.edit(func(p *Report) { p.Receipts.Skipped++ })
+		o.report.update(func(p *Report) { p.Receipts.Skipped++ })
 		return nil
 	case delivery.Expired:
-		o.report.edit(func(p *Report) { p.Receipts.Expired++ })
+		o.report.update(func(p *Report) { p.Receipts.Expired++ })
 		return nil
 	}
-	o.report.edit(func(p *Report) { p.Receipts.Delivered++ })
-	o.report.destination(dest, func(d *Destination) { d.Delivered++ })
-	if !o.compare(*r, found.Key) {
+	o.report.update(func(p *Report) { p.Receipts.Delivered++ })
+	o.report.updateDestination(dest, func(d *Destination) { d.Delivered++ })
+	if !o.checkReceipt(*r, found.Key) {
 		return nil
 	}
-	return o.buckets.object(ctx, o, dest, *r)
+	return o.buckets.verifyObject(ctx, o, dest, *r)
 }
 
 // readReceipt returns a receipt of the debt, or nil if it cannot be that.
@@ -159,56 +159,57 @@ func (o *file) readReceipt(ctx context.Context, found receipt.Found, dest string
 	r, err := found.Read(ctx, o.verifier.staging)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
-		o.report.problem(BadReceipt, found.Key, "%v", errGone)
+		o.report.addProblem(BadReceipt, found.Key, "%v", errGone)
 		return nil, nil
 	case errors.Is(err, delivery.ErrBadReceipt):
-		o.report.problem(BadReceipt, found.Key, "%v", err)
+		o.report.addProblem(BadReceipt, found.Key, "%v", err)
 		return nil, nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		o.report.unread(fmt.Sprintf("receipt %q: %v", found.Key, err))
+		o.report.addUnread(fmt.Sprintf("receipt %q: %v", found.Key, err))
 		return nil, nil
 	}
 	if !slices.Contains(o.f.Owed, dest) {
-		o.report.problem(NotOwed, found.Key, "a receipt (%s), and %s is owed to %s", r.Outcome, place(o.ref), orNobody(o.f.Owed))
+		o.report.addProblem(NotOwed, found.Key, "a receipt (%s), and %s is owed to %s", r.Outcome, describeFile(o.ref), joinOwed(o.f.Owed))
 	}
 	if r.File != o.ref || r.Destination != dest {
-		o.report.problem(BadReceipt, found.Key, "it says that it is of %s at %s", place(r.File), r.Destination)
+		o.report.addProblem(BadReceipt, found.Key, "it says that it is of %s at %s", describeFile(r.File), r.Destination)
 		return nil, nil
 	}
 	return &r, nil
 }
 
-// compare reports whether a receipt that says that the file was delivered agrees with the ledger.
-func (o *file) compare(r delivery.Receipt, key string) bool {
+// checkReceipt reports whether a receipt that says that the file was delivered agrees with the
+// ledger.
+func (o *file) checkReceipt(r delivery.Receipt, key string) bool {
 	same := r.SHA256 == o.f.SHA256 && r.Bytes == o.f.GzipBytes || r.Replay != "" // a rebuilt file was compressed anew
 	if !same || r.Records != o.f.Records {
-		o.report.problem(BadReceipt, key, "it is of %d records in %d bytes with sha256 %s, the ledger says %d, %d and %s",
+		o.report.addProblem(BadReceipt, key, "it is of %d records in %d bytes with sha256 %s, the ledger says %d, %d and %s",
 			r.Records, r.Bytes, r.SHA256, o.f.Records, o.f.GzipBytes, o.f.SHA256)
 		return false
 	}
 	// Invariant: I8, whatever the prefix was then, the rest of the key is a function of the file.
 	inner := delivery.ObjectKey("", o.log, o.f)
 	if prefix, ok := strings.CutSuffix(r.Key, inner); !ok || prefix != "" && (prefix == "/" || !strings.HasSuffix(prefix, "/")) {
-		o.report.problem(BadReceipt, key, "its object is %q, and must be %q below the destination's prefix", r.Key, inner)
+		o.report.addProblem(BadReceipt, key, "its object is %q, and must be %q below the destination's prefix", r.Key, inner)
 		return false
 	}
 	return true
 }
 
-// maxNote bounds receipts and other small objects.
-const maxNote = 1 << 20 // 1 MiB
+// maxReceiptBytes bounds receipts and other small objects.
+const maxReceiptBytes = 1 << 20 // 1 MiB
 
-func orNobody(owed []string) string {
+func joinOwed(owed []string) string {
 	if len(owed) == 0 {
 		return "nobody"
 	}
 	return strings.Join(owed, ", ")
 }
 
-// short formats a duration for people.
-func short(d time.Duration) string {
+// formatDuration formats a duration for people.
+func formatDuration(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%d days", int(d.Hours()/24))

@@ -20,11 +20,11 @@ const (
 	// objects a bucket may list in addition to those with receipts: its server is a customer's, who
 	// may list forever.
 	maxSuspects = 1_000_000
-	// maxKey is S3's limit; the keys of all suspects are kept.
-	maxKey = 1024 // bytes
-	// manyOthers is the number of objects in a row, of a source that is not ours, after which that
-	// source is listed no further: the bucket may hold years of another system's objects.
-	manyOthers = 1000
+	// maxKeyBytes is S3's limit; the keys of all suspects are kept.
+	maxKeyBytes = 1024 // bytes
+	// maxOthersInRow is the number of objects in a row, of a source that is not ours, after which
+	// that source is listed no further: the bucket may hold years of another system's objects.
+	maxOthersInRow = 1000
 )
 
 // suspects are objects whose names say that they belong to one log, but which may be in no ledger:
@@ -39,62 +39,62 @@ type suspect struct {
 	put    time.Time
 }
 
-// foreign looks for objects that no file of the ledger accounts for. Every receipt's object was
-// found, so a folder with as many objects has no others; names are compared only in the other
-// folders. Objects put after the verification began are left out on both sides: otherwise, while a
-// fleet is running, today's folder of nearly every destination would be suspect.
-func (v *verifier) foreign(ctx context.Context, logs []ledger.Log) error {
+// checkForeignObjects looks for objects that no file of the ledger accounts for. Every receipt's
+// object was found, so a folder with as many objects has no others; names are compared only in the
+// other folders. Objects put after the verification began are left out on both sides: otherwise,
+// while a fleet is running, today's folder of nearly every destination would be suspect.
+func (v *verifier) checkForeignObjects(ctx context.Context, logs []ledger.Log) error {
 	found := map[ledger.Log]suspects{}
 	n := 0
 	present := map[site]map[folder]int64{} // from the receipts of the destination there that has most
-	for _, b := range v.buckets.open {
+	for _, b := range v.buckets.byDestination {
 		if present[b.site()] == nil {
 			present[b.site()] = map[folder]int64{}
 		}
-		for f, n := range b.present {
+		for f, n := range b.objectsPerFolder {
 			present[b.site()][f] = max(n, present[b.site()][f])
 		}
 	}
 	ids := logIDs(logs)
-	for _, b := range v.buckets.open {
-		if b.closed {
+	for _, b := range v.buckets.byDestination {
+		if b.unreadable {
 			continue
 		}
 		err := v.listBucket(ctx, b, present[b.site()], func(inFolder []objstore.Info) {
 			if n += len(inFolder); n > maxSuspects {
-				v.report.unread(b.id + ": too many objects that have no receipt, only some are named")
+				v.report.addUnread(b.id + ": too many objects that have no receipt, only some are named")
 				return
 			}
 			for _, info := range inFolder {
-				v.suspect(found, ids, b, info)
+				v.classifyObject(found, ids, b, info)
 			}
 		})
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			v.report.unread("s3://" + b.Name + "/" + b.root() + ": what else lies there: " + err.Error())
+			v.report.addUnread("s3://" + b.Name + "/" + b.root() + ": what else lies there: " + err.Error())
 		}
 	}
 	for l, objects := range found {
-		if err := v.clear(ctx, l, objects); err != nil {
+		if err := v.removeAccounted(ctx, l, objects); err != nil {
 			return err
 		}
-		v.accuse(l, objects)
+		v.reportSuspects(l, objects)
 	}
 	return nil
 }
 
-// suspect files an object under the log that its name points to. If there is no such log, or it is
-// another topic's, nothing has to be read to judge it.
-func (v *verifier) suspect(found map[ledger.Log]suspects, ids map[string]ledger.Log, b *bucket, info objstore.Info) {
-	key := b.inner(info.Key)
+// classifyObject files an object under the log that its name points to. If there is no such log, or
+// it is another topic's, nothing has to be read to judge it.
+func (v *verifier) classifyObject(found map[ledger.Log]suspects, ids map[string]ledger.Log, b *bucket, info objstore.Info) {
+	key := b.innerKey(info.Key)
 	l, ok := ids[logID(key)]
 	switch {
 	case !ok:
-		v.alien(b, key)
-	case !v.wants(l):
-		v.report.destination(b.id, func(d *Destination) { d.Elsewhere++ })
+		v.reportForeign(b, key)
+	case !v.includesLog(l):
+		v.report.updateDestination(b.id, func(d *Destination) { d.Elsewhere++ })
 	default:
 		if found[l] == nil {
 			found[l] = suspects{}
@@ -104,16 +104,16 @@ func (v *verifier) suspect(found map[ledger.Log]suspects, ids map[string]ledger.
 }
 
 // listBucket lists what is below segment-logs/ of our sources, whoever they are owed to, and calls
-// odd for folders that have an unexpected number of objects. It gives up a bucket that lists far
-// more than expected.
-func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder]int64, odd func([]objstore.Info)) error {
+// onUnexpected for folders that have an unexpected number of objects. It gives up a bucket that
+// lists far more than expected.
+func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder]int64, onUnexpected func([]objstore.Info)) error {
 	var (
-		at    folder
-		infos []objstore.Info
+		current folder
+		infos   []objstore.Info
 	)
-	end := func() {
-		if int64(len(infos)) != present[at] {
-			odd(infos)
+	endFolder := func() {
+		if int64(len(infos)) != present[current] {
+			onUnexpected(infos)
 		}
 		infos = nil
 	}
@@ -121,43 +121,43 @@ func (v *verifier) listBucket(ctx context.Context, b *bucket, present map[folder
 	if v.cfg.Source != "" {
 		prefix += v.cfg.Source + "/"
 	}
-	left := int64(maxSuspects)
+	budget := int64(maxSuspects)
 	for _, n := range present {
-		left += n
+		budget += n
 	}
 	others := 0 // in a row
 	for after, more := "", true; more; {
 		more = false
 		for info, err := range objstore.AllAfter(ctx, b.Store, prefix, after) {
-			switch left--; {
+			switch budget--; {
 			case err != nil:
 				return err
-			case left < 0:
+			case budget < 0:
 				return fmt.Errorf("it lists more than %d objects beside those that were delivered", maxSuspects)
-			case len(info.Key) > maxKey:
+			case len(info.Key) > maxKeyBytes:
 				return fmt.Errorf("it lists a key of %d bytes", len(info.Key))
 			}
-			f, ours := folderOf(strings.TrimPrefix(info.Key, b.root()))
-			if !ours || v.sources[f.source] == nil { // belongs to others, who may write there
-				if others++; ours && others >= manyOthers {
+			f, ok := folderOf(strings.TrimPrefix(info.Key, b.root()))
+			if !ok || v.sources[f.source] == nil { // belongs to others, who may write there
+				if others++; ok && others >= maxOthersInRow {
 					others, more, after = 0, true, b.root()+f.source+"0" // "0" follows the slash
 					break
 				}
 				continue
 			}
 			others = 0
-			v.report.destination(b.id, func(d *Destination) { d.Listed++ })
+			v.report.updateDestination(b.id, func(d *Destination) { d.Listed++ })
 			if info.LastModified.After(v.now) {
 				continue
 			}
-			if f != at {
-				end()
-				at = f
+			if f != current {
+				endFolder()
+				current = f
 			}
 			infos = append(infos, objstore.Info{Key: info.Key, LastModified: info.LastModified})
 		}
 	}
-	end()
+	endFolder()
 	return nil
 }
 
@@ -172,10 +172,10 @@ func folderOf(key string) (folder, bool) {
 	return folder{source, ms}, ok
 }
 
-// clear removes from the suspects what the chain's files account for, and
+// removeAccounted removes from the suspects what the chain's files account for, and
 // reports those that are neither owed nor ordered. It reads entries from the
 // suspects' first day on, and the older ones only if some suspects remain.
-func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) error {
+func (v *verifier) removeAccounted(ctx context.Context, l ledger.Log, found suspects) error {
 	chain := ledger.NewChain(v.staging, l)
 	head, err := chain.HeadSeq(ctx)
 	if errors.Is(err, ledger.ErrEmpty) {
@@ -184,21 +184,21 @@ func (v *verifier) clear(ctx context.Context, l ledger.Log, found suspects) erro
 	if err != nil {
 		return err
 	}
-	first, err := firstSince(ctx, chain, head, found.since())
+	first, err := firstEntrySince(ctx, chain, head, found.firstDay())
 	if errors.Is(err, ledger.ErrNotFound) {
 		first, err = 0, nil // already reported as a gap in the chain
 	}
 	if err != nil {
 		return err
 	}
-	if err := v.clearBy(ctx, chain, first, head, found); err != nil {
+	if err := v.removeAccountedBy(ctx, chain, first, head, found); err != nil {
 		return err
 	}
-	return v.clearBy(ctx, chain, 0, first-1, found) // with a producer's clock that is ahead, a file is in a later day than its entry
+	return v.removeAccountedBy(ctx, chain, 0, first-1, found) // with a producer's clock that is ahead, a file is in a later day than its entry
 }
 
-// since returns when the first of the suspects' days begins.
-func (s suspects) since() time.Time {
+// firstDay returns when the first of the suspects' days begins.
+func (s suspects) firstDay() time.Time {
 	first := int64(math.MaxInt64)
 	for key := range s {
 		f, _ := folderOf(strings.TrimPrefix(key, "segment-logs/"))
@@ -209,20 +209,20 @@ func (s suspects) since() time.Time {
 	return time.UnixMilli(first)
 }
 
-// clearBy does the work of clear for entries first to last.
-func (v *verifier) clearBy(ctx context.Context, chain *ledger.Chain, first, last int64, found suspects) error {
+// removeAccountedBy does the work of removeAccounted for entries first to last.
+func (v *verifier) removeAccountedBy(ctx context.Context, chain *ledger.Chain, first, last int64, found suspects) error {
 	if len(found) == 0 {
 		return nil
 	}
 	l := chain.Log()
-	for e, err := range chain.Entries(ctx, first, last, v.cfg.AtOnce) {
+	for e, err := range chain.Entries(ctx, first, last, v.cfg.Concurrency) {
 		if e == nil {
 			if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrCorrupt) {
 				continue
 			}
 			return err
 		}
-		receipts := v.receiptsOnce(ctx, l, e.Seq)
+		receipts := v.lazyReceipts(ctx, l, e.Seq)
 		for i := range e.Files {
 			f := &e.Files[i]
 			key := delivery.ObjectKey("", l, f)
@@ -231,7 +231,7 @@ func (v *verifier) clearBy(ctx context.Context, chain *ledger.Chain, first, last
 			}
 			o := &file{walk: &walk{verifier: v, log: l, chain: chain}, e: e, f: f, ref: delivery.Ref(e, i)}
 			for _, s := range found[key] {
-				if err := o.mayLieIn(ctx, s, receipts); err != nil {
+				if err := o.checkSuspect(ctx, s, receipts); err != nil {
 					return err
 				}
 			}
@@ -243,51 +243,51 @@ func (v *verifier) clearBy(ctx context.Context, chain *ledger.Chain, first, last
 	return nil
 }
 
-// mayLieIn reports a problem unless the file's object belongs in the bucket. receipts returns those
-// of its entry.
-func (o *file) mayLieIn(ctx context.Context, s suspect, receipts func() (receipt.Set, error)) error {
-	key := s.bucket.key(delivery.ObjectKey("", o.log, o.f))
-	due, err := o.due(ctx, s.bucket, key, receipts)
-	if err != nil || due {
+// checkSuspect reports a problem unless the file's object belongs in the bucket. receipts returns
+// those of its entry.
+func (o *file) checkSuspect(ctx context.Context, s suspect, receipts func() (receipt.Set, error)) error {
+	key := s.bucket.fullKey(delivery.ObjectKey("", o.log, o.f))
+	belongs, err := o.belongsIn(ctx, s.bucket, key, receipts)
+	if err != nil || belongs {
 		return err
 	}
-	replayed, perhaps := o.mayBeOf(o.f.Source, s.bucket.id), ""
-	if replayed {
-		perhaps = retainRaised
+	mayBeReplayed, hint := o.sourceMayGoTo(o.f.Source, s.bucket.id), ""
+	if mayBeReplayed {
+		hint = retainRaisedHint
 	}
-	if replayed && o.outlived(s.put) {
-		o.report.destination(s.bucket.id, func(d *Destination) { d.Past++ })
+	if mayBeReplayed && o.orderExpired(s.put) {
+		o.report.updateDestination(s.bucket.id, func(d *Destination) { d.Past++ })
 		return nil
 	}
-	o.report.problem(NotOwed, "s3://"+s.bucket.Name+"/"+key, "%s is there, and owed to %s only%s", place(o.ref), orNobody(o.f.Owed), perhaps)
+	o.report.addProblem(NotOwed, "s3://"+s.bucket.Name+"/"+key, "%s is there, and owed to %s only%s", describeFile(o.ref), joinOwed(o.f.Owed), hint)
 	return nil
 }
 
-// accuse reports the suspects that no file accounts for.
-func (v *verifier) accuse(l ledger.Log, found suspects) {
+// reportSuspects reports the suspects that no file accounts for.
+func (v *verifier) reportSuspects(l ledger.Log, found suspects) {
 	for key, in := range found {
 		for _, s := range in {
 			if v.damaged[l] {
-				v.report.unread("s3://" + s.bucket.Name + "/" + s.bucket.key(key) + ": may be of an entry that cannot be read")
+				v.report.addUnread("s3://" + s.bucket.Name + "/" + s.bucket.fullKey(key) + ": may be of an entry that cannot be read")
 			} else {
-				v.alien(s.bucket, key)
+				v.reportForeign(s.bucket, key)
 			}
 		}
 	}
 }
 
-// alien reports an object that is in no ledger.
-func (v *verifier) alien(b *bucket, key string) {
-	v.report.problem(ObjectForeign, "s3://"+b.Name+"/"+b.key(key), "no file of the ledger is this object")
+// reportForeign reports an object that is in no ledger.
+func (v *verifier) reportForeign(b *bucket, key string) {
+	v.report.addProblem(ObjectForeign, "s3://"+b.Name+"/"+b.fullKey(key), "no file of the ledger is this object")
 }
 
-// key returns the full key of an object, given the part below the destination's prefix.
-func (b *bucket) key(inner string) string {
+// fullKey returns the full key of an object, given the part below the destination's prefix.
+func (b *bucket) fullKey(inner string) string {
 	return strings.TrimSuffix(b.root(), "segment-logs/") + inner
 }
 
-// inner is the inverse of key.
-func (b *bucket) inner(key string) string {
+// innerKey is the inverse of fullKey.
+func (b *bucket) innerKey(key string) string {
 	return strings.TrimPrefix(key, strings.TrimSuffix(b.root(), "segment-logs/"))
 }
 
@@ -300,4 +300,4 @@ func logID(key string) string {
 	return part[1]
 }
 
-func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
+func formatMillis(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }

@@ -33,8 +33,9 @@ func newFleet(t testing.TB, destinations int) *fleet {
 	return f
 }
 
-// seal appends an entry with one file per destination, all of the same hour, and delivers them.
-func (f *fleet) seal(hour time.Time, receipts bool) *ledger.Entry {
+// sealAndDeliver appends an entry with one file per destination, all of the same hour, and delivers
+// them.
+func (f *fleet) sealAndDeliver(hour time.Time, receipts bool) *ledger.Entry {
 	var files []ledger.File
 	for i := range len(f.buckets) {
 		files = append(files, ledgertest.File(testLog, ledger.File{
@@ -68,52 +69,52 @@ func (f *fleet) verify(meanwhile func()) (r *Report, read int) {
 	})
 	deps := Deps{Staging: f.staging, Bucket: func(_ context.Context, destination string) (Bucket, error) {
 		return Bucket{Store: f.buckets[destination], Name: "b", Server: destination}, nil
-	}, Done: func(int64) {
+	}, OnDone: func(int64) {
 		if do := meanwhile; do != nil {
 			meanwhile = nil
 			do()
 		}
 	}}
-	r, err := Verify(f.Context(), Config{Topic: "events", Partition: -1, AtOnce: 1}, deps)
+	r, err := Verify(f.Context(), Config{Topic: "events", Partition: -1, Concurrency: 1}, deps)
 	require.NoError(f, err)
 	return r, read
 }
 
 // While a fleet is running, every destination gets files during Verify. These must not make it read
 // the whole ledger a second time.
-func TestWhatIsDeliveredMeanwhileIsNotSuspected(t *testing.T) {
+func TestObjectsDeliveredDuringVerifyAreNoSuspects(t *testing.T) {
 	f := newFleet(t, 5)
-	f.seal(time.Now(), true)
-	r, read := f.verify(func() { f.seal(time.Now(), true) })
+	f.sealAndDeliver(time.Now(), true)
+	r, read := f.verify(func() { f.sealAndDeliver(time.Now(), true) })
 	require.True(t, r.OK(), r.Examples)
 	require.Empty(t, r.Unread)
-	require.Equal(t, 2, read, "those that were there")
+	require.Equal(t, 2, read, "entries written before Verify began")
 
 	ledgertest.Put(t, f.buckets["ws/d0002"], strings.Replace(delivery.ObjectKey("", testLog, &f.head.Files[2]), ".gz", "x.gz", 1), []byte("12345"))
-	r, _ = f.verify(func() { f.seal(time.Now(), true) })
-	require.Equal(t, map[Kind]int64{ObjectForeign: 1}, r.ByKind, "what was there before is told")
+	r, _ = f.verify(func() { f.sealAndDeliver(time.Now(), true) })
+	require.Equal(t, map[Kind]int64{ObjectForeign: 1}, r.ByKind, "an object put before Verify began")
 }
 
 // A suspect is looked up in the entries written since its day began, and in all others only if it
 // is not found there, as when a producer's clock was ahead.
-func TestSuspectsAreLookedForSinceTheirDay(t *testing.T) {
+func TestSuspectsAreLookedUpFromTheirDayOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for hazard, c := range map[string]struct {
 			ahead time.Duration
 			read  int
 		}{
-			"as_clocks_say":     {0, 1},
+			"clocks_agree":      {0, 1},
 			"a_clock_was_ahead": {240 * time.Hour, 1 + 12},
 		} {
 			f := newFleet(t, 3)
 			for range 10 {
 				time.Sleep(24 * time.Hour)
-				f.seal(time.Now(), true)
+				f.sealAndDeliver(time.Now(), true)
 			}
 			time.Sleep(24 * time.Hour)
-			f.seal(time.Now().Add(c.ahead), false)
+			f.sealAndDeliver(time.Now().Add(c.ahead), false)
 			time.Sleep(24 * time.Hour)
-			f.seal(time.Now(), true)
+			f.sealAndDeliver(time.Now(), true)
 			time.Sleep(24 * time.Hour)
 			r, read := f.verify(nil)
 			require.True(t, r.OK(), "%s: %v", hazard, r.Examples)
@@ -122,37 +123,37 @@ func TestSuspectsAreLookedForSinceTheirDay(t *testing.T) {
 	})
 }
 
-// lister is a bucket that also lists what page returns for the keys after one.
-type lister struct {
+// listingStore is a bucket that also lists what page returns for the keys after one.
+type listingStore struct {
 	*objstore.Memory
 	page func(after string) []objstore.Info
 }
 
-func (l lister) List(_ context.Context, _, after string, limit int) ([]objstore.Info, error) {
+func (l listingStore) List(_ context.Context, _, after string, limit int) ([]objstore.Info, error) {
 	infos := l.page(after)
 	return infos[:min(len(infos), limit)], nil
 }
 
 // A customer's server may list anything, forever. That neither fills the memory, nor prevents
 // Verify from ending, nor goes unreported.
-func TestABucketThatListsForEver(t *testing.T) {
+func TestEndlessListingIsGivenUp(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		key  func(n int) string
 		put  time.Duration // relative to now
 		want string
 	}{
-		"in_one_folder":     {func(n int) string { return fmt.Sprintf("segment-logs/s0/1795824000000/%012d.gz", n) }, 0, "it lists more than 1000000 objects"},
-		"put_in_the_future": {func(n int) string { return fmt.Sprintf("segment-logs/s0/1795824000000/%012d.gz", n) }, 24 * time.Hour, "it lists more than 1000000 objects"},
-		"sources_of_others": {func(n int) string { return fmt.Sprintf("segment-logs/t%012d/1795824000000/a.gz", n) }, 0, "it lists more than 1000000 objects"},
-		"no_sources":        {func(n int) string { return fmt.Sprintf("segment-logs/%012d", n) }, 0, "it lists more than 1000000 objects"},
-		"as_long_as_can_be": {func(n int) string { return fmt.Sprintf("segment-logs/s0/%012d/%s", n, strings.Repeat("x", 1<<20)) }, 0, "it lists a key of 1048"},
+		"in_one_folder":             {func(n int) string { return fmt.Sprintf("segment-logs/s0/1795824000000/%012d.gz", n) }, 0, "it lists more than 1000000 objects"},
+		"put_in_the_future":         {func(n int) string { return fmt.Sprintf("segment-logs/s0/1795824000000/%012d.gz", n) }, 24 * time.Hour, "it lists more than 1000000 objects"},
+		"endless_sources_of_others": {func(n int) string { return fmt.Sprintf("segment-logs/t%012d/1795824000000/a.gz", n) }, 0, "it lists more than 1000000 objects"},
+		"keys_without_a_source":     {func(n int) string { return fmt.Sprintf("segment-logs/%012d", n) }, 0, "it lists more than 1000000 objects"},
+		"overlong_keys":             {func(n int) string { return fmt.Sprintf("segment-logs/s0/%012d/%s", n, strings.Repeat("x", 1<<20)) }, 0, "it lists a key of 1048"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			f := newFleet(t, 1)
-			f.seal(time.Now(), true)
+			f.sealAndDeliver(time.Now(), true)
 			n := 0
-			store := lister{f.buckets["ws/d0000"], func(string) []objstore.Info {
-				require.Less(t, n, 2*maxSuspects, "it goes on and on")
+			store := listingStore{f.buckets["ws/d0000"], func(string) []objstore.Info {
+				require.Less(t, n, 2*maxSuspects, "the listing was not given up")
 				page := make([]objstore.Info, 1000)
 				for i := range page {
 					n++
@@ -174,12 +175,12 @@ func TestABucketThatListsForEver(t *testing.T) {
 
 // A bucket may hold years of another system's files below segment-logs/, of sources that are not
 // ours: they are not all listed.
-func TestFilesOfOthersAreNotListedToTheEnd(t *testing.T) {
+func TestSourcesOfOthersAreNotListedToTheEnd(t *testing.T) {
 	f := newFleet(t, 1)
-	f.seal(time.Now(), true)
+	f.sealAndDeliver(time.Now(), true)
 	ours := delivery.ObjectKey("", testLog, &f.head.Files[0])
 	pages := 0
-	store := lister{f.buckets["ws/d0000"], func(after string) []objstore.Info {
+	store := listingStore{f.buckets["ws/d0000"], func(after string) []objstore.Info {
 		if pages++; after < "segment-logs/legacy0" {
 			page := make([]objstore.Info, 1000)
 			for i := range page {
@@ -194,7 +195,7 @@ func TestFilesOfOthersAreNotListedToTheEnd(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	require.Empty(t, r.Unread)
-	require.Equal(t, map[Kind]int64{ObjectForeign: 1}, r.ByKind, "what comes after them is looked at")
+	require.Equal(t, map[Kind]int64{ObjectForeign: 1}, r.ByKind, "objects after those of the other source are checked")
 	require.LessOrEqual(t, pages, 4)
 }
 
@@ -204,7 +205,7 @@ func BenchmarkSuspects(b *testing.B) {
 	for _, n := range []int{100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			f := newFleet(b, n)
-			f.seal(time.Now(), false)
+			f.sealAndDeliver(time.Now(), false)
 			for b.Loop() {
 				r, _ := f.verify(nil)
 				if !r.OK() {
@@ -217,9 +218,9 @@ func BenchmarkSuspects(b *testing.B) {
 }
 
 // A file that is owed to nobody is counted, and is not a problem.
-func TestWhatIsOwedToNobodyIsCounted(t *testing.T) {
+func TestUnowedFilesAreCounted(t *testing.T) {
 	f := newFleet(t, 1)
-	f.seal(time.Now(), true)
+	f.sealAndDeliver(time.Now(), true)
 	file := ledgertest.File(testLog, ledger.File{Source: "s0", First: f.head.LowWatermark, Last: f.head.LowWatermark + 9}, []byte("12345"))
 	ledgertest.Put(t, f.staging, file.StagedKey, []byte("12345"))
 	ledgertest.Append(t, f.staging, ledgertest.Next(f.head, file))
@@ -230,15 +231,15 @@ func TestWhatIsOwedToNobodyIsCounted(t *testing.T) {
 
 // The objects that were seen are compared with everything that was delivered, and not only with what
 // still exists, and the copies of replays are counted separately.
-func TestObjectsSeenAreOfAllThatWasDelivered(t *testing.T) {
+func TestDeliveredCountsMissingObjects(t *testing.T) {
 	const dest = "ws/d0000"
 	f := newFleet(t, 1)
 	key := func(view string, e *ledger.Entry) string { return delivery.ObjectKey(view, testLog, &e.Files[0]) }
 	for range 2 {
-		e := f.seal(time.Now(), true)
+		e := f.sealAndDeliver(time.Now(), true)
 		require.NoError(t, f.buckets[dest].Delete(t.Context(), key("", e)))
 	}
-	e := f.seal(time.Now(), true)
+	e := f.sealAndDeliver(time.Now(), true)
 	order := delivery.Order{ID: "r", Topic: "events", Incarnation: "1", Heads: map[int]int64{testLog.Partition: e.Seq}, From: delivery.FromAuto, View: "v2"}
 	ledgertest.Put(t, f.staging, delivery.OrderKey(order.ID), order.Encode())
 	file := &e.Files[0]

@@ -8,9 +8,9 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// entryOf returns the entry to which a key below receipts/{log}/ belongs; ok is false if there can
-// be no such entry.
-func entryOf(l ledger.Log, key string) (seq int64, ok bool) {
+// receiptEntrySeq returns the entry to which a key below receipts/{log}/ belongs; ok is false if
+// there can be no such entry.
+func receiptEntrySeq(l ledger.Log, key string) (seq int64, ok bool) {
 	rest, _ := strings.CutPrefix(key, receiptsPrefix(l))
 	number, _, _ := strings.Cut(rest, "/")
 	seq, err := strconv.ParseInt(number, 10, 64)

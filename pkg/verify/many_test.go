@@ -16,13 +16,14 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// many returns a staging bucket with one entry of n delivered files, and a replay of all of them.
-func many(t testing.TB, n int) *objstore.Memory {
+// entryOfDeliveredFiles returns a staging bucket with one entry of n delivered files, and a replay
+// of all of them.
+func entryOfDeliveredFiles(t testing.TB, n int) *objstore.Memory {
 	staging := objstore.NewMemory("staging")
 	head := ledgertest.Append(t, staging, ledgertest.Init(testLog, time.UnixMilli(0)))
 	var files []ledger.File
 	for i := range int64(n) {
-		files = append(files, inHour(1, fmt.Sprintf("s%05d", i), 10*i, 10*i+9))
+		files = append(files, fileInHour(1, fmt.Sprintf("s%05d", i), 10*i, 10*i+9))
 	}
 	e := ledgertest.Append(t, staging, ledgertest.Next(head, files...))
 	order := delivery.Order{ID: "r", Topic: "events", Incarnation: "1", Heads: map[int]int64{testLog.Partition: e.Seq}, From: delivery.FromAuto}
@@ -40,7 +41,7 @@ func many(t testing.TB, n int) *objstore.Memory {
 
 // An entry is read once for all receipts of a replay that belong to its files.
 func TestReplaysReadAnEntryOnce(t *testing.T) {
-	staging := many(t, 50)
+	staging := entryOfDeliveredFiles(t, 50)
 	var reads atomic.Int64
 	staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "get" && strings.HasPrefix(op.Key, "ledger/") {
@@ -52,7 +53,7 @@ func TestReplaysReadAnEntryOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, r.OK(), "%v", r.Examples)
 	require.EqualValues(t, 50, r.Receipts.Replayed)
-	require.EqualValues(t, 2+1, reads.Load(), "the walk's of both entries, and the replay's")
+	require.EqualValues(t, 2+1, reads.Load(), "two reads by the walk and one for the replay")
 }
 
 // BenchmarkVerifyOneEntry verifies few and many files in one entry: the cost per file must not grow
@@ -60,7 +61,7 @@ func TestReplaysReadAnEntryOnce(t *testing.T) {
 func BenchmarkVerifyOneEntry(b *testing.B) {
 	for _, n := range []int{1_000, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			staging := many(b, n)
+			staging := entryOfDeliveredFiles(b, n)
 			for b.Loop() {
 				r, err := Verify(context.Background(), Config{Topic: "events", Partition: -1}, Deps{Staging: staging})
 				if err != nil || !r.OK() || r.Receipts.Delivered != int64(n) {

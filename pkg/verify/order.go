@@ -26,11 +26,11 @@ func (v *verifier) listOrders(ctx context.Context) error {
 		o, err := replay.ReadOrder(ctx, v.staging, id)
 		switch {
 		case errors.Is(err, objstore.ErrNotFound):
-			if err := v.lostOrder(ctx, id); err != nil {
+			if err := v.checkMissingOrder(ctx, id); err != nil {
 				return err
 			}
 		case errors.Is(err, delivery.ErrBadOrder):
-			v.report.problem(BadOrder, delivery.OrderKey(id), "%v", err)
+			v.report.addProblem(BadOrder, delivery.OrderKey(id), "%v", err)
 		case err != nil:
 			return err
 		case o.Topic == v.cfg.Topic && o.Incarnation == v.cfg.Incarnation:
@@ -40,31 +40,31 @@ func (v *verifier) listOrders(ctx context.Context) error {
 	return nil
 }
 
-// lostOrder reports receipts for which there has to be an order: the auditor deletes no order while
-// one of its receipts is younger than the retention.
-func (v *verifier) lostOrder(ctx context.Context, id string) error {
+// checkMissingOrder reports receipts for which there has to be an order: the auditor deletes no
+// order while one of its receipts is younger than the retention.
+func (v *verifier) checkMissingOrder(ctx context.Context, id string) error {
 	prefix := delivery.ReplayReceiptsPrefix(id) + v.cfg.Topic + "/" + v.cfg.Incarnation + "/"
 	for info, err := range objstore.All(ctx, v.staging, prefix) {
 		if err != nil {
 			return err
 		}
 		if v.now.Sub(info.LastModified) < v.cfg.Retain {
-			v.report.problem(BadOrder, delivery.OrderKey(id), "it is missing, and %q is there", info.Key)
+			v.report.addProblem(BadOrder, delivery.OrderKey(id), "it is missing, and %q is there", info.Key)
 			return nil
 		}
 	}
 	return nil
 }
 
-// replayed returns the receipts of replays that put the file's object to the destination again, or
-// for the first time.
-func (o *file) replayed(ctx context.Context, dest string) ([]delivery.Receipt, error) {
+// replayReceipts returns the receipts of replays that put the file's object to the destination
+// again, or for the first time.
+func (o *file) replayReceipts(ctx context.Context, dest string) ([]delivery.Receipt, error) {
 	var all []delivery.Receipt
 	for _, order := range o.orders {
 		if order.View != "" || !order.Covers(o.e, o.f, dest) {
 			continue
 		}
-		r, err := readReceipt(ctx, o.verifier.staging, delivery.ReplayReceiptKey(order.ID, o.ref, dest))
+		r, err := readReplayReceipt(ctx, o.verifier.staging, delivery.ReplayReceiptKey(order.ID, o.ref, dest))
 		switch {
 		case errors.Is(err, objstore.ErrNotFound) || errors.Is(err, delivery.ErrBadReceipt):
 		case err != nil:
@@ -76,8 +76,8 @@ func (o *file) replayed(ctx context.Context, dest string) ([]delivery.Receipt, e
 	return all, nil
 }
 
-// rebuilt reports whether a replay rebuilt the file from Kafka.
-func (o *file) rebuilt(ctx context.Context) (bool, error) {
+// wasRebuilt reports whether a replay rebuilt the file from Kafka.
+func (o *file) wasRebuilt(ctx context.Context) (bool, error) {
 	for _, order := range o.orders {
 		if order.From == delivery.FromStaging || !order.Selects(o.e, o.f) {
 			continue
@@ -90,14 +90,14 @@ func (o *file) rebuilt(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// replays compares the receipts of every replay with its order, the ledger and the buckets.
+// verifyReplays compares the receipts of every replay with its order, the ledger and the buckets.
 //
 // Invariant: I7.
-func (v *verifier) replays(ctx context.Context) error {
+func (v *verifier) verifyReplays(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(v.cfg.AtOnce)
+	group.SetLimit(v.cfg.Concurrency)
 	for _, order := range v.orders {
-		var of delivery.FileRef // any file of the current entry
+		var current delivery.FileRef // any file of the current entry
 		var entry func() (*ledger.Entry, error)
 		var receipts func() (receipt.Set, error)
 		for info, err := range objstore.All(gctx, v.staging, delivery.ReplayReceiptsPrefix(order.ID)) {
@@ -106,30 +106,30 @@ func (v *verifier) replays(ctx context.Context) error {
 			}
 			job, _, ok := delivery.ParseReplayCopyKey(info.Key)
 			if !ok {
-				v.report.problem(BadReceipt, info.Key, "is no receipt's key")
+				v.report.addProblem(BadReceipt, info.Key, "is no receipt's key")
 				continue
 			}
 			// The keys come in the order of entries: each entry and its own receipts are read once,
 			// when the first of the replay's receipts needs them.
-			if entry == nil || job.File.Log() != of.Log() || job.File.Seq != of.Seq {
-				of = job.File
+			if entry == nil || job.File.Log() != current.Log() || job.File.Seq != current.Seq {
+				current = job.File
 				entry = sync.OnceValues(func() (*ledger.Entry, error) {
 					return ledger.NewChain(v.staging, job.File.Log()).Entry(gctx, job.File.Seq)
 				})
-				receipts = v.receiptsOnce(gctx, of.Log(), of.Seq)
+				receipts = v.lazyReceipts(gctx, current.Log(), current.Seq)
 			}
 			entry, receipts := entry, receipts
-			group.Go(func() error { return v.replayReceipt(gctx, order, info.Key, entry, receipts) })
+			group.Go(func() error { return v.verifyReplayReceipt(gctx, order, info.Key, entry, receipts) })
 		}
 	}
 	return group.Wait()
 }
 
-// replayReceipt compares a receipt with its order; entry reads the entry that its key names, and
-// receipts those of the entry's debts.
-func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key string, entry func() (*ledger.Entry, error), receipts func() (receipt.Set, error)) error {
-	bad := func(format string, args ...any) { v.report.problem(BadReceipt, key, format, args...) }
-	r, err := readReceipt(ctx, v.staging, key)
+// verifyReplayReceipt compares a receipt with its order; entry reads the entry that its key names,
+// and receipts those of the entry's debts.
+func (v *verifier) verifyReplayReceipt(ctx context.Context, order *delivery.Order, key string, entry func() (*ledger.Entry, error), receipts func() (receipt.Set, error)) error {
+	bad := func(format string, args ...any) { v.report.addProblem(BadReceipt, key, format, args...) }
+	r, err := readReplayReceipt(ctx, v.staging, key)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return nil
@@ -140,10 +140,10 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 		return err
 	}
 	if delivery.ReplayReceiptKey(order.ID, r.File, r.Destination) != key {
-		bad("it says that it is of %s at %s", place(r.File), r.Destination)
+		bad("it says that it is of %s at %s", describeFile(r.File), r.Destination)
 		return nil
 	}
-	if !v.looksAt(r.Destination) {
+	if !v.includesDestination(r.Destination) {
 		return nil
 	}
 	e, err := entry()
@@ -163,9 +163,9 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 		return nil
 	}
 	if !order.Covers(e, f, r.Destination) {
-		v.report.problem(NotOwed, key, "replay %s does not cover %s", order.ID, place(r.File))
+		v.report.addProblem(NotOwed, key, "replay %s does not cover %s", order.ID, describeFile(r.File))
 	}
-	v.report.edit(func(p *Report) { p.Receipts.Replayed++ })
+	v.report.update(func(p *Report) { p.Receipts.Replayed++ })
 	inner := delivery.ObjectKey(order.View, r.File.Log(), f)
 	if r.Key != inner && !strings.HasSuffix(r.Key, "/"+inner) || r.Records != f.Records {
 		bad("it is of %d records at %q, the ledger says %d and the key must end in %q", r.Records, r.Key, f.Records, inner)
@@ -178,19 +178,19 @@ func (v *verifier) replayReceipt(ctx context.Context, order *delivery.Order, key
 			return err
 		}
 		if found, ok := set[pairOf(r.File, r.Destination)]; ok {
-			if owed, err := found.Read(ctx, v.staging); err == nil && owed.Outcome == delivery.Delivered && owed.Key == r.Key {
+			if owedReceipt, err := found.Read(ctx, v.staging); err == nil && owedReceipt.Outcome == delivery.Delivered && owedReceipt.Key == r.Key {
 				return nil
 			}
 		}
 	}
 	o := &file{walk: &walk{verifier: v, log: r.File.Log()}, e: e, f: f, ref: r.File, view: order.View}
-	v.report.destination(r.Destination, func(d *Destination) { d.Replayed++ })
-	return v.buckets.object(ctx, o, r.Destination, r)
+	v.report.updateDestination(r.Destination, func(d *Destination) { d.Replayed++ })
+	return v.buckets.verifyObject(ctx, o, r.Destination, r)
 }
 
-// readReceipt reads the receipt of a replay.
-func readReceipt(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
-	b, err := objstore.Read(ctx, staging, key, maxNote)
+// readReplayReceipt reads the receipt of a replay.
+func readReplayReceipt(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
+	b, err := objstore.Read(ctx, staging, key, maxReceiptBytes)
 	if err != nil {
 		return delivery.Receipt{}, err
 	}

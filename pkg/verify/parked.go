@@ -39,21 +39,21 @@ func (p *parkedSet) take(ref delivery.FileRef, destination string) bool {
 	return ok
 }
 
-// strayParked checks the parked jobs of this ledger for which no debt was seen.
-func (v *verifier) strayParked(ctx context.Context) error {
+// checkStrayParked checks the parked jobs of this ledger for which no debt was seen.
+func (v *verifier) checkStrayParked(ctx context.Context) error {
 	for key := range v.parked.keys {
 		ref, dest, ok := delivery.ParseParkedKey(key)
-		if ok && (!v.wants(ref.Log()) || !v.looksAt(dest)) {
+		if ok && (!v.includesLog(ref.Log()) || !v.includesDestination(dest)) {
 			continue
 		}
-		wrong := "its key is that of no parked job"
+		problem := "its key is that of no parked job"
 		if ok {
 			var err error
-			if wrong, err = v.strayParkedJob(ctx, ref, dest); err != nil {
+			if problem, err = v.strayParkedProblem(ctx, ref, dest); err != nil {
 				return err
 			}
 		}
-		if wrong == "" {
+		if problem == "" {
 			continue
 		}
 		_, err := v.staging.Head(ctx, key)
@@ -62,14 +62,14 @@ func (v *verifier) strayParked(ctx context.Context) error {
 		case err != nil:
 			return err
 		default:
-			v.report.problem(BadParked, key, "%s", wrong)
+			v.report.addProblem(BadParked, key, "%s", problem)
 		}
 	}
 	return nil
 }
 
-// strayParkedJob says what is wrong with a parked job, or nothing.
-func (v *verifier) strayParkedJob(ctx context.Context, ref delivery.FileRef, dest string) (string, error) {
+// strayParkedProblem says what is wrong with a parked job, or nothing.
+func (v *verifier) strayParkedProblem(ctx context.Context, ref delivery.FileRef, dest string) (string, error) {
 	e, err := ledger.NewChain(v.staging, ref.Log()).Entry(ctx, ref.Seq)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound) && v.damaged[ref.Log()]:

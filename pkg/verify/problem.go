@@ -30,9 +30,9 @@ const (
 	ObjectForeign Kind = "object_foreign" // I8: below segment-logs/ of our sources, but in no ledger
 )
 
-// about has, for each kind, the invariant that it violates and what to do. A fix that ends in a
-// colon is for Report.curable, which appends the command.
-var about = map[Kind]struct{ invariant, fix string }{
+// kindDetails has, for each kind, the invariant that it violates and what to do. A fix that ends in
+// a colon is for Report.addFixableProblem, which appends the command.
+var kindDetails = map[Kind]struct{ invariant, fix string }{
 	ChainGap:      {"I1", "restore the ledger object from the staging bucket's versions"},
 	ChainForeign:  {"I1", "find out who wrote it, and delete it: nothing but entries belongs there"},
 	EntryCorrupt:  {"I1", "restore the ledger object from the staging bucket's versions; if a later release wrote it, verify with that one"},

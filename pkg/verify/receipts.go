@@ -22,8 +22,8 @@ type receiptSet struct {
 	destinations map[int][]string
 	// partial: a batch could not be read, so it is not known which debts are open.
 	partial bool
-	// again lists the receipts once more when it is first called, to see what was added meanwhile.
-	again func() (receipt.Set, error)
+	// relist lists the receipts once more when it is first called, to see what was added meanwhile.
+	relist func() (receipt.Set, error)
 }
 
 func pairOf(ref delivery.FileRef, destination string) receipt.Pair {
@@ -33,21 +33,21 @@ func pairOf(ref delivery.FileRef, destination string) receipt.Pair {
 // readReceipts returns the receipts of an entry, given what was listed, and reports those that are
 // of no file or not understood.
 func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objstore.Info) (*receiptSet, error) {
-	s := &receiptSet{destinations: map[int][]string{}, again: w.receiptsOnce(ctx, w.log, e.Seq)}
+	s := &receiptSet{destinations: map[int][]string{}, relist: w.lazyReceipts(ctx, w.log, e.Seq)}
 	var err error
 	s.Set, err = receipt.FromListing(ctx, w.staging, w.log, e.Seq, listed, func(key string, err error) {
 		if errors.Is(err, objstore.ErrNotFound) {
 			err = errGone
 		}
 		for what := range strings.SplitSeq(err.Error(), "\n") { // a batch has an error for each bad line
-			w.report.problem(BadReceipt, key, "%s", what)
+			w.report.addProblem(BadReceipt, key, "%s", what)
 		}
 	})
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		w.report.unread(fmt.Sprintf("%s entry %d: %v", w.log, e.Seq, err))
+		w.report.addUnread(fmt.Sprintf("%s entry %d: %v", w.log, e.Seq, err))
 		s.partial = true
 		listed = slices.DeleteFunc(listed, func(o objstore.Info) bool {
 			return delivery.IsBatchKey(delivery.ReceiptPrefix(w.log, e.Seq), o.Key)
@@ -61,8 +61,8 @@ func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objst
 			s.destinations[pair.Index] = append(s.destinations[pair.Index], pair.Destination)
 			continue
 		}
-		for _, one := range all(found) {
-			w.report.problem(BadReceipt, one.Key, "the entry has %d files, it is of file %d", len(e.Files), pair.Index)
+		for _, one := range allReceipts(found) {
+			w.report.addProblem(BadReceipt, one.Key, "the entry has %d files, it is of file %d", len(e.Files), pair.Index)
 		}
 	}
 	return s, nil
@@ -71,13 +71,13 @@ func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objst
 // errGone says that a receipt was deleted; receipts never are.
 var errGone = errors.New("it is listed, and not there")
 
-// all returns all receipts of a debt.
-func all(found receipt.Found) []receipt.Found {
+// allReceipts returns all receipts of a debt.
+func allReceipts(found receipt.Found) []receipt.Found {
 	return append([]receipt.Found{found}, found.Duplicates...)
 }
 
-// receiptsOnce returns a function that lists the receipts of an entry when it is first called.
-func (v *verifier) receiptsOnce(ctx context.Context, l ledger.Log, seq int64) func() (receipt.Set, error) {
+// lazyReceipts returns a function that lists the receipts of an entry when it is first called.
+func (v *verifier) lazyReceipts(ctx context.Context, l ledger.Log, seq int64) func() (receipt.Set, error) {
 	return sync.OnceValues(func() (receipt.Set, error) { return receipt.List(ctx, v.staging, l, seq) })
 }
 
@@ -89,17 +89,18 @@ type receiptStream struct {
 	stop func()
 	next objstore.Info
 	more bool
-	// odd is called with keys that are of no entry.
-	odd func(key string)
+	// onStray is called with keys that are of no entry.
+	onStray func(key string)
 }
 
-// receiptsFrom lists the receipts of entry first and of those after it. The caller has to stop it.
-func (v *verifier) receiptsFrom(ctx context.Context, l ledger.Log, first int64) (*receiptStream, error) {
+// streamReceipts lists the receipts of entry first and of those after it. The caller has to stop
+// it.
+func (v *verifier) streamReceipts(ctx context.Context, l ledger.Log, first int64) (*receiptStream, error) {
 	after := ""
 	if first > 0 {
 		after = delivery.ReceiptPrefix(l, first-1) + "~"
 	}
-	s := &receiptStream{log: l, odd: func(key string) { v.report.problem(BadReceipt, key, "is no receipt's key") }}
+	s := &receiptStream{log: l, onStray: func(key string) { v.report.addProblem(BadReceipt, key, "is no receipt's key") }}
 	s.pull, s.stop = iter.Pull2(objstore.AllAfter(ctx, v.staging, receiptsPrefix(l), after))
 	if err := s.advance(); err != nil {
 		s.stop()
@@ -113,14 +114,14 @@ func (s *receiptStream) advance() (err error) {
 	return err
 }
 
-// of returns what is listed of an entry, for receipt.Of. It passes over earlier entries, which are
-// missing; that is reported elsewhere.
-func (s *receiptStream) of(seq int64) (listed []objstore.Info, err error) {
+// forEntry returns what is listed of an entry, for receipt.FromListing. It passes over earlier entries,
+// which are missing; that is reported elsewhere.
+func (s *receiptStream) forEntry(seq int64) (listed []objstore.Info, err error) {
 	for s.more {
-		at, ok := entryOf(s.log, s.next.Key)
+		at, ok := receiptEntrySeq(s.log, s.next.Key)
 		switch {
 		case !ok:
-			s.odd(s.next.Key)
+			s.onStray(s.next.Key)
 		case at > seq:
 			return listed, nil
 		case at == seq:
@@ -135,6 +136,6 @@ func (s *receiptStream) of(seq int64) (listed []objstore.Info, err error) {
 
 // skip passes over the receipts of an entry.
 func (s *receiptStream) skip(seq int64) error {
-	_, err := s.of(seq)
+	_, err := s.forEntry(seq)
 	return err
 }

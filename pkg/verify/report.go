@@ -42,9 +42,9 @@ type Report struct {
 	Examples []Problem      `json:"examples"` // the first problems
 	Unread   []string       `json:"unread"`   // what could not be read, so that nothing is known about it
 
-	limit int
-	mu    sync.Mutex // guards everything while Verify runs
-	dests map[string]*Destination
+	maxExamples int
+	mu          sync.Mutex // guards everything while Verify runs
+	dests       map[string]*Destination
 }
 
 // Staged counts staged objects.
@@ -123,8 +123,8 @@ type Former struct {
 	Why     string `json:"why"`
 }
 
-// former counts an object that was put into a former bucket.
-func (d *Destination) former(bucket string) {
+// countFormer counts an object that was put into a former bucket.
+func (d *Destination) countFormer(bucket string) {
 	i, found := slices.BinarySearchFunc(d.Former, bucket, func(f Former, name string) int { return cmp.Compare(f.Bucket, name) })
 	if !found {
 		d.Former = slices.Insert(d.Former, i, Former{Bucket: bucket, Why: "the destination had this bucket then, and has another now"})
@@ -135,9 +135,9 @@ func (d *Destination) former(bucket string) {
 
 // States of Destination.Bucket.
 const (
-	bucketRead     = "read"
-	bucketUnread   = "not readable"
-	bucketUnlooked = "not looked at"
+	bucketRead        = "read"
+	bucketUnreadable  = "not readable"
+	bucketNotLookedAt = "not looked at"
 )
 
 // OK tells whether nothing is wrong with what was checked.
@@ -148,51 +148,51 @@ func (r *Report) Took() time.Duration { return time.Duration(r.TookSeconds * flo
 
 func newReport(now time.Time, cfg Config) *Report {
 	return &Report{
-		StartedAt: now, Topic: cfg.Topic, Incarnation: cfg.Incarnation, limit: cfg.Examples,
+		StartedAt: now, Topic: cfg.Topic, Incarnation: cfg.Incarnation, maxExamples: cfg.MaxExamples,
 		Skipped: map[string]int64{}, ByKind: map[Kind]int64{}, Examples: []Problem{}, Unread: []string{},
 		dests: map[string]*Destination{},
 	}
 }
 
-// edit changes the report under its lock.
-func (r *Report) edit(f func(*Report)) {
+// update changes the report under its lock.
+func (r *Report) update(f func(*Report)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f(r)
 }
 
-// destination changes the part about one destination under the lock.
-func (r *Report) destination(id string, f func(*Destination)) {
+// updateDestination changes the part about one destination under the lock.
+func (r *Report) updateDestination(id string, f func(*Destination)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d := r.dests[id]
 	if d == nil {
-		d = &Destination{ID: id, Bucket: bucketUnlooked}
+		d = &Destination{ID: id, Bucket: bucketNotLookedAt}
 		r.dests[id] = d
 	}
 	f(d)
 }
 
-func (r *Report) problem(kind Kind, where, format string, args ...any) {
-	r.curable(kind, "", where, format, args...)
+func (r *Report) addProblem(kind Kind, where, format string, args ...any) {
+	r.addFixableProblem(kind, "", where, format, args...)
 }
 
-// curable reports a problem that a command may fix.
-func (r *Report) curable(kind Kind, command, where, format string, args ...any) {
+// addFixableProblem reports a problem that a command may fix.
+func (r *Report) addFixableProblem(kind Kind, command, where, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Problems++
 	r.ByKind[kind]++
-	if len(r.Examples) < r.limit {
-		a := about[kind]
-		r.Examples = append(r.Examples, Problem{Kind: kind, Invariant: a.invariant, Where: where, What: fmt.Sprintf(format, args...), Fix: a.fix + command})
+	if len(r.Examples) < r.maxExamples {
+		details := kindDetails[kind]
+		r.Examples = append(r.Examples, Problem{Kind: kind, Invariant: details.invariant, Where: where, What: fmt.Sprintf(format, args...), Fix: details.fix + command})
 	}
 }
 
-func (r *Report) unread(what string) {
+func (r *Report) addUnread(what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.Unread) < r.limit {
+	if len(r.Unread) < r.maxExamples {
 		r.Unread = append(r.Unread, what)
 	}
 }

@@ -52,17 +52,17 @@ func (s *stagedSet) take(e *ledger.Entry) []int64 {
 	return sizes
 }
 
-// strayStaged counts the objects that no entry names: orphans if none ever will, and otherwise
+// countStrayStaged counts the objects that no entry names: orphans if none ever will, and otherwise
 // unsettled, because they may be on their way. Neither is a problem.
 //
 // Invariant: I11. The newest entry that was read decides. A newer one may name an object that was
 // on its way when listed, and one that cannot be read may name anything.
-func (w *walk) strayStaged() {
+func (w *walk) countStrayStaged() {
 	head := w.state.prev
 	for key := range w.staged.sizes {
 		s, ok := delivery.ParseStagedKey(key)
 		orphan := ok && head != nil && !w.damaged[w.log] && s.Settled(head)
-		w.report.edit(func(r *Report) {
+		w.report.update(func(r *Report) {
 			if orphan {
 				r.Staged.Orphans++
 			} else {
@@ -89,17 +89,18 @@ func (o *file) verifyStaged(ctx context.Context) (bool, error) {
 		}
 	}
 	if size < 0 {
-		return false, o.gone(ctx)
+		return false, o.checkMissingStaged(ctx)
 	}
-	o.report.edit(func(r *Report) { r.Staged.Present++ })
+	o.report.update(func(r *Report) { r.Staged.Present++ })
 	if size != o.f.StagedBytes() {
-		o.report.curable(StagedSize, o.fromKafka(), place(o.ref), "staged object %q has %d bytes, the ledger says %d", o.f.StagedKey, size, o.f.StagedBytes())
+		o.report.addFixableProblem(StagedSize, o.replayFromKafkaCommand(), describeFile(o.ref), "staged object %q has %d bytes, the ledger says %d", o.f.StagedKey, size, o.f.StagedBytes())
 		return false, nil
 	}
 	return true, nil
 }
 
-func (o *file) gone(ctx context.Context) error {
+// checkMissingStaged counts a missing staged object as rebuilt or collected, or reports it.
+func (o *file) checkMissingStaged(ctx context.Context) error {
 	open := 0
 	for _, dest := range o.f.Owed {
 		if _, closed := o.receipts.Set[pairOf(o.ref, dest)]; closed {
@@ -108,46 +109,46 @@ func (o *file) gone(ctx context.Context) error {
 		if o.receipts.partial {
 			return nil
 		}
-		now, err := o.receipts.again()
+		latest, err := o.receipts.relist()
 		if err != nil {
 			return err
 		}
-		if _, closed := now[pairOf(o.ref, dest)]; !closed {
+		if _, closed := latest[pairOf(o.ref, dest)]; !closed {
 			open++
 		}
 	}
-	rebuilt, err := o.rebuilt(ctx)
+	rebuilt, err := o.wasRebuilt(ctx)
 	if err != nil {
 		return err
 	}
 	switch age := o.age(); {
 	case rebuilt:
-		o.report.edit(func(r *Report) { r.Staged.Rebuilt++ })
+		o.report.update(func(r *Report) { r.Staged.Rebuilt++ })
 	case open > 0:
-		o.report.curable(StagedMissing, o.fromKafka(), place(o.ref), "staged object %q is missing, and still owed to %s", o.f.StagedKey, progress.Plural(int64(open), "destination"))
+		o.report.addFixableProblem(StagedMissing, o.replayFromKafkaCommand(), describeFile(o.ref), "staged object %q is missing, and still owed to %s", o.f.StagedKey, progress.Plural(int64(open), "destination"))
 	case age < o.cfg.Retain:
-		o.report.curable(StagedMissing, o.fromKafka(), place(o.ref), "staged object %q is missing %s after it was sealed, and is to be kept for %s; it is delivered, and if staging.retain was raised since, nothing is wrong", o.f.StagedKey, short(age), short(o.cfg.Retain))
+		o.report.addFixableProblem(StagedMissing, o.replayFromKafkaCommand(), describeFile(o.ref), "staged object %q is missing %s after it was sealed, and is to be kept for %s; it is delivered, and if staging.retain was raised since, nothing is wrong", o.f.StagedKey, formatDuration(age), formatDuration(o.cfg.Retain))
 	default:
-		o.report.edit(func(r *Report) { r.Staged.Collected++ })
+		o.report.update(func(r *Report) { r.Staged.Collected++ })
 	}
 	return nil
 }
 
-// deep reads the staged object completely.
-func (o *file) deep(ctx context.Context) error {
-	wrong, err := readObject(ctx, func() (io.ReadCloser, error) { return o.f.Open(ctx, o.verifier.staging) }, o.f)
+// verifyStagedContent reads the staged object completely.
+func (o *file) verifyStagedContent(ctx context.Context) error {
+	mismatches, err := checkBodyWithRetries(ctx, func() (io.ReadCloser, error) { return o.f.Open(ctx, o.verifier.staging) }, o.f)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
-		return o.gone(ctx) // deleted just now
+		return o.checkMissingStaged(ctx) // deleted just now
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		o.report.unread(fmt.Sprintf("staged object %q: %v", o.f.StagedKey, err))
+		o.report.addUnread(fmt.Sprintf("staged object %q: %v", o.f.StagedKey, err))
 		return nil
 	}
-	for _, what := range wrong {
-		o.report.curable(StagedContent, o.fromKafka(), place(o.ref), "staged object %q: %s", o.f.StagedKey, what)
+	for _, what := range mismatches {
+		o.report.addFixableProblem(StagedContent, o.replayFromKafkaCommand(), describeFile(o.ref), "staged object %q: %s", o.f.StagedKey, what)
 	}
-	o.report.edit(func(r *Report) { r.Staged.Read++; r.Staged.ReadBytes += o.f.GzipBytes })
+	o.report.update(func(r *Report) { r.Staged.Read++; r.Staged.ReadBytes += o.f.GzipBytes })
 	return nil
 }

@@ -15,13 +15,13 @@ import (
 
 // An entry that is written during the walk names objects that were listed as on their way: they are
 // not counted as orphans.
-func TestAnEntryThatComesMeanwhileMakesNoOrphans(t *testing.T) {
+func TestEntryWrittenDuringWalkMakesNoOrphans(t *testing.T) {
 	staging := objstore.NewMemory("staging")
 	put := func(key string, body []byte) { ledgertest.Put(t, staging, key, body) }
 	head := ledgertest.Append(t, staging, ledgertest.Init(testLog, time.UnixMilli(0)))
 	entry := func(files ...ledger.File) { head = ledgertest.Append(t, staging, ledgertest.Next(head, files...)) }
-	mine, next := packed(1, sealed("a", 0, 4, 5), sealed("b", 5, 9, 5)), packed(2, sealed("a", 10, 14, 5), sealed("b", 15, 19, 5))
-	alone := sealed("c", 20, 29, 10)
+	mine, next := inOnePack(1, sealedFile("a", 0, 4, 5), sealedFile("b", 5, 9, 5)), inOnePack(2, sealedFile("a", 10, 14, 5), sealedFile("b", 15, 19, 5))
+	alone := sealedFile("c", 20, 29, 10)
 	sum := strings.Repeat("cd", 32)
 	for _, key := range []string{mine[0].StagedKey, next[0].StagedKey} {
 		put(key, []byte("1234567890"))
@@ -31,7 +31,7 @@ func TestAnEntryThatComesMeanwhileMakesNoOrphans(t *testing.T) {
 	put(delivery.PackKey(testLog, 2, 10, 17, sum), []byte("is to lose entry 2"))
 	entry(mine...)
 	verify := func(meanwhile func(int64)) Staged {
-		r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: staging, Found: meanwhile})
+		r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: staging, OnFound: meanwhile})
 		require.NoError(t, err)
 		return r.Staged
 	}
@@ -39,12 +39,12 @@ func TestAnEntryThatComesMeanwhileMakesNoOrphans(t *testing.T) {
 	require.Equal(t, Staged{Present: 2, Orphans: 1, Unsettled: 3}, got)
 	require.Equal(t, Staged{Present: 5, Orphans: 2}, verify(nil))
 	require.NoError(t, staging.Delete(t.Context(), ledger.EntryKey(testLog, 1)))
-	require.Equal(t, Staged{Present: 3, Unsettled: 3}, verify(nil), "entry 1 cannot be read, and may name them")
+	require.Equal(t, Staged{Present: 3, Unsettled: 3}, verify(nil), "entry 1 cannot be read and may name them")
 }
 
 // A file that was deleted too early is reported, because it is not recorded how long files were to
 // be kept before; the report mentions that the retention may have been shorter.
-func TestStagedFilesThatAreGoneTooEarly(t *testing.T) {
+func TestStagedFileDeletedTooEarlyIsReported(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		retain    time.Duration
 		delivered bool
@@ -58,7 +58,7 @@ func TestStagedFilesThatAreGoneTooEarly(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			staging := objstore.NewMemory("staging")
 			head := ledgertest.Append(t, staging, ledgertest.Init(testLog, time.Now().Add(-24*time.Hour)))
-			f := sealed("a", 0, 4, 5)
+			f := sealedFile("a", 0, 4, 5)
 			e := ledgertest.Append(t, staging, ledgertest.Next(head, f))
 			if c.delivered {
 				ledgertest.Receipt(t, staging, e, 0, "ws/a", delivery.Receipt{Bucket: "b", Key: delivery.ObjectKey("", testLog, &f), SHA256: f.SHA256, Bytes: f.GzipBytes, Records: f.Records})

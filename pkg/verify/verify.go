@@ -32,8 +32,8 @@ import (
 type Config struct {
 	Topic       string // the events topic; default sealift.events
 	Incarnation string // default "1"
-	// Flags are the flags that commands in fixes need to be about this ledger; default none.
-	Flags string
+	// CommandFlags are the flags that commands in fixes need to be about this ledger; default none.
+	CommandFlags string
 	// Partition is the only one to verify; -1: all.
 	Partition int
 	// Source limits the check to files of one source, Destination to the receipts and objects of
@@ -51,11 +51,11 @@ type Config struct {
 	// AllowGaps says that the log itself may have gaps in its offsets, as with transactional
 	// producers or a compacted topic.
 	AllowGaps bool
-	// AtOnce is the number of concurrent checks, each of which makes one request at a time, or eight
-	// if it reads batches of receipts; default 32.
-	AtOnce int
-	// Examples bounds Report.Examples; default 100.
-	Examples int
+	// Concurrency is the number of concurrent checks, each of which makes one request at a time, or
+	// eight if it reads batches of receipts; default 32.
+	Concurrency int
+	// MaxExamples bounds Report.Examples; default 100.
+	MaxExamples int
 }
 
 // Bucket is a destination's bucket, to be read.
@@ -73,13 +73,13 @@ type Deps struct {
 	// read: ErrNoDestination, objstore.ErrDenied or ErrNoBucket mean that we are not supposed to
 	// read it; any other error means that it is unknown. nil: no bucket is read.
 	Bucket func(ctx context.Context, destination string) (Bucket, error)
-	// Found and Done are called with numbers of entries found and done, to show progress; nil: not
-	// called.
-	Found, Done func(entries int64)
+	// OnFound and Done are called with numbers of entries found and done, to show progress; nil:
+	// not called.
+	OnFound, OnDone func(entries int64)
 }
 
-// ErrNothing says that there is no ledger to verify.
-var ErrNothing = errors.New("nothing to verify")
+// ErrNoLedger says that there is no ledger to verify.
+var ErrNoLedger = errors.New("nothing to verify")
 
 // ErrNoDestination says that the destination does not exist, or no longer does.
 var ErrNoDestination = errors.New("the destination is not in the catalog")
@@ -104,8 +104,8 @@ type verifier struct {
 // rest.
 func Verify(ctx context.Context, cfg Config, deps Deps) (*Report, error) {
 	v := newVerifier(cfg, deps)
-	v.buckets = &buckets{v: v, open: map[string]*bucket{}}
-	err := v.all(ctx)
+	v.buckets = &buckets{v: v, byDestination: map[string]*bucket{}}
+	err := v.run(ctx)
 	v.report.finish(time.Now())
 	return v.report, err
 }
@@ -115,28 +115,29 @@ func newVerifier(cfg Config, deps Deps) *verifier {
 	cfg.Incarnation = cmp.Or(cfg.Incarnation, "1")
 	cfg.Retain = cmp.Or(cfg.Retain, 168*time.Hour)
 	cfg.Overdue = cmp.Or(cfg.Overdue, 48*time.Hour)
-	cfg.AtOnce = cmp.Or(cfg.AtOnce, 32)
-	cfg.Examples = cmp.Or(cfg.Examples, 100)
+	cfg.Concurrency = cmp.Or(cfg.Concurrency, 32)
+	cfg.MaxExamples = cmp.Or(cfg.MaxExamples, 100)
 	now := time.Now()
 	return &verifier{cfg: cfg, deps: deps, staging: objstore.WithReadRetries(deps.Staging), report: newReport(now, cfg), now: now, damaged: map[ledger.Log]bool{}, sources: map[string]map[string]bool{}}
 }
 
-// whole tells whether every file and every chain of the topic is read: only then can something be
-// called foreign.
-func (v *verifier) whole() bool {
+// readsWholeTopic tells whether every file and every chain of the topic is read: only then can
+// something be called foreign.
+func (v *verifier) readsWholeTopic() bool {
 	return v.cfg.Partition < 0 && v.cfg.Since.IsZero() && v.cfg.Until.IsZero()
 }
 
-func (v *verifier) all(ctx context.Context) error {
-	traces, err := v.traces(ctx) // first, because a chain begins before anything refers to it
+// run checks everything that Config asks for.
+func (v *verifier) run(ctx context.Context) error {
+	firstKeys, err := v.firstKeys(ctx) // first, because a chain begins before anything refers to it
 	if err != nil {
 		return err
 	}
-	logs, err := v.logs(ctx)
+	logs, err := v.findLogs(ctx)
 	if err != nil {
 		return err
 	}
-	logs = v.lost(logs, traces)
+	logs = v.addMissingChains(logs, firstKeys)
 	if v.parked, err = listParked(ctx, v.staging); err != nil {
 		return err
 	}
@@ -145,10 +146,10 @@ func (v *verifier) all(ctx context.Context) error {
 	}
 	var errs []error
 	for _, l := range logs {
-		if !v.wants(l) || v.damaged[l] {
+		if !v.includesLog(l) || v.damaged[l] {
 			continue
 		}
-		if err := v.chain(ctx, l); err != nil {
+		if err := v.verifyChain(ctx, l); err != nil {
 			errs = append(errs, fmt.Errorf("verify ledger %s: %w", l, err))
 		}
 		if ctx.Err() != nil {
@@ -157,26 +158,27 @@ func (v *verifier) all(ctx context.Context) error {
 		v.report.Chains++
 	}
 	if v.report.Chains == 0 {
-		return fmt.Errorf("%w: %w", ErrNothing, ledger.NoPartitionError(logs, v.cfg.Topic, v.cfg.Incarnation, v.cfg.Partition))
+		return fmt.Errorf("%w: %w", ErrNoLedger, ledger.NoPartitionError(logs, v.cfg.Topic, v.cfg.Incarnation, v.cfg.Partition))
 	}
-	if v.whole() && len(errs) == 0 {
-		errs = append(errs, v.strayParked(ctx), v.replays(ctx), v.foreign(ctx, logs))
+	if v.readsWholeTopic() && len(errs) == 0 {
+		errs = append(errs, v.checkStrayParked(ctx), v.verifyReplays(ctx), v.checkForeignObjects(ctx, logs))
 	}
 	return errors.Join(errs...)
 }
 
-func (v *verifier) wants(l ledger.Log) bool {
+// includesLog reports whether a chain is checked.
+func (v *verifier) includesLog(l ledger.Log) bool {
 	return l.Topic == v.cfg.Topic && l.Incarnation == v.cfg.Incarnation && (v.cfg.Partition < 0 || l.Partition == v.cfg.Partition)
 }
 
-// logs finds every chain in the staging bucket, of any topic.
-func (v *verifier) logs(ctx context.Context) ([]ledger.Log, error) {
-	return ledger.FindLogs(ctx, v.staging, "", "", func(key string) { v.report.problem(ChainForeign, key, "is no ledger entry") })
+// findLogs finds every chain in the staging bucket, of any topic.
+func (v *verifier) findLogs(ctx context.Context) ([]ledger.Log, error) {
+	return ledger.FindLogs(ctx, v.staging, "", "", func(key string) { v.report.addProblem(ChainForeign, key, "is no ledger entry") })
 }
 
-// traces finds the partitions of the topic of which staging has files or receipts, with the first
-// key of each.
-func (v *verifier) traces(ctx context.Context) (map[ledger.Log]string, error) {
+// firstKeys finds the partitions of the topic of which staging has files or receipts, with the
+// first key of each.
+func (v *verifier) firstKeys(ctx context.Context) (map[ledger.Log]string, error) {
 	found := map[ledger.Log]string{}
 	for _, kind := range []string{"data/", "receipts/"} {
 		below := kind + v.cfg.Topic + "/" + v.cfg.Incarnation + "/"
@@ -200,13 +202,14 @@ func (v *verifier) traces(ctx context.Context) (map[ledger.Log]string, error) {
 	return found, nil
 }
 
-// lost reports chains that left traces but do not exist, and adds them to the others.
+// addMissingChains reports chains of which only files or receipts exist, and adds them to the
+// others.
 //
 // Invariant: I1, entry 0 exists if anything of its partition does.
-func (v *verifier) lost(logs []ledger.Log, traces map[ledger.Log]string) []ledger.Log {
-	for l, key := range traces {
-		if v.wants(l) && !slices.Contains(logs, l) {
-			v.report.problem(ChainGap, l.String()+" entry 0", "the whole chain is missing, and %q is there", key)
+func (v *verifier) addMissingChains(logs []ledger.Log, firstKeys map[ledger.Log]string) []ledger.Log {
+	for l, key := range firstKeys {
+		if v.includesLog(l) && !slices.Contains(logs, l) {
+			v.report.addProblem(ChainGap, l.String()+" entry 0", "the whole chain is missing, and %q is there", key)
 			v.damaged[l] = true
 			logs = append(logs, l)
 		}
@@ -214,12 +217,12 @@ func (v *verifier) lost(logs []ledger.Log, traces map[ledger.Log]string) []ledge
 	return logs
 }
 
-// looksAt reports whether debts to the destination are checked.
-func (v *verifier) looksAt(destination string) bool {
+// includesDestination reports whether debts to the destination are checked.
+func (v *verifier) includesDestination(destination string) bool {
 	return v.cfg.Destination == "" || v.cfg.Destination == destination
 }
 
-// place describes a file of an entry for people.
-func place(ref delivery.FileRef) string {
+// describeFile describes a file of an entry for people.
+func describeFile(ref delivery.FileRef) string {
 	return fmt.Sprintf("%s entry %d file %d", ref.Log(), ref.Seq, ref.Index)
 }

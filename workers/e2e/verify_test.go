@@ -194,7 +194,7 @@ func TestChainsThatAreGone(t *testing.T) {
 		"one":                        {remove: []string{"ledger/{log}/"}, want: []verify.Kind{verify.ChainGap}},
 		"one_and_its_receipts":       {remove: []string{"ledger/{log}/", "receipts/{log}/"}, want: []verify.Kind{verify.ChainGap}},
 		"one_and_its_staged_objects": {remove: []string{"ledger/{log}/", "data/{log}/"}, want: []verify.Kind{verify.ChainGap}},
-		"all":                        {remove: []string{"ledger/"}, err: verify.ErrNothing, want: []verify.Kind{verify.ChainGap}},
+		"all":                        {remove: []string{"ledger/"}, err: verify.ErrNoLedger, want: []verify.Kind{verify.ChainGap}},
 		"one_outside_the_selection":  {remove: []string{"ledger/{log}/"}},
 	} {
 		t.Run(hazard, func(t *testing.T) {

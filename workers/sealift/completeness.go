@@ -39,7 +39,7 @@ as late.`,
 			}
 			return withServices(a, false, func(s *services) error {
 				cfg.Topic, cfg.Incarnation = s.cfg.Kafka.EventsTopic, s.cfg.Kafka.Incarnation
-				r, err := verify.Complete(c.Context(), cfg, verify.Deps{Staging: s.staging}, endsOf(c.Context(), s))
+				r, err := verify.ReadCompleteness(c.Context(), cfg, verify.Deps{Staging: s.staging}, endsOf(c.Context(), s))
 				if err := errors.Join(err, noteOthers(c.Context(), a, s, cfg.Topic, cfg.Incarnation)); err != nil {
 					return err
 				}

@@ -135,8 +135,8 @@ func readSources(ctx context.Context, s *services, ids []string, w deadletter.Wi
 // addStored adds what is in files, according to the ledger.
 func addStored(ctx context.Context, s *services, since time.Time, row func(string) *sourceRow) error {
 	cfg := verify.Config{Topic: s.cfg.Kafka.EventsTopic, Incarnation: s.cfg.Kafka.Incarnation, Since: since}
-	stored, err := verify.Complete(ctx, cfg, verify.Deps{Staging: s.staging}, nil)
-	if errors.Is(err, verify.ErrNothing) {
+	stored, err := verify.ReadCompleteness(ctx, cfg, verify.Deps{Staging: s.staging}, nil)
+	if errors.Is(err, verify.ErrNoLedger) {
 		return nil // nothing was sealed yet
 	}
 	if err != nil {

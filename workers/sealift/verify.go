@@ -58,7 +58,7 @@ be checked, e.g. a server was down; 3: problems.`,
 			switch {
 			case strings.Count(o.cfg.Destination, "/") > 1:
 				return notFull(o.cfg.Destination)
-			case o.cfg.AtOnce < 1 || o.cfg.Examples < 1:
+			case o.cfg.Concurrency < 1 || o.cfg.MaxExamples < 1:
 				return usage("--parallel and --problems: use at least 1")
 			}
 			if o.cfg.Since, o.cfg.Until, err = window(o.since, o.until); err != nil {
@@ -88,8 +88,8 @@ be checked, e.g. a server was down; 3: problems.`,
 	f.StringVar(&o.until, "until", "", "only entries written until")
 	f.BoolVar(&o.cfg.Deep, "deep", false, "read every file: checksums, one gzip member, every line JSON")
 	f.BoolVar(&o.cfg.AllowGaps, "allow-gaps", false, "accept missing offsets in Kafka: transactional producers, a compacted topic")
-	f.IntVar(&o.cfg.AtOnce, "parallel", 32, "requests at once")
-	f.IntVar(&o.cfg.Examples, "problems", 100, "print at most this many problems")
+	f.IntVar(&o.cfg.Concurrency, "parallel", 32, "requests at once")
+	f.IntVar(&o.cfg.MaxExamples, "problems", 100, "print at most this many problems")
 	f.BoolVar(&o.noBuckets, "no-buckets", false, "do not read customers' buckets")
 	a.bindEndpoint(f)
 	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON")
@@ -100,13 +100,13 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	k := s.cfg.Kafka
 	o.cfg.Topic, o.cfg.Incarnation = cmp.Or(o.cfg.Topic, k.EventsTopic), cmp.Or(o.cfg.Incarnation, k.Incarnation)
 	if other := (otherLedger{topic: o.cfg.Topic, incarnation: o.cfg.Incarnation}); o.cfg.Topic != k.EventsTopic || o.cfg.Incarnation != k.Incarnation {
-		o.cfg.Flags = other.set(k.EventsTopic)
+		o.cfg.CommandFlags = other.set(k.EventsTopic)
 	}
 	o.cfg.Retain = s.cfg.Staging.Retain
 	// Until then a job may be in the retry tiers with nothing wrong.
 	o.cfg.Overdue = s.cfg.Copier.ParkAfter + 2*s.cfg.Auditor.Every + s.cfg.Auditor.Grace
 	bar := progress.Start(a.stderr, "verify", 0, progress.Count)
-	deps := verify.Deps{Staging: s.staging, Found: bar.Grow, Done: bar.Add}
+	deps := verify.Deps{Staging: s.staging, OnFound: bar.Grow, OnDone: bar.Add}
 	if !o.noBuckets {
 		deps.Bucket = (&bucketReader{services: s, catalog: catalogOf(ctx, s)}).open
 	}
