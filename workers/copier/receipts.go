@@ -67,31 +67,27 @@ func pairOf(f delivery.FileRef, destination string) receipt.Pair {
 }
 
 // lookUp reports whether the job's debt has a receipt. recent allows a listing that is not older
-// than listedFor. shared is the context for making one, because it serves many destinations and
-// must not count as one destination's request.
+// than listedFor; otherwise it has to begin after the call, and serves all who wait for one. shared is
+// the context for making it, because it serves many destinations and must not count as one
+// destination's request.
 func (r *receipts) lookUp(ctx, shared context.Context, job delivery.Job, e *ledger.Entry, recent bool) (bool, error) {
 	if e.Debts() < minDebtsForBatch { // it has no batches
 		return exists(ctx, r.staging, delivery.ReceiptKey(job.File, job.Destination))
 	}
 	prefix, pair := delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(job.File, job.Destination)
-	if !recent {
-		l, err := r.refresh(ctx, e)
-		if err != nil {
-			return false, err
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return l.closed[pair], nil
+	notBefore := time.Now()
+	if recent {
+		notBefore = notBefore.Add(-listedFor)
 	}
 	for {
-		if closed, ok := r.lookUpListed(prefix, pair); ok {
+		if closed, ok := r.lookUpListed(prefix, pair, notBefore); ok {
 			return closed, nil
 		}
 		_, err, _ := r.flight.Do(prefix, func() (any, error) {
-			if _, ok := r.lookUpListed(prefix, pair); ok {
+			if _, ok := r.lookUpListed(prefix, pair, notBefore); ok {
 				return nil, nil // another call has just made it
 			}
-			return r.refresh(shared, e)
+			return nil, r.refresh(shared, e)
 		})
 		if err != nil {
 			return false, err
@@ -99,19 +95,20 @@ func (r *receipts) lookUp(ctx, shared context.Context, job delivery.Job, e *ledg
 	}
 }
 
-// lookUpListed asks a listing that can be trusted; ok is false if there is none.
-func (r *receipts) lookUpListed(prefix string, pair receipt.Pair) (closed, ok bool) {
+// lookUpListed asks a listing that can be trusted and did not begin before a moment; ok is false if
+// there is none.
+func (r *receipts) lookUpListed(prefix string, pair receipt.Pair, notBefore time.Time) (closed, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lists[prefix]
-	if l == nil || l.at.Before(r.validFrom) || time.Since(l.at) > listedFor {
+	if l == nil || l.closed == nil || l.at.Before(r.validFrom) || l.at.Before(notBefore) {
 		return false, false
 	}
 	return l.closed[pair], true
 }
 
 // refresh makes a listing. It reads only those batches that the last one did not.
-func (r *receipts) refresh(ctx context.Context, e *ledger.Entry) (*listing, error) {
+func (r *receipts) refresh(ctx context.Context, e *ledger.Entry) error {
 	prefix := delivery.ReceiptPrefix(e.Log(), e.Seq)
 	l := &listing{at: time.Now(), closed: map[receipt.Pair]bool{}, batches: map[string][]receipt.Pair{}}
 	var known map[string][]receipt.Pair
@@ -126,7 +123,7 @@ func (r *receipts) refresh(ctx context.Context, e *ledger.Entry) (*listing, erro
 	defer r.mu.Unlock()
 	delete(r.pending, l)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for pair, found := range set {
 		l.closed[pair] = true
@@ -148,16 +145,14 @@ func (r *receipts) refresh(ctx context.Context, e *ledger.Entry) (*listing, erro
 		}
 	}
 	r.lists[prefix] = l
-	return l, nil
+	return nil
 }
 
 // fetchReceipts lists the receipts of an entry. Batches that are known go to the listing as they
-// are.
+// are. Each request is bounded by itself, because there may be thousands of batches.
 func (r *receipts) fetchReceipts(ctx context.Context, e *ledger.Entry, l *listing, known map[string][]receipt.Pair) (receipt.Set, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
 	var unknown []objstore.Info
-	for info, err := range objstore.All(ctx, r.staging, delivery.ReceiptPrefix(e.Log(), e.Seq)) {
+	for info, err := range objstore.All(ctx, boundedLister{r.staging}, delivery.ReceiptPrefix(e.Log(), e.Seq)) {
 		if err != nil {
 			return nil, fmt.Errorf("list the receipts of an entry: %w", err)
 		}
@@ -168,6 +163,16 @@ func (r *receipts) fetchReceipts(ctx context.Context, e *ledger.Entry, l *listin
 		unknown = append(unknown, info)
 	}
 	return receipt.FromListing(ctx, r.staging, e.Log(), e.Seq, unknown, nil)
+}
+
+// boundedLister is a store with requestTimeout for each page of a listing.
+type boundedLister struct{ objstore.Store }
+
+// List implements objstore.Store.
+func (b boundedLister) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return b.Store.List(ctx, prefix, after, limit)
 }
 
 // batch is written with one request.

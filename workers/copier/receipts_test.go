@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,7 +75,7 @@ func TestReceiptsOfAnEntryAreListedOnce(t *testing.T) {
 	}
 }
 
-// Without Redis there is neither a lease nor a marker, so each job needs a listing of its own.
+// Without Redis there is neither a lease nor a marker, so each job needs a listing that is not older.
 func TestReceiptsAreListedForEachJobWithoutRedis(t *testing.T) {
 	r := newRig(t)
 	jobs := r.sealMany(minDebtsForBatch)
@@ -153,8 +154,7 @@ func TestReceiptNewerThanTheListingIsFound(t *testing.T) {
 func (c *Copier) listReceipts(t *testing.T, job delivery.Job) {
 	e, err := c.owedEntry(t.Context(), job)
 	require.NoError(t, err)
-	_, err = c.receipts.refresh(t.Context(), e)
-	require.NoError(t, err)
+	require.NoError(t, c.receipts.refresh(t.Context(), e))
 }
 
 // While the receipts of an entry cannot be listed, nothing is known about its debts, and nothing is
@@ -211,6 +211,79 @@ func TestReceiptListingsAreCached(t *testing.T) {
 		other.Seq++
 		require.False(t, closed(other, 2))
 		require.Len(t, r.lists, 1, "expired listings are still kept")
+	})
+}
+
+// slowReads is a staging bucket whose GETs and listings take a second. A listing has what was there
+// when it began.
+type slowReads struct {
+	objstore.Store
+	lists atomic.Int32
+}
+
+func (s *slowReads) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	select {
+	case <-time.After(time.Second):
+		return s.Store.Get(ctx, key)
+	case <-ctx.Done():
+		return nil, objstore.Info{}, ctx.Err()
+	}
+}
+
+func (s *slowReads) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+	s.lists.Add(1)
+	infos, err := s.Store.List(ctx, prefix, after, limit)
+	time.Sleep(time.Second)
+	return infos, err
+}
+
+// An entry may have so many batches that it takes minutes to read them.
+func TestListingMayTakeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging, e := objstore.NewMemory("staging"), entryOwing(1000)
+		in := func(i int) delivery.Receipt {
+			return delivery.Receipt{File: delivery.FileRef{Index: i}, Destination: acmeOne}
+		}
+		for i := 2; i < len(e.Files); i += 2 {
+			ledgertest.Batch(t, staging, e, in(i), in(i+1))
+		}
+		r := newReceipts(&slowReads{Store: staging})
+		for _, recent := range []bool{true, false} {
+			for _, i := range []int{1, 2, 999} {
+				closed, err := r.lookUp(t.Context(), t.Context(), delivery.Job{File: delivery.Ref(e, i), Destination: acmeOne}, e, recent)
+				require.NoError(t, err)
+				require.Equal(t, i > 1, closed)
+			}
+		}
+	})
+}
+
+// Jobs that need a new listing, because Redis was not asked, share one that began after they needed
+// it.
+func TestListingsWithoutRedisAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging, e := objstore.NewMemory("staging"), entryOwing(minDebtsForBatch)
+		slow := &slowReads{Store: staging}
+		r := newReceipts(slow)
+		var group errgroup.Group
+		ask := func(want bool) {
+			for range 20 {
+				group.Go(func() error {
+					closed, err := r.lookUp(t.Context(), t.Context(), delivery.Job{File: delivery.Ref(e, 2), Destination: acmeOne}, e, false)
+					if err == nil && closed != want {
+						err = fmt.Errorf("closed: %v", closed)
+					}
+					return err
+				})
+			}
+			synctest.Wait()
+		}
+		ask(false)
+		time.Sleep(time.Second / 2)
+		ledgertest.Receipt(t, staging, e, 2, acmeOne, delivery.Receipt{}) // another copier's
+		ask(true)
+		require.NoError(t, group.Wait())
+		require.EqualValues(t, 2, slow.lists.Load())
 	})
 }
 
@@ -294,7 +367,7 @@ func TestReceiptsWithinGatherTimeShareARequest(t *testing.T) {
 		found, err := receipt.List(t.Context(), staging, e.Log(), e.Seq)
 		require.NoError(t, err)
 		require.Len(t, found, 401)
-		listed, ok := r.lookUpListed(delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(delivery.Ref(e, 400), acmeOne))
+		listed, ok := r.lookUpListed(delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(delivery.Ref(e, 400), acmeOne), time.Now().Add(-listedFor))
 		require.True(t, ok)
 		require.True(t, listed, "our own receipt is missing from the listing")
 	})

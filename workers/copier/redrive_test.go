@@ -184,7 +184,7 @@ func TestRedriveSkipWhileCopiersRun(t *testing.T) {
 	jobs := r.sealMany(minDebtsForBatch)
 	job := jobs[1]
 	require.Equal(t, outcomeDone, r.runJob(t.Context(), jobs[0]).kind)
-	_, listed := r.receipts.lookUpListed(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), pairOf(job.File, acmeOne))
+	_, listed := r.receipts.lookUpListed(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), pairOf(job.File, acmeOne), time.Now().Add(-listedFor))
 	require.True(t, listed)
 	require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}}))
 	skip := Redrive{Staging: r.staging, Destination: acmeOne, Skip: true, Leases: r.deps.Leases}
