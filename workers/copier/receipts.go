@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -26,9 +27,11 @@ const (
 	// gatherFor is how long the first receipt of a batch waits for others of its entry. Nothing is
 	// slower for it: the object is stored, and neither its slot nor its destination is occupied.
 	gatherFor = 500 * time.Millisecond
-	// maxStored is how many copies may wait for their receipts. With gatherFor it is a limit on how
-	// many files a copier delivers in a second: some 2,000.
+	// maxStored is how many copies to sound destinations may wait for their receipts, and how many
+	// to suspects. With gatherFor it is a limit on how many files a copier delivers in a second:
+	// some 2,000.
 	maxStored = 1024
+	maxPuts   = 64               // requests that write receipts at once, however many copies wait for theirs
 	listedFor = 30 * time.Second // how long a listing of receipts is trusted
 	// rememberedFor is how long the batches of an expired listing are kept, so that the next
 	// listing need not read them again.
@@ -43,6 +46,7 @@ type receipts struct {
 	staging   objstore.Store
 	gatherFor time.Duration
 	flight    singleflight.Group
+	puts      *semaphore.Weighted
 
 	mu        sync.Mutex // guards all below
 	validFrom time.Time  // older listings are not trusted
@@ -59,7 +63,7 @@ type listing struct {
 }
 
 func newReceipts(staging objstore.Store) *receipts {
-	return &receipts{staging: staging, gatherFor: gatherFor, lists: map[string]*listing{}, pending: map[*listing]string{}, gathering: map[string]*batch{}}
+	return &receipts{staging: staging, gatherFor: gatherFor, puts: semaphore.NewWeighted(maxPuts), lists: map[string]*listing{}, pending: map[*listing]string{}, gathering: map[string]*batch{}}
 }
 
 func pairOf(f delivery.FileRef, destination string) receipt.Pair {
@@ -252,6 +256,10 @@ func (r *receipts) stopGathering(prefix string, b *batch) {
 
 // put writes receipts of one entry with one request.
 func (r *receipts) put(ctx context.Context, rs []delivery.Receipt) error {
+	if err := r.puts.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.puts.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	if err := receipt.WriteBatch(ctx, r.staging, rs); err != nil {

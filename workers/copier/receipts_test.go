@@ -392,6 +392,36 @@ func TestSmallEntryHasNoBatches(t *testing.T) {
 	})
 }
 
+// However many copies wait for their receipts, a staging bucket that is slow, or back, does not get
+// all of them at once.
+func TestRequestsThatWriteReceiptsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now, peak atomic.Int32
+		staging := &slowPuts{Store: objstore.NewMemory("staging"), onPut: func(int) error {
+			peak.Store(max(peak.Load(), now.Add(1)))
+			time.Sleep(time.Second)
+			now.Add(-1)
+			return nil
+		}}
+		r := newReceipts(staging)
+		ctx, cancel := context.WithCancel(t.Context())
+		var group errgroup.Group
+		for seq := range 3 * maxPuts {
+			e := entryOwing(1)
+			e.Seq = int64(seq)
+			group.Go(func() error { return r.deliver(ctx, e, 0) })
+			synctest.Wait()
+		}
+		require.EqualValues(t, maxPuts, peak.Load())
+		time.Sleep(time.Second + 1)
+		cancel()
+		require.ErrorIs(t, group.Wait(), context.Canceled, "those that wait for their turn give up")
+		require.EqualValues(t, maxPuts, peak.Load())
+		require.Len(t, staging.keys, 2*maxPuts)
+		require.NoError(t, r.deliver(t.Context(), entryOwing(1), 0))
+	})
+}
+
 // A request that fails, fails for everyone whose receipt was in it, and for nobody else.
 func TestFailedBatchFailsOnlyItsOwnReceipts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
