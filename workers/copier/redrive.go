@@ -120,16 +120,14 @@ func (r Redrive) redriveChunk(ctx context.Context, infos []objstore.Info, done *
 
 // skip closes the debts and deletes the notes that they were parked.
 func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *RedriveResult) error {
-	batched, err := r.readBatches(ctx, parked)
-	if err != nil {
-		done.Failed += int64(len(parked))
-		return err
-	}
+	delivered, unknown := r.readBatches(ctx, parked)
 	skipped := make([]bool, len(parked))
 	errs := job.InParallel(len(parked), job.MaxParallel, func(i int) (err error) {
 		j := parked[i].Job
-		_, delivered := batched[entryKey(j.File)][pairOf(j.File, j.Destination)]
-		if skipped[i], err = r.giveUp(ctx, j.File, j.Destination, delivered); err != nil {
+		if err = unknown[i]; err == nil {
+			skipped[i], err = r.giveUp(ctx, j.File, j.Destination, delivered[i])
+		}
+		if err != nil {
 			err = fmt.Errorf("give up %s at %q: %w", j.File, j.Destination, err)
 		}
 		return err
@@ -147,28 +145,27 @@ func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redri
 	return errors.Join(errs...)
 }
 
-// entryKey returns what stands for the entry of a file in a map.
-func entryKey(f delivery.FileRef) delivery.FileRef {
-	f.Index = 0
-	return f
-}
-
-// readBatches returns the receipts in batches of the jobs' entries.
-func (r Redrive) readBatches(ctx context.Context, parked []delivery.Parked) (map[delivery.FileRef]receipt.Set, error) {
-	sets := map[delivery.FileRef]receipt.Set{}
-	for _, p := range parked {
-		sets[entryKey(p.Job.File)] = nil
+// readBatches tells which of the debts have a receipt in a batch, and of which that is not known.
+func (r Redrive) readBatches(ctx context.Context, parked []delivery.Parked) (delivered []bool, unknown []error) {
+	delivered, unknown = make([]bool, len(parked)), make([]error, len(parked))
+	byEntry := map[delivery.FileRef][]int{} // indexes in parked, by an entry's first file
+	for i := range parked {
+		first := parked[i].Job.File
+		first.Index = 0
+		byEntry[first] = append(byEntry[first], i)
 	}
-	entries := slices.Collect(maps.Keys(sets))
-	found := make([]receipt.Set, len(entries))
-	errs := job.InParallel(len(entries), job.MaxParallel, func(i int) (err error) {
-		found[i], err = receipt.ListBatched(ctx, r.Staging, entries[i].Log(), entries[i].Seq)
-		return err
+	entries := slices.Collect(maps.Keys(byEntry))
+	job.InParallel(len(entries), job.MaxParallel, func(n int) error {
+		e := entries[n]
+		set, err := receipt.ListBatched(ctx, r.Staging, e.Log(), e.Seq)
+		for _, i := range byEntry[e] {
+			j := parked[i].Job
+			_, delivered[i] = set[pairOf(j.File, j.Destination)]
+			unknown[i] = err
+		}
+		return nil
 	})
-	for i, e := range entries {
-		sets[e] = found[i]
-	}
-	return sets, errors.Join(errs...)
+	return delivered, unknown
 }
 
 // skipTTL is how long the lease of a debt lasts if we die while closing it.

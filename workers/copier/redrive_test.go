@@ -206,6 +206,23 @@ func TestRedriveSkipWhileCopiersRun(t *testing.T) {
 	require.Equal(t, outcomeDone, r.runJob(t.Context(), jobs[2]).kind)
 }
 
+// If the batches of an entry cannot be listed, only its own files are not given up.
+func TestRedriveSkipOfAnEntryThatCannotBeListed(t *testing.T) {
+	r, jobs := parkSome(t)
+	file := jobs[0].File
+	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "list" && op.Key == delivery.BatchPrefix(file.Log(), file.Seq) {
+			return objstore.Fault{Before: objstore.ErrUnavailable}
+		}
+		return objstore.Fault{}
+	})
+	done, err := Redrive{Staging: r.staging, Skip: true}.Run(t.Context())
+	require.ErrorIs(t, err, objstore.ErrUnavailable)
+	require.ErrorContains(t, err, "give up "+file.String())
+	require.Equal(t, RedriveResult{Found: 3, Skipped: 2, Failed: 1}, done)
+	require.Equal(t, []string{delivery.ParkedKey(file, acmeOne)}, r.parkedKeys())
+}
+
 // If Redis fails after the receipt was written, another run sets the marker.
 func TestRedriveSkipWithRedisGone(t *testing.T) {
 	r, jobs := parkSome(t)
