@@ -42,8 +42,11 @@ type memoryContent struct{ *bytes.Reader }
 // Close implements io.Closer.
 func (memoryContent) Close() error { return nil }
 
-// remove closes the content. A file on disk has no name, so closing it also deletes it.
-func (s *spooledFile) remove() { _ = s.Close() }
+// remove closes and forgets the content. A file on disk has no name, so closing it also deletes it.
+func (s *spooledFile) remove() {
+	_ = s.Close()
+	s.content = memoryContent{} // many copies may wait for their receipts
+}
 
 // spoolStaged fetches the staged bytes of f, as receive does, and verifies their length and SHA-256
 // before any of them can reach a customer.

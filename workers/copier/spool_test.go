@@ -5,10 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,6 +44,22 @@ func TestUnwritableSpoolIsNotTheDestinationsFault(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// A file takes no memory any more while its receipt is awaited.
+func TestRemovedFileTakesNoMemory(t *testing.T) {
+	r := newRig(t)
+	r.job(acmeOne, "x")
+	s, err := spoolStaged(t.Context(), r.staging, "", &r.head.Files[0])
+	require.NoError(t, err)
+	require.IsType(t, memoryContent{}, s.content)
+	bytes := weak.Make(s.content.(memoryContent).Reader)
+	for range 2 {
+		s.remove()
+	}
+	runtime.GC()
+	require.Nil(t, bytes.Value())
+	require.EqualValues(t, 1, s.size)
 }
 
 // Whether a file is spooled in memory or on disk, exactly the bytes that the ledger describes are
