@@ -152,7 +152,7 @@ func (c *completenessBuilder) countEntries(ctx context.Context, group *errgroup.
 		if err != nil {
 			return err
 		}
-		if through := trustedCompleteThrough(&previous, e.WrittenAt); e.Seq >= first {
+		if through := trustedCompleteThrough(&previous, e.WrittenAt); e.Seq >= first && slices.ContainsFunc(e.Files, c.isSelected) {
 			group.Go(func() error { return c.countEntry(ctx, e, listed, through) })
 		}
 		previous = *e
@@ -180,7 +180,14 @@ func firstEntrySince(ctx context.Context, chain *ledger.Chain, head int64, since
 
 const hourLength = int64(time.Hour / time.Millisecond)
 
-// countEntry counts an entry's files. through is how far the hours were complete before it.
+// isSelected reports whether a file is of the source and the hours that are asked for.
+func (c *completenessBuilder) isSelected(f ledger.File) bool {
+	hourStart := fromMillis(f.Hour)
+	return (c.cfg.Source == "" || f.Source == c.cfg.Source) && hourStart.Add(time.Hour).After(c.cfg.Since) &&
+		(c.cfg.Until.IsZero() || hourStart.Before(c.cfg.Until))
+}
+
+// countEntry counts an entry's selected files. through is how far the hours were complete before it.
 func (c *completenessBuilder) countEntry(ctx context.Context, e *ledger.Entry, listed []objstore.Info, through int64) error {
 	receipts, err := receipt.FromListing(ctx, c.staging, e.Log(), e.Seq, listed, nil)
 	if err != nil {
@@ -188,9 +195,7 @@ func (c *completenessBuilder) countEntry(ctx context.Context, e *ledger.Entry, l
 	}
 	for i := range e.Files {
 		f := &e.Files[i]
-		hourStart := fromMillis(f.Hour)
-		if c.cfg.Source != "" && f.Source != c.cfg.Source || !hourStart.Add(time.Hour).After(c.cfg.Since) ||
-			!c.cfg.Until.IsZero() && !hourStart.Before(c.cfg.Until) {
+		if !c.isSelected(*f) {
 			continue
 		}
 		debts := make([]HourDelivery, len(f.Owed))
