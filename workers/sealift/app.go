@@ -33,8 +33,8 @@ type app struct {
 	log *slog.Logger
 }
 
-// persistent adds the flags that every command has.
-func (a *app) persistent(f *pflag.FlagSet) {
+// addPersistentFlags adds the flags that every command has.
+func (a *app) addPersistentFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.file, "config", "", "configuration file (SEALIFT_CONFIG; default "+config.DefaultFile+" if it exists)")
 	f.StringArrayVar(&a.set, "set", nil, "set a configuration key, like --set kafka.group=two; repeatable")
 	a.bind(f, "kafka-brokers", "kafka.brokers", "host:port,… of Kafka")
@@ -74,23 +74,23 @@ func (a *app) load() error {
 	for _, s := range a.set {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok {
-			return usage("--set: write key=value, like --set kafka.group=two") // without the argument, which may contain a password
+			return usageError("--set: write key=value, like --set kafka.group=two") // without the argument, which may contain a password
 		}
 		a.overrides[key] = value
 	}
 	cfg, err := config.Load(a.file, a.env, a.overrides)
 	a.cfg = cfg
-	var unread, invalid *config.Error
-	if err != nil && !errors.As(err, &unread) {
+	var readErr, invalid *config.Error
+	if err != nil && !errors.As(err, &readErr) {
 		return err
 	}
-	if err := cfg.Validate(); errors.As(err, &invalid) && unread != nil {
-		unread.Problems = append(unread.Problems, invalid.Problems...)
+	if err := cfg.Validate(); errors.As(err, &invalid) && readErr != nil {
+		readErr.Problems = append(readErr.Problems, invalid.Problems...)
 	} else if err != nil {
 		return err
 	}
-	if unread != nil {
-		return unread
+	if readErr != nil {
+		return readErr
 	}
 	a.log = newLogger(a.stderr, cfg.Log)
 	return nil
@@ -107,9 +107,9 @@ func (a *app) configFile() string {
 	return cmp.Or(file, config.DefaultFile)
 }
 
-// configured loads the configuration for a command that can do without one. It reports whether
+// loadOptional loads the configuration for a command that can do without one. It reports whether
 // there is a valid configuration in which at least one key was set.
-func (a *app) configured() bool {
+func (a *app) loadOptional() bool {
 	if a.load() != nil {
 		return false
 	}
@@ -127,14 +127,14 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 		}
 		return a
 	}}
-	if c.Format == "text" || c.Format == "" && terminal(w) {
+	if c.Format == "text" || c.Format == "" && isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, o))
 	}
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
-// terminal reports whether w is a terminal, where a person reads progress and logs.
-func terminal(w any) bool {
+// isTerminal reports whether w is a terminal, where a person reads progress and logs.
+func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false
@@ -151,8 +151,8 @@ func (a *app) printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// open opens a file for reading, or stdin for "-". The caller closes it.
-func (a *app) open(name string) (io.ReadCloser, error) {
+// openInput opens a file for reading, or stdin for "-". The caller closes it.
+func (a *app) openInput(name string) (io.ReadCloser, error) {
 	if name == "-" {
 		return io.NopCloser(a.stdin), nil
 	}

@@ -37,14 +37,14 @@ written since the last audit and what was open then; --full counts everything.
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withServices(a, true, func(s *services) error {
 				if !cfg.DryRun { // jobs are to be enqueued
-					if err := (&catalogTopic{s}).ready(c.Context(), false); err != nil {
+					if err := (&catalogTopic{s}).prepare(c.Context(), false); err != nil {
 						return err
 					}
 				}
 				cfg.Topic = s.cfg.Kafka.EventsTopic
 				cfg.Every, cfg.Minute, cfg.Grace, cfg.Retain = s.cfg.Auditor.Every, s.cfg.Auditor.Minute, s.cfg.Auditor.Grace, s.cfg.Staging.Retain
 				aud, err := auditor.New(cfg, auditor.Deps{
-					Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: catalogOf(c.Context(), s), Log: s.log,
+					Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: tryReadCatalog(c.Context(), s), Log: s.log,
 				})
 				if err != nil {
 					return err
@@ -72,10 +72,10 @@ written since the last audit and what was open then; --full counts everything.
 // withServices opens the services of the configuration, with Redis if needed, and closes them after
 // fn. Reads of the staging bucket are retried.
 func withServices(a *app, withRedis bool, fn func(*services) error) error {
-	if err := bucketNamed(a.cfg, nil); err != nil {
+	if err := checkBucketNamed(a.cfg, nil); err != nil {
 		return err
 	}
-	s, err := open(a.cfg, identity{}, withRedis, a.log, nil)
+	s, err := openServices(a.cfg, identity{}, withRedis, a.log, nil)
 	if err != nil {
 		return err
 	}
@@ -83,9 +83,9 @@ func withServices(a *app, withRedis bool, fn func(*services) error) error {
 	return errors.Join(fn(s), s.close())
 }
 
-// catalogOf reads the stored catalog. If that fails, it returns nil: the caller continues without,
-// and cannot say, for example, which destinations are disabled.
-func catalogOf(ctx context.Context, s *services) *catalog.Live {
+// tryReadCatalog reads the stored catalog. If that fails, it returns nil: the caller continues
+// without, and cannot say, for example, which destinations are disabled.
+func tryReadCatalog(ctx context.Context, s *services) *catalog.Live {
 	snapshot, err := (&catalogTopic{s}).read(ctx)
 	if err != nil {
 		s.log.WarnContext(ctx, "continuing without the catalog", "err", err)
@@ -103,7 +103,7 @@ func printAudit(out io.Writer, r auditor.Report) error {
 	for _, d := range r.Destinations {
 		oldest := "-"
 		if d.Undelivered() > 0 {
-			oldest = ago(d.OldestUndeliveredSeconds)
+			oldest = formatAge(d.OldestUndeliveredSeconds)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, d.State, progress.Count(d.Owed), progress.Count(d.Delivered),
 			progress.Count(d.Missing), progress.Count(d.Queued), progress.Count(d.Parked), oldest)
@@ -135,8 +135,8 @@ func printAudit(out io.Writer, r auditor.Report) error {
 	return nil
 }
 
-// ago formats an age for people.
-func ago(seconds float64) string {
+// formatAge formats an age for people.
+func formatAge(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	switch {
 	case d >= 48*time.Hour:

@@ -54,7 +54,7 @@ func TestProcessWaitsForRedisAndStaging(t *testing.T) {
 		ended <- runProcess(ctx, cfg, processOptions{roles: []string{copierRole}, id: identity{credentials: testCredentials}}, silent)
 	}()
 	says("503", "waiting for staging at http://"+s3At+"/sealift-staging (staging.bucket)", "connection refused")
-	web := serve(t, s3At, store)
+	web := startServer(t, s3At, store)
 	says("503", "waiting for redis at "+redisAt+" (redis.url)", "connection refused")
 	redis, err := embedded.StartRedis(redisAt)
 	require.NoError(t, err)
@@ -69,13 +69,13 @@ func TestProcessWaitsForRedisAndStaging(t *testing.T) {
 
 	require.NoError(t, web.Close())
 	says("503", "http://"+s3At+"/sealift-staging (staging.bucket): ", "store unavailable")
-	serve(t, s3At, store)
+	startServer(t, s3At, store)
 	says("200")
 	cancel()
 	require.NoError(t, <-ended)
 }
 
-func serve(t *testing.T, addr string, h http.Handler) *http.Server {
+func startServer(t *testing.T, addr string, h http.Handler) *http.Server {
 	t.Helper()
 	l, err := net.Listen("tcp", addr)
 	require.NoError(t, err)

@@ -62,7 +62,7 @@ func TestWrongConfigurationsShowNoSecret(t *testing.T) {
 		"flag_of_redis":         {args: []string{"--redis-url", "http://:CANARY@localhost"}, says: "redis.url"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			f := newFinder()
+			f := newSecretFinder()
 			secret := f.plant("secret", "")
 			fill := strings.NewReplacer("CANARY", secret).Replace
 			file := filepath.Join(t.TempDir(), "sealift.yaml")
@@ -72,7 +72,7 @@ func TestWrongConfigurationsShowNoSecret(t *testing.T) {
 				for _, a := range c.args {
 					args = append(args, fill(a))
 				}
-				code, stdout, stderr := sealift(t, "", []string{"SEALIFT_CONFIG=" + file, fill(c.env)}, args...)
+				code, stdout, stderr := runSealift(t, "", []string{"SEALIFT_CONFIG=" + file, fill(c.env)}, args...)
 				require.NotZero(t, code)
 				require.Contains(t, stderr, c.says)
 				require.Empty(t, f.leaks(stdout+stderr), "%v\n%s%s", command, stdout, stderr)
@@ -83,7 +83,7 @@ func TestWrongConfigurationsShowNoSecret(t *testing.T) {
 
 // Structs that hold secrets do not show them, however they are printed or encoded.
 func TestPrintedStructsShowNoSecret(t *testing.T) {
-	f := newFinder()
+	f := newSecretFinder()
 	cfg := config.Default()
 	cfg.Redis.URL = secret.New("redis://:" + f.plant("redis", "") + "@h/0")
 	cfg.Kafka.SASL = config.SASL{Mechanism: "plain", Username: "u", Password: secret.New(f.plant("sasl", ""))}
@@ -105,7 +105,7 @@ func TestPrintedStructsShowNoSecret(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, f.leaks(out.String()+string(b)+string(y)), "%s: %s\n%s\n%s", name, out.String(), b, y)
 	}
-	f.pass(cfg.Redis.URL.Reveal() + cfg.Kafka.SASL.Password.Reveal() + creds.SecretAccessKey.Reveal() + creds.SessionToken.Reveal())
+	f.markUsedIn(cfg.Redis.URL.Reveal() + cfg.Kafka.SASL.Password.Reveal() + creds.SecretAccessKey.Reveal() + creds.SessionToken.Reveal())
 	require.Empty(t, f.unused())
 }
 
@@ -118,8 +118,8 @@ func recovered(fn func()) (what string) {
 // `catalog new` prints new write keys to stdout, as is its purpose. They are shown nowhere else,
 // because only hashes are stored.
 func TestNewWriteKeysAreShownOnce(t *testing.T) {
-	b, f := newBroker(t), newFinder()
-	code, document, stderr := b.sealift(t, "catalog", "new", "--bucket", "acme-logs")
+	b, f := newBroker(t), newSecretFinder()
+	code, document, stderr := b.runSealift(t, "catalog", "new", "--bucket", "acme-logs")
 	require.Zero(t, code)
 	_, key, _ := strings.Cut(document, "write_keys: [")
 	key, _, _ = strings.Cut(key, "]")
@@ -129,7 +129,7 @@ func TestNewWriteKeysAreShownOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "new.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(document), 0o600))
 	for _, args := range [][]string{{"validate", "-f", file}, {"diff", "-f", file}, {"apply", "-f", file}, {"get"}, {"get", "--json"}} {
-		code, stdout, more := b.sealift(t, append([]string{"catalog"}, args...)...)
+		code, stdout, more := b.runSealift(t, append([]string{"catalog"}, args...)...)
 		require.Zero(t, code, more)
 		stderr += stdout + more
 	}

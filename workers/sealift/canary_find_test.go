@@ -16,11 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// finder knows secrets, and finds them in texts, in every form that they may take there.
-type finder struct {
+// secretFinder knows secrets, and finds them in texts, in every form that they may take there.
+type secretFinder struct {
 	mu    sync.Mutex // guards all below
 	known map[string][]needle
-	seen  map[string]bool // names of the secrets that the product was seen to use
+	used  map[string]bool // names of the secrets that the product was seen to use
 	// signatures are those of requests. There are too many to look for each, but all have the same
 	// form.
 	signatures map[string]bool
@@ -29,33 +29,33 @@ type finder struct {
 // needle is a secret in one form.
 type needle struct{ form, text string }
 
-// find is a secret that was found in a text.
-type find struct{ secret, form string }
+// foundSecret is a secret that was found in a text.
+type foundSecret struct{ secret, form string }
 
-func newFinder() *finder {
-	return &finder{known: map[string][]needle{}, seen: map[string]bool{}, signatures: map[string]bool{}}
+func newSecretFinder() *secretFinder {
+	return &secretFinder{known: map[string][]needle{}, used: map[string]bool{}, signatures: map[string]bool{}}
 }
 
 // plant returns a new secret that is known by name. Only its letters and digits are looked for,
 // because no escaping changes these. around is appended, so that there is something to escape.
-func (f *finder) plant(name, around string) string {
+func (f *secretFinder) plant(name, around string) string {
 	core := "cNry" + rand.Text()[:20]
 	f.add(name, core)
 	return core + around
 }
 
 // add makes a secret known that was created elsewhere. A name may have several secrets.
-func (f *finder) add(name, secret string) {
+func (f *secretFinder) add(name, secret string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.known[name] = append(f.known[name], needles(secret)...)
 }
 
-// sign makes the signature of a request known, and notes that there was one.
-func (f *finder) sign(signature string) {
+// addSignature makes the signature of a request known, and notes that there was one.
+func (f *secretFinder) addSignature(signature string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.signatures[signature], f.seen["signature"] = true, true
+	f.signatures[signature], f.used["signature"] = true, true
 }
 
 // needles returns the forms of a secret. Its base64 depends on what precedes it, as in "key:",
@@ -82,42 +82,42 @@ func needles(secret string) []needle {
 
 var hex64 = regexp.MustCompile(`[0-9a-f]{64}`)
 
-// in returns the secrets that a text contains, each once.
-func (f *finder) in(text string) []find {
+// findIn returns the secrets that a text contains, each once.
+func (f *secretFinder) findIn(text string) []foundSecret {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var found []find
+	var found []foundSecret
 	for name, all := range f.known {
 		if i := slices.IndexFunc(all, func(n needle) bool { return strings.Contains(text, n.text) }); i >= 0 {
-			found = append(found, find{name, all[i].form})
+			found = append(found, foundSecret{name, all[i].form})
 		}
 	}
 	for _, hex := range hex64.FindAllString(text, -1) {
 		if f.signatures[hex] {
-			found = append(found, find{"signature", "plain"})
+			found = append(found, foundSecret{"signature", "plain"})
 			break
 		}
 	}
-	slices.SortFunc(found, func(a, b find) int { return strings.Compare(a.secret, b.secret) })
+	slices.SortFunc(found, func(a, b foundSecret) int { return strings.Compare(a.secret, b.secret) })
 	return found
 }
 
-// reached notes that the product used a secret.
-func (f *finder) reached(names ...string) {
+// markUsed notes that the product used a secret.
+func (f *secretFinder) markUsed(names ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, n := range names {
-		f.seen[n] = true
+		f.used[n] = true
 	}
 }
 
 // unused returns the secrets that nobody was seen to use. Not finding those proves nothing.
-func (f *finder) unused() []string {
+func (f *secretFinder) unused() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var names []string
 	for name := range f.known {
-		if !f.seen[name] {
+		if !f.used[name] {
 			names = append(names, name)
 		}
 	}
@@ -125,21 +125,21 @@ func (f *finder) unused() []string {
 	return names
 }
 
-// pass marks the secrets in what the product sent as reached.
-func (f *finder) pass(sent string) {
+// markUsedIn marks the secrets in what the product sent as reached.
+func (f *secretFinder) markUsedIn(sent string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for name, all := range f.known {
-		if !f.seen[name] && slices.ContainsFunc(all, func(n needle) bool { return strings.Contains(sent, n.text) }) {
-			f.seen[name] = true
+		if !f.used[name] && slices.ContainsFunc(all, func(n needle) bool { return strings.Contains(sent, n.text) }) {
+			f.used[name] = true
 		}
 	}
 }
 
 // leaks returns the secrets that a text contains, except the allowed ones.
-func (f *finder) leaks(text string, allowed ...string) []string {
+func (f *secretFinder) leaks(text string, allowed ...string) []string {
 	var out []string
-	for _, found := range f.in(text) {
+	for _, found := range f.findIn(text) {
 		if !slices.Contains(allowed, found.secret) {
 			out = append(out, fmt.Sprintf("%s (%s)", found.secret, found.form))
 		}
@@ -147,15 +147,15 @@ func (f *finder) leaks(text string, allowed ...string) []string {
 	return out
 }
 
-// witness notes which secrets pass over a connection.
-type witness struct {
-	f    *finder
+// secretRecorder notes which secrets pass over a connection.
+type secretRecorder struct {
+	f    *secretFinder
 	tail []byte
 }
 
-func (w *witness) Write(p []byte) (int, error) {
+func (w *secretRecorder) Write(p []byte) (int, error) {
 	w.tail = append(w.tail, p...)
-	w.f.pass(string(w.tail))
+	w.f.markUsedIn(string(w.tail))
 	if keep := 512; len(w.tail) > keep {
 		w.tail = bytes.Clone(w.tail[len(w.tail)-keep:])
 	}
@@ -163,8 +163,8 @@ func (w *witness) Write(p []byte) (int, error) {
 }
 
 // A leak in any of these forms is found, and nothing is found without it.
-func TestCanariesAreFound(t *testing.T) {
-	f := newFinder()
+func TestSecretFinderFindsEveryForm(t *testing.T) {
+	f := newSecretFinder()
 	secret := f.plant("password", `/+ é%"`)
 	token := "FwoGZXIvYXdzE/token+with=all"
 	f.add("token", token)
@@ -189,13 +189,13 @@ func TestCanariesAreFound(t *testing.T) {
 		require.Empty(t, f.leaks(text(strings.Repeat("another", 10))), leak)
 	}
 	for _, text := range []string{token, url.QueryEscape(token), b64([]byte("a" + token)), fmt.Sprintf("%q", token)} {
-		require.Equal(t, "token", f.in(text)[0].secret, text)
+		require.Equal(t, "token", f.findIn(text)[0].secret, text)
 	}
-	f.sign(strings.Repeat("0a", 32))
+	f.addSignature(strings.Repeat("0a", 32))
 	require.NotEmpty(t, f.leaks("Signature="+strings.Repeat("0a", 32)))
 	require.Empty(t, f.leaks("sha256="+strings.Repeat("0b", 32)))
 	require.Equal(t, []string{"password", "token"}, f.unused())
-	w := &witness{f: f}
+	w := &secretRecorder{f: f}
 	for _, b := range []byte("AUTH default " + secret + "\r\n") { // however the writes are cut
 		_, err := w.Write([]byte{b})
 		require.NoError(t, err)

@@ -19,15 +19,16 @@ import (
 	"github.com/sealift/sealift/pkg/porttest"
 )
 
-// keep keeps what was written, for the search. allowed are the secrets that it is supposed to show.
-func (w *canaryWorld) keep(name, text string, allowed ...string) {
+// addOutput keeps what was written, for the search. allowed are the secrets that it is supposed to
+// show.
+func (w *canaryRig) addOutput(name, text string, allowed ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.outputs = append(w.outputs, output{name, text, allowed})
 }
 
-// search returns which secrets leaked, and where.
-func (w *canaryWorld) search() []string {
+// findLeaks returns which secrets leaked, and where.
+func (w *canaryRig) findLeaks() []string {
 	var leaks []string
 	for _, o := range w.outputs {
 		for _, leak := range w.leaks(o.text, o.allowed...) {
@@ -37,19 +38,19 @@ func (w *canaryWorld) search() []string {
 	return leaks
 }
 
-// wrote reports whether any output contains the text.
-func (w *canaryWorld) wrote(text string) bool {
+// outputContains reports whether any output contains the text.
+func (w *canaryRig) outputContains(text string) bool {
 	return slices.ContainsFunc(w.outputs, func(o output) bool { return strings.Contains(o.text, text) })
 }
 
 // command runs a command to its end, and interrupts it after limit. What it writes is kept.
-func (w *canaryWorld) command(name string, env []string, limit time.Duration, c canaryRun) (stdout, stderr string) {
+func (w *canaryRig) command(name string, env []string, limit time.Duration, c canaryRun) (stdout, stderr string) {
 	cmd := exec.Command("sealift", c.args...)
 	cmd.Dir, cmd.Env, cmd.Stdin = w.dir, env, strings.NewReader(c.stdin)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Start(); err != nil {
-		w.keep(name, "")
+		w.addOutput(name, "")
 		return "", err.Error()
 	}
 	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Signal(os.Interrupt) })
@@ -57,8 +58,8 @@ func (w *canaryWorld) command(name string, env []string, limit time.Duration, c 
 	_ = cmd.Wait() // many are supposed to fail
 	timer.Stop()
 	kill.Stop()
-	w.keep(name+" stdout", out.String(), c.shows...)
-	w.keep(name+" stderr", errOut.String())
+	w.addOutput(name+" stdout", out.String(), c.shows...)
+	w.addOutput(name+" stderr", errOut.String())
 	return out.String(), errOut.String()
 }
 
@@ -70,7 +71,7 @@ type daemon struct {
 	done                   chan error
 }
 
-func (w *canaryWorld) daemon(t *testing.T, name, role, format string, env []string) *daemon {
+func (w *canaryRig) daemon(t *testing.T, name, role, format string, env []string) *daemon {
 	t.Helper()
 	d := &daemon{name: name, admin: porttest.Free(t), collector: porttest.Free(t), cmd: exec.Command("sealift", role), done: make(chan error, 1)}
 	d.cmd.Dir = w.dir
@@ -90,9 +91,9 @@ func (d *daemon) await(t *testing.T, text string) {
 // pages are all pages of the admin listener.
 var pages = []string{"/", "/metrics", "/healthz", "/readyz", "/version", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1"}
 
-// end reads the pages, ends the process with the signal (SIGQUIT makes it dump
+// endAndRead reads the pages, ends the process with the signal (SIGQUIT makes it dump
 // its goroutines, as a panic does) and keeps all that it wrote.
-func (w *canaryWorld) end(t *testing.T, d *daemon, s syscall.Signal) {
+func (w *canaryRig) endAndRead(t *testing.T, d *daemon, s syscall.Signal) {
 	t.Helper()
 	for _, page := range pages {
 		resp, err := http.Get("http://" + d.admin + page)
@@ -100,7 +101,7 @@ func (w *canaryWorld) end(t *testing.T, d *daemon, s syscall.Signal) {
 		b, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
-		w.keep(d.name+" "+page, fmt.Sprint(resp.Header, string(b)))
+		w.addOutput(d.name+" "+page, fmt.Sprint(resp.Header, string(b)))
 		if page == "/debug/pprof/goroutine?debug=2" {
 			require.Contains(t, string(b), "goroutine 1 ")
 		}
@@ -112,11 +113,12 @@ func (w *canaryWorld) end(t *testing.T, d *daemon, s syscall.Signal) {
 		require.Contains(t, d.out.String(), "goroutine 1 ")
 	}
 	require.Contains(t, d.out.String(), "admin listener", d.name)
-	w.keep(d.name, d.out.String())
+	w.addOutput(d.name, d.out.String())
 }
 
-// traffic sends events that name their source in every possible way, and requests that are refused.
-func (w *canaryWorld) traffic(t *testing.T, url string) {
+// sendTraffic sends events that name their source in every possible way, and requests that are
+// refused.
+func (w *canaryRig) sendTraffic(t *testing.T, url string) {
 	t.Helper()
 	post := func(path, user, body string, header ...string) int {
 		req, err := http.NewRequest(http.MethodPost, url+path, strings.NewReader(body))
@@ -132,7 +134,7 @@ func (w *canaryWorld) traffic(t *testing.T, url string) {
 		b, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
-		w.keep("answer to "+path, fmt.Sprint(resp.Header, string(b)))
+		w.addOutput("answer to "+path, fmt.Sprint(resp.Header, string(b)))
 		return resp.StatusCode
 	}
 	event := fmt.Sprintf(`{"type":"track","userId":"u","event":"e","properties":{"x":%q},"context":{"traits":{"email":%q}}}`, w.body, w.email)
@@ -140,11 +142,11 @@ func (w *canaryWorld) traffic(t *testing.T, url string) {
 	require.Equal(t, 200, post("/v1/batch", "", `{"writeKey":"`+w.writeKey+`","batch":[`+event+`]}`))
 	require.Equal(t, 200, post("/v1/track", "", `{"writeKey":"`+w.writeKey+`","type":"track","userId":"u","event":"e"}`, "Authorization", "Bearer "+w.writeKey))
 	require.Equal(t, 200, post("/v1/page", w.writeKey, fmt.Sprintf(`{"type":"page","name":%q}`, w.refused)), "for nobody: a dead letter")
-	w.reached("write key", "refused event")
+	w.markUsed("write key", "refused event")
 	require.NotEqual(t, 200, post("/v1/track", w.unknownKey, event))
-	w.reached("unknown write key")
+	w.markUsed("unknown write key")
 	require.Equal(t, 400, post("/v1/track", w.writeKey, `{"userId":"u",`+w.malformed))
-	w.reached("malformed body")
+	w.markUsed("malformed body")
 	post("/v1/track", w.writeKey, event, "Content-Encoding", "gzip")
 	post("/v1/nonsense/"+w.writeKey, "", event)
 	for _, path := range []string{"/v1/pixel/track?data=" + w.body, "/v1/pixel/track?writeKey=" + w.unknownKey, "/v1/projects/" + w.unknownKey + "/settings", "/v1/projects/" + w.writeKey + "/settings"} {

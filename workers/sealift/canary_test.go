@@ -26,7 +26,7 @@ func cmdline(args ...string) canaryRun { return canaryRun{args: args} }
 
 // canaryRuns returns runs of all commands, chosen to make them print much. A command that is
 // missing here fails the test.
-func (w *canaryWorld) canaryRuns() map[string][]canaryRun {
+func (w *canaryRig) canaryRuns() map[string][]canaryRun {
 	const dest, ws = "ws_AAAAAAAAAAAAAAAA/main", "ws_AAAAAAAAAAAAAAAA"
 	inEvents := []string{"event body", "email in an event", "refused event"} // the last one because it is redriven
 	catalog, url, key := w.file("catalog.yaml"), "http://127.0.0.1:1", w.writeKey
@@ -90,7 +90,7 @@ func (w *canaryWorld) canaryRuns() map[string][]canaryRun {
 // cat`.
 func TestNoSecretIsShown(t *testing.T) {
 	t.Parallel()
-	w := newCanaryWorld(t)
+	w := newCanaryRig(t)
 	broken := strings.ReplaceAll(fmt.Sprintf(canaryWorkspace, "["+w.writeKey+", "+w.writeKey+"], "+"'"+w.writeKey+" !'", "https://u:"+w.unknownKey+"@h"), "web]", "none]")
 	for name, text := range map[string]string{
 		"other.yaml":     strings.ReplaceAll(fmt.Sprintf(canaryWorkspace, w.unknownKey, w.s3URL), "gone-logs", "lost-logs"),
@@ -112,16 +112,16 @@ func TestNoSecretIsShown(t *testing.T) {
 	for _, d := range roles {
 		d.await(t, "200 OK")
 	}
-	w.reached("aws secret key") // S3 verified a signature: the staging bucket was probed
+	w.markUsed("aws secret key") // S3 verified a signature: the staging bucket was probed
 	w.collector = roles[0].collector
 	runs = w.canaryRuns()
-	w.traffic(t, w.collectorURL())
+	w.sendTraffic(t, w.collectorURL())
 	var delivered string
 	require.Eventually(t, func() bool {
 		delivered, stderr = w.command("files cat", text, time.Minute, runs["files cat"][0])
 		return strings.Contains(delivered, `"u"`)
 	}, 2*time.Minute, 200*time.Millisecond, "%s\n%s", &stderr, &roles[2].out)
-	w.pass(delivered) // it contains the events' secrets, so they were used
+	w.markUsedIn(delivered) // it contains the events' secrets, so they were used
 	var parked string
 	require.Eventually(t, func() bool {
 		parked, stderr = w.command("parked", text, time.Minute, cmdline("parked", "--json"))
@@ -135,31 +135,31 @@ func TestNoSecretIsShown(t *testing.T) {
 	w.redis.Close() // so that there are errors to log
 	roles[2].await(t, "503")
 	for _, d := range roles {
-		w.end(t, d, syscall.SIGQUIT)
+		w.endAndRead(t, d, syscall.SIGQUIT)
 	}
 	require.NoError(t, w.redis.Restart())
 
 	all := w.daemon(t, "all", "all", "json", w.env)
 	all.await(t, "200 OK")
 	w.collector = all.collector
-	w.traffic(t, w.collectorURL())
+	w.sendTraffic(t, w.collectorURL())
 	require.Eventually(t, func() bool {
 		out := all.out.String()
 		return strings.Contains(out, "echo-logs") && strings.Contains(out, `"level":"DEBUG"`) // a file of the traffic was sealed
 	}, time.Minute, 50*time.Millisecond)
-	w.end(t, all, syscall.SIGTERM)
+	w.endAndRead(t, all, syscall.SIGTERM)
 
-	w.failing(t, runs)
+	w.runWithFailures(t, runs)
 	require.Empty(t, w.unused(), "nobody used these")
 	require.NotEmpty(t, w.signatures)
-	require.True(t, w.wrote("level=DEBUG") && w.wrote(`"level":"DEBUG"`), "the logs are those of debugging")
-	require.Empty(t, w.search())
+	require.True(t, w.outputContains("level=DEBUG") && w.outputContains(`"level":"DEBUG"`), "the logs are those of debugging")
+	require.Empty(t, w.findLeaks())
 	// The same search finds a secret that is leaked on purpose.
-	w.keep("a leak on purpose", "level=DEBUG msg=\"wrote\" url=redis://:"+w.writeKey)
-	require.Len(t, w.search(), 1)
+	w.addOutput("a leak on purpose", "level=DEBUG msg=\"wrote\" url=redis://:"+w.writeKey)
+	require.Len(t, w.findLeaks(), 1)
 }
 
-func (w *canaryWorld) collectorURL() string { return "http://" + w.collector }
+func (w *canaryRig) collectorURL() string { return "http://" + w.collector }
 
 // requireAllCommands fails if a command is missing in runs.
 func requireAllCommands(t *testing.T, runs map[string][]canaryRun) {
@@ -183,14 +183,14 @@ func requireAllCommands(t *testing.T, runs map[string][]canaryRun) {
 }
 
 // runAll runs all commands, up to eight at a time.
-func (w *canaryWorld) runAll(runs map[string][]canaryRun, how string, env []string, limit time.Duration) {
+func (w *canaryRig) runAll(runs map[string][]canaryRun, how string, env []string, limit time.Duration) {
 	var all sync.WaitGroup
-	places := make(chan struct{}, 8)
+	slots := make(chan struct{}, 8)
 	for name, ways := range runs {
 		for i, c := range ways {
 			all.Go(func() {
-				places <- struct{}{}
-				defer func() { <-places }()
+				slots <- struct{}{}
+				defer func() { <-slots }()
 				w.command(fmt.Sprintf("%s %d %s", name, i, how), env, limit, c)
 			})
 		}
@@ -198,8 +198,8 @@ func (w *canaryWorld) runAll(runs map[string][]canaryRun, how string, env []stri
 	all.Wait()
 }
 
-// failing runs everything with wrong passwords, and with services that are away.
-func (w *canaryWorld) failing(t *testing.T, runs map[string][]canaryRun) {
+// runWithFailures runs everything with wrong passwords, and with services that are away.
+func (w *canaryRig) runWithFailures(t *testing.T, runs map[string][]canaryRun) {
 	without := func(keys ...string) []string {
 		return slices.DeleteFunc(slices.Clone(w.env), func(e string) bool {
 			return slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(e, k+"=") })
@@ -219,7 +219,7 @@ func (w *canaryWorld) failing(t *testing.T, runs map[string][]canaryRun) {
 		env = append(env, "SEALIFT_LOG_LEVEL=debug", "SEALIFT_LOG_FORMAT=json")
 		w.command("parked alone "+how, env, time.Minute, canaryRun{args: []string{"parked"}}) // there is enough time to reach S3
 		w.runAll(runs, how, env, 2*time.Second)
-		w.end(t, all, syscall.SIGQUIT)
+		w.endAndRead(t, all, syscall.SIGQUIT)
 	}
 	for how, c := range map[string]struct{ env, says string }{
 		"refused by Redis": {redis, "WRONGPASS"},
@@ -227,14 +227,14 @@ func (w *canaryWorld) failing(t *testing.T, runs map[string][]canaryRun) {
 	} {
 		copier := w.daemon(t, "copier "+how, "copier", "json", append(without(), c.env, "SEALIFT_CONFIG="+os.DevNull))
 		copier.await(t, c.says)
-		w.end(t, copier, syscall.SIGQUIT)
+		w.endAndRead(t, copier, syscall.SIGQUIT)
 	}
-	w.reached("password of no redis") // a dial with it was tried
+	w.markUsed("password of no redis") // a dial with it was tried
 	for secret, how := range map[string]string{"wrong aws secret key": " refused std", "partly wrong key": " refused by S3 std"} {
 		if slices.ContainsFunc(w.outputs, func(o output) bool {
 			return strings.Contains(o.name, how) && strings.Contains(o.text, "SignatureDoesNotMatch")
 		}) {
-			w.reached(secret) // S3 checked a signature made with it
+			w.markUsed(secret) // S3 checked a signature made with it
 		}
 	}
 }

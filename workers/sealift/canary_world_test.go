@@ -22,10 +22,10 @@ import (
 	"github.com/sealift/sealift/pkg/s3server"
 )
 
-// canaryWorld has Kafka, Redis and S3, which require passwords that are canaries, and everything
+// canaryRig has Kafka, Redis and S3, which require passwords that are canaries, and everything
 // that the binary wrote.
-type canaryWorld struct {
-	*finder
+type canaryRig struct {
+	*secretFinder
 	dir, s3URL string
 	redis      *miniredis.Miniredis
 	redisAt    string
@@ -53,8 +53,8 @@ destinations:
   - {name: gone, sources: [web], bucket: gone-logs, region: us-east-1, endpoint: "%[2]s"}
 `
 
-func newCanaryWorld(t *testing.T) *canaryWorld {
-	w := &canaryWorld{finder: newFinder(), dir: t.TempDir()}
+func newCanaryRig(t *testing.T) *canaryRig {
+	w := &canaryRig{secretFinder: newSecretFinder(), dir: t.TempDir()}
 	sasl, redis, secret := w.plant("sasl password", "/+ é%"), w.plant("redis password", "/+ é%:@"), w.plant("aws secret key", "/+")
 	w.writeKey, w.unknownKey = w.plant("write key", ""), w.plant("unknown write key", "")
 	w.body, w.email = w.plant("event body", " é"), w.plant("email in an event", "@example.com")
@@ -69,8 +69,8 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 	t.Cleanup(w.redis.Close)
 	w.startS3(t, secret)
 
-	kafkaAt := w.tap(t, cluster.ListenAddrs()[0])
-	w.redisAt = w.tap(t, w.redis.Addr())
+	kafkaAt := w.startTap(t, cluster.ListenAddrs()[0])
+	w.redisAt = w.startTap(t, w.redis.Addr())
 	redisURL := url.URL{Scheme: "redis", Host: w.redisAt, Path: "/0", User: url.UserPassword("", redis)}
 	// One password comes from the file, the other from the environment.
 	file := filepath.Join(w.dir, "sealift.yaml")
@@ -86,7 +86,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 	return w
 }
 
-func (w *canaryWorld) file(name string) string { return filepath.Join(w.dir, name) }
+func (w *canaryRig) file(name string) string { return filepath.Join(w.dir, name) }
 
 // cleanEnviron returns this process's environment without variables that configure the product.
 func cleanEnviron() []string {
@@ -100,14 +100,14 @@ func cleanEnviron() []string {
 }
 
 var (
-	signed     = regexp.MustCompile(`Signature=([0-9a-f]{64})`)
-	issued     = regexp.MustCompile(`<(SecretAccessKey|SessionToken)>([^<]+)</`)
-	echoedRole = []byte("role%2Fecho")
+	signature    = regexp.MustCompile(`Signature=([0-9a-f]{64})`)
+	issuedSecret = regexp.MustCompile(`<(SecretAccessKey|SessionToken)>([^<]+)</`)
+	echoedRole   = []byte("role%2Fecho")
 )
 
 // startS3 starts S3 and STS. Requests to the bucket echo-logs and for the role "echo" are denied
 // with an error that repeats the whole request, as a server that means to be helpful might do.
-func (w *canaryWorld) startS3(t *testing.T, secret string) {
+func (w *canaryRig) startS3(t *testing.T, secret string) {
 	s3, err := s3server.Open(s3server.Config{Dir: w.file("s3"), AccessKey: "AKIACANARY", SecretKey: secret, Region: "us-east-1"})
 	require.NoError(t, err)
 	for _, b := range []string{"sealift-staging", "acme-logs", "classic-logs", "echo-logs", "other-logs"} {
@@ -115,16 +115,16 @@ func (w *canaryWorld) startS3(t *testing.T, secret string) {
 	}
 	require.NoError(t, s3.PutRole(s3server.PutOnlyRole("arn:aws:iam::111111111111:role/logs", s3.OperatorARN(), "ws_AAAAAAAAAAAAAAAA", "acme-logs", "echo-logs")))
 	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if m := signed.FindStringSubmatch(r.Header.Get("Authorization")); m != nil {
-			w.sign(m[1])
+		if m := signature.FindStringSubmatch(r.Header.Get("Authorization")); m != nil {
+			w.addSignature(m[1])
 		}
 		for _, values := range r.Header {
-			w.pass(strings.Join(values, " "))
+			w.markUsedIn(strings.Join(values, " "))
 		}
 		sts := r.Method == http.MethodPost && r.URL.Path == "/"
 		if sts {
 			form, _ := io.ReadAll(r.Body)
-			w.pass(string(form))
+			w.markUsedIn(string(form))
 			r.Body = io.NopCloser(bytes.NewReader(form))
 			if bytes.Contains(form, echoedRole) {
 				echo(rw, r, "<ErrorResponse><Error><Code>AccessDenied</Code><Message>%s</Message></Error></ErrorResponse>")
@@ -132,9 +132,9 @@ func (w *canaryWorld) startS3(t *testing.T, secret string) {
 			}
 			answer := httptest.NewRecorder()
 			s3.ServeHTTP(answer, r)
-			for _, m := range issued.FindAllStringSubmatch(answer.Body.String(), -1) {
+			for _, m := range issuedSecret.FindAllStringSubmatch(answer.Body.String(), -1) {
 				w.add("role's "+m[1], m[2])
-				w.reached("role's " + m[1])
+				w.markUsed("role's " + m[1])
 			}
 			for k, v := range answer.Header() {
 				rw.Header()[k] = v
@@ -166,8 +166,9 @@ func echo(rw http.ResponseWriter, r *http.Request, form string) {
 	fmt.Fprintf(rw, form, strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(sent.String()))
 }
 
-// tap forwards connections, and notes which secrets are sent over them. It returns its address.
-func (w *canaryWorld) tap(t *testing.T, to string) string {
+// startTap forwards connections, and notes which secrets are sent over them. It returns its
+// address.
+func (w *canaryRig) startTap(t *testing.T, to string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
@@ -185,7 +186,7 @@ func (w *canaryWorld) tap(t *testing.T, to string) string {
 				}
 				defer server.Close()
 				go func() { _, _ = io.Copy(from, server); _ = from.Close() }()
-				_, _ = io.Copy(io.MultiWriter(server, &witness{f: w.finder}), from)
+				_, _ = io.Copy(io.MultiWriter(server, &secretRecorder{f: w.secretFinder}), from)
 			}()
 		}
 	}()

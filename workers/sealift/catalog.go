@@ -35,7 +35,7 @@ the buckets that their files go to. Every running role follows what is applied, 
 // catalogFiles are the names of the document files that a command reads.
 type catalogFiles struct{ names []string }
 
-func (f *catalogFiles) flag(flags *pflag.FlagSet) {
+func (f *catalogFiles) addFlag(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&f.names, "file", "f", nil, "file of YAML documents, - for stdin; repeatable, and further arguments are files too")
 }
 
@@ -43,7 +43,7 @@ func (f *catalogFiles) flag(flags *pflag.FlagSet) {
 func (f *catalogFiles) read(ctx context.Context, a *app, args []string) ([]catalog.Workspace, error) {
 	names := append(f.names, args...)
 	if len(names) == 0 {
-		return nil, usage("name a file with -f")
+		return nil, usageError("name a file with -f")
 	}
 	var all []catalog.Workspace
 	var errs []error
@@ -64,7 +64,7 @@ func (f *catalogFiles) read(ctx context.Context, a *app, args []string) ([]catal
 }
 
 func readCatalog(ctx context.Context, a *app, name string) ([]catalog.Workspace, error) {
-	in, err := a.open(name)
+	in, err := a.openInput(name)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ endpoints that destinations.allowed_endpoints does not permit are reported too.`
 		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  sealift catalog validate *.yaml",
 		Annotations: withoutConfig,
 		RunE: func(c *cobra.Command, args []string) error {
-			configured := a.configured()
+			configured := a.loadOptional()
 			ws, err := files.read(c.Context(), a, args)
 			if err != nil {
 				return err
@@ -119,6 +119,6 @@ endpoints that destinations.allowed_endpoints does not permit are reported too.`
 			return err
 		},
 	}
-	files.flag(c.Flags())
+	files.addFlag(c.Flags())
 	return c
 }

@@ -29,12 +29,12 @@ Files that are sealed while a destination is disabled ("enabled: false") or remo
 deliveries for a while and have those files afterwards, order a replay when it is enabled again.`,
 		Example: "  sealift catalog apply -f acme.yaml -f globex.yaml\n  sealift catalog get | sed s/old-bucket/new-bucket/ | sealift catalog apply -f -",
 		RunE: func(c *cobra.Command, args []string) error {
-			return withPlan(c.Context(), a, &files, args, true, func(t *catalogTopic, p plan) error {
+			return withCatalogPlan(c.Context(), a, &files, args, true, func(t *catalogTopic, p catalogPlan) error {
 				return p.apply(c.Context(), a, t)
 			})
 		},
 	}
-	files.flag(c.Flags())
+	files.addFlag(c.Flags())
 	return c
 }
 
@@ -47,7 +47,7 @@ func newCatalogDiffCommand(a *app) *cobra.Command {
 		Long:    "Show what apply would change, and refuse what it would refuse, without writing anything.",
 		Example: "  sealift catalog diff -f acme.yaml",
 		RunE: func(c *cobra.Command, args []string) error {
-			return withPlan(c.Context(), a, &files, args, false, func(_ *catalogTopic, p plan) error {
+			return withCatalogPlan(c.Context(), a, &files, args, false, func(_ *catalogTopic, p catalogPlan) error {
 				if asJSON {
 					return a.printJSON(append([]catalog.Change{}, p.changes...)) // [], not null
 				}
@@ -55,7 +55,7 @@ func newCatalogDiffCommand(a *app) *cobra.Command {
 			})
 		},
 	}
-	files.flag(c.Flags())
+	files.addFlag(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
 }
@@ -69,7 +69,7 @@ delivered are parked, and delivered if the workspace comes back. Events that are
 current hour, will be owed to nobody once they are sealed. To deliver them too, first remove the write keys, and
 remove the workspace when "sealift completeness" shows that hour as complete. Delivered files stay where they are.`,
 		Example: "  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a > backup.yaml\n  sealift catalog delete ws_7Qm2Zc9LkTRpV4xWnBsD0a",
-		Args:    named("name a WORKSPACE; `sealift catalog get` lists them", math.MaxInt),
+		Args:    requireArgs("name a WORKSPACE; `sealift catalog get` lists them", math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			t, err := openCatalog(c.Context(), a, false)
 			if err != nil {
@@ -80,31 +80,31 @@ remove the workspace when "sealift completeness" shows that hour as complete. De
 			if err != nil {
 				return err
 			}
-			gone, err := pick(stored.Workspaces(), args)
+			deleted, err := pickWorkspaces(stored.Workspaces(), args)
 			if err != nil {
 				return err
 			}
 			tombstones := map[string][]byte{}
-			for _, w := range gone {
+			for _, w := range deleted {
 				tombstones[w.ID] = nil
 			}
 			if err := t.write(c.Context(), tombstones); err != nil {
 				return err
 			}
-			if err := (plan{changes: catalog.Diff(gone, nil)}).print(a); err != nil {
+			if err := (catalogPlan{changes: catalog.Diff(deleted, nil)}).print(a); err != nil {
 				return err
 			}
-			return printDeleted(a.stdout, gone)
+			return printDeleted(a.stdout, deleted)
 		},
 	}
 }
 
 // printDeleted says what happens to files that were not delivered yet.
-func printDeleted(out io.Writer, gone []catalog.Workspace) error {
-	if _, err := fmt.Fprintf(out, "deleted %s\n", progress.Plural(int64(len(gone)), "workspace")); err != nil {
+func printDeleted(out io.Writer, deleted []catalog.Workspace) error {
+	if _, err := fmt.Fprintf(out, "deleted %s\n", progress.Plural(int64(len(deleted)), "workspace")); err != nil {
 		return err
 	}
-	for _, w := range gone {
+	for _, w := range deleted {
 		if len(w.Destinations) == 0 {
 			continue
 		}
@@ -115,16 +115,16 @@ func printDeleted(out io.Writer, gone []catalog.Workspace) error {
 	return nil
 }
 
-// plan is what applying documents does to the stored catalog.
-type plan struct {
+// catalogPlan is what applying documents does to the stored catalog.
+type catalogPlan struct {
 	changes   []catalog.Change
 	values    map[string][]byte // records to write
 	unchanged int
 }
 
-// withPlan reads documents and the stored catalog, and calls do with the changes. It refuses
+// withCatalogPlan reads documents and the stored catalog, and calls do with the changes. It refuses
 // documents that conflict with other workspaces.
-func withPlan(ctx context.Context, a *app, files *catalogFiles, args []string, create bool, do func(*catalogTopic, plan) error) (err error) {
+func withCatalogPlan(ctx context.Context, a *app, files *catalogFiles, args []string, create bool, do func(*catalogTopic, catalogPlan) error) (err error) {
 	docs, err := files.read(ctx, a, args)
 	if err != nil {
 		return err
@@ -138,32 +138,32 @@ func withPlan(ctx context.Context, a *app, files *catalogFiles, args []string, c
 	if err != nil {
 		return err
 	}
-	if err := fits(a, stored.Workspaces(), docs); err != nil {
+	if err := validateChange(a, stored.Workspaces(), docs); err != nil {
 		return err
 	}
 	if err := warnOfEndpoints(a, docs); err != nil {
 		return err
 	}
 	warnOfMoves(a, stored.Workspaces(), docs)
-	return do(t, newPlan(stored.Workspaces(), docs))
+	return do(t, newCatalogPlan(stored.Workspaces(), docs))
 }
 
-// fits validates the catalog as it would be after the change. Problems of other workspaces among
-// themselves, which may have been stored under earlier rules, are logged; they are no reason to
-// refuse valid documents.
-func fits(a *app, stored, docs []catalog.Workspace) error {
+// validateChange validates the catalog as it would be after the change. Problems of other
+// workspaces among themselves, which may have been stored under earlier rules, are logged; they are
+// no reason to refuse valid documents.
+func validateChange(a *app, stored, docs []catalog.Workspace) error {
 	ours := map[string]bool{}
 	for _, d := range docs {
 		ours[d.ID] = true
 	}
-	var whole []catalog.Workspace
+	var after []catalog.Workspace
 	for _, w := range stored {
 		if !ours[w.ID] {
-			whole = append(whole, w)
+			after = append(after, w)
 		}
 	}
 	var invalid *catalog.Error
-	if !errors.As(operator(a.cfg).Validate(append(whole, docs...)), &invalid) {
+	if !errors.As(operator(a.cfg).Validate(append(after, docs...)), &invalid) {
 		return nil
 	}
 	var refused catalog.Error
@@ -187,13 +187,13 @@ func warnOfEndpoints(a *app, docs []catalog.Workspace) error {
 	if err != nil {
 		return err
 	}
-	told := map[string]bool{"": true} // the operator's choice, or AWS
+	warned := map[string]bool{"": true} // the operator's choice, or AWS
 	for _, w := range docs {
 		for _, d := range w.Destinations {
-			if told[d.Endpoint] {
+			if warned[d.Endpoint] {
 				continue
 			}
-			told[d.Endpoint] = true
+			warned[d.Endpoint] = true
 			if err := allowed.Check(d.Endpoint); err != nil {
 				a.log.Warn("copiers with this configuration will not connect to the destination", "destination", w.ID+"/"+d.Name, "err", err)
 			}
@@ -205,15 +205,15 @@ func warnOfEndpoints(a *app, docs []catalog.Workspace) error {
 // warnOfMoves warns of each source that moves to another workspace. Of what it sent before, only
 // what is already in the ledger stays with the former workspace.
 func warnOfMoves(a *app, stored, docs []catalog.Workspace) {
-	of := map[string]string{} // source id -> workspace id
+	workspaceOf := map[string]string{} // source id -> workspace id
 	for _, w := range stored {
 		for _, src := range w.Sources {
-			of[src.ID] = w.ID
+			workspaceOf[src.ID] = w.ID
 		}
 	}
 	for _, w := range docs {
 		for _, src := range w.Sources {
-			if former := of[src.ID]; former != "" && former != w.ID {
+			if former := workspaceOf[src.ID]; former != "" && former != w.ID {
 				a.log.Warn("the source moves to another workspace: what it sent and is in no file yet goes to that one's destinations, and files that its former ones were not sent yet are parked",
 					"source", src.ID, "from", former, "to", w.ID)
 			}
@@ -221,8 +221,8 @@ func warnOfMoves(a *app, stored, docs []catalog.Workspace) {
 	}
 }
 
-func newPlan(stored, docs []catalog.Workspace) plan {
-	p := plan{values: map[string][]byte{}}
+func newCatalogPlan(stored, docs []catalog.Workspace) catalogPlan {
+	p := catalogPlan{values: map[string][]byte{}}
 	known := map[string]catalog.Workspace{}
 	for _, w := range stored {
 		known[w.ID] = w
@@ -243,7 +243,7 @@ func newPlan(stored, docs []catalog.Workspace) plan {
 	return p
 }
 
-func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
+func (p catalogPlan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 	if len(p.values) > 0 {
 		if err := t.write(ctx, p.values); err != nil {
 			return err
@@ -280,9 +280,9 @@ func (p plan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 	return nil
 }
 
-// withdraws reports whether a destination gets less from now on: it is disabled or removed, or
-// loses a source.
-func (p plan) withdraws() bool {
+// reducesDeliveries reports whether a destination gets less from now on: it is disabled or removed,
+// or loses a source.
+func (p catalogPlan) reducesDeliveries() bool {
 	return slices.ContainsFunc(p.changes, func(c catalog.Change) bool {
 		switch {
 		case !strings.HasPrefix(c.Object, "destination "):
@@ -296,13 +296,13 @@ func (p plan) withdraws() bool {
 }
 
 // enables reports whether a destination that was disabled is to be enabled.
-func (p plan) enables() bool {
+func (p catalogPlan) enables() bool {
 	return slices.ContainsFunc(p.changes, func(c catalog.Change) bool {
 		return c.Kind == catalog.Changed && c.Field == "enabled" && c.New == "true"
 	})
 }
 
-func (p plan) print(a *app) error {
+func (p catalogPlan) print(a *app) error {
 	if len(p.changes) == 0 {
 		_, err := fmt.Fprintln(a.stdout, "no changes")
 		return err
@@ -312,7 +312,7 @@ func (p plan) print(a *app) error {
 			return err
 		}
 	}
-	if !p.withdraws() {
+	if !p.reducesDeliveries() {
 		return nil
 	}
 	_, err := fmt.Fprintln(a.stdout, "note: files sealed while a destination is disabled, removed or not subscribed to their source are not owed to it, and to nobody if no other "+

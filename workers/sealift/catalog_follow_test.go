@@ -22,14 +22,14 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// roleWatch is the STS of a stack, and remembers which roles were assumed.
-type roleWatch struct {
+// roleRecorder is the STS of a stack, and remembers which roles were assumed.
+type roleRecorder struct {
 	sts   http.Handler
 	mu    sync.Mutex // guards roles
 	roles []string
 }
 
-func (w *roleWatch) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+func (w *roleRecorder) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	if form, err := url.ParseQuery(string(body)); err == nil && form.Get("RoleArn") != "" {
 		w.mu.Lock()
@@ -40,7 +40,7 @@ func (w *roleWatch) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.sts.ServeHTTP(rw, r)
 }
 
-func (w *roleWatch) assumed(role string) bool {
+func (w *roleRecorder) assumed(role string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Contains(w.roles, role)
@@ -49,13 +49,13 @@ func (w *roleWatch) assumed(role string) bool {
 // With ten thousand other customers in the catalog, every role follows a change soon after the
 // command has ended: the collector accepts a new key and refuses an old one, the appender owes
 // files to a new destination, and the copier assumes a new role.
-func TestAChangeReachesEveryRole(t *testing.T) {
+func TestCatalogChangeReachesEveryRole(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s, err := startStack(stackConfig{dir: dir}, silent)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
-	watch := &roleWatch{sts: s.s3}
+	watch := &roleRecorder{sts: s.s3}
 	sts := httptest.NewServer(watch)
 	defer sts.Close()
 	cfg := config.Default()
@@ -77,13 +77,13 @@ func TestAChangeReachesEveryRole(t *testing.T) {
 		live := catalog.NewLive()
 		require.NoError(t, live.Apply(acme.ID, catalog.Encode(acme)))
 		require.NoError(t, s.provision(live.Publish()), "the customer has made it before")
-		code, _, stderr := sealift(t, "", []string{"SEALIFT_KAFKA_BROKERS=" + s.kafka.Addr()}, "catalog", "apply", "-f", writeYAML(t, acme))
+		code, _, stderr := runSealift(t, "", []string{"SEALIFT_KAFKA_BROKERS=" + s.kafka.Addr()}, "catalog", "apply", "-f", writeYAML(t, acme))
 		require.Zero(t, code, stderr)
 	}
 	apply()
-	others, err := open(cfg, identity{credentials: s.credentials}, false, silent, nil)
+	others, err := openServices(cfg, identity{credentials: s.credentials}, false, silent, nil)
 	require.NoError(t, err)
-	require.NoError(t, others.writeCatalog(t.Context(), encoded(manyWorkspaces(10_000)...)))
+	require.NoError(t, others.writeCatalog(t.Context(), encodeAll(manyWorkspaces(10_000)...)))
 	require.NoError(t, others.close())
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -91,7 +91,7 @@ func TestAChangeReachesEveryRole(t *testing.T) {
 	begin := time.Now()
 	go func() {
 		ended <- runProcess(ctx, cfg, processOptions{
-			roles: allRoles, id: identity{credentials: s.credentials}, ready: func(p *process) { ready <- p },
+			roles: allRoles, id: identity{credentials: s.credentials}, onReady: func(p *process) { ready <- p },
 		}, silent)
 	}()
 	p := <-ready
@@ -113,13 +113,13 @@ func TestAChangeReachesEveryRole(t *testing.T) {
 		require.NoError(t, resp.Body.Close())
 		return resp.StatusCode
 	}
-	holds := func(bucket, id string) bool {
+	bucketContains := func(bucket, id string) bool {
 		store := objstore.NewS3(objstore.S3Config{Bucket: bucket, Region: embeddedRegion, Endpoint: s.s3URL, PathStyle: true, Credentials: s.credentials})
 		return strings.Contains(contents(t, store), id)
 	}
 	require.Equal(t, http.StatusOK, track("key1", "before"))
 	require.Equal(t, http.StatusUnauthorized, track("key2", "x"))
-	within("the first destination has the event", func() bool { return holds("acme-one", "before") })
+	within("the first destination has the event", func() bool { return bucketContains("acme-one", "before") })
 
 	acme.Sources[0].WriteKeys = []string{"key2"}
 	acme.Destinations[0].RoleARN = "arn:aws:iam::111111111111:role/second"
@@ -128,9 +128,9 @@ func TestAChangeReachesEveryRole(t *testing.T) {
 	apply()
 	within("the new key is taken", func() bool { return track("key2", "after") == http.StatusOK })
 	within("the old key is refused", func() bool { return track("key1", "x") == http.StatusUnauthorized })
-	within("the new destination has the event", func() bool { return holds("acme-two", "after") })
-	within("the first destination has the event", func() bool { return holds("acme-one", "after") })
-	require.False(t, holds("acme-two", "before"), "what was sealed before is not owed to it")
+	within("the new destination has the event", func() bool { return bucketContains("acme-two", "after") })
+	within("the first destination has the event", func() bool { return bucketContains("acme-one", "after") })
+	require.False(t, bucketContains("acme-two", "before"), "what was sealed before is not owed to it")
 	require.True(t, watch.assumed(acme.Destinations[0].RoleARN), "by the new role")
 }
 

@@ -10,14 +10,14 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// newDocument holds the flags of `sealift catalog new`.
-type newDocument struct {
+// documentFlags holds the flags of `sealift catalog new`.
+type documentFlags struct {
 	sources                       []string
 	name, bucket, region, roleARN string
 }
 
 func newCatalogNewCommand(a *app) *cobra.Command {
-	var d newDocument
+	var d documentFlags
 	c := &cobra.Command{
 		Use:   "new",
 		Short: "Print a new workspace with generated ids and write keys",
@@ -60,12 +60,12 @@ func flagProblem(err error) error {
 	default:
 		flag = "destination"
 	}
-	return usage(fmt.Sprintf("--%s: %s; %s", flag, p.What, p.Fix))
+	return usageError(fmt.Sprintf("--%s: %s; %s", flag, p.What, p.Fix))
 }
 
 // yaml returns the document, with comments. Without a bucket, the destination is commented out, as
 // an example.
-func (d newDocument) yaml() string {
+func (d documentFlags) yaml() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "workspace: %s # the sts:ExternalId; never change it\nsources:\n", catalog.NewWorkspaceID())
 	var ids []string
@@ -74,9 +74,9 @@ func (d newDocument) yaml() string {
 		ids = append(ids, id)
 		fmt.Fprintf(&b, "  - id: %s\n    name: %q\n    write_keys: [%s] # a secret; hashed when applied\n", id, name, catalog.NewWriteKey())
 	}
-	hidden, bucket, roleARN := "", d.bucket, d.roleARN
+	commentPrefix, bucket, roleARN := "", d.bucket, d.roleARN
 	if bucket == "" {
-		hidden, bucket = "# ", "acme-logs/path/prefix"
+		commentPrefix, bucket = "# ", "acme-logs/path/prefix"
 		if roleARN == "" {
 			roleARN = "arn:aws:iam::123456789012:role/segment-logs"
 		}
@@ -94,7 +94,7 @@ func (d newDocument) yaml() string {
 		lines = append(lines, fmt.Sprintf("    role_arn: %q", roleARN))
 	}
 	for _, l := range lines {
-		b.WriteString(hidden + l + "\n")
+		b.WriteString(commentPrefix + l + "\n")
 	}
 	fmt.Fprintf(&b, "# What the customer attaches: sealift destinations policy -f FILE --format terraform\n")
 	return b.String()

@@ -92,18 +92,18 @@ func newBroker(t *testing.T) *broker {
 	return b
 }
 
-func (b *broker) sealift(t *testing.T, args ...string) (code int, stdout, stderr string) {
+func (b *broker) runSealift(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	return sealift(t, "", b.env, args...)
+	return runSealift(t, "", b.env, args...)
 }
 
 // One wrong document among many keeps all of them out.
-func TestABrokenDocumentChangesNothing(t *testing.T) {
+func TestApplyWithAnInvalidDocumentChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
 	stored := catalog.Workspace{ID: "ws_stored00000000000000", Sources: []catalog.Source{{ID: "web", WriteKeys: []string{"k"}}},
 		Destinations: []catalog.Destination{{Name: "main", Sources: []string{"web"}, Bucket: "stored-logs"}}}
-	code, _, stderr := b.sealift(t, "catalog", "apply", "-f", writeYAML(t, stored))
+	code, _, stderr := b.runSealift(t, "catalog", "apply", "-f", writeYAML(t, stored))
 	require.Zero(t, code, stderr)
 	written := b.produced.Load()
 
@@ -136,21 +136,21 @@ func TestABrokenDocumentChangesNothing(t *testing.T) {
 				require.Contains(t, string(text), c.edit[0])
 				require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), c.edit[0], c.edit[1], 1)), 0o600))
 			}
-			code, stdout, stderr := b.sealift(t, "catalog", "apply", "-f", file)
+			code, stdout, stderr := b.runSealift(t, "catalog", "apply", "-f", file)
 			require.Equal(t, exitFailure, code)
 			require.Contains(t, stderr, c.says)
 			require.Less(t, len(stderr), 1000)
 			require.Empty(t, stdout)
 			require.Equal(t, written, b.produced.Load(), "nothing was sent")
-			code, stdout, _ = b.sealift(t, "catalog", "get", "--json")
+			code, stdout, _ = b.runSealift(t, "catalog", "get", "--json")
 			require.Zero(t, code)
 			require.Equal(t, 1, strings.Count(stdout, `"workspace":`))
 		})
 	}
 }
 
-// padded gives a workspace a list of write keys that takes n bytes.
-func padded(w catalog.Workspace, n int) catalog.Workspace {
+// withManyKeys gives a workspace a list of write keys that takes n bytes.
+func withManyKeys(w catalog.Workspace, n int) catalog.Workspace {
 	w.Sources[0].WriteKeyHashes = nil
 	for i := range n / 67 {
 		w.Sources[0].WriteKeyHashes = append(w.Sources[0].WriteKeyHashes, catalog.HashKey(fmt.Sprint(w.ID, i)))
@@ -160,7 +160,7 @@ func padded(w catalog.Workspace, n int) catalog.Workspace {
 
 // If a write fails halfway, what was written stays, the error says how much that is, and the same
 // command finishes the rest.
-func TestApplyThatFailsHalfWay(t *testing.T) {
+func TestApplyThatFailsHalfwaySaysWhatWasWritten(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
 	ws := manyWorkspaces(6_000)
@@ -170,7 +170,7 @@ func TestApplyThatFailsHalfWay(t *testing.T) {
 		b.refuseAt.Store(refused)
 		stored, err := topic.read(t.Context())
 		require.NoError(t, err)
-		p := newPlan(stored.Workspaces(), ws)
+		p := newCatalogPlan(stored.Workspaces(), ws)
 		require.Equal(t, written, p.unchanged)
 		err = topic.write(t.Context(), p.values)
 		require.ErrorContains(t, err, "Topic Authorization Failed")
@@ -192,27 +192,27 @@ func TestApplyThatFailsHalfWay(t *testing.T) {
 	b.refuseAt.Store(0)
 	stored, err := topic.read(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, topic.write(t.Context(), newPlan(stored.Workspaces(), ws).values))
+	require.NoError(t, topic.write(t.Context(), newCatalogPlan(stored.Workspaces(), ws).values))
 	stored, err = topic.read(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, notStored(stored, encoded(ws...)))
+	require.Empty(t, notStored(stored, encodeAll(ws...)))
 }
 
-func TestApplyThatFails(t *testing.T) {
+func TestApplyThatWritesNothingFails(t *testing.T) {
 	b := newBroker(t)
 	b.refuseAt.Store(1)
-	code, stdout, stderr := b.sealift(t, "catalog", "apply", "-f", writeYAML(t, manyWorkspaces(10)...))
+	code, stdout, stderr := b.runSealift(t, "catalog", "apply", "-f", writeYAML(t, manyWorkspaces(10)...))
 	require.Equal(t, exitFailure, code)
 	require.Empty(t, stdout, "nothing is said to be applied")
 	require.Contains(t, stderr, "Topic Authorization Failed")
 	b.refuseAt.Store(0)
-	code, stdout, _ = b.sealift(t, "catalog", "get", "--json")
+	code, stdout, _ = b.runSealift(t, "catalog", "get", "--json")
 	require.Zero(t, code)
 	require.Equal(t, "[]\n", stdout)
 }
 
 // If the catalog cannot be read after an error, the error does not claim to know what was written.
-func TestApplyThatFailsAndCannotLook(t *testing.T) {
+func TestApplyThatFailsAndCannotReadTheCatalog(t *testing.T) {
 	b := newBroker(t)
 	b.refuseAt.Store(2)
 	was := catalogTimeout
@@ -226,13 +226,13 @@ func TestApplyThatFailsAndCannotLook(t *testing.T) {
 		return nil, nil, false
 	})
 	topic := b.openTopic(t, 0)
-	err := topic.write(t.Context(), encoded(manyWorkspaces(3_000)...))
+	err := topic.write(t.Context(), encodeAll(manyWorkspaces(3_000)...))
 	require.ErrorContains(t, err, "what was written is not known")
 	require.ErrorContains(t, err, "the same command again finishes it")
 	require.Equal(t, exitFailure, exitCode(t.Context(), err))
 }
 
-func encoded(ws ...catalog.Workspace) map[string][]byte {
+func encodeAll(ws ...catalog.Workspace) map[string][]byte {
 	values := map[string][]byte{}
 	for _, w := range ws {
 		values[w.ID] = catalog.Encode(w)
@@ -246,7 +246,7 @@ func (b *broker) openTopic(t *testing.T, maxRecordBytes int) *catalogTopic {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Kafka.Brokers = b.ListenAddrs()
-	s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.close()) })
 	for _, topic := range s.topics() {
@@ -259,30 +259,30 @@ func (b *broker) openTopic(t *testing.T, maxRecordBytes int) *catalogTopic {
 	return &catalogTopic{s}
 }
 
-// meanwhile is a writer that does something else when it is written to.
-type meanwhile func()
+// writeHook is a writer that does something else when it is written to.
+type writeHook func()
 
-func (f meanwhile) Write(b []byte) (int, error) { f(); return len(b), nil }
+func (f writeHook) Write(b []byte) (int, error) { f(); return len(b), nil }
 
 // An apply that is overwritten by a command that had read the catalog earlier says so.
-func TestAnApplyThatIsOverwrittenSaysSo(t *testing.T) {
+func TestApplyReportsAConcurrentOverwrite(t *testing.T) {
 	t.Parallel()
 	topic := newBroker(t).openTopic(t, maxWorkspaceBytes)
 	ours, theirs := manyWorkspaces(2), manyWorkspaces(1)
 	theirs[0].Sources[0].Name = "renamed"
-	overwrite := meanwhile(func() { require.NoError(t, topic.write(t.Context(), encoded(theirs...))) })
-	err := newPlan(nil, ours).apply(t.Context(), &app{stdout: overwrite, log: silent}, topic)
+	overwrite := writeHook(func() { require.NoError(t, topic.write(t.Context(), encodeAll(theirs...))) })
+	err := newCatalogPlan(nil, ours).apply(t.Context(), &app{stdout: overwrite, log: silent}, topic)
 	require.ErrorContains(t, err, "somebody else changed "+theirs[0].ID+" at the same time")
-	require.NoError(t, newPlan(nil, ours).apply(t.Context(), &app{stdout: io.Discard, log: silent}, topic))
+	require.NoError(t, newCatalogPlan(nil, ours).apply(t.Context(), &app{stdout: io.Discard, log: silent}, topic))
 }
 
 // A topic that was created with the brokers' default limit takes ten thousand workspaces. For a
 // large one the limit must be raised; the error says how.
-func TestCatalogTopicWithTheBrokersLimit(t *testing.T) {
+func TestCatalogTopicWithTheDefaultRecordLimit(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
 	topic := b.openTopic(t, 0)
-	values := encoded(append(manyWorkspaces(10_000), padded(catalog.Workspace{ID: "ws_large0000000000000000", Sources: []catalog.Source{{ID: "large"}}}, 2<<20))...)
+	values := encodeAll(append(manyWorkspaces(10_000), withManyKeys(catalog.Workspace{ID: "ws_large0000000000000000", Sources: []catalog.Source{{ID: "large"}}}, 2<<20))...)
 	require.ErrorContains(t, topic.write(t.Context(), values), `nothing was written: workspace "ws_large0000000000000000" takes 2.1 MB, and topic "sealift.catalog" takes 1.0 MB a record; `+
 		"raise it: kafka-configs.sh --bootstrap-server "+b.ListenAddrs()[0]+" --alter --entity-type topics --entity-name sealift.catalog --add-config max.message.bytes=8388608")
 	require.Zero(t, b.produced.Load())
@@ -295,7 +295,7 @@ func TestCatalogTopicWithTheBrokersLimit(t *testing.T) {
 
 // If reading the limit is not permitted, the broker's refusal leads to the same advice, and comes
 // before anything else is written.
-func TestCatalogTopicWhoseLimitIsHidden(t *testing.T) {
+func TestCatalogTopicWithUnreadableRecordLimit(t *testing.T) {
 	b := newBroker(t)
 	topic := b.openTopic(t, 0)
 	b.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -306,8 +306,8 @@ func TestCatalogTopicWhoseLimitIsHidden(t *testing.T) {
 		res.Resources = append(res.Resources, resource)
 		return res, nil, true
 	})
-	large := padded(catalog.Workspace{ID: "ws_large0000000000000000", Sources: []catalog.Source{{ID: "large"}}}, 4<<20)
-	err := topic.write(t.Context(), encoded(append(manyWorkspaces(10), large)...))
+	large := withManyKeys(catalog.Workspace{ID: "ws_large0000000000000000", Sources: []catalog.Source{{ID: "large"}}}, 4<<20)
+	err := topic.write(t.Context(), encodeAll(append(manyWorkspaces(10), large)...))
 	require.ErrorIs(t, err, stream.ErrRecordTooLarge)
 	require.ErrorContains(t, err, `workspace "ws_large0000000000000000" takes 4.2 MB; raise it: kafka-configs.sh`)
 	stored, err := topic.read(t.Context())
@@ -317,22 +317,22 @@ func TestCatalogTopicWhoseLimitIsHidden(t *testing.T) {
 
 // The topic that Sealift creates takes one workspace with 10,000 sources in one record. A workspace
 // that is larger than the limit is refused, with what to do.
-func TestOneWorkspaceWithEverything(t *testing.T) {
+func TestWorkspaceWithTenThousandSourcesFits(t *testing.T) {
 	t.Parallel()
 	topic := newBroker(t).openTopic(t, maxWorkspaceBytes)
-	values := encoded(largeWorkspace(10_000))
+	values := encodeAll(largeWorkspace(10_000))
 	require.NoError(t, topic.write(t.Context(), values))
 	stored, err := topic.read(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, notStored(stored, values))
 
-	err = topic.write(t.Context(), encoded(largeWorkspace(40_000)))
+	err = topic.write(t.Context(), encodeAll(largeWorkspace(40_000)))
 	require.ErrorContains(t, err, "and 8.4 MB is the most; move some of its sources, with their destinations, into a workspace of their own")
 }
 
 // Copiers refuse to dial an endpoint that is not allowed; validate, diff and apply already warn of
 // it.
-func TestApplyTellsOfEndpointsThatAreNotAllowed(t *testing.T) {
+func TestCatalogCommandsWarnOfEndpointsNotAllowed(t *testing.T) {
 	b := newBroker(t)
 	ws := manyWorkspaces(3)
 	for i, endpoint := range []string{"http://minio.internal:9000", "http://minio.internal:9000", "https://s3.example.com"} {
@@ -341,23 +341,23 @@ func TestApplyTellsOfEndpointsThatAreNotAllowed(t *testing.T) {
 	file := writeYAML(t, ws...)
 	b.env = append(b.env, "SEALIFT_LOG_LEVEL=warn")
 	for _, command := range []string{"validate", "diff", "apply"} {
-		code, _, stderr := b.sealift(t, "catalog", command, "-f", file)
+		code, _, stderr := b.runSealift(t, "catalog", command, "-f", file)
 		require.Zero(t, code, stderr)
 		require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
 		require.Contains(t, stderr, `"destination":"ws_00000000000000000000/main"`)
 		require.Contains(t, stderr, `add \"minio.internal:9000\" to destinations.allowed_endpoints`)
 	}
-	code, _, stderr := b.sealift(t, "catalog", "apply", "-f", file, "--set", "destinations.allowed_endpoints=minio.internal:9000")
+	code, _, stderr := b.runSealift(t, "catalog", "apply", "-f", file, "--set", "destinations.allowed_endpoints=minio.internal:9000")
 	require.Zero(t, code)
 	require.Empty(t, stderr)
 	// A customer has no configuration, so there is no warning about an operator's.
-	code, _, stderr = sealift(t, "", nil, "catalog", "validate", "-f", file)
+	code, _, stderr = runSealift(t, "", nil, "catalog", "validate", "-f", file)
 	require.Zero(t, code)
 	require.Empty(t, stderr)
 }
 
 // A signal ends a command that waits for a terminal to send a document.
-func TestCatalogFromStdinEndsAtASignal(t *testing.T) {
+func TestReadingCatalogFromStdinEndsAtASignal(t *testing.T) {
 	in, out := io.Pipe()
 	defer func() { require.NoError(t, out.Close()) }()
 	ctx, cancel := context.WithCancelCause(t.Context())

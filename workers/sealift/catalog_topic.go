@@ -23,18 +23,18 @@ type catalogTopic struct{ *services }
 // openCatalog connects; the caller closes. With create, it creates a missing topic if the
 // configuration allows that.
 func openCatalog(ctx context.Context, a *app, create bool) (*catalogTopic, error) {
-	s, err := open(a.cfg, identity{}, false, a.log, nil)
+	s, err := openServices(a.cfg, identity{}, false, a.log, nil)
 	if err != nil {
 		return nil, err
 	}
 	t := &catalogTopic{s}
-	if err := t.ready(ctx, create); err != nil {
+	if err := t.prepare(ctx, create); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return t, nil
 }
 
-func (t *catalogTopic) ready(ctx context.Context, create bool) error {
+func (t *catalogTopic) prepare(ctx context.Context, create bool) error {
 	if err := t.kafka.Ping(ctx); err != nil {
 		return fmt.Errorf("%w; set kafka.brokers, or start Kafka", err)
 	}
@@ -99,7 +99,7 @@ func newCatalogGetCommand(a *app) *cobra.Command {
 			if p := stored.Problems(); p != nil {
 				a.log.Warn("the stored catalog has problems", "err", p)
 			}
-			picked, err := pick(stored.Workspaces(), args)
+			picked, err := pickWorkspaces(stored.Workspaces(), args)
 			if err != nil {
 				return err
 			}
@@ -122,8 +122,8 @@ func newCatalogGetCommand(a *app) *cobra.Command {
 	return c
 }
 
-// pick returns the workspaces with these ids, or all if there are none.
-func pick(all []catalog.Workspace, ids []string) ([]catalog.Workspace, error) {
+// pickWorkspaces returns the workspaces with these ids, or all if there are none.
+func pickWorkspaces(all []catalog.Workspace, ids []string) ([]catalog.Workspace, error) {
 	if len(ids) == 0 {
 		return append([]catalog.Workspace{}, all...), nil // [], not null
 	}

@@ -30,7 +30,7 @@ const (
 // delete. If a record is known to be too large for the topic, nothing is written. After any other
 // error, each record may or may not have been written.
 func (s *services) writeCatalog(ctx context.Context, values map[string][]byte) error {
-	if err := s.fitCatalog(ctx, values); err != nil {
+	if err := s.checkCatalogSizes(ctx, values); err != nil {
 		return err
 	}
 	for _, batch := range catalogBatches(values) {
@@ -38,7 +38,7 @@ func (s *services) writeCatalog(ctx context.Context, values map[string][]byte) e
 		err := s.catalogProducer().Produce(ctx, batch...)
 		cancel()
 		if errors.Is(err, stream.ErrRecordTooLarge) {
-			return fmt.Errorf("%w: workspace %q takes %s; %s", err, batch[0].Key, progress.Bytes(int64(len(batch[0].Value))), s.raiseCatalogLimit())
+			return fmt.Errorf("%w: workspace %q takes %s; %s", err, batch[0].Key, progress.Bytes(int64(len(batch[0].Value))), s.raiseCatalogLimitHint())
 		}
 		if err != nil {
 			return err
@@ -47,13 +47,13 @@ func (s *services) writeCatalog(ctx context.Context, values map[string][]byte) e
 	return nil
 }
 
-// fitCatalog refuses workspaces that are too large for the topic. Sizes are taken before
+// checkCatalogSizes refuses workspaces that are too large for the topic. Sizes are taken before
 // compression: whether a workspace fits must not depend on how well it happens to compress.
-func (s *services) fitCatalog(ctx context.Context, values map[string][]byte) error {
-	takes, err := s.kafka.MaxRecordBytes(ctx, s.cfg.Kafka.CatalogTopic)
+func (s *services) checkCatalogSizes(ctx context.Context, values map[string][]byte) error {
+	limit, err := s.kafka.MaxRecordBytes(ctx, s.cfg.Kafka.CatalogTopic)
 	if err != nil { // for example because of an ACL; then the broker decides
 		s.log.Debug("the limit of the catalog topic is not known", "err", err)
-		takes = maxWorkspaceBytes
+		limit = maxWorkspaceBytes
 	}
 	var refused []error
 	for _, id := range slices.Sorted(maps.Keys(values)) {
@@ -61,9 +61,9 @@ func (s *services) fitCatalog(ctx context.Context, values map[string][]byte) err
 		case size > maxWorkspaceBytes:
 			refused = append(refused, fmt.Errorf("workspace %q takes %s, and %s is the most; move some of its sources, with their destinations, into a workspace of their own",
 				id, progress.Bytes(int64(size)), progress.Bytes(maxWorkspaceBytes)))
-		case size > takes:
+		case size > limit:
 			refused = append(refused, fmt.Errorf("workspace %q takes %s, and topic %q takes %s a record; %s",
-				id, progress.Bytes(int64(size)), s.cfg.Kafka.CatalogTopic, progress.Bytes(int64(takes)), s.raiseCatalogLimit()))
+				id, progress.Bytes(int64(size)), s.cfg.Kafka.CatalogTopic, progress.Bytes(int64(limit)), s.raiseCatalogLimitHint()))
 		}
 	}
 	if len(refused) > 0 {
@@ -72,7 +72,7 @@ func (s *services) fitCatalog(ctx context.Context, values map[string][]byte) err
 	return nil
 }
 
-func (s *services) raiseCatalogLimit() string {
+func (s *services) raiseCatalogLimitHint() string {
 	return "raise it: " + s.kafka.RaiseMaxBytesCommand(s.cfg.Kafka.CatalogTopic, maxWorkspaceBytes)
 }
 
@@ -103,9 +103,9 @@ func (t *catalogTopic) write(ctx context.Context, values map[string][]byte) erro
 	if err == nil {
 		return nil
 	}
-	now, unread := t.read(ctx)
-	if unread != nil {
-		return unfinished{fmt.Errorf("%w; what was written is not known (%w): `sealift catalog diff` shows it, and the same command again finishes it", err, unread)}
+	now, readErr := t.read(ctx)
+	if readErr != nil {
+		return unfinishedError{fmt.Errorf("%w; what was written is not known (%w): `sealift catalog diff` shows it, and the same command again finishes it", err, readErr)}
 	}
 	missing := notStored(now, values)
 	if len(missing) == len(values) {

@@ -34,17 +34,17 @@ as late.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg := verify.Config{Source: source}
 			var err error
-			if cfg.Since, cfg.Until, err = window(since, until); err != nil {
+			if cfg.Since, cfg.Until, err = parseWindow(since, until); err != nil {
 				return err
 			}
 			return withServices(a, false, func(s *services) error {
 				cfg.Topic, cfg.Incarnation = s.cfg.Kafka.EventsTopic, s.cfg.Kafka.Incarnation
-				r, err := verify.ReadCompleteness(c.Context(), cfg, verify.Deps{Staging: s.staging}, endsOf(c.Context(), s))
-				if err := errors.Join(err, noteOthers(c.Context(), a, s, cfg.Topic, cfg.Incarnation)); err != nil {
+				r, err := verify.ReadCompleteness(c.Context(), cfg, verify.Deps{Staging: s.staging}, readEnds(c.Context(), s))
+				if err := errors.Join(err, noteOtherLedgers(c.Context(), a, s, cfg.Topic, cfg.Incarnation)); err != nil {
 					return err
 				}
 				if source != "" && len(r.Hours) == 0 {
-					if err := sourceInCatalog(c.Context(), s, source); err != nil {
+					if err := checkSourceKnown(c.Context(), s, source); err != nil {
 						return err
 					}
 				}
@@ -63,10 +63,10 @@ as late.`,
 	return c
 }
 
-// sourceInCatalog returns an error if the catalog can be read and does not have the source.
+// checkSourceKnown returns an error if the catalog can be read and does not have the source.
 // Otherwise a misspelt source would look like one without files.
-func sourceInCatalog(ctx context.Context, s *services, source string) error {
-	live := catalogOf(ctx, s)
+func checkSourceKnown(ctx context.Context, s *services, source string) error {
+	live := tryReadCatalog(ctx, s)
 	if live == nil {
 		return nil
 	}
@@ -74,12 +74,12 @@ func sourceInCatalog(ctx context.Context, s *services, source string) error {
 	if _, ok := known[source]; ok {
 		return nil
 	}
-	return fmt.Errorf("%w (of the ledger, the hours from --since to --until were read)", noSource(source, known))
+	return fmt.Errorf("%w (of the ledger, the hours from --since to --until were read)", unknownSourceError(source, known))
 }
 
-// endsOf returns the end offset of each partition of the events topic, or nil if Kafka does not
+// readEnds returns the end offset of each partition of the events topic, or nil if Kafka does not
 // answer. Without them, the report cannot show partitions that were never read.
-func endsOf(ctx context.Context, s *services) map[int]int64 {
+func readEnds(ctx context.Context, s *services) map[int]int64 {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	bounds, err := s.kafka.Bounds(ctx, s.cfg.Kafka.EventsTopic)
@@ -142,27 +142,27 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 		fmt.Fprintln(out, "no sealed files in this window: check --source and --since, and `sealift sources status`")
 	}
 	var unknown []string
-	behind := r.Partitions[0]
+	slowest := r.Partitions[0]
 	for _, p := range r.Partitions {
 		if p.CompleteThrough.IsZero() {
 			unknown = append(unknown, fmt.Sprint(p.Partition))
 		}
-		if p.CompleteThrough.Before(behind.CompleteThrough) {
-			behind = p
+		if p.CompleteThrough.Before(slowest.CompleteThrough) {
+			slowest = p
 		}
 	}
 	var err error
 	if len(unknown) > 0 {
-		_, err = fmt.Fprintf(out, "complete up to: unknown, no report yet from %s; is an appender running?\n", partitionsNamed(unknown))
+		_, err = fmt.Fprintf(out, "complete up to: unknown, no report yet from %s; is an appender running?\n", partitionsText(unknown))
 	} else {
 		idle := ""
 		// Without this, an idle partition would look stuck; if its next report is overdue, it is.
-		if next := behind.CompleteThrough.Truncate(time.Hour).Add(time.Hour + grace); behind.Idle && now.Before(next.Add(time.Minute)) {
+		if next := slowest.CompleteThrough.Truncate(time.Hour).Add(time.Hour + grace); slowest.Idle && now.Before(next.Add(time.Minute)) {
 			idle = "; it is idle, and reports when the hour is over: next at " + next.Format(time.RFC3339)
 		}
 		last := "in 1 partition"
 		if n := len(r.Partitions); n > 1 {
-			last = fmt.Sprintf("in all %d partitions; partition %d is the last", n, behind.Partition)
+			last = fmt.Sprintf("in all %d partitions; partition %d is the last", n, slowest.Partition)
 		}
 		_, err = fmt.Fprintf(out, "complete up to %s, %s%s\n", r.CompleteThrough.Format(time.RFC3339), last, idle)
 	}
@@ -173,8 +173,8 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 const whyUnowed = "no destination was enabled for their source when they were sealed. " +
 	"Where one should have been, deliver them: sealift replay --source SOURCE --destination WORKSPACE/NAME"
 
-// partitionsNamed formats a list: "partition 3", "partitions 1, 2".
-func partitionsNamed(numbers []string) string {
+// partitionsText formats a list: "partition 3", "partitions 1, 2".
+func partitionsText(numbers []string) string {
 	if len(numbers) == 1 {
 		return "partition " + numbers[0]
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-func TestCompletenessSaysWhatIsOwedToNobody(t *testing.T) {
+func TestCompletenessPrintsUnowedFiles(t *testing.T) {
 	var out strings.Builder
 	hour := verify.Hour{Source: "web", Unowed: 1}
 	both := hour
@@ -24,7 +24,7 @@ func TestCompletenessSaysWhatIsOwedToNobody(t *testing.T) {
 
 // An idle partition reports how far it is once an hour. In between it must not look stuck, and a
 // partition that is stuck must not look idle.
-func TestCompletenessSaysWhenAnIdlePartitionGoesOn(t *testing.T) {
+func TestCompletenessPrintsNextReportOfAnIdlePartition(t *testing.T) {
 	at := time.Date(2026, 11, 22, 0, 30, 56, 0, time.UTC)
 	for hazard, c := range map[string]struct {
 		idle bool

@@ -34,15 +34,15 @@ default, saying where it came from. Problems are reported on stderr, and the exi
 		Args:        cobra.NoArgs,
 		Annotations: withoutConfig, // it loads the configuration itself, to print an invalid one too
 		RunE: func(*cobra.Command, []string) error {
-			invalid := a.load()
-			if invalid != nil && !errors.Is(invalid, config.ErrInvalid) {
-				return invalid
+			loadErr := a.load()
+			if loadErr != nil && !errors.Is(loadErr, config.ErrInvalid) {
+				return loadErr
 			}
 			print := func() error { return a.cfg.Print(a.stdout) }
 			if asJSON {
 				print = func() error { return a.printJSON(a.cfg) }
 			}
-			return errors.Join(print(), invalid)
+			return errors.Join(print(), loadErr)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON: the value, origin and variable of each key")
@@ -59,11 +59,11 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 		Annotations: withoutConfig, // it loads the configuration itself, to check certificates even if something else is wrong
 		RunE: func(*cobra.Command, []string) error {
 			err := a.load()
-			if err = withCertificates(a, err); err != nil {
+			if err = addCertificateProblems(a, err); err != nil {
 				return err
 			}
 			text := "the configuration is valid"
-			if err := bucketNamed(a.cfg, nil); err != nil {
+			if err := checkBucketNamed(a.cfg, nil); err != nil {
 				text += " for a collector only; other roles and commands fail with: " + err.Error()
 			}
 			_, err = fmt.Fprintln(a.stdout, text)
@@ -72,17 +72,17 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 	}
 }
 
-// withCertificates returns the problems of the configuration together with those of the
-// certificates that it names, or nil if there are none. invalid is the error of load.
-func withCertificates(a *app, invalid error) error {
+// addCertificateProblems returns the problems of the configuration together with those of the
+// certificates that it names, or nil if there are none. loadErr is the error of load.
+func addCertificateProblems(a *app, loadErr error) error {
 	var all config.Error
-	if found := (*config.Error)(nil); errors.As(invalid, &found) {
+	if found := (*config.Error)(nil); errors.As(loadErr, &found) {
 		all = *found
-	} else if invalid != nil {
-		return invalid
+	} else if loadErr != nil {
+		return loadErr
 	}
 	_, err := readCertificates(a.cfg, a.log)
-	for _, e := range leaves(errors.Join(err, collectorCertificate(a.cfg, a.log))) {
+	for _, e := range leaves(errors.Join(err, checkCollectorCertificate(a.cfg, a.log))) {
 		p := config.Problem{What: e.Error()}
 		if at := (*certs.Error)(nil); errors.As(e, &at) {
 			if at.File == "" {

@@ -12,8 +12,8 @@ import (
 	"github.com/sealift/sealift/pkg/receipt"
 )
 
-// patience is how long to wait without any delivery before giving up with an error.
-const patience = 2 * time.Minute
+// deliveryTimeout is how long to wait without any delivery before giving up with an error.
+const deliveryTimeout = 2 * time.Minute
 
 // awaitDelivered returns when every file that the ledger owes has a receipt.
 func (d *demonstration) awaitDelivered(ctx context.Context) error {
@@ -25,7 +25,7 @@ func (d *demonstration) awaitDelivered(ctx context.Context) error {
 	last := time.Now()
 	for {
 		before := w.closed
-		added, err := w.look(ctx)
+		added, err := w.refresh(ctx)
 		if err != nil {
 			return err
 		}
@@ -37,8 +37,8 @@ func (d *demonstration) awaitDelivered(ctx context.Context) error {
 		if w.closed > before {
 			last = time.Now()
 		}
-		if time.Since(last) > patience {
-			return fmt.Errorf("%s not delivered, and none was in %v: the log says why", progress.Plural(w.owed-w.closed, "file"), patience)
+		if time.Since(last) > deliveryTimeout {
+			return fmt.Errorf("%s not delivered, and none was in %v: the log says why", progress.Plural(w.owed-w.closed, "file"), deliveryTimeout)
 		}
 		select {
 		case <-ctx.Done():
@@ -48,7 +48,7 @@ func (d *demonstration) awaitDelivered(ctx context.Context) error {
 	}
 }
 
-// debts is what the ledger owes, as of the last look.
+// debts is what the ledger owes, as of the last refresh.
 type debts struct {
 	staging            objstore.Store
 	topic, incarnation string
@@ -62,9 +62,9 @@ type entryRef struct {
 	seq int64
 }
 
-// look reads new entries, and the receipts of those with open debts. It returns the number of new
-// debts.
-func (w *debts) look(ctx context.Context) (added int64, err error) {
+// refresh reads new entries, and the receipts of those with open debts. It returns the number of
+// new debts.
+func (w *debts) refresh(ctx context.Context) (added int64, err error) {
 	before := w.owed
 	logs, err := ledger.Logs(ctx, w.staging, w.topic, w.incarnation)
 	if err != nil {

@@ -18,9 +18,10 @@ import (
 
 const toLake = "ws_AAAAAAAAAAAAAAAA/lake"
 
-// batched returns a ledger of two entries with eight files each. Of the first, the files 0 and 3 to
+// seedBatches returns a ledger of two entries with eight files each. Of the first, the files 0 and
+// 3 to
 // 5 are delivered and 1 is given up. Of the second, all files are delivered.
-func batched(t *testing.T) (*objstore.Memory, []*ledger.Entry) {
+func seedBatches(t *testing.T) (*objstore.Memory, []*ledger.Entry) {
 	staging, l := objstore.NewMemory("staging"), ledger.Log{Topic: "sealift.events", Incarnation: "1"}
 	head := ledgertest.Append(t, staging, ledgertest.Init(l, time.Now()))
 	var entries []*ledger.Entry
@@ -37,26 +38,26 @@ func batched(t *testing.T) (*objstore.Memory, []*ledger.Entry) {
 	for _, i := range []int{1, 3} {
 		ledgertest.Receipt(t, staging, e, i, toLake, delivery.Receipt{Outcome: delivery.Skipped})
 	}
-	ledgertest.Batch(t, staging, e, in(0), in(3), in(4))
-	good, foreign := in(5), in(6)
+	ledgertest.Batch(t, staging, e, deliveredReceipt(0), deliveredReceipt(3), deliveredReceipt(4))
+	good, foreign := deliveredReceipt(5), deliveredReceipt(6)
 	good.File, good.Outcome = delivery.Ref(e, 5), delivery.Delivered
 	foreign.File, foreign.Outcome = delivery.Ref(entries[1], 6), delivery.Delivered
 	bad := append(delivery.EncodeBatch([]delivery.Receipt{foreign, good}), "hello\n"...)
 	ledgertest.Put(t, staging, delivery.BatchKey(l, e.Seq, bad), bad)
-	ledgertest.Batch(t, staging, entries[1], in(0), in(1), in(2), in(3), in(4), in(5), in(6), in(7))
+	ledgertest.Batch(t, staging, entries[1], deliveredReceipt(0), deliveredReceipt(1), deliveredReceipt(2), deliveredReceipt(3), deliveredReceipt(4), deliveredReceipt(5), deliveredReceipt(6), deliveredReceipt(7))
 	return staging, entries
 }
 
-func in(file int) delivery.Receipt {
+func deliveredReceipt(file int) delivery.Receipt {
 	return delivery.Receipt{File: delivery.FileRef{Index: file}, Destination: toLake}
 }
 
-func TestLedgerShowOfBatches(t *testing.T) {
-	staging, _ := batched(t)
+func TestLedgerShowWithReceiptsInBatches(t *testing.T) {
+	staging, _ := seedBatches(t)
 	var out bytes.Buffer
 	v := ledgerShow{services: &services{staging: staging}, out: &out, entries: 10, seq: -1}
 	v.cfg.Kafka.EventsTopic, v.cfg.Kafka.Incarnation = "sealift.events", "1"
-	require.NoError(t, v.chain(t.Context()))
+	require.NoError(t, v.showChain(t.Context()))
 	var got []string
 	for line := range strings.Lines(out.String()) {
 		if _, after, is := strings.Cut(line, "  hour  "); is {
@@ -68,15 +69,15 @@ func TestLedgerShowOfBatches(t *testing.T) {
 
 	out.Reset()
 	v.seq, v.asJSON = 1, true
-	require.NoError(t, v.chain(t.Context()))
+	require.NoError(t, v.showChain(t.Context()))
 	have := `["` + toLake + `"]`
 	require.Contains(t, out.String(), `"receipts":[`+strings.Join([]string{have, have, `[]`, have, have, have, `[]`, `[]`}, ",")+`]`)
 	require.Contains(t, out.String(), `"given_up":[[],`+have+`,[],[],[],[],[],[]]`)
 }
 
-// Each look takes one listing for each entry that owes something, and none for others.
+// Each refresh takes one listing for each entry that owes something, and none for others.
 func TestDebtsAreClosedByBatches(t *testing.T) {
-	staging, entries := batched(t)
+	staging, entries := seedBatches(t)
 	var asked []string
 	staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name != "get" && strings.HasPrefix(op.Key, "receipts/") {
@@ -96,13 +97,13 @@ func TestDebtsAreClosedByBatches(t *testing.T) {
 		{0, 8 + 8, nil},
 	} {
 		asked = nil
-		added, err := w.look(t.Context())
+		added, err := w.refresh(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, want.added, added)
 		require.Equal(t, want.closed, w.closed)
 		require.ElementsMatch(t, want.asked, asked)
 		if added == 0 {
-			ledgertest.Batch(t, staging, entries[0], in(2), in(6), in(7))
+			ledgertest.Batch(t, staging, entries[0], deliveredReceipt(2), deliveredReceipt(6), deliveredReceipt(7))
 		}
 	}
 	require.Equal(t, w.owed, w.closed)

@@ -103,13 +103,13 @@ func demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
 		err := runProcess(rctx, cfg, processOptions{
 			roles: allRoles,
 			id:    identity{credentials: s.credentials},
-			loaded: func(ctx context.Context, services *services) error {
+			onLoaded: func(ctx context.Context, services *services) error {
 				if err := applyCatalog(ctx, services, workspaces); err != nil {
 					return err
 				}
 				return s.provision(services.catalog.Snapshot())
 			},
-			ready: func(p *process) { ready <- p },
+			onReady: func(p *process) { ready <- p },
 		}, log)
 		stop() // so that nothing waits for a process that has ended
 		ended <- err
@@ -150,7 +150,7 @@ func (d *demonstration) run(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(d.out, "Sent %s events over HTTP in %v.\n", progress.Count(sent.acked), time.Since(begin).Round(10*time.Millisecond))
-	sent.explain(d.out)
+	sent.printNotes(d.out)
 
 	begin = time.Now()
 	if err := d.seal(ctx); err != nil {

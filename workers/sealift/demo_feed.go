@@ -20,30 +20,30 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-// complaints limits how many lines that were not sent, or became dead letters, are printed.
-const complaints = 20
+// maxPrintedLines limits how many lines that were not sent, or became dead letters, are printed.
+const maxPrintedLines = 20
 
-// sent counts what was sent to the collector, and records what each bucket must contain as a
+// sendTally counts what was sent to the collector, and records what each bucket must contain as a
 // result.
-type sent struct {
+type sendTally struct {
 	errOut io.Writer
 
-	mu       sync.Mutex // guards all below
-	acked    int64
-	refused  int64 // lines that are not events, or are too large
-	buried   int64 // lines that became dead letters; `sealift send` only
-	wrapped  int64 // lines that are not Segment calls; sent as track calls named Line
-	repeated int64 // acked events whose messageId had been sent to the same source before
-	resent   int64
-	expected map[string]*check.Expected // by destination id
-	owed     map[string]int64           // acked events except repeated ones, by destination id
-	known    map[uint64]struct{}        // hashes of source and messageId
-	seed     maphash.Seed
+	mu          sync.Mutex // guards all below
+	acked       int64
+	refused     int64 // lines that are not events, or are too large
+	deadLetters int64 // lines that became dead letters; `sealift send` only
+	wrapped     int64 // lines that are not Segment calls; sent as track calls named Line
+	repeated    int64 // acked events whose messageId had been sent to the same source before
+	resent      int64
+	expected    map[string]*check.Expected // by destination id
+	owed        map[string]int64           // acked events except repeated ones, by destination id
+	known       map[uint64]struct{}        // hashes of source and messageId
+	seed        maphash.Seed
 }
 
 // feed sends the file or the sample, and returns when everything has been answered.
-func (d *demonstration) feed(ctx context.Context) (*sent, error) {
-	s := &sent{errOut: d.errOut, expected: map[string]*check.Expected{}, owed: map[string]int64{}, known: map[uint64]struct{}{}, seed: maphash.MakeSeed()}
+func (d *demonstration) feed(ctx context.Context) (*sendTally, error) {
+	s := &sendTally{errOut: d.errOut, expected: map[string]*check.Expected{}, owed: map[string]int64{}, known: map[uint64]struct{}{}, seed: maphash.MakeSeed()}
 	events, bar := d.input(s)
 	defer bar.Finish()
 	snapshot := d.catalog.Snapshot()
@@ -51,19 +51,19 @@ func (d *demonstration) feed(ctx context.Context) (*sent, error) {
 		URL: "http://" + d.collector.Addr(), Log: d.log,
 		OnAcked: func(acked []send.Event) {
 			source := acked[0].WriteKey[len("wk_"):]
-			s.ack(snapshot.Owed(source), source, acked)
+			s.countAcked(snapshot.Owed(source), source, acked)
 			if d.file == "" {
 				bar.Add(int64(len(acked)))
 			}
 		},
-		OnRefused: func(e send.Event, reason string) { s.refuse(e.Line, reason) },
+		OnRefused: func(e send.Event, reason string) { s.countRefused(e.Line, reason) },
 	})
 	n := 0
 	for e, err := range events {
 		var bad *send.BadLine
 		switch {
 		case errors.As(err, &bad):
-			s.refuse(bad.Line, bad.Reason)
+			s.countRefused(bad.Line, bad.Reason)
 			continue
 		case err != nil:
 			return nil, errors.Join(fmt.Errorf("send %q: %w", d.file, err), sender.Close())
@@ -72,20 +72,20 @@ func (d *demonstration) feed(ctx context.Context) (*sent, error) {
 			return nil, errors.Join(err, sender.Close())
 		}
 		n++
-		s.wrap(e)
+		s.countWrapped(e)
 	}
 	if err := sender.Close(); err != nil {
 		return nil, err
 	}
 	if n == 0 && d.file != "" {
-		return nil, noEvent(d.file, d.file)
+		return nil, noEventError(d.file, d.file)
 	}
 	s.resent = sender.Resent()
 	return s, nil
 }
 
 // input returns the events to send, and the progress bar.
-func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.Bar) {
+func (d *demonstration) input(s *sendTally) (iter.Seq2[send.Event, error], *progress.Bar) {
 	if d.file == "" {
 		bar := progress.Start(d.errOut, "sending", int64(d.events), progress.Count)
 		return sampleEvents(d.events), bar
@@ -95,11 +95,11 @@ func (d *demonstration) input(s *sent) (iter.Seq2[send.Event, error], *progress.
 		size = info.Size()
 	}
 	bar := progress.Start(d.errOut, "sending", size, progress.Bytes)
-	return s.lines(&countingReader{d.in, bar}), bar
+	return s.fileEvents(&countingReader{d.in, bar}), bar
 }
 
-// noEvent is the error for a file without events. It says how to convert the file.
-func noEvent(name, file string) error {
+// noEventError is the error for a file without events. It says how to convert the file.
+func noEventError(name, file string) error {
 	file = shell.QuoteIfNeeded(file)
 	return fmt.Errorf("%s has no event that can be sent; one JSON object a line is read (`jq -c . %s` makes that of one that is printed over lines; `jq -c '.[]' %s` of an array)", name, file, file)
 }
@@ -116,8 +116,8 @@ func sampleEvents(n int) iter.Seq2[send.Event, error] {
 	}
 }
 
-// lines assigns a file's events to the sources in turn, as many at a time as fill a batch.
-func (s *sent) lines(r io.Reader) iter.Seq2[send.Event, error] {
+// fileEvents assigns a file's events to the sources in turn, as many at a time as fill a batch.
+func (s *sendTally) fileEvents(r io.Reader) iter.Seq2[send.Event, error] {
 	const turn = 500
 	return func(yield func(send.Event, error) bool) {
 		n := 0
@@ -133,7 +133,7 @@ func (s *sent) lines(r io.Reader) iter.Seq2[send.Event, error] {
 	}
 }
 
-func (s *sent) ack(destinations []string, source string, events []send.Event) {
+func (s *sendTally) countAcked(destinations []string, source string, events []send.Event) {
 	s.mu.Lock()
 	s.acked += int64(len(events))
 	first := int64(0)
@@ -162,8 +162,8 @@ func (s *sent) ack(destinations []string, source string, events []send.Event) {
 	}
 }
 
-// wrap counts the event if its line was not a Segment call.
-func (s *sent) wrap(e send.Event) {
+// countWrapped counts the event if its line was not a Segment call.
+func (s *sendTally) countWrapped(e send.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.Wrapped {
@@ -180,28 +180,28 @@ func explainWrapped(n int64) string {
 	return progress.Count(n) + " lines are not Segment calls; they were sent as track calls named Line"
 }
 
-func (s *sent) refuse(line int64, reason string) {
-	s.complain(&s.refused, "more lines are not sent; they are counted", fmt.Sprintf("line %d is not sent: %s", line, reason))
+func (s *sendTally) countRefused(line int64, reason string) {
+	s.countAndPrint(&s.refused, "more lines are not sent; they are counted", fmt.Sprintf("line %d is not sent: %s", line, reason))
 }
 
-func (s *sent) bury(line int64, reason string) {
-	s.complain(&s.buried, "more lines became dead letters; they are counted", fmt.Sprintf("line %d became a dead letter: %s", line, deadletter.Describe(reason)))
+func (s *sendTally) countDeadLetter(line int64, reason string) {
+	s.countAndPrint(&s.deadLetters, "more lines became dead letters; they are counted", fmt.Sprintf("line %d became a dead letter: %s", line, deadletter.Describe(reason)))
 }
 
-// complain counts a line. It prints text for the first lines, and more once for the rest.
-func (s *sent) complain(count *int64, more, text string) {
+// countAndPrint counts a line. It prints text for the first lines, and more once for the rest.
+func (s *sendTally) countAndPrint(count *int64, more, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch *count++; {
-	case *count <= complaints:
+	case *count <= maxPrintedLines:
 		fmt.Fprintln(s.errOut, text)
-	case *count == complaints+1:
+	case *count == maxPrintedLines+1:
 		fmt.Fprintln(s.errOut, more)
 	}
 }
 
-// explain prints the counts that a person may wonder about.
-func (s *sent) explain(out io.Writer) {
+// printNotes prints the counts that a person may wonder about.
+func (s *sendTally) printNotes(out io.Writer) {
 	if s.refused > 0 {
 		fmt.Fprintf(out, "%s not sent: not an event, or too large.\n", progress.Plural(s.refused, "line"))
 	}

@@ -17,7 +17,7 @@ import (
 
 // judge reads every bucket over HTTP, as its owner would, and compares it with what the collector
 // acknowledged. It prints each bucket and, as the last line, the verdict.
-func (d *demonstration) judge(ctx context.Context, s *sent) error {
+func (d *demonstration) judge(ctx context.Context, s *sendTally) error {
 	var files, lost, doubled, lines, owed int64
 	fine := true
 	for _, w := range d.catalog.Snapshot().Workspaces() {
@@ -30,7 +30,7 @@ func (d *demonstration) judge(ctx context.Context, s *sent) error {
 			t := tree{}
 			bucket, prefix := catalog.SplitBucket(dest.Bucket)
 			store := objstore.NewS3(objstore.S3Config{Bucket: bucket, Region: embeddedRegion, Endpoint: d.stack.s3URL, PathStyle: true, Credentials: d.stack.credentials})
-			r, err := expected.Check(objects(ctx, store, &t), check.Rules{Prefix: prefix})
+			r, err := expected.Check(listObjects(ctx, store, &t), check.Rules{Prefix: prefix})
 			if err != nil {
 				return fmt.Errorf("read bucket %q: %w", bucket, err)
 			}
@@ -58,8 +58,8 @@ func (d *demonstration) judge(ctx context.Context, s *sent) error {
 	return nil
 }
 
-// objects lists a bucket for the check, and adds each object to the tree.
-func objects(ctx context.Context, store objstore.Store, t *tree) iter.Seq2[check.Object, error] {
+// listObjects lists a bucket for the check, and adds each object to the tree.
+func listObjects(ctx context.Context, store objstore.Store, t *tree) iter.Seq2[check.Object, error] {
 	return func(yield func(check.Object, error) bool) {
 		for listed, err := range objstore.All(ctx, store, "") {
 			var info objstore.Info

@@ -26,10 +26,10 @@ or its name alone if no other destination has it.`,
 	return c
 }
 
-// storedCatalog reads the applied catalog.
-func storedCatalog(ctx context.Context, s *services) (*catalog.Snapshot, error) {
+// readStoredCatalog reads the applied catalog.
+func readStoredCatalog(ctx context.Context, s *services) (*catalog.Snapshot, error) {
 	t := &catalogTopic{s}
-	if err := t.ready(ctx, false); err != nil {
+	if err := t.prepare(ctx, false); err != nil {
 		return nil, err
 	}
 	return t.read(ctx)
@@ -48,19 +48,19 @@ func allDestinations(s *catalog.Snapshot) []catalog.Target {
 	return out
 }
 
-// namedDestinations returns the destinations that names stand for, each once. A name is
+// selectFromCatalog returns the destinations that names stand for, each once. A name is
 // WORKSPACE/NAME, NAME if no other workspace has it, or WORKSPACE for all of its destinations.
-func namedDestinations(s *catalog.Snapshot, names []string) ([]catalog.Target, error) {
-	return pickDestinations(allDestinations(s), names)
+func selectFromCatalog(s *catalog.Snapshot, names []string) ([]catalog.Target, error) {
+	return selectDestinations(allDestinations(s), names)
 }
 
-func pickDestinations(all []catalog.Target, names []string) ([]catalog.Target, error) {
+func selectDestinations(all []catalog.Target, names []string) ([]catalog.Target, error) {
 	var out []catalog.Target
 	for _, name := range names {
-		found, workspace := destinationsOf(all, name)
+		found, workspace := matchDestinations(all, name)
 		switch {
 		case len(found) == 0:
-			return nil, noDestination(all, name)
+			return nil, unknownDestinationError(all, name)
 		case len(found) > 1 && !workspace:
 			return nil, fmt.Errorf("%d workspaces have a destination %q: name one, like %s", len(found), name, found[0].ID)
 		}
@@ -73,9 +73,9 @@ func pickDestinations(all []catalog.Target, names []string) ([]catalog.Target, e
 	return out, nil
 }
 
-// destinationsOf returns the destinations that a name may stand for, and whether it is that of a
+// matchDestinations returns the destinations that a name may stand for, and whether it is that of a
 // workspace.
-func destinationsOf(all []catalog.Target, name string) (found []catalog.Target, workspace bool) {
+func matchDestinations(all []catalog.Target, name string) (found []catalog.Target, workspace bool) {
 	for _, t := range all {
 		if t.ID == name || t.Name == name || t.Workspace == name {
 			found = append(found, t)
@@ -85,51 +85,51 @@ func destinationsOf(all []catalog.Target, name string) (found []catalog.Target, 
 	return found, workspace
 }
 
-// fullName returns the id of the destination with that name. It returns anything else as it is: an
-// id, a workspace, or a name that the catalog does not have. A name that several workspaces have is
-// an error.
-func fullName(s *catalog.Snapshot, name string) (string, error) {
+// expandName returns the id of the destination with that name. It returns anything else as it is:
+// an id, a workspace, or a name that the catalog does not have. A name that several workspaces have
+// is an error.
+func expandName(s *catalog.Snapshot, name string) (string, error) {
 	if name == "" || strings.Contains(name, "/") {
 		return name, nil
 	}
-	switch found, workspace := destinationsOf(allDestinations(s), name); {
+	switch found, workspace := matchDestinations(allDestinations(s), name); {
 	case workspace || len(found) == 0:
 		return name, nil
 	case len(found) > 1:
-		return "", usage(fmt.Sprintf("--destination %q: %d workspaces have one of this name; name one, like %s", name, len(found), found[0].ID))
+		return "", usageError(fmt.Sprintf("--destination %q: %d workspaces have one of this name; name one, like %s", name, len(found), found[0].ID))
 	default:
 		return found[0].ID, nil
 	}
 }
 
-// destinationID is fullName, but a name that stands for no destination is an error.
+// destinationID is expandName, but a name that stands for no destination is an error.
 func destinationID(s *catalog.Snapshot, name string) (string, error) {
-	id, err := fullName(s, name)
+	id, err := expandName(s, name)
 	if err == nil && !strings.Contains(id, "/") {
-		err = notFull(name)
+		err = unknownNameError(name)
 	}
 	return id, err
 }
 
-// storedName is fullName with the applied catalog. If that cannot be read, it returns the name as
-// it is.
-func storedName(ctx context.Context, s *services, name string) (string, error) {
+// expandStoredName is expandName with the applied catalog. If that cannot be read, it returns the
+// name as it is.
+func expandStoredName(ctx context.Context, s *services, name string) (string, error) {
 	if name == "" || strings.Contains(name, "/") {
 		return name, nil
 	}
-	live := catalogOf(ctx, s)
+	live := tryReadCatalog(ctx, s)
 	if live == nil {
 		return name, nil
 	}
-	return fullName(live.Snapshot(), name)
+	return expandName(live.Snapshot(), name)
 }
 
-// notFull is the error for a name without a workspace that no destination has.
-func notFull(name string) error {
-	return usage(fmt.Sprintf("--destination %q: no destination of this name is known; use WORKSPACE/NAME", name))
+// unknownNameError is the error for a name without a workspace that no destination has.
+func unknownNameError(name string) error {
+	return usageError(fmt.Sprintf("--destination %q: no destination of this name is known; use WORKSPACE/NAME", name))
 }
 
-func noDestination(all []catalog.Target, name string) error {
+func unknownDestinationError(all []catalog.Target, name string) error {
 	var known []string
 	for _, t := range all {
 		if strings.Contains(name, "/") {

@@ -29,8 +29,8 @@ type checkFlags struct {
 	asJSON     bool
 }
 
-// someSources is how many source folders are tried by default.
-const someSources = 20
+// defaultSourceTrials is how many source folders are tried by default.
+const defaultSourceTrials = 20
 
 // parallelChecks is how many destinations are checked at once.
 const parallelChecks = 8
@@ -56,16 +56,16 @@ to no source. Sealift may not delete it; the command prints how you can.`,
   sealift destinations check --all --json`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 && !o.all && len(o.files.names) == 0 {
-				return usage("name a destination or a workspace, or --all")
+				return usageError("name a destination or a workspace, or --all")
 			}
 			if len(args) > 0 && o.all {
-				return usage("name destinations, or --all, and not both")
+				return usageError("name destinations, or --all, and not both")
 			}
 			if len(o.sources) > 0 && o.allSources {
-				return usage("name sources, or --all-sources, and not both")
+				return usageError("name sources, or --all-sources, and not both")
 			}
 			if o.timeout <= 0 {
-				return usage("--timeout: want more than 0")
+				return usageError("--timeout: want more than 0")
 			}
 			return checkDestinations(c.Context(), a, o, args)
 		},
@@ -74,7 +74,7 @@ to no source. Sealift may not delete it; the command prints how you can.`,
 	f.StringArrayVarP(&o.files.names, "file", "f", nil, "check the destinations of this document instead of the applied ones, - for stdin; repeatable")
 	f.BoolVar(&o.all, "all", false, "check all destinations")
 	f.StringSliceVar(&o.sources, "source", nil, "try only the folders of these sources")
-	f.BoolVar(&o.allSources, "all-sources", false, fmt.Sprintf("try the folder of every source, even if there are more than %d", someSources))
+	f.BoolVar(&o.allSources, "all-sources", false, fmt.Sprintf("try the folder of every source, even if there are more than %d", defaultSourceTrials))
 	f.BoolVar(&o.write, "write", false, "store a small object, which proves the rest; Sealift may not delete it")
 	a.bindEndpoint(f)
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "how long to try each destination")
@@ -92,7 +92,7 @@ type checkResult struct {
 }
 
 func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string) error {
-	s, err := open(a.cfg, identity{}, false, a.log, nil)
+	s, err := openServices(a.cfg, identity{}, false, a.log, nil)
 	if err != nil {
 		return err
 	}
@@ -128,12 +128,12 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 		}
 	} else {
 		var err error
-		if snapshot, err = storedCatalog(ctx, s); err != nil {
+		if snapshot, err = readStoredCatalog(ctx, s); err != nil {
 			return nil, err
 		}
 	}
 	if len(names) > 0 {
-		return namedDestinations(snapshot, names)
+		return selectFromCatalog(snapshot, names)
 	}
 	all := allDestinations(snapshot)
 	switch {
@@ -149,7 +149,7 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 // with --json.
 func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets []catalog.Target) ([]checkResult, error) {
 	checker := &destination.Checker{
-		STS: s.roles, NoExternalID: !s.cfg.STS.VerifyTrust, Principal: s.cfg.Destinations.Principal, Putter: destination.NewPutter(destination.Config{Roles: s.roles, Open: s.bucket}),
+		STS: s.roles, NoExternalID: !s.cfg.STS.VerifyTrust, Principal: s.cfg.Destinations.Principal, Putter: destination.NewPutter(destination.Config{Roles: s.roles, Open: s.openBucket}),
 		Guard: func(endpoint string) error { return netguard.Check(endpoint, s.cfg.Destinations.AllowedEndpoints) },
 	}
 	results := make([]checkResult, len(targets))
@@ -163,15 +163,15 @@ func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets [
 		results[i].target = t
 	}
 	if len(targets) == 1 && !o.asJSON {
-		printCheckHead(a.stdout, targets[0])
+		printCheckHeader(a.stdout, targets[0])
 		options[0].OnStep = func(s destination.Step) { printStep(a.stdout, s) }
 	}
 	bar := progress.Start(a.stderr, "checking", int64(len(targets)), progress.Count)
-	var all sync.WaitGroup
-	places := make(chan struct{}, parallelChecks)
+	var checks sync.WaitGroup
+	slots := make(chan struct{}, parallelChecks)
 	for i := range targets {
-		places <- struct{}{}
-		all.Go(func() {
+		slots <- struct{}{}
+		checks.Go(func() {
 			tctx, cancel := context.WithTimeout(ctx, o.timeout)
 			defer cancel()
 			results[i].Report = checker.Check(tctx, targets[i], options[i])
@@ -179,10 +179,10 @@ func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets [
 				results[i].Parked = countParked(tctx, s, targets[i].ID)
 			}
 			bar.Add(1)
-			<-places
+			<-slots
 		})
 	}
-	all.Wait()
+	checks.Wait()
 	bar.Finish()
 	return results, context.Cause(ctx)
 }
@@ -197,10 +197,10 @@ func sourcesToTry(t catalog.Target, o checkFlags) ([]string, error) {
 	switch {
 	case len(o.sources) > 0:
 		return o.sources, nil
-	case o.allSources || len(t.Sources) <= someSources:
+	case o.allSources || len(t.Sources) <= defaultSourceTrials:
 		return t.Sources, nil
 	}
-	return t.Sources[:someSources], nil
+	return t.Sources[:defaultSourceTrials], nil
 }
 
 // countParked counts the files that are parked for a destination, up to 1,000. It returns nil if
@@ -231,5 +231,5 @@ func checkError(results []checkResult) error {
 	case failed == len(results):
 		return fmt.Errorf("cannot deliver to any of %d destinations", failed)
 	}
-	return partial(fmt.Sprintf("cannot deliver to %d of %d destinations", failed, len(results)))
+	return partialError(fmt.Sprintf("cannot deliver to %d of %d destinations", failed, len(results)))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/shell"
 )
 
-func printCheckHead(out io.Writer, t catalog.Target) {
+func printCheckHeader(out io.Writer, t catalog.Target) {
 	as := "as Sealift's principal"
 	if t.RoleARN != "" {
 		as = "as role " + t.RoleARN
@@ -64,7 +64,7 @@ func printChecks(out io.Writer, endpoint string, results []checkResult) error {
 			passed++
 			fmt.Fprintf(out, "%-8s %s\n", destination.Passed, r.Destination)
 		}
-		printLeft(out, endpoint, r)
+		printLeftovers(out, endpoint, r)
 	}
 	_, err := fmt.Fprintf(out, "%d of %s pass\n", passed, progress.Plural(int64(len(results)), "destination"))
 	return err
@@ -83,11 +83,11 @@ func printConclusion(out io.Writer, endpoint string, r checkResult) {
 			fmt.Fprintf(out, "%s:\n  - %s\n", list.title, strings.Join(list.items, "\n  - "))
 		}
 	}
-	printLeft(out, endpoint, r)
+	printLeftovers(out, endpoint, r)
 }
 
-// printLeft says what the check left in the bucket, and what remains to be done.
-func printLeft(out io.Writer, endpoint string, r checkResult) {
+// printLeftovers says what the check left in the bucket, and what remains to be done.
+func printLeftovers(out io.Writer, endpoint string, r checkResult) {
 	for _, s := range r.Stored {
 		at := fmt.Sprintf("s3://%s/%s", s.Bucket, s.Key)
 		fmt.Fprintf(out, "stored %s, which Sealift may not delete:\n  aws s3 rm%s %s\n", at, endpointFlag(r.target, endpoint), shell.QuoteIfNeeded(at))

@@ -49,13 +49,13 @@ it. With --print the changed document is printed instead of applied: apply it, t
   sealift destinations migrate acme-prod --role-arn arn:aws:iam::123456789012:role/segment-logs
   sealift destinations migrate acme-prod --bucket acme-logs-eu/raw
   sealift destinations migrate acme-prod --abort`,
-		Args: named("name a destination; `sealift catalog get` lists them", 1),
+		Args: requireArgs("name a destination; `sealift catalog get` lists them", 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case o.abort && (o.role != "" || o.bucket != "" || o.dryRun || o.print):
-				return usage("--abort reverts what is under way; leave the other flags out")
+				return usageError("--abort reverts what is under way; leave the other flags out")
 			case o.dryRun && o.print:
-				return usage("--dry-run or --print")
+				return usageError("--dry-run or --print")
 			}
 			return runMigration(c.Context(), a, o, args[0])
 		},
@@ -80,9 +80,9 @@ type mover struct {
 	out io.Writer
 	in  *bufio.Reader
 
-	log  *migration.Log
-	plan movePlan
-	own  string // ARN of Sealift's principal, once it is known
+	log          *migration.Log
+	plan         movePlan
+	principalARN string // ARN of Sealift's principal, once it is known
 }
 
 func runMigration(ctx context.Context, a *app, o migrateFlags, name string) error {
@@ -96,16 +96,16 @@ func runMigration(ctx context.Context, a *app, o migrateFlags, name string) erro
 }
 
 func (m *mover) run(ctx context.Context, name string) error {
-	snapshot, err := storedCatalog(ctx, m.s)
+	snapshot, err := readStoredCatalog(ctx, m.s)
 	if err != nil {
 		return err
 	}
-	found, err := namedDestinations(snapshot, []string{name})
+	found, err := selectFromCatalog(snapshot, []string{name})
 	if err != nil {
 		return err
 	}
 	if len(found) != 1 {
-		return usage(fmt.Sprintf("%q is a workspace: name one destination", name))
+		return usageError(fmt.Sprintf("%q is a workspace: name one destination", name))
 	}
 	if m.log, err = migration.Open(ctx, m.s.staging, found[0].ID); err != nil {
 		return err
@@ -113,10 +113,10 @@ func (m *mover) run(ctx context.Context, name string) error {
 	if m.o.abort {
 		return m.abort(ctx, snapshot, found[0])
 	}
-	if last := m.log.Last(); last != nil && last.Step == migration.Confirmed && placeOf(found[0]) == last.To && m.asksFor(last.To) {
+	if last := m.log.Last(); last != nil && last.Step == migration.Confirmed && placeOf(found[0]) == last.To && m.flagsMatch(last.To) {
 		m.plan = movePlan{now: found[0], next: found[0]}
-		m.say("%s was moved to %s", found[0].ID, last.To)
-		m.cleanUp(ctx, *last)
+		m.printf("%s was moved to %s", found[0].ID, last.To)
+		m.printCleanUp(ctx, *last)
 		return nil
 	}
 	to, err := m.goal(found[0])
@@ -130,7 +130,7 @@ func (m *mover) run(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("%w; put it as it was, or end the migration with --abort, which leaves the destination as it is", err)
 	}
-	m.head(phase)
+	m.printHead(phase)
 	if phase == migration.Idle || m.o.dryRun {
 		if err := m.prepare(ctx); err != nil || m.o.dryRun {
 			return err
@@ -140,7 +140,7 @@ func (m *mover) run(ctx context.Context, name string) error {
 	for _, step := range []struct {
 		phase migration.Phase
 		take  func(context.Context) error
-	}{{migration.Try, m.test}, {migration.Switch, m.change}, {migration.Confirm, m.confirm}} {
+	}{{migration.Try, m.putTestFile}, {migration.Switch, m.switchOver}, {migration.Confirm, m.confirm}} {
 		if step.phase < phase {
 			continue
 		}
@@ -154,8 +154,8 @@ func (m *mover) run(ctx context.Context, name string) error {
 	return nil
 }
 
-// asksFor reports whether the flags, as far as they are given, name this place.
-func (m *mover) asksFor(to migration.Place) bool {
+// flagsMatch reports whether the flags, as far as they are given, name this place.
+func (m *mover) flagsMatch(to migration.Place) bool {
 	return (m.o.role == "" || m.o.role == to.RoleARN) && (m.o.bucket == "" || m.o.bucket == to.Bucket)
 }
 
@@ -168,7 +168,7 @@ func (m *mover) goal(t catalog.Target) (migration.Place, error) {
 	}
 	if m.o.role == "" && m.o.bucket == "" {
 		if last == nil {
-			return migration.Place{}, usage("say where it is to go: --role-arn ARN, or --bucket NAME/prefix, or both")
+			return migration.Place{}, usageError("say where it is to go: --role-arn ARN, or --bucket NAME/prefix, or both")
 		}
 		return last.To, nil
 	}
@@ -199,5 +199,5 @@ func (m *mover) ask(ctx context.Context, question string) error {
 	if yes, err := confirm(ctx, m.a.stderr, m.in, question); yes || err != nil {
 		return err
 	}
-	return partial("stopped; the same command continues from here (--yes where nobody can be asked), and --abort reverts it")
+	return partialError("stopped; the same command continues from here (--yes where nobody can be asked), and --abort reverts it")
 }

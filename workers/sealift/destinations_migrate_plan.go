@@ -32,7 +32,7 @@ func planMove(a *app, stored *catalog.Snapshot, t catalog.Target, to migration.P
 			changed := catalog.Stored(w)
 			i := slices.IndexFunc(changed.Destinations, func(d catalog.Destination) bool { return d.Name == t.Name })
 			changed.Destinations[i].Bucket, changed.Destinations[i].RoleARN = to.Bucket, to.RoleARN
-			if err := fits(a, stored.Workspaces(), []catalog.Workspace{changed}); err != nil {
+			if err := validateChange(a, stored.Workspaces(), []catalog.Workspace{changed}); err != nil {
 				return p, err
 			}
 			p.workspace, p.changes = changed, catalog.Diff([]catalog.Workspace{w}, []catalog.Workspace{changed})
@@ -49,9 +49,9 @@ func planMove(a *app, stored *catalog.Snapshot, t catalog.Target, to migration.P
 	return p, nil
 }
 
-// test returns the target with the test folder as its prefix. The folder is below segment-logs/,
-// where the policies allow puts, and belongs to no source.
-func (p movePlan) test() catalog.Target {
+// testTarget returns the target with the test folder as its prefix. The folder is below
+// segment-logs/, where the policies allow puts, and belongs to no source.
+func (p movePlan) testTarget() catalog.Target {
 	t := p.next
 	t.Prefix = "segment-logs/" + catalog.ReservedSourceID
 	if p.next.Prefix != "" {
@@ -61,8 +61,8 @@ func (p movePlan) test() catalog.Target {
 	return t
 }
 
-// moves reports whether files go to another bucket or prefix, and not only by another role.
-func (p movePlan) moves() bool { return p.now.Bucket != p.next.Bucket }
+// changesPlace reports whether files go to another bucket or prefix, and not only by another role.
+func (p movePlan) changesPlace() bool { return p.now.Bucket != p.next.Bucket }
 
 // storeChange makes the change in the catalog, and checks that it stands. It starts from the
 // catalog as it is now, because a person may have taken long to confirm.

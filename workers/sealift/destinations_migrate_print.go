@@ -15,7 +15,7 @@ import (
 // moveSteps are the names of the steps, in order.
 var moveSteps = []string{"policies", "check", "test", "switch", "confirm", "clean up"}
 
-func (m *mover) step(name string) {
+func (m *mover) printStepName(name string) {
 	for i, s := range moveSteps {
 		if s == name {
 			fmt.Fprintf(m.out, "%d. %s\n", i+1, name)
@@ -23,14 +23,14 @@ func (m *mover) step(name string) {
 	}
 }
 
-func (m *mover) say(format string, args ...any) { fmt.Fprintf(m.out, "   "+format+"\n", args...) }
+func (m *mover) printf(format string, args ...any) { fmt.Fprintf(m.out, "   "+format+"\n", args...) }
 
-// head prints what is to be done, and how far it has got.
-func (m *mover) head(p migration.Phase) {
+// printHead prints what is to be done, and how far it has got.
+func (m *mover) printHead(p migration.Phase) {
 	from := m.plan.from
 	if last := m.log.Last(); p != migration.Idle {
 		from = last.From
-		defer fmt.Fprintf(m.out, "continuing: %s by %s at %s\n", last.Step, last.By, clock(last.At))
+		defer fmt.Fprintf(m.out, "continuing: %s by %s at %s\n", last.Step, last.By, formatMillis(last.At))
 	}
 	fmt.Fprintf(m.out, "%s\n  from %s\n  to   %s\n", m.plan.now.ID, from, m.plan.to)
 }
@@ -38,12 +38,12 @@ func (m *mover) head(p migration.Phase) {
 // principal returns the ARN of Sealift's principal, and asks STS for it at most once. It is called
 // only where the ARN is printed, so that reverting need not wait for it.
 func (m *mover) principal(ctx context.Context) (string, error) {
-	if m.own != "" {
-		return m.own, nil
+	if m.principalARN != "" {
+		return m.principalARN, nil
 	}
 	var err error
-	m.own, err = ownPrincipal(ctx, m.a, m.s, "", "destinations.principal")
-	return m.own, err
+	m.principalARN, err = resolvePrincipal(ctx, m.a, m.s, "", "destinations.principal")
+	return m.principalARN, err
 }
 
 // printPolicies prints what the customer has to attach for the new place. The policies for the old
@@ -62,11 +62,11 @@ func (m *mover) printPolicies(ctx context.Context) error {
 		policy.Bucket: "in the policy of bucket " + m.plan.next.BucketName,
 	}
 	for _, d := range set.Documents {
-		m.say("%s:", attached[d.Kind])
+		m.printf("%s:", attached[d.Kind])
 		m.printDocument(d)
 	}
 	if !m.plan.next.SSE {
-		m.say("if the bucket's default encryption is a KMS key of the customer, and for other formats: sealift destinations policy --help")
+		m.printf("if the bucket's default encryption is a KMS key of the customer, and for other formats: sealift destinations policy --help")
 	}
 	return nil
 }
@@ -77,18 +77,18 @@ func (m *mover) printDocument(d policy.Document) {
 	}
 }
 
-// cleanUp is step 6: what people have to do now, because Sealift has no permission to.
-func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
-	m.step("clean up")
+// printCleanUp is step 6: what people have to do now, because Sealift has no permission to.
+func (m *mover) printCleanUp(ctx context.Context, last migration.Note) {
+	m.printStepName("clean up")
 	m.printDocumentChange(last)
 	from := m.plan.next
 	from.Bucket, from.RoleARN = last.From.Bucket, last.From.RoleARN
 	from.BucketName, from.Prefix = catalog.SplitBucket(from.Bucket)
 	if last.From.RoleARN == "" {
-		m.say("the customer: remove from the policy of bucket %s what lets Sealift's principal put files, unless another destination needs it; such as", from.BucketName)
+		m.printf("the customer: remove from the policy of bucket %s what lets Sealift's principal put files, unless another destination needs it; such as", from.BucketName)
 		own, err := m.principal(ctx)
 		if err != nil {
-			m.say("(%v)", err)
+			m.printf("(%v)", err)
 		} else if old, err := policy.NewSet(from, policy.Options{Principal: own}); err == nil { // otherwise the old way never worked
 			for _, d := range old.Documents {
 				m.printDocument(d)
@@ -97,20 +97,20 @@ func (m *mover) cleanUp(ctx context.Context, last migration.Note) {
 	}
 	m.printTestFolder(last)
 	if last.From.Bucket != last.To.Bucket {
-		m.say("what was delivered before stays in s3://%s; to have it in the new place too:", last.From.Bucket)
+		m.printf("what was delivered before stays in s3://%s; to have it in the new place too:", last.From.Bucket)
 		until := time.UnixMilli(last.At).UTC().Truncate(time.Hour).Add(time.Hour) // the hours of --until are those of receipt
-		m.say("  sealift replay --destination %s --until %s --dry-run", shell.QuoteIfNeeded(m.plan.now.ID), until.Format("2006-01-02T15"))
+		m.printf("  sealift replay --destination %s --until %s --dry-run", shell.QuoteIfNeeded(m.plan.now.ID), until.Format("2006-01-02T15"))
 	}
 }
 
 // printDocumentChange says how to change the operator's document.
 func (m *mover) printDocumentChange(last migration.Note) {
-	m.say("you: make the same change in the document of workspace %s, or the next `sealift catalog apply` reverts it:", m.plan.now.Workspace)
+	m.printf("you: make the same change in the document of workspace %s, or the next `sealift catalog apply` reverts it:", m.plan.now.Workspace)
 	for _, field := range []struct{ name, old, new string }{
 		{"bucket", last.From.Bucket, last.To.Bucket}, {"role_arn", last.From.RoleARN, last.To.RoleARN},
 	} {
 		if field.old != field.new {
-			m.say("  %s", catalog.Change{Kind: catalog.Changed, Workspace: m.plan.now.Workspace, Object: fmt.Sprintf("destination %q", m.plan.now.Name), Field: field.name, Old: field.old, New: field.new})
+			m.printf("  %s", catalog.Change{Kind: catalog.Changed, Workspace: m.plan.now.Workspace, Object: fmt.Sprintf("destination %q", m.plan.now.Name), Field: field.name, Old: field.old, New: field.new})
 		}
 	}
 }
@@ -118,7 +118,7 @@ func (m *mover) printDocumentChange(last migration.Note) {
 // printTestFolder says how to delete the test folder, if there is one.
 func (m *mover) printTestFolder(last migration.Note) {
 	if last.Test != "" {
-		m.say("the customer: delete the test folder, which Sealift has no right to:")
-		m.say("  aws s3 rm --recursive%s %s", endpointFlag(m.plan.next, m.s.cfg.Destinations.Endpoint), shell.QuoteIfNeeded("s3://"+last.Test))
+		m.printf("the customer: delete the test folder, which Sealift has no right to:")
+		m.printf("  aws s3 rm --recursive%s %s", endpointFlag(m.plan.next, m.s.cfg.Destinations.Endpoint), shell.QuoteIfNeeded("s3://"+last.Test))
 	}
 }

@@ -22,11 +22,11 @@ import (
 
 // prepare is steps 1 and 2: it prints what the customer has to attach, and checks that it works.
 func (m *mover) prepare(ctx context.Context) error {
-	m.step("policies")
+	m.printStepName("policies")
 	if err := m.printPolicies(ctx); err != nil {
 		return err
 	}
-	m.step("check")
+	m.printStepName("check")
 	if err := m.check(ctx, m.plan.next); err != nil || m.o.dryRun {
 		return err
 	}
@@ -59,17 +59,17 @@ func (m *mover) check(ctx context.Context, t catalog.Target) error {
 }
 
 func (m *mover) putter() *destination.Putter {
-	return destination.NewPutter(destination.Config{Roles: m.s.roles, Open: m.s.bucket})
+	return destination.NewPutter(destination.Config{Roles: m.s.roles, Open: m.s.openBucket})
 }
 
-func (m *mover) books() migration.Books {
+func (m *mover) finder() migration.Books {
 	return migration.Books{Staging: m.s.staging, Topic: m.s.cfg.Kafka.EventsTopic, Incarnation: m.s.cfg.Kafka.Incarnation, Destination: m.plan.now.ID}
 }
 
-// test is step 3: it puts a file into the test folder, the new way.
-func (m *mover) test(ctx context.Context) error {
-	m.step("test")
-	t := m.plan.test()
+// putTestFile is step 3: it puts a file into the test folder, the new way.
+func (m *mover) putTestFile(ctx context.Context) error {
+	m.printStepName("test")
+	t := m.plan.testTarget()
 	obj, what, err := m.testObject(ctx, t)
 	if err != nil {
 		return err
@@ -88,15 +88,15 @@ func (m *mover) test(ctx context.Context) error {
 			break
 		}
 	}
-	m.say("%s, put as s3://%s/%s; put again, the store has it", what, t.BucketName, obj.Key)
-	m.say("look at it:  aws s3 ls --recursive%s %s", endpointFlag(t, m.s.cfg.Destinations.Endpoint), shell.QuoteIfNeeded(fmt.Sprintf("s3://%s/%s/", t.BucketName, t.Prefix)))
+	m.printf("%s, put as s3://%s/%s; put again, the store has it", what, t.BucketName, obj.Key)
+	m.printf("look at it:  aws s3 ls --recursive%s %s", endpointFlag(t, m.s.cfg.Destinations.Endpoint), shell.QuoteIfNeeded(fmt.Sprintf("s3://%s/%s/", t.BucketName, t.Prefix)))
 	return m.log.Append(ctx, migration.Note{Step: migration.Tried, From: m.plan.from, To: m.plan.to, Test: t.BucketName + "/" + t.Prefix + "/", By: workerName("migrate")})
 }
 
 // testObject returns a copy of a staged file that was owed to the destination, or a file with a
 // made-up line if there is none. The text describes it.
 func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.Object, string, error) {
-	f, ok, err := m.books().Newest(ctx)
+	f, ok, err := m.finder().Newest(ctx)
 	if err != nil {
 		return destination.Object{}, "", err
 	}
@@ -122,9 +122,9 @@ func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.O
 	}, fmt.Sprintf("a copy of a file of source %s, %s", f.File.Source, progress.Plural(f.File.Records, "record")), nil
 }
 
-// change is step 4. It writes 1. the note, 2. the catalog record; both may be repeated.
-func (m *mover) change(ctx context.Context) error {
-	m.step("switch")
+// switchOver is step 4. It writes 1. the note, 2. the catalog record; both may be repeated.
+func (m *mover) switchOver(ctx context.Context) error {
+	m.printStepName("switch")
 	if m.o.print {
 		b, err := catalog.MarshalYAML([]catalog.Workspace{m.plan.workspace})
 		if err != nil {
@@ -133,16 +133,16 @@ func (m *mover) change(ctx context.Context) error {
 		if _, err := m.a.stdout.Write(b); err != nil {
 			return err
 		}
-		m.say("nothing was changed: apply that, and run the command again")
+		m.printf("nothing was changed: apply that, and run the command again")
 		return nil
 	}
 	if last := m.log.Last(); last.Step == migration.Switched {
-		m.say("the switch began at %s, but the catalog does not show it: it was interrupted, or a `catalog apply` reverted it", clock(last.At))
+		m.printf("the switch began at %s, but the catalog does not show it: it was interrupted, or a `catalog apply` reverted it", formatMillis(last.At))
 	}
 	if err := m.ask(ctx, "Switch?"); err != nil {
 		return err
 	}
-	if err := m.quiet(ctx); err != nil {
+	if err := m.waitUntilIdle(ctx); err != nil {
 		return err
 	}
 	if err := m.log.Append(ctx, migration.Note{Step: migration.Switched, From: m.plan.from, To: m.plan.to, Test: m.log.Last().Test, By: workerName("migrate")}); err != nil {
@@ -151,15 +151,16 @@ func (m *mover) change(ctx context.Context) error {
 	if err := storeChange(ctx, m.a, m.s, m.plan); err != nil {
 		return err
 	}
-	m.say("the catalog says it now; running roles follow within seconds")
+	m.printf("the catalog says it now; running roles follow within seconds")
 	return nil
 }
 
-// quiet waits, before a change of the prefix, until nothing is in flight, but no longer than
+// waitUntilIdle waits, before a change of the prefix, until nothing is in flight, but no longer
+// than
 // --wait. If a copier died between an object and its receipt, another copier that has read the
 // switch would put the file below the new prefix as well.
-func (m *mover) quiet(ctx context.Context) error {
-	if !m.plan.moves() || m.plan.now.BucketName != m.plan.next.BucketName {
+func (m *mover) waitUntilIdle(ctx context.Context) error {
+	if !m.plan.changesPlace() || m.plan.now.BucketName != m.plan.next.BucketName {
 		return nil
 	}
 	for begun := time.Now(); ; {
@@ -177,17 +178,17 @@ func (m *mover) quiet(ctx context.Context) error {
 			return nil
 		}
 		if time.Since(begun) > m.o.wait {
-			m.say("%s still in flight: if a copier dies right now, a file may end up below both prefixes", progress.Plural(pending, "file"))
+			m.printf("%s still in flight: if a copier dies right now, a file may end up below both prefixes", progress.Plural(pending, "file"))
 			return nil
 		}
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
+		if err := sleep(ctx, 500*time.Millisecond); err != nil {
 			return err
 		}
 	}
 }
 
-// follows is how long running copiers may take to read the switch.
-const follows = time.Minute
+// followTimeout is how long running copiers may take to read the switch.
+const followTimeout = time.Minute
 
 // confirm is step 5: it waits for a file to arrive the new way, and checks that none arrives the
 // old way any more.
@@ -200,42 +201,42 @@ func (m *mover) confirm(ctx context.Context) error {
 		}
 		last = m.log.Last()
 	}
-	m.step("confirm")
+	m.printStepName("confirm")
 	var a migration.Arrivals
 	for begun := time.Now(); ; {
 		var err error
-		if a, err = m.books().Arrived(ctx, last.To, last.At); err != nil {
+		if a, err = m.finder().Arrived(ctx, last.To, last.At); err != nil {
 			return err
 		}
 		if a.New > 0 || time.Since(begun) > m.o.wait {
 			break
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := sleep(ctx, time.Second); err != nil {
 			return err
 		}
 	}
 	switch {
 	case a.New == 0:
-		m.say("no file has been due since %s: run the command again when one has", clock(last.At))
-		return partial(fmt.Sprintf("destination %s is switched, and waits for its first file", m.plan.now.ID))
-	case a.Old > 0 && (last.Blamed != "" || a.LastOld.At > last.At+follows.Milliseconds()):
-		m.say("copier %s still delivered the old way at %s: it does not follow the catalog, or was slow with that file; restart it, then run the command again", a.LastOld.Worker, clock(a.LastOld.At))
+		m.printf("no file has been due since %s: run the command again when one has", formatMillis(last.At))
+		return partialError(fmt.Sprintf("destination %s is switched, and waits for its first file", m.plan.now.ID))
+	case a.Old > 0 && (last.Blamed != "" || a.LastOld.At > last.At+followTimeout.Milliseconds()):
+		m.printf("copier %s still delivered the old way at %s: it does not follow the catalog, or was slow with that file; restart it, then run the command again", a.LastOld.Worker, formatMillis(a.LastOld.At))
 		// What the copier delivered until now does not count against it again; what it delivers
 		// later does.
 		note := migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, Blamed: a.LastOld.Worker, By: workerName("migrate")}
 		if err := m.log.Append(ctx, note); err != nil {
 			return err
 		}
-		return partial(fmt.Sprintf("destination %s is switched, but a copier does not follow", m.plan.now.ID))
+		return partialError(fmt.Sprintf("destination %s is switched, but a copier does not follow", m.plan.now.ID))
 	}
-	m.say("%s of the newest arrived, the first at %s: s3://%s/%s", progress.Plural(a.New, "file"), clock(a.First.At), a.First.Bucket, a.First.Key)
+	m.printf("%s of the newest arrived, the first at %s: s3://%s/%s", progress.Plural(a.New, "file"), formatMillis(a.First.At), a.First.Bucket, a.First.Key)
 	if a.Old > 0 {
-		m.say("%d were delivered the old way while copiers picked up the change, the last at %s", a.Old, clock(a.LastOld.At))
+		m.printf("%d were delivered the old way while copiers picked up the change, the last at %s", a.Old, formatMillis(a.LastOld.At))
 	}
 	if err := m.log.Append(ctx, migration.Note{Step: migration.Confirmed, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}); err != nil {
 		return err
 	}
-	m.cleanUp(ctx, *last)
+	m.printCleanUp(ctx, *last)
 	return nil
 }
 
@@ -246,7 +247,7 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 		return fmt.Errorf("no migration of %s is under way", t.ID)
 	}
 	if now := placeOf(t); now != last.From && now != last.To {
-		return m.giveUp(ctx, t, *last)
+		return m.endMigration(ctx, t, *last)
 	}
 	var err error
 	if m.plan, err = planMove(m.a, stored, t, last.From); err != nil {
@@ -255,7 +256,7 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 	fmt.Fprintf(m.out, "%s: back to %s\n", t.ID, last.From)
 	switched := placeOf(t) == last.To
 	if switched {
-		m.step("check")
+		m.printStepName("check")
 		if err := m.check(ctx, m.plan.next); err != nil {
 			return err
 		}
@@ -264,13 +265,13 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 		return err
 	}
 	if switched {
-		if err := m.quiet(ctx); err != nil {
+		if err := m.waitUntilIdle(ctx); err != nil {
 			return err
 		}
 	}
 	// 1. note  2. record
 	if last.Step != migration.Aborted { // if it is, the last --abort was interrupted between the two
-		if err := m.noteAborted(ctx, *last); err != nil {
+		if err := m.appendAborted(ctx, *last); err != nil {
 			return err
 		}
 	}
@@ -279,33 +280,33 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 			return err
 		}
 	}
-	m.say("the catalog says what it said before")
+	m.printf("the catalog says what it said before")
 	m.printTestFolder(*last)
 	return nil
 }
 
-// giveUp ends the migration of a destination that somebody has changed to a third place meanwhile.
-// The catalog stays as it is.
-func (m *mover) giveUp(ctx context.Context, t catalog.Target, last migration.Note) error {
+// endMigration ends the migration of a destination that somebody has changed to a third place
+// meanwhile. The catalog stays as it is.
+func (m *mover) endMigration(ctx context.Context, t catalog.Target, last migration.Note) error {
 	m.plan = movePlan{now: t, next: t}
 	fmt.Fprintf(m.out, "%s: it was to be moved to %s\n", t.ID, last.To)
-	m.say("it was changed otherwise meanwhile, to %s, and stays like that; only the migration ends", placeOf(t))
+	m.printf("it was changed otherwise meanwhile, to %s, and stays like that; only the migration ends", placeOf(t))
 	if err := m.ask(ctx, "End the migration?"); err != nil {
 		return err
 	}
-	if err := m.noteAborted(ctx, last); err != nil {
+	if err := m.appendAborted(ctx, last); err != nil {
 		return err
 	}
-	m.say("no migration of it is under way any more")
+	m.printf("no migration of it is under way any more")
 	m.printTestFolder(last)
 	return nil
 }
 
-func (m *mover) noteAborted(ctx context.Context, last migration.Note) error {
+func (m *mover) appendAborted(ctx context.Context, last migration.Note) error {
 	return m.log.Append(ctx, migration.Note{Step: migration.Aborted, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")})
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -314,4 +315,4 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
+func formatMillis(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }

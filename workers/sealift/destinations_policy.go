@@ -47,7 +47,7 @@ CloudFormation, add what is printed to the policy of a bucket that has one alrea
   sealift destinations policy acme-kms --kms-key arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := o.check(); err != nil {
+			if err := o.validate(); err != nil {
 				return err
 			}
 			return o.run(c.Context(), a, args)
@@ -55,8 +55,8 @@ CloudFormation, add what is printed to the policy of a bucket that has one alrea
 	}
 	f := c.Flags()
 	f.StringArrayVarP(&o.files.names, "file", "f", nil, "print for a destination of this document instead of an applied one, - for stdin; repeatable")
-	f.StringVar(&o.format, "format", string(policy.JSON), words(policy.Formats))
-	f.StringSliceVar(&o.only, "only", nil, "print only these: "+words(policy.Kinds))
+	f.StringVar(&o.format, "format", string(policy.JSON), joinOr(policy.Formats))
+	f.StringSliceVar(&o.only, "only", nil, "print only these: "+joinOr(policy.Kinds))
 	f.StringVar(&o.options.Principal, "principal", "", "ARN of the user or role that Sealift runs as")
 	f.StringVar(&o.options.KMSKey, "kms-key", "", "ARN of the KMS key of the bucket's default encryption")
 	f.BoolVar(&o.options.EnforceEncryption, "enforce-encryption", false, "deny puts with encryption other than the destination's")
@@ -64,8 +64,8 @@ CloudFormation, add what is printed to the policy of a bucket that has one alrea
 	return c
 }
 
-// words lists the values of a flag for a sentence.
-func words[T ~string](values []T) string {
+// joinOr lists the values of a flag for a sentence.
+func joinOr[T ~string](values []T) string {
 	var out []string
 	for _, v := range values {
 		out = append(out, string(v))
@@ -73,24 +73,24 @@ func words[T ~string](values []T) string {
 	return strings.Join(out[:len(out)-1], ", ") + " or " + out[len(out)-1]
 }
 
-func (o policyFlags) check() error {
-	if err := oneOf("format", o.format, policy.Formats); err != nil {
+func (o policyFlags) validate() error {
+	if err := checkOneOf("format", o.format, policy.Formats); err != nil {
 		return err
 	}
 	for _, kind := range o.only {
-		if err := oneOf("only", kind, policy.Kinds); err != nil {
+		if err := checkOneOf("only", kind, policy.Kinds); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// oneOf returns a usage error if a flag has an unknown value.
-func oneOf[T ~string](flag, value string, known []T) error {
+// checkOneOf returns a usage error if a flag has an unknown value.
+func checkOneOf[T ~string](flag, value string, known []T) error {
 	if slices.Contains(known, T(value)) {
 		return nil
 	}
-	hint := "use " + words(known)
+	hint := "use " + joinOr(known)
 	var texts []string
 	for _, k := range known {
 		texts = append(texts, string(k))
@@ -98,11 +98,11 @@ func oneOf[T ~string](flag, value string, known []T) error {
 	if near := spelling.Suggest(value, texts); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
-	return usage(fmt.Sprintf("--%s %s: unknown; %s", flag, value, hint))
+	return usageError(fmt.Sprintf("--%s %s: unknown; %s", flag, value, hint))
 }
 
 func (o policyFlags) run(ctx context.Context, a *app, names []string) (err error) {
-	s, err := open(a.cfg, identity{}, false, a.log, nil)
+	s, err := openServices(a.cfg, identity{}, false, a.log, nil)
 	if err != nil {
 		return err
 	}
@@ -111,14 +111,14 @@ func (o policyFlags) run(ctx context.Context, a *app, names []string) (err error
 	if err != nil {
 		return err
 	}
-	if o.options.Principal, err = ownPrincipal(ctx, a, s, o.options.Principal, "--principal ARN, or destinations.principal"); err != nil {
+	if o.options.Principal, err = resolvePrincipal(ctx, a, s, o.options.Principal, "--principal ARN, or destinations.principal"); err != nil {
 		return err
 	}
 	set, err := policy.NewSet(t, o.options)
 	if err != nil {
 		return err
 	}
-	if set, err = o.pick(set); err != nil {
+	if set, err = o.pickKinds(set); err != nil {
 		return err
 	}
 	if !t.SSE && o.options.KMSKey == "" {
@@ -139,14 +139,14 @@ func (o policyFlags) target(ctx context.Context, a *app, s *services, names []st
 	case err != nil:
 		return catalog.Target{}, err
 	case len(targets) > 1:
-		return catalog.Target{}, usage(fmt.Sprintf("name one of %d destinations, like %s", len(targets), targets[0].ID))
+		return catalog.Target{}, usageError(fmt.Sprintf("name one of %d destinations, like %s", len(targets), targets[0].ID))
 	}
 	return targets[0], nil
 }
 
-// ownPrincipal returns the ARN that customers' policies name: arn, or else the configured one, or
-// else that of our credentials. keys says, in messages, where to set it.
-func ownPrincipal(ctx context.Context, a *app, s *services, arn, keys string) (string, error) {
+// resolvePrincipal returns the ARN that customers' policies name: arn, or else the configured one,
+// or else that of our credentials. keys says, in messages, where to set it.
+func resolvePrincipal(ctx context.Context, a *app, s *services, arn, keys string) (string, error) {
 	if arn = cmp.Or(arn, a.cfg.Destinations.Principal); arn == "" {
 		id, err := s.roles.Identity(ctx)
 		if err != nil {
@@ -164,9 +164,9 @@ func ownPrincipal(ctx context.Context, a *app, s *services, arn, keys string) (s
 	return p.ARN, nil
 }
 
-// pick keeps the kinds that --only asks for. It is an error if there are none, because an empty
-// policy would be handed on to the customer.
-func (o policyFlags) pick(set policy.Set) (policy.Set, error) {
+// pickKinds keeps the kinds that --only asks for. It is an error if there are none, because an
+// empty policy would be handed on to the customer.
+func (o policyFlags) pickKinds(set policy.Set) (policy.Set, error) {
 	if len(o.only) == 0 {
 		return set, nil
 	}

@@ -50,14 +50,14 @@ or a record has been owed for longer.`,
   sealift destinations status --broken --fail-after 3h    # for cron`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if failAfter < 0 {
-				return usage("--fail-after must not be negative")
+				return usageError("--fail-after must not be negative")
 			}
 			return withServices(a, false, func(s *services) error {
 				r, err := readDestinations(c.Context(), a, s, args)
 				if err != nil {
 					return err
 				}
-				late := r.late(failAfter)
+				lateCount := r.countLate(failAfter)
 				if broken {
 					r.keepBroken()
 				}
@@ -66,8 +66,8 @@ or a record has been owed for longer.`,
 				} else {
 					err = r.print(a.stdout)
 				}
-				if c.Flags().Changed("fail-after") && late > 0 && err == nil {
-					return &exitError{exitPartial, fmt.Errorf("%s parked, or owed for longer than %s", progress.Plural(late, "destination")+" with files that are", failAfter)}
+				if c.Flags().Changed("fail-after") && lateCount > 0 && err == nil {
+					return &exitError{exitPartial, fmt.Errorf("%s parked, or owed for longer than %s", progress.Plural(lateCount, "destination")+" with files that are", failAfter)}
 				}
 				return err
 			})
@@ -118,7 +118,7 @@ func (r destinationRow) broken() bool {
 // readDestinations reads the status of the named destinations, or of all if there are no names.
 func readDestinations(ctx context.Context, a *app, s *services, names []string) (*destinationsStatus, error) {
 	var known *catalog.Snapshot
-	if live := catalogOf(ctx, s); live != nil {
+	if live := tryReadCatalog(ctx, s); live != nil {
 		known = live.Snapshot()
 	}
 	bar := progress.Start(a.stderr, "reading the ledger", 0, progress.Count)
@@ -127,7 +127,7 @@ func readDestinations(ctx context.Context, a *app, s *services, names []string) 
 	read := func() (*auditor.Status, error) { return auditor.ReadStatus(ctx, cfg, s.staging, known) }
 	var status *auditor.Status
 	var err error
-	if picked, ok := inCatalog(known, names); ok {
+	if picked, ok := resolveNames(known, names); ok {
 		cfg.Destinations = picked
 		status, err = read()
 	} else if status, err = read(); err == nil { // a destination that the catalog no longer has may still be owed files
@@ -153,13 +153,13 @@ func readDestinations(ctx context.Context, a *app, s *services, names []string) 
 	return out, group.Wait()
 }
 
-// inCatalog returns the ids that names stand for, and whether the catalog has all of them. Without
-// names, it returns none and true.
-func inCatalog(known *catalog.Snapshot, names []string) (ids []string, ok bool) {
+// resolveNames returns the ids that names stand for, and whether the catalog has all of them.
+// Without names, it returns none and true.
+func resolveNames(known *catalog.Snapshot, names []string) (ids []string, ok bool) {
 	if known == nil || len(names) == 0 {
 		return nil, len(names) == 0
 	}
-	targets, err := namedDestinations(known, names)
+	targets, err := selectFromCatalog(known, names)
 	for _, t := range targets {
 		ids = append(ids, t.ID)
 	}
@@ -173,7 +173,7 @@ func keepNamed(s *auditor.Status, names []string) error {
 		workspace, name, _ := strings.Cut(d.ID, "/")
 		all[i] = catalog.Target{ID: d.ID, Workspace: workspace, Destination: catalog.Destination{Name: name}}
 	}
-	picked, err := pickDestinations(all, names)
+	picked, err := selectDestinations(all, names)
 	if err != nil {
 		return err
 	}
@@ -205,11 +205,11 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 	}
 	if d.ParkedNote != "" {
 		p, err := job.ReadNote(ctx, staging, d.ParkedNote, d.ParkedAt)
-		gone := errors.Is(err, objstore.ErrNotFound)
-		if err != nil && !gone {
+		redriven := errors.Is(err, objstore.ErrNotFound)
+		if err != nil && !redriven {
 			return r, err
 		}
-		if !gone && (r.LastError == nil || p.Reason != delivery.ReasonUnreadable && p.At >= r.LastError.At.UnixMilli()) {
+		if !redriven && (r.LastError == nil || p.Reason != delivery.ReasonUnreadable && p.At >= r.LastError.At.UnixMilli()) {
 			last := p.At
 			if a.Failing() { // if a destination is known not to work, files may be parked without a try
 				last = a.Trouble.At
@@ -228,9 +228,9 @@ func newDestinationRow(ctx context.Context, staging objstore.Store, known *catal
 
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
-// late returns how many destinations have parked files, or have been owed a record for longer than
-// limit.
-func (s *destinationsStatus) late(limit time.Duration) (n int64) {
+// countLate returns how many destinations have parked files, or have been owed a record for longer
+// than limit.
+func (s *destinationsStatus) countLate(limit time.Duration) (n int64) {
 	for _, r := range s.Destinations {
 		if r.Parked.Files > 0 || r.OldestOwedAge > limit.Seconds() {
 			n++

@@ -20,10 +20,10 @@ func (s *destinationsStatus) print(out io.Writer) error {
 	for _, r := range s.Destinations {
 		oldest, newest := "-", "-"
 		if r.OldestOwedAge > 0 {
-			oldest = ago(r.OldestOwedAge)
+			oldest = formatAge(r.OldestOwedAge)
 		}
 		if !r.NewestDelivered.IsZero() {
-			newest = ago(s.At.Sub(r.NewestDelivered).Seconds()) + " ago"
+			newest = formatAge(s.At.Sub(r.NewestDelivered).Seconds()) + " ago"
 		}
 		state := r.State
 		if r.Failing && r.Undelivered().Files > 0 && (state == "enabled" || state == "") {
@@ -31,7 +31,7 @@ func (s *destinationsStatus) print(out io.Writer) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, progress.Count(r.Delivered.Files), progress.Count(r.Delivered.Records),
 			progress.Bytes(r.Delivered.Bytes), progress.Count(r.Pending.Files), progress.Count(r.Parked.Files), oldest, newest,
-			progress.Count(r.Requests.Puts+r.Requests.AssumeRoles+r.Requests.DataKeys), dollars(r.Cost.Bucket))
+			progress.Count(r.Requests.Puts+r.Requests.AssumeRoles+r.Requests.DataKeys), formatDollars(r.Cost.Bucket))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -41,7 +41,7 @@ func (s *destinationsStatus) print(out io.Writer) error {
 			return err
 		}
 	}
-	return s.printFoot(out)
+	return s.printFooter(out)
 }
 
 // printError says why a destination is broken, and what to do about it.
@@ -52,19 +52,19 @@ func (s *destinationsStatus) printError(out io.Writer, r destinationRow) error {
 	e := r.LastError
 	head := r.ID
 	if !e.Since.IsZero() {
-		head += fmt.Sprintf("  since %s (%s ago)", e.Since.Format(time.RFC3339), ago(s.At.Sub(e.Since).Seconds()))
+		head += fmt.Sprintf("  since %s (%s ago)", e.Since.Format(time.RFC3339), formatAge(s.At.Sub(e.Since).Seconds()))
 	}
 	if e.At.After(e.Since) && !e.Since.IsZero() {
-		head += fmt.Sprintf(", last tried %s ago", ago(s.At.Sub(e.At).Seconds()))
+		head += fmt.Sprintf(", last tried %s ago", formatAge(s.At.Sub(e.At).Seconds()))
 	}
 	if !e.Retry.IsZero() {
-		head += fmt.Sprintf(", next try in %s", ago(e.Retry.Sub(s.At).Seconds()))
+		head += fmt.Sprintf(", next try in %s", formatAge(e.Retry.Sub(s.At).Seconds()))
 	}
 	_, err := fmt.Fprintf(out, "\n%s\n  cause  %s\n  fix    %s\n", head, e.Cause, e.Fix)
 	return err
 }
 
-func (s *destinationsStatus) printFoot(out io.Writer) error {
+func (s *destinationsStatus) printFooter(out io.Writer) error {
 	parked, givenUp, waits := int64(0), int64(0), false
 	for _, r := range s.Destinations {
 		parked += r.Parked.Files
@@ -82,7 +82,7 @@ func (s *destinationsStatus) printFoot(out io.Writer) error {
 		}
 	}
 	if givenUp > 0 {
-		if _, err := fmt.Fprintf(out, "\n%s given up, never delivered there (sealift redrive --skip): %s\n", progress.Plural(givenUp, "file"), s.givenUp()); err != nil {
+		if _, err := fmt.Fprintf(out, "\n%s given up, never delivered there (sealift redrive --skip): %s\n", progress.Plural(givenUp, "file"), s.givenUpText()); err != nil {
 			return err
 		}
 	}
@@ -93,19 +93,19 @@ func (s *destinationsStatus) printFoot(out io.Writer) error {
 	return err
 }
 
-// givenUp lists how many files each destination will never get.
-func (s *destinationsStatus) givenUp() string {
-	var of []string
+// givenUpText lists how many files each destination will never get.
+func (s *destinationsStatus) givenUpText() string {
+	var parts []string
 	for _, r := range s.Destinations {
 		if r.GivenUp.Files > 0 {
-			of = append(of, progress.Count(r.GivenUp.Files)+" of "+r.ID)
+			parts = append(parts, progress.Count(r.GivenUp.Files)+" of "+r.ID)
 		}
 	}
-	return strings.Join(of, ", ")
+	return strings.Join(parts, ", ")
 }
 
-// dollars formats a cost for people.
-func dollars(usd float64) string {
+// formatDollars formats a cost for people.
+func formatDollars(usd float64) string {
 	switch {
 	case usd == 0:
 		return "-"

@@ -51,8 +51,8 @@ func TestDestinationsStatusIsPrinted(t *testing.T) {
 	require.NoError(t, (&app{stdout: &asJSON}).printJSON(s))
 	golden(t, "destinations_status.json", asJSON.Bytes())
 
-	require.EqualValues(t, 1, s.late(28*time.Hour), "what is parked is late")
-	require.EqualValues(t, 2, s.late(63*time.Minute))
+	require.EqualValues(t, 1, s.countLate(28*time.Hour), "what is parked is late")
+	require.EqualValues(t, 2, s.countLate(63*time.Minute))
 	s.keepBroken()
 	require.Len(t, s.Destinations, 2)
 	var none bytes.Buffer
@@ -62,7 +62,7 @@ func TestDestinationsStatusIsPrinted(t *testing.T) {
 
 // A parked note that cannot be read does not hide other destinations, nor what else is known about
 // its own.
-func TestDestinationsStatusOfBadNotes(t *testing.T) {
+func TestDestinationsStatusWithUnreadableNotes(t *testing.T) {
 	staging := objstore.NewMemory("staging")
 	at := time.UnixMilli(1795357800000).UTC()
 	trouble := meter.Account{Trouble: &meter.Trouble{Cause: "denied", At: at.Add(-time.Minute).UnixMilli()}}
@@ -86,7 +86,7 @@ func TestDestinationsStatusOfBadNotes(t *testing.T) {
 
 // The last error's time is that of the last try: files may be parked without one if their
 // destination is known not to work.
-func TestDestinationsStatusKnowsTheLastTry(t *testing.T) {
+func TestDestinationsStatusShowsTimeOfTheLastTry(t *testing.T) {
 	staging := objstore.NewMemory("staging")
 	at := time.UnixMilli(1795357800000).UTC()
 	p := delivery.Parked{

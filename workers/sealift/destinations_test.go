@@ -52,14 +52,14 @@ func TestScriptsWithDestinations(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		svc, err := open(cfg, identity{credentials: s.credentials}, false, log, nil)
+		svc, err := openServices(cfg, identity{credentials: s.credentials}, false, log, nil)
 		if err != nil {
 			return err
 		}
 		ctx := context.Background()
 		return errors.Join(
 			s.s3.PutBucket(s3server.Bucket{Name: cfg.Staging.Bucket}), s.provision(snapshot), setFaults(s.s3, env.WorkDir+"/faults"),
-			svc.kafka.EnsureTopics(ctx, true, svc.topics()...), applyStored(ctx, svc, workspaces), svc.close())
+			svc.kafka.EnsureTopics(ctx, true, svc.topics()...), writeWorkspaces(ctx, svc, workspaces), svc.close())
 	})
 }
 
@@ -82,8 +82,8 @@ func expandCatalogs(dir, s3URL string) ([]catalog.Workspace, error) {
 	return loadCatalog(config.Config{}, dir+"/catalog.yaml")
 }
 
-// applyStored writes the catalog's records.
-func applyStored(ctx context.Context, s *services, workspaces []catalog.Workspace) error {
+// writeWorkspaces writes the catalog's records.
+func writeWorkspaces(ctx context.Context, s *services, workspaces []catalog.Workspace) error {
 	values := map[string][]byte{}
 	for _, w := range workspaces {
 		values[w.ID] = catalog.Encode(w)

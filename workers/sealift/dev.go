@@ -68,7 +68,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 		return fmt.Errorf("%q was not written by sealift dev, and would be replaced: choose another directory with --data", o.configFile())
 	}
 	file := filepath.Join(o.data, "endpoints.json")
-	o.again(file)
+	o.reusePorts(file)
 	// Whoever waits for the file must not read one from an earlier run.
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -92,10 +92,10 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	if cfg.Collector.Spool.Dir != "" {
 		cfg.Collector.Spool.Dir = filepath.Join(o.data, "collector-spool")
 	}
-	if cfg.Collector.Listen, err = o.http.free(log); err != nil {
+	if cfg.Collector.Listen, err = o.http.pickFree(log); err != nil {
 		return err
 	}
-	if cfg.Admin.Listen, err = o.admin.free(log); err != nil {
+	if cfg.Admin.Listen, err = o.admin.pickFree(log); err != nil {
 		return err
 	}
 	if err := cfg.Validate(); err != nil {
@@ -106,10 +106,10 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 	ctx, stop := context.WithCancel(ctx)
 	defer func() { stop(); c.watchers.Wait() }()
 	return runProcess(ctx, cfg, processOptions{
-		roles:  allRoles,
-		id:     identity{credentials: s.credentials},
-		loaded: c.start,
-		ready: func(p *process) {
+		roles:    allRoles,
+		id:       identity{credentials: s.credentials},
+		onLoaded: c.start,
+		onReady: func(p *process) {
 			e := endpoints{
 				Collector: baseURL(p.collector.Addr()), Admin: baseURL(p.admin.Addr()),
 				S3: s.s3URL, S3AccessKey: s.key.AccessKeyID, S3SecretKey: s.key.SecretAccessKey.Reveal(), S3Region: embeddedRegion,
@@ -117,7 +117,7 @@ func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, lo
 			}
 			b, err := json.MarshalIndent(e, "", "  ")
 			if err == nil {
-				err = errors.Join(writeFile(o.configFile(), operatorsConfig(cfg)), writeFile(file, append(b, '\n')))
+				err = errors.Join(writeFile(o.configFile(), operatorConfig(cfg)), writeFile(file, append(b, '\n')))
 			}
 			if err != nil {
 				log.Error("write endpoints", "file", file, "err", err)
@@ -145,17 +145,17 @@ func lockDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// again replaces "any free port" by the port of the previous run, so that clients find a restarted
-// process where it was. If that port is taken, any other will do.
-func (o *devOptions) again(file string) {
+// reusePorts replaces "any free port" by the port of the previous run, so that clients find a
+// restarted process where it was. If that port is taken, any other will do.
+func (o *devOptions) reusePorts(file string) {
 	var e endpoints
 	b, err := os.ReadFile(file)
 	if err != nil || json.Unmarshal(b, &e) != nil {
 		return
 	}
-	for former, a := range map[string]*address{e.Collector: &o.http, e.S3: &o.s3, "kafka://" + e.Kafka: &o.kafka, e.Redis: &o.redis, e.Admin: &o.admin} {
+	for previousURL, a := range map[string]*address{e.Collector: &o.http, e.S3: &o.s3, "kafka://" + e.Kafka: &o.kafka, e.Redis: &o.redis, e.Admin: &o.admin} {
 		host, port, err := net.SplitHostPort(a.at)
-		u, perr := url.Parse(former)
+		u, perr := url.Parse(previousURL)
 		if err == nil && perr == nil && port == "0" && u.Port() != "" {
 			a.at, a.chosen = net.JoinHostPort(host, u.Port()), false
 		}
@@ -200,9 +200,9 @@ func exampleOf(workspaces []catalog.Workspace) example {
 }
 
 func printDev(out io.Writer, o devOptions, e endpoints, ex example) {
-	of := ""
+	keyHint := ""
 	if ex.source != "" {
-		of = fmt.Sprintf(" (WRITE_KEY: one of source %s in %s)", ex.source, o.catalog)
+		keyHint = fmt.Sprintf(" (WRITE_KEY: one of source %s in %s)", ex.source, o.catalog)
 	}
 	self := "sealift"
 	if _, err := exec.LookPath(self); err != nil {
@@ -226,6 +226,6 @@ Run other commands (in a shell with these variables):
   %s --config %s destinations status
 
 Admin: %s/readyz  %s/metrics   Kafka: %s   all addresses: %s
-`, o.data, of, ex.key, e.Collector, 2*o.rollEvery+2*time.Second, e.S3AccessKey, e.S3SecretKey,
+`, o.data, keyHint, ex.key, e.Collector, 2*o.rollEvery+2*time.Second, e.S3AccessKey, e.S3SecretKey,
 		self, e.S3, ex.region, ex.bucket, self, e.S3, ex.region, ex.bucket, self, shell.QuoteIfNeeded(o.configFile()), e.Admin, e.Admin, e.Kafka, filepath.Join(o.data, "endpoints.json"))
 }

@@ -32,7 +32,7 @@ func (c *devCatalog) start(ctx context.Context, services *services) error {
 	c.services = services
 	var workspaces []catalog.Workspace
 	var err error
-	read := stamp(c.file) // before the file is read, so that no change in between is missed
+	read := fileStamp(c.file) // before the file is read, so that no change in between is missed
 	if c.file != "" {
 		workspaces, err = loadCatalog(services.cfg, c.file)
 	} else if len(services.catalog.Snapshot().Workspaces()) == 0 {
@@ -49,14 +49,14 @@ func (c *devCatalog) start(ctx context.Context, services *services) error {
 	}
 	changed := services.catalog.Changed()
 	c.provision()
-	c.watchers.Go(func() { c.followProvision(ctx, changed) })
+	c.watchers.Go(func() { c.provisionOnChange(ctx, changed) })
 	if c.file != "" {
 		c.watchers.Go(func() { c.followFile(ctx, read) })
 	}
 	return nil
 }
 
-func (c *devCatalog) followProvision(ctx context.Context, changed <-chan struct{}) {
+func (c *devCatalog) provisionOnChange(ctx context.Context, changed <-chan struct{}) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,7 +79,7 @@ func (c *devCatalog) provision() {
 // followFile applies the file whenever its stamp changes; last is the stamp of what was read
 // before.
 func (c *devCatalog) followFile(ctx context.Context, last string) {
-	var again time.Time // when to retry a catalog that could not be applied
+	var retryAt time.Time // when to retry a catalog that could not be applied
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -88,15 +88,15 @@ func (c *devCatalog) followFile(ctx context.Context, last string) {
 			return
 		case <-tick.C:
 		}
-		now := stamp(c.file)
-		if now == last && (again.IsZero() || time.Now().Before(again)) {
+		now := fileStamp(c.file)
+		if now == last && (retryAt.IsZero() || time.Now().Before(retryAt)) {
 			continue
 		}
-		last, again = now, time.Time{}
+		last, retryAt = now, time.Time{}
 		workspaces, err := loadCatalog(c.services.cfg, c.file)
 		if err == nil {
 			if err = applyCatalog(ctx, c.services, workspaces); err != nil {
-				again = time.Now().Add(10 * time.Second)
+				retryAt = time.Now().Add(10 * time.Second)
 			}
 		}
 		if err != nil && ctx.Err() == nil {
@@ -105,8 +105,8 @@ func (c *devCatalog) followFile(ctx context.Context, last string) {
 	}
 }
 
-// stamp changes when the file does.
-func stamp(file string) string {
+// fileStamp changes when the file does.
+func fileStamp(file string) string {
 	info, err := os.Stat(file)
 	if err != nil {
 		return err.Error()

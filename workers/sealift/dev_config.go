@@ -10,21 +10,21 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 )
 
-// operatorsHead begins the file, so that dev recognizes its own and replaces no other.
-const operatorsHead = "# Written by sealift dev"
+// operatorConfigHeader begins the file, so that dev recognizes its own and replaces no other.
+const operatorConfigHeader = "# Written by sealift dev"
 
 // writtenByDev reports whether dev wrote the file.
 func writtenByDev(file string) bool {
 	b, err := os.ReadFile(file)
-	return err == nil && bytes.HasPrefix(b, []byte(operatorsHead))
+	return err == nil && bytes.HasPrefix(b, []byte(operatorConfigHeader))
 }
 
-// operatorsConfig returns a configuration for commands that work on a running `sealift dev`. It
+// operatorConfig returns a configuration for commands that work on a running `sealift dev`. It
 // contains no secrets: the embedded Redis has none, and the keys of S3 come from the environment,
 // as everywhere.
-func operatorsConfig(cfg config.Config) []byte {
+func operatorConfig(cfg config.Config) []byte {
 	var b strings.Builder
-	b.WriteString(operatorsHead + " when it is ready, for operators' commands:\n#   sealift --config FILE verify\n" +
+	b.WriteString(operatorConfigHeader + " when it is ready, for operators' commands:\n#   sealift --config FILE verify\n" +
 		"# with s3_access_key and s3_secret_key of endpoints.json as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.\n")
 	var tiers []string
 	for _, d := range cfg.Copier.RetryTiers {

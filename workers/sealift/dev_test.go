@@ -111,13 +111,14 @@ func (p *devProcess) track(key, messageID string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// delivered waits until everything that was acknowledged is in the bucket, and returns the report.
-func (p *devProcess) delivered(t *testing.T, bucket objstore.Store, prefix string, acked *check.Expected) *check.Report {
+// awaitDelivered waits until everything that was acknowledged is in the bucket, and returns the
+// report.
+func (p *devProcess) awaitDelivered(t *testing.T, bucket objstore.Store, prefix string, acked *check.Expected) *check.Report {
 	t.Helper()
 	var r *check.Report
 	require.Eventually(t, func() bool {
 		var err error
-		r, err = acked.Check(objects(t.Context(), bucket, &tree{}), check.Rules{Prefix: prefix})
+		r, err = acked.Check(listObjects(t.Context(), bucket, &tree{}), check.Rules{Prefix: prefix})
 		return err == nil && r.Lost == 0
 	}, time.Minute, 100*time.Millisecond, "not all is delivered: %v", r)
 	return r
@@ -142,7 +143,7 @@ func TestDevSurvivesKill9(t *testing.T) {
 		require.Error(t, p.end(t, os.Kill))
 	}
 	p := startDev(t, data)
-	r := p.delivered(t, p.bucket("demo-logs", p.S3Region), "", acked)
+	r := p.awaitDelivered(t, p.bucket("demo-logs", p.S3Region), "", acked)
 	require.Positive(t, r.Acknowledged)
 	require.Zero(t, r.Duplicated, r)
 	require.Zero(t, r.Malformed+r.Misplaced, r)
@@ -180,8 +181,8 @@ destinations:
 	require.False(t, p.track("demo", "x"), "the default write key is not there")
 	require.True(t, p.track("key1", "1"))
 	acked.Acknowledge("web", "1")
-	require.True(t, p.delivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
-	require.True(t, p.delivered(t, p.bucket("named-logs", p.S3Region), "", acked).OK(), "by its endpoint")
+	require.True(t, p.awaitDelivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
+	require.True(t, p.awaitDelivered(t, p.bucket("named-logs", p.S3Region), "", acked).OK(), "by its endpoint")
 
 	// The role can be assumed only with the right ExternalId.
 	roles := assumerole.New(assumerole.Config{Endpoint: p.S3, Region: p.S3Region, Credentials: p.credentials})
@@ -197,7 +198,7 @@ destinations:
 	p.awaitLog(t, "catalog file not applied")
 	require.True(t, p.track("key1", "broken"))
 	acked.Acknowledge("web", "broken")
-	require.True(t, p.delivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
+	require.True(t, p.awaitDelivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
 	write("acme-new")
 	require.Eventually(t, func() bool {
 		_, err := p.bucket("acme-new", "eu-west-1").List(t.Context(), "", "", 1)
@@ -206,17 +207,17 @@ destinations:
 	require.True(t, p.track("key1", "2"))
 	acked = &check.Expected{}
 	acked.Acknowledge("web", "2")
-	require.True(t, p.delivered(t, p.bucket("acme-new", "eu-west-1"), "", acked).OK())
+	require.True(t, p.awaitDelivered(t, p.bucket("acme-new", "eu-west-1"), "", acked).OK())
 }
 
-func TestOperatorsCommandsOnDev(t *testing.T) {
+func TestOperatorCommandsOnDev(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := startDev(t, data, "--set", "staging.retain=240h", "--set", "copier.park_after=2h")
 	require.True(t, p.track("demo", "1"))
 	acked := &check.Expected{}
 	acked.Acknowledge("demo", "1")
-	require.True(t, p.delivered(t, p.bucket("demo-logs", embeddedRegion), "", acked).OK())
+	require.True(t, p.awaitDelivered(t, p.bucket("demo-logs", embeddedRegion), "", acked).OK())
 	for _, args := range [][]string{
 		{"config", "check"}, {"verify", "--deep"}, {"audit"}, {"destinations", "status"}, {"destinations", "check", "demo"},
 		{"sources", "status"}, {"parked"}, {"replay", "--source", "demo", "--dry-run"}, {"catalog", "diff", "-f", "-"},
@@ -269,7 +270,7 @@ func TestDevRefusesASecondProcess(t *testing.T) {
 	require.NoError(t, err, "the first one's endpoints stay")
 }
 
-func TestDevReplacesNoConfigurationOfAnothers(t *testing.T) {
+func TestDevKeepsAConfigurationItDidNotWrite(t *testing.T) {
 	data := t.TempDir()
 	file := filepath.Join(data, "sealift.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("staging: {bucket: acme}\n"), 0o600))
@@ -283,7 +284,7 @@ func TestDevReplacesNoConfigurationOfAnothers(t *testing.T) {
 
 // dev works with the configuration of a fleet, except for what is embedded, what concerns the
 // fleet's collector, and when files are sealed.
-func TestDevBesideTheConfigurationOfAFleet(t *testing.T) {
+func TestDevWithAFleetConfiguration(t *testing.T) {
 	t.Parallel()
 	spool := filepath.Join(t.TempDir(), "spool")
 	p := startDev(t, t.TempDir(), "--set", "kafka.replication=3", "--set", "kafka.create_topics=false",
@@ -293,7 +294,7 @@ func TestDevBesideTheConfigurationOfAFleet(t *testing.T) {
 	require.True(t, p.track("demo", "1"))
 	acked := &check.Expected{}
 	acked.Acknowledge("demo", "1")
-	require.True(t, p.delivered(t, p.bucket("demo-logs", p.S3Region), "", acked).OK(), "it takes no hour")
+	require.True(t, p.awaitDelivered(t, p.bucket("demo-logs", p.S3Region), "", acked).OK(), "it takes no hour")
 	require.NoDirExists(t, spool, "what a fleet's collector has to send is not taken from its disk")
 }
 
@@ -313,7 +314,7 @@ func TestDevEndsWhenARoleCannotStart(t *testing.T) {
 	require.Contains(t, string(out), file)
 }
 
-func TestDevKeepsItsPortsOverARestart(t *testing.T) {
+func TestDevReusesPortsAfterARestart(t *testing.T) {
 	data := t.TempDir()
 	b, err := json.Marshal(endpoints{Collector: "http://127.0.0.1:1001", S3: "http://127.0.0.1:1002", Kafka: "127.0.0.1:1003", Redis: "redis://127.0.0.1:1004/0", Admin: "http://127.0.0.1:1005"})
 	require.NoError(t, err)
@@ -321,7 +322,7 @@ func TestDevKeepsItsPortsOverARestart(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, b, 0o600))
 	any := address{at: ":0", chosen: true}
 	o := devOptions{http: any, s3: any, kafka: any, redis: address{at: "0.0.0.0:0"}, admin: address{at: ":9090", chosen: true}}
-	o.again(file)
+	o.reusePorts(file)
 	require.Equal(t, address{at: ":1001"}, o.http)
 	require.Equal(t, address{at: ":1002"}, o.s3)
 	require.Equal(t, address{at: ":1003"}, o.kafka)
@@ -329,7 +330,7 @@ func TestDevKeepsItsPortsOverARestart(t *testing.T) {
 	require.Equal(t, address{at: ":9090", chosen: true}, o.admin, "a chosen port is a chosen port")
 }
 
-func TestAddressThatIsTaken(t *testing.T) {
+func TestListenOnATakenAddress(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -350,17 +351,17 @@ func TestAddressThatIsTaken(t *testing.T) {
 
 // A stack that listens on all interfaces uses loopback addresses, which is what catalogs, proxy
 // exceptions and the printed commands contain.
-func TestAStackOnAllInterfacesIsFoundOnLoopback(t *testing.T) {
+func TestStackOnAllInterfacesUsesLoopbackURL(t *testing.T) {
 	s, err := startStack(stackConfig{dir: t.TempDir(), s3: address{at: "0.0.0.0:0"}}, silent)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
 	require.Regexp(t, `^http://127\.0\.0\.1:\d+$`, s.s3URL)
-	require.True(t, s.is(strings.Replace(s.s3URL, "127.0.0.1", "localhost", 1)))
+	require.True(t, s.isOwnEndpoint(strings.Replace(s.s3URL, "127.0.0.1", "localhost", 1)))
 	require.Equal(t, "http://127.0.0.1:80", baseURL("[::]:80"))
 	require.Equal(t, "http://[::1]:80", baseURL("[::1]:80"))
 }
 
-func TestABucketIsAllowedOnceHoweverManyOfItsPrefixesAreDestinations(t *testing.T) {
+func TestProvisionAllowsABucketOncePerRole(t *testing.T) {
 	s, err := startStack(stackConfig{dir: t.TempDir()}, silent)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
@@ -375,7 +376,7 @@ func TestABucketIsAllowedOnceHoweverManyOfItsPrefixesAreDestinations(t *testing.
 	require.NoError(t, s.provision(live.Publish()))
 }
 
-func TestProvisionTakesTheFirstOfTwoOwnersOfARole(t *testing.T) {
+func TestProvisionGivesARoleToItsFirstWorkspace(t *testing.T) {
 	s, err := startStack(stackConfig{dir: t.TempDir()}, silent)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()

@@ -30,11 +30,11 @@ type exitError struct {
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
-// usage returns an error that says that the command line is wrong.
-func usage(text string) error { return &exitError{exitUsage, errors.New(text)} }
+// usageError returns an error that says that the command line is wrong.
+func usageError(text string) error { return &exitError{exitUsage, errors.New(text)} }
 
-// named accepts 1 to most arguments; if there is none, text is the error.
-func named(text string, most int) cobra.PositionalArgs {
+// requireArgs accepts 1 to most arguments; if there is none, text is the error.
+func requireArgs(text string, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return errors.New(text)
@@ -69,8 +69,8 @@ func flagError(c *cobra.Command, err error) error {
 	return fmt.Errorf("--%s %q: want %s", flag.Name, invalid.GetValue(), want)
 }
 
-// partial returns an error that says that only a part was done.
-func partial(text string) error { return &exitError{exitPartial, errors.New(text)} }
+// partialError returns an error that says that only a part was done.
+func partialError(text string) error { return &exitError{exitPartial, errors.New(text)} }
 
 // interruptedError is the cause of a context that a signal ended.
 type interruptedError struct{ signal os.Signal }

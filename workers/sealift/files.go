@@ -61,37 +61,37 @@ segment-logs/sealift-check/ holds Sealift's own tests; it is skipped unless name
 	return cmd
 }
 
-// reading is an open bucket, and which of its files are wanted.
-type reading struct {
-	reader objstore.Reader
-	place  mirror.Place
-	filter mirror.Filter
-	lists  *lists
+// selectedFiles is an open bucket, and which of its files are wanted.
+type selectedFiles struct {
+	reader       objstore.Reader
+	place        mirror.Place
+	filter       mirror.Filter
+	listRequests *listCounter
 }
 
 // open evaluates flags and arguments, and opens the bucket. If the first argument is the place, the
 // others are returned.
-func (o *filesOptions) open(ctx context.Context, args []string) (*reading, []string, error) {
+func (o *filesOptions) open(ctx context.Context, args []string) (*selectedFiles, []string, error) {
 	bundle, err := certs.Bundle()
 	if err != nil {
 		return nil, nil, err
 	}
 	web := certs.ExplainingTransport(objstore.NewHTTPClient(bundle).Transport, certs.Keys{CA: certs.BundleEnv, Address: "--endpoint", Enable: "https in --endpoint"})
-	r := &reading{lists: &lists{next: web}}
-	if r.place, args, err = o.where(args); err != nil {
+	r := &selectedFiles{listRequests: &listCounter{next: web}}
+	if r.place, args, err = o.parsePlace(args); err != nil {
 		return nil, nil, err
 	}
-	if r.filter, err = o.when(time.Now()); err != nil {
+	if r.filter, err = o.timeFilter(time.Now()); err != nil {
 		return nil, nil, err
 	}
 	endpoint := cmp.Or(o.endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"))
 	if u, err := url.Parse(endpoint); endpoint != "" && (err != nil || u.Host == "") {
-		return nil, nil, usage(fmt.Sprintf("--endpoint %q: want a URL such as https://s3.example.com", endpoint))
+		return nil, nil, usageError(fmt.Sprintf("--endpoint %q: want a URL such as https://s3.example.com", endpoint))
 	}
 	cfg := objstore.S3Config{
 		Bucket: r.place.Bucket, Region: cmp.Or(o.region, objstore.ProfileRegion(ctx, o.profile)),
 		Endpoint: endpoint, PathStyle: endpoint != "" && pathStyle(endpoint),
-		Credentials: objstore.ProfileCredentials(o.profile), HTTPClient: &http.Client{Transport: r.lists},
+		Credentials: objstore.ProfileCredentials(o.profile), HTTPClient: &http.Client{Transport: r.listRequests},
 	}
 	if _, err := cfg.Credentials(ctx); err != nil { // asked now, because later a failure would look like an outage
 		return nil, nil, err
@@ -100,60 +100,60 @@ func (o *filesOptions) open(ctx context.Context, args []string) (*reading, []str
 	return r, args, nil
 }
 
-// where returns the place that the arguments or flags name, and the other arguments.
-func (o *filesOptions) where(args []string) (mirror.Place, []string, error) {
+// parsePlace returns the place that the arguments or flags name, and the other arguments.
+func (o *filesOptions) parsePlace(args []string) (mirror.Place, []string, error) {
 	uri := "s3://" + strings.TrimPrefix(o.bucket, "s3://")
 	switch {
 	case len(args) > 0 && strings.HasPrefix(args[0], "s3://"):
 		if o.bucket != "" || o.prefix != "" {
-			return mirror.Place{}, nil, usage("name the place once: as s3://… or with --bucket and --prefix")
+			return mirror.Place{}, nil, usageError("name the place once: as s3://… or with --bucket and --prefix")
 		}
 		uri, args = args[0], args[1:]
 	case o.bucket == "":
-		return mirror.Place{}, nil, usage("which bucket? Write s3://BUCKET, or name it with --bucket")
+		return mirror.Place{}, nil, usageError("which bucket? Write s3://BUCKET, or name it with --bucket")
 	case o.prefix != "":
 		uri = strings.TrimRight(uri, "/") + "/" + strings.Trim(o.prefix, "/")
 	}
 	p, err := mirror.ParsePlace(uri)
 	if err != nil {
-		return p, nil, usage(err.Error())
+		return p, nil, usageError(err.Error())
 	}
 	if o.source != "" {
 		if !route.ValidSource(o.source) {
-			return p, nil, usage(fmt.Sprintf("--source %q: want the id of one source, of A-Z a-z 0-9 _ -", o.source))
+			return p, nil, usageError(fmt.Sprintf("--source %q: want the id of one source, of A-Z a-z 0-9 _ -", o.source))
 		}
 		if p.Source != "" && p.Source != o.source {
-			return p, nil, usage(fmt.Sprintf("%s is of source %q, and not --source %s", uri, p.Source, o.source))
+			return p, nil, usageError(fmt.Sprintf("%s is of source %q, and not --source %s", uri, p.Source, o.source))
 		}
 		p.Source = o.source
 	}
 	return p, args, nil
 }
 
-// when returns the filter for the time that the flags name.
-func (o *filesOptions) when(now time.Time) (f mirror.Filter, err error) {
+// timeFilter returns the filter for the time that the flags name.
+func (o *filesOptions) timeFilter(now time.Time) (f mirror.Filter, err error) {
 	if o.day != "" {
 		if o.since != "" || o.until != "" {
-			return f, usage("--day is a day of its own: leave out --since and --until")
+			return f, usageError("--day is a day of its own: leave out --since and --until")
 		}
 		day, err := mirror.ParseDay(o.day)
 		if err != nil {
-			return f, usage("--day: " + err.Error())
+			return f, usageError("--day: " + err.Error())
 		}
 		return mirror.DayFilter(day), nil
 	}
 	if f.Since, err = parseHour(o.since, now); err != nil {
-		return f, usage("--since: " + err.Error())
+		return f, usageError("--since: " + err.Error())
 	}
 	if f.Until, err = parseHour(o.until, now); err != nil {
-		return f, usage("--until: " + err.Error())
+		return f, usageError("--until: " + err.Error())
 	}
 	return f, nil
 }
 
-// files lists the wanted files. If there are none, it says so on stderr: that is not an error, but
+// list lists the wanted files. If there are none, it says so on stderr: that is not an error, but
 // no output at all would say too little.
-func (r *reading) files(ctx context.Context, a *app) iter.Seq2[mirror.File, error] {
+func (r *selectedFiles) list(ctx context.Context, a *app) iter.Seq2[mirror.File, error] {
 	return func(yield func(mirror.File, error) bool) {
 		found := false
 		for f, err := range mirror.List(ctx, r.reader, r.place, r.filter) {
@@ -168,49 +168,49 @@ func (r *reading) files(ctx context.Context, a *app) iter.Seq2[mirror.File, erro
 	}
 }
 
-// explained adds the fix to an error of reading, if it knows one.
-func (r *reading) explained(err error) error {
+// withFix adds the fix to an error of reading, if it knows one.
+func (r *selectedFiles) withFix(err error) error {
 	if fix := mirror.Fix(err, r.place); err != nil && fix != "" {
 		return fmt.Errorf("%w\n  fix: %s", err, fix)
 	}
 	return err
 }
 
-// lists is a transport that counts LIST requests.
-type lists struct {
+// listCounter is a transport that counts LIST requests.
+type listCounter struct {
 	next http.RoundTripper
 	n    atomic.Int64
 }
 
 // RoundTrip implements http.RoundTripper.
-func (l *lists) RoundTrip(r *http.Request) (*http.Response, error) {
+func (l *listCounter) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Query().Has("list-type") {
 		l.n.Add(1)
 	}
 	return l.next.RoundTrip(r)
 }
 
-// piped calls run, which writes to stdout. If the reader of a pipe goes away, as after `| head`,
+// withPipe calls run, which writes to stdout. If the reader of a pipe goes away, as after `| head`,
 // that is not an error, and SIGPIPE does not kill the process.
-func (a *app) piped(run func() error) error {
+func (a *app) withPipe(run func() error) error {
 	signal.Ignore(syscall.SIGPIPE)
-	out := &pipe{Writer: a.stdout}
+	out := &pipeWriter{Writer: a.stdout}
 	a.stdout = out
-	if err := run(); err != nil && !out.gone {
+	if err := run(); err != nil && !out.broken {
 		return err
 	}
 	return nil
 }
 
-// pipe notes that its reader is gone.
-type pipe struct {
+// pipeWriter notes that its reader is gone.
+type pipeWriter struct {
 	io.Writer
-	gone bool
+	broken bool
 }
 
 // Write implements io.Writer.
-func (p *pipe) Write(b []byte) (int, error) {
+func (p *pipeWriter) Write(b []byte) (int, error) {
 	n, err := p.Writer.Write(b)
-	p.gone = p.gone || errors.Is(err, syscall.EPIPE)
+	p.broken = p.broken || errors.Is(err, syscall.EPIPE)
 	return n, err
 }

@@ -26,10 +26,10 @@ fails.`,
 				return err
 			}
 			if len(rest) > 0 {
-				return usage(fmt.Sprintf("%q is not an S3 location; write s3://BUCKET/…", rest[0]))
+				return usageError(fmt.Sprintf("%q is not an S3 location; write s3://BUCKET/…", rest[0]))
 			}
-			return a.piped(func() error {
-				return r.explained(mirror.Cat(cmd.Context(), r.reader, r.files(cmd.Context(), a), a.stdout, c))
+			return a.withPipe(func() error {
+				return r.withFix(mirror.Cat(cmd.Context(), r.reader, r.list(cmd.Context(), a), a.stdout, c))
 			})
 		},
 	}

@@ -17,9 +17,9 @@ import (
 
 const readerAccount = "123456789012"
 
-// readersBucket starts a server that decides as AWS does. It has a customer's bucket, encrypted
-// with the customer's key. The environment gets the keys of a user of the customer.
-func readersBucket(t *testing.T) *s3server.Server {
+// startReadersBucket starts a server that decides as AWS does. It has a customer's bucket,
+// encrypted with the customer's key. The environment gets the keys of a user of the customer.
+func startReadersBucket(t *testing.T) *s3server.Server {
 	s, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "a", SecretKey: "b", Account: readerAccount})
 	require.NoError(t, err)
 	web := httptest.NewServer(s)
@@ -46,7 +46,7 @@ func readersPolicy(t *testing.T, kind iam.Kind, statements ...string) *iam.Polic
 }
 
 // A reader who lacks a permission is told which one, and can still use the others.
-func TestFilesOfReadersWithFewRights(t *testing.T) {
+func TestFilesCommandsNameTheMissingPermission(t *testing.T) {
 	const (
 		list    = `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::acme-logs"}`
 		listWeb = `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::acme-logs",
@@ -60,7 +60,7 @@ func TestFilesOfReadersWithFewRights(t *testing.T) {
 		web  = all + "/segment-logs/web"
 		file = web + "/1795305600000/1795305600000.aaaaaaaaaaaa.bbbbbbb.0.gz"
 	)
-	s := readersBucket(t)
+	s := startReadersBucket(t)
 	for hazard, c := range map[string]struct {
 		policies []string
 		args     []string
@@ -99,7 +99,7 @@ func TestFilesOfReadersWithFewRights(t *testing.T) {
 
 // If the credentials are useless, the command ends at once and says what to do.
 func TestFilesWithBadCredentials(t *testing.T) {
-	s := readersBucket(t)
+	s := startReadersBucket(t)
 	for code, says := range map[string]string{
 		"ExpiredToken": "aws sso login", "InvalidToken": "AWS_SESSION_TOKEN", "RequestTimeTooSkewed": "clock",
 	} {

@@ -21,8 +21,8 @@ import (
 
 // filesListOptions are the flags of `sealift files ls`.
 type filesListOptions struct {
-	json, each bool
-	last       int
+	json, files bool
+	last        int
 }
 
 func newFilesListCommand(a *app, o *filesOptions) *cobra.Command {
@@ -47,56 +47,56 @@ and --day skip the search for days. On a terminal the number of requests is prin
 				return err
 			}
 			if len(rest) > 0 {
-				return usage(fmt.Sprintf("%q is not an S3 location; write s3://BUCKET/…", rest[0]))
+				return usageError(fmt.Sprintf("%q is not an S3 location; write s3://BUCKET/…", rest[0]))
 			}
 			if !cmd.Flags().Changed("last") && (o.since != "" || o.until != "" || o.day != "") {
 				l.last = 0
 			}
-			return a.piped(func() error { return r.explained(l.list(cmd.Context(), a, r)) })
+			return a.withPipe(func() error { return r.withFix(l.list(cmd.Context(), a, r)) })
 		},
 	}
 	cmd.Flags().BoolVar(&l.json, "json", false, "print one JSON object per line")
-	cmd.Flags().BoolVar(&l.each, "files", false, "list files instead of days")
+	cmd.Flags().BoolVar(&l.files, "files", false, "list files instead of days")
 	cmd.Flags().IntVar(&l.last, "last", 10, "list only the last N days that have files, unless --since, --until or --day is given; 0: all")
 	return cmd
 }
 
-func (l filesListOptions) list(ctx context.Context, a *app, r *reading) error {
+func (l filesListOptions) list(ctx context.Context, a *app, r *selectedFiles) error {
 	days := 0
 	if l.last > 0 {
 		var err error
-		if days, err = r.lastDays(ctx, l.last); err != nil {
+		if days, err = r.narrowToLastDays(ctx, l.last); err != nil {
 			return err
 		}
 	}
 	oneDay := r.place.Day != 0 || !r.filter.Since.IsZero() && r.filter == mirror.DayFilter(r.filter.Since.UnixMilli())
 	out := bufio.NewWriter(a.stdout)
 	var err error
-	if l.each || r.place.Source != "" && oneDay {
-		err = listFiles(out, r.files(ctx, a), l.json)
+	if l.files || r.place.Source != "" && oneDay {
+		err = listFiles(out, r.list(ctx, a), l.json)
 	} else {
 		bar := progress.Start(a.stderr, "list", 0, progress.Count)
-		var rows []day
-		rows, err = daysOf(r.files(ctx, a), bar)
+		var rows []dayRow
+		rows, err = countByDay(r.list(ctx, a), bar)
 		bar.Finish()
 		err = errors.Join(err, printDays(out, rows, l.json))
 	}
 	if err = errors.Join(err, out.Flush()); err != nil {
 		return err
 	}
-	asked := progress.Plural(r.lists.n.Load(), "LIST request")
+	requests := progress.Plural(r.listRequests.n.Load(), "LIST request")
 	switch {
 	case days > l.last && l.last > 0:
-		fmt.Fprintf(a.stderr, "sealift: the last %d of %s, in %s; --last 0 shows all\n", l.last, progress.Plural(int64(days), "day"), asked)
-	case terminal(a.stderr):
-		fmt.Fprintf(a.stderr, "sealift: %s\n", asked)
+		fmt.Fprintf(a.stderr, "sealift: the last %d of %s, in %s; --last 0 shows all\n", l.last, progress.Plural(int64(days), "day"), requests)
+	case isTerminal(a.stderr):
+		fmt.Fprintf(a.stderr, "sealift: %s\n", requests)
 	}
 	return nil
 }
 
-// lastDays narrows the filter to the last n days that have a folder. It returns how many such days
-// there are.
-func (r *reading) lastDays(ctx context.Context, n int) (int, error) {
+// narrowToLastDays narrows the filter to the last n days that have a folder. It returns how many
+// such days there are.
+func (r *selectedFiles) narrowToLastDays(ctx context.Context, n int) (int, error) {
 	if r.place.Day != 0 {
 		return 1, nil
 	}
@@ -135,8 +135,8 @@ func listFiles(out io.Writer, files iter.Seq2[mirror.File, error], asJSON bool) 
 	return w.Flush()
 }
 
-// day is one source's day in a listing.
-type day struct {
+// dayRow is one source's day in a listing.
+type dayRow struct {
 	Source string `json:"source"`
 	Day    int64  `json:"day"`
 	Date   string `json:"date"`
@@ -144,29 +144,29 @@ type day struct {
 	Bytes  int64  `json:"bytes"`
 }
 
-// daysOf counts files by source and day; they have to come in that order. It returns the newest
+// countByDay counts files by source and day; they have to come in that order. It returns the newest
 // days last. After an error, it returns what was counted until then as well.
-func daysOf(files iter.Seq2[mirror.File, error], bar *progress.Bar) ([]day, error) {
-	var rows []day
+func countByDay(files iter.Seq2[mirror.File, error], bar *progress.Bar) ([]dayRow, error) {
+	var rows []dayRow
 	var failed error
 	for f, err := range files {
 		if failed = err; err != nil {
 			break
 		}
 		if n := len(rows); n == 0 || rows[n-1].Source != f.Source || rows[n-1].Day != f.Day {
-			rows = append(rows, day{Source: f.Source, Day: f.Day, Date: mirror.Date(f.Day)})
+			rows = append(rows, dayRow{Source: f.Source, Day: f.Day, Date: mirror.Date(f.Day)})
 		}
 		row := &rows[len(rows)-1]
 		row.Files, row.Bytes = row.Files+1, row.Bytes+f.Size
 		bar.Add(1)
 	}
-	slices.SortStableFunc(rows, func(a, b day) int {
+	slices.SortStableFunc(rows, func(a, b dayRow) int {
 		return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Source, b.Source))
 	})
 	return rows, failed
 }
 
-func printDays(out io.Writer, rows []day, asJSON bool) error {
+func printDays(out io.Writer, rows []dayRow, asJSON bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, d := range rows {
 		if asJSON {

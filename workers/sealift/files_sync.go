@@ -43,16 +43,16 @@ file.`,
 			case len(rest) == 1 && !strings.HasPrefix(rest[0], "s3://"):
 				s.Dir = rest[0]
 			case len(rest) > 0:
-				return usage("write the place before the directory, and one of each: files are only downloaded")
+				return usageError("write the place before the directory, and one of each: files are only downloaded")
 			}
 			bar := progress.Start(a.stderr, "download", 0, progress.Bytes)
 			s.OnFound, s.OnRead = func(f mirror.File) { bar.Grow(f.Size) }, bar.Add
 			s.OnWaiting = func(part string) {
 				fmt.Fprint(a.stderr, bar.Above(fmt.Sprintf("sealift: waiting for another download that is writing %s; if that one is stopped, find it with `fuser %s`", part, shell.QuoteIfNeeded(part))))
 			}
-			result, err := mirror.Sync(cmd.Context(), r.reader, r.place, r.files(cmd.Context(), a), s)
+			result, err := mirror.Sync(cmd.Context(), r.reader, r.place, r.list(cmd.Context(), a), s)
 			bar.Finish()
-			return r.report(a, result, err, asJSON)
+			return r.reportSync(a, result, err, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&s.Decompress, "decompress", false, "store decompressed .ndjson files instead of .gz")
@@ -61,8 +61,8 @@ file.`,
 	return cmd
 }
 
-// report prints what a sync did, even if it ended early.
-func (r *reading) report(a *app, result mirror.SyncResult, err error, asJSON bool) error {
+// reportSync prints what a sync did, even if it ended early.
+func (r *selectedFiles) reportSync(a *app, result mirror.SyncResult, err error, asJSON bool) error {
 	var fixes []string
 	for _, problem := range result.Problems {
 		fmt.Fprintln(a.stderr, "sealift:", problem)
@@ -82,9 +82,9 @@ func (r *reading) report(a *app, result mirror.SyncResult, err error, asJSON boo
 	}
 	switch {
 	case err != nil:
-		return r.explained(err)
+		return r.withFix(err)
 	case bad > 0:
-		return partial(progress.Plural(bad, "file") + " of the bucket could not be downloaded")
+		return partialError(progress.Plural(bad, "file") + " of the bucket could not be downloaded")
 	}
 	return nil
 }

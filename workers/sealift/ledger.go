@@ -54,14 +54,14 @@ to have got it.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if v.partition < 0 && (c.Flags().Changed("seq") || c.Flags().Changed("entries")) {
-				return usage("--seq and --entries need --partition")
+				return usageError("--seq and --entries need --partition")
 			}
 			return withServices(a, false, func(s *services) error {
 				v.services = s
 				if v.partition < 0 {
-					return v.heads(c.Context())
+					return v.showHeads(c.Context())
 				}
-				return v.chain(c.Context())
+				return v.showChain(c.Context())
 			})
 		},
 	}
@@ -73,8 +73,8 @@ to have got it.`,
 	return c
 }
 
-// heads shows the last entry of each partition.
-func (v ledgerShow) heads(ctx context.Context) error {
+// showHeads shows the last entry of each partition.
+func (v ledgerShow) showHeads(ctx context.Context) error {
 	logs, err := ledger.Logs(ctx, v.staging, v.cfg.Kafka.EventsTopic, v.cfg.Kafka.Incarnation)
 	if err != nil {
 		return err
@@ -93,37 +93,37 @@ func (v ledgerShow) heads(ctx context.Context) error {
 			return errors.Join(w.Flush(), err)
 		}
 		if v.asJSON {
-			if err := v.json(ctx, e); err != nil {
+			if err := v.printJSON(ctx, e); err != nil {
 				return err
 			}
 			continue
 		}
-		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%s\n", l.Partition, e.Seq, e.Kind, written(e), e.LowWatermark, len(e.Files), e.Owner)
+		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%s\n", l.Partition, e.Seq, e.Kind, formatWrittenAt(e), e.LowWatermark, len(e.Files), e.Owner)
 	}
 	return w.Flush()
 }
 
-// chain shows entries of one partition, the newest first.
-func (v ledgerShow) chain(ctx context.Context) error {
+// showChain shows entries of one partition, the newest first.
+func (v ledgerShow) showChain(ctx context.Context) error {
 	l := ledger.Log{Topic: v.cfg.Kafka.EventsTopic, Incarnation: v.cfg.Kafka.Incarnation, Partition: v.partition}
 	chain := ledger.NewChain(v.staging, l)
 	from, n := v.seq, 1
 	if v.seq < 0 {
 		var err error
 		if from, err = chain.HeadSeq(ctx); err != nil {
-			return v.orNoPartition(ctx, err)
+			return v.explainNotFound(ctx, err)
 		}
 		n = v.entries
 	}
 	for seq := from; seq >= 0 && seq > from-int64(n); seq-- {
 		e, err := chain.Entry(ctx, seq)
 		if err != nil {
-			return v.orNoPartition(ctx, err)
+			return v.explainNotFound(ctx, err)
 		}
 		if v.asJSON {
-			err = v.json(ctx, e)
+			err = v.printJSON(ctx, e)
 		} else {
-			err = v.text(ctx, e)
+			err = v.printText(ctx, e)
 		}
 		if err != nil {
 			return err
@@ -132,8 +132,8 @@ func (v ledgerShow) chain(ctx context.Context) error {
 	return nil
 }
 
-// orNoPartition returns err or, if the ledger has no such partition, an error that says so.
-func (v ledgerShow) orNoPartition(ctx context.Context, err error) error {
+// explainNotFound returns err or, if the ledger has no such partition, an error that says so.
+func (v ledgerShow) explainNotFound(ctx context.Context, err error) error {
 	if !errors.Is(err, ledger.ErrEmpty) && !errors.Is(err, ledger.ErrNotFound) {
 		return err
 	}
@@ -145,8 +145,8 @@ func (v ledgerShow) orNoPartition(ctx context.Context, err error) error {
 	return ledger.NoPartitionError(logs, topic, incarnation, v.partition)
 }
 
-func (v ledgerShow) json(ctx context.Context, e *ledger.Entry) error {
-	receipts, givenUp, err := v.receipts(ctx, e)
+func (v ledgerShow) printJSON(ctx context.Context, e *ledger.Entry) error {
+	receipts, givenUp, err := v.readReceipts(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -159,12 +159,12 @@ func (v ledgerShow) json(ctx context.Context, e *ledger.Entry) error {
 	}{e, receipts, givenUp})
 }
 
-func (v ledgerShow) text(ctx context.Context, e *ledger.Entry) error {
-	receipts, givenUp, err := v.receipts(ctx, e)
+func (v ledgerShow) printText(ctx context.Context, e *ledger.Entry) error {
+	receipts, givenUp, err := v.readReceipts(ctx, e)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(v.out, "entry %d  %s  %s  by %s  reading resumes at %d", e.Seq, e.Kind, written(e), e.Owner, e.LowWatermark)
+	fmt.Fprintf(v.out, "entry %d  %s  %s  by %s  reading resumes at %d", e.Seq, e.Kind, formatWrittenAt(e), e.Owner, e.LowWatermark)
 	for reason, n := range e.Skipped {
 		fmt.Fprintf(v.out, "  %s skipped: %s", progress.Count(n), reason)
 	}
@@ -173,14 +173,14 @@ func (v ledgerShow) text(ctx context.Context, e *ledger.Entry) error {
 	for i := range e.Files {
 		f := &e.Files[i]
 		fmt.Fprintf(w, "  %s\t%s\t%d-%d\t%s\t%s\t%s\t%s\n", f.Source, time.UnixMilli(f.Hour).UTC().Format("2006-01-02T15h"),
-			f.First, f.Last, progress.Plural(f.Records, "record"), progress.Bytes(f.GzipBytes), f.Reason, deliveredTo(f, receipts[i], givenUp[i]))
+			f.First, f.Last, progress.Plural(f.Records, "record"), progress.Bytes(f.GzipBytes), f.Reason, deliveryText(f, receipts[i], givenUp[i]))
 	}
 	return w.Flush()
 }
 
-// receipts returns, for each file, the destinations that have a receipt, and those of them to which
-// the file was not delivered.
-func (v ledgerShow) receipts(ctx context.Context, e *ledger.Entry) (all, givenUp [][]string, err error) {
+// readReceipts returns, for each file, the destinations that have a receipt, and those of them to
+// which the file was not delivered.
+func (v ledgerShow) readReceipts(ctx context.Context, e *ledger.Entry) (all, givenUp [][]string, err error) {
 	all, givenUp = make([][]string, len(e.Files)), make([][]string, len(e.Files))
 	for i := range all {
 		all[i], givenUp[i] = []string{}, []string{} // [], not null
@@ -213,9 +213,9 @@ func (v ledgerShow) receipts(ctx context.Context, e *ledger.Entry) (all, givenUp
 	return all, givenUp, nil
 }
 
-// deliveredTo says how many of the destinations that are owed the file have got it, and names the
+// deliveryText says how many of the destinations that are owed the file have got it, and names the
 // others. receipts includes the destinations for which the file was given up.
-func deliveredTo(f *ledger.File, receipts, givenUp []string) string {
+func deliveryText(f *ledger.File, receipts, givenUp []string) string {
 	if len(f.Owed) == 0 {
 		return "owed to nobody"
 	}
@@ -229,4 +229,6 @@ func deliveredTo(f *ledger.File, receipts, givenUp []string) string {
 	return text
 }
 
-func written(e *ledger.Entry) string { return time.UnixMilli(e.WrittenAt).UTC().Format(time.RFC3339) }
+func formatWrittenAt(e *ledger.Entry) string {
+	return time.UnixMilli(e.WrittenAt).UTC().Format(time.RFC3339)
+}

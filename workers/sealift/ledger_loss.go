@@ -31,7 +31,7 @@ sealift_appender_left_partitions is not 0 on one of them, stop the others until 
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if partition < 0 {
-				return usage("--partition is needed: the appender's log names it")
+				return usageError("--partition is needed: the appender's log names it")
 			}
 			return withServices(a, false, func(s *services) error {
 				e, err := acceptLoss(c.Context(), s, partition, dryRun)

@@ -12,9 +12,9 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 )
 
-// drainBound is how long one role may take to end. Roles limit themselves to less; the process does
-// not wait longer for one that exceeds it.
-const drainBound = 45 * time.Second
+// drainTimeout is how long one role may take to end. Roles limit themselves to less; the process
+// does not wait longer for one that exceeds it.
+const drainTimeout = 45 * time.Second
 
 // role is a long-running part of the process.
 type role struct {
@@ -25,8 +25,8 @@ type role struct {
 
 // runRoles runs the roles until ctx ends or one of them fails. Then it stops them one after another
 // in the given order, so that those that a role hands its work to still run while it drains. It
-// returns the error of the role that failed, and names those that did not end within bound.
-func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles ...role) error {
+// returns the error of the role that failed, and names those that did not end within timeout.
+func runRoles(ctx context.Context, log *slog.Logger, timeout time.Duration, roles ...role) error {
 	type running struct {
 		role
 		cancel context.CancelFunc
@@ -59,22 +59,22 @@ func runRoles(ctx context.Context, log *slog.Logger, bound time.Duration, roles 
 	} else {
 		log.Error("stopping, because a role failed", "err", context.Cause(failed))
 	}
-	var late error
+	var hungErr error
 	for _, r := range all {
 		begin := time.Now()
 		r.cancel()
 		select {
 		case <-r.done:
 			log.Info("stopped", "role", r.name, "took", time.Since(begin).Round(time.Millisecond))
-		case <-time.After(bound):
-			late = errors.Join(late, fmt.Errorf("stop %s: it did not end in %v", r.name, bound))
+		case <-time.After(timeout):
+			hungErr = errors.Join(hungErr, fmt.Errorf("stop %s: it did not end in %v", r.name, timeout))
 		}
 	}
-	if late != nil { // Wait would wait for the role that hangs
+	if hungErr != nil { // Wait would wait for the role that hangs
 		if ctx.Err() == nil {
-			late = errors.Join(context.Cause(failed), late)
+			hungErr = errors.Join(context.Cause(failed), hungErr)
 		}
-		return late
+		return hungErr
 	}
 	return group.Wait()
 }
@@ -124,8 +124,8 @@ type dependency struct {
 	permanent func(error) bool
 }
 
-// answers is a check for /readyz.
-func (d dependency) answers(ctx context.Context) error {
+// check is a check for /readyz.
+func (d dependency) check(ctx context.Context) error {
 	probe := d.probe
 	if d.alive != nil {
 		probe = d.alive

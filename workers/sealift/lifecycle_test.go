@@ -15,20 +15,20 @@ import (
 
 var silent = slog.New(slog.DiscardHandler)
 
-// trace records what happened, in order.
-type trace struct {
+// eventTrace records what happened, in order.
+type eventTrace struct {
 	mu     sync.Mutex
 	events []string
 }
 
-func (t *trace) add(s string) {
+func (t *eventTrace) add(s string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.events = append(t.events, s)
 }
 
 // draining returns a role that takes a second to end.
-func (t *trace) draining(name string) role {
+func (t *eventTrace) draining(name string) role {
 	return role{name: name, run: func(ctx context.Context) error {
 		t.add("start " + name)
 		<-ctx.Done()
@@ -42,7 +42,7 @@ func (t *trace) draining(name string) role {
 func TestRolesStopOneAfterAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		var tr trace
+		var tr eventTrace
 		time.AfterFunc(time.Minute, cancel)
 		require.NoError(t, runRoles(ctx, silent, time.Minute, tr.draining("collector"), tr.draining("appender"), tr.draining("copier")))
 		slices.Sort(tr.events[:3])
@@ -67,7 +67,7 @@ func TestRoleThatFailsStopsAll(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				time.AfterFunc(time.Minute, cancel)
-				var tr trace
+				var tr eventTrace
 				err := runRoles(ctx, silent, time.Minute, tr.draining("collector"), role{name: "appender", run: tc.run}, tr.draining("copier"))
 				require.EqualError(t, err, tc.want)
 				require.Contains(t, tr.events, "end collector")
@@ -77,12 +77,12 @@ func TestRoleThatFailsStopsAll(t *testing.T) {
 	}
 }
 
-func TestRoleThatHangsIsLeftBehind(t *testing.T) {
+func TestRoleThatHangsDelaysStopByTheTimeoutOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		release := make(chan struct{})
-		var tr trace
+		var tr eventTrace
 		err := runRoles(ctx, silent, time.Minute, role{name: "collector", run: func(context.Context) error { <-release; return nil }}, tr.draining("appender"))
 		require.EqualError(t, err, "stop collector: it did not end in 1m0s")
 		require.Contains(t, tr.events, "end appender")

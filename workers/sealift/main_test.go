@@ -122,14 +122,14 @@ func TestExitCodes(t *testing.T) {
 	}{
 		"done":                     {quiet, nil, exitOK},
 		"failed":                   {quiet, failed, exitFailure},
-		"usage":                    {quiet, fmt.Errorf("x: %w", usage("bad")), exitUsage},
-		"partial":                  {quiet, fmt.Errorf("x: %w", partial("half")), exitPartial},
+		"usage":                    {quiet, fmt.Errorf("x: %w", usageError("bad")), exitUsage},
+		"partial":                  {quiet, fmt.Errorf("x: %w", partialError("half")), exitPartial},
 		"drained_after_a_signal":   {stopped, nil, exitOK},
 		"cut_by_a_signal":          {stopped, fmt.Errorf("x: %w", context.Canceled), exitInterrupted},
 		"cause_of_a_signal":        {stopped, fmt.Errorf("x: %w", context.Cause(stopped)), exitInterrupted},
 		"failed_after_a_signal":    {stopped, failed, exitFailure},
 		"canceled_without_signal":  {quiet, context.Canceled, exitFailure},
-		"partial_after_the_signal": {stopped, partial("half"), exitPartial},
+		"partial_after_the_signal": {stopped, partialError("half"), exitPartial},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, exitCode(c.ctx, c.err)) })
 	}
@@ -144,18 +144,19 @@ func TestInterruptedCommandSaysSo(t *testing.T) {
 	require.Equal(t, "sealift: interrupted\n", stderr.String())
 }
 
-// TestInterruptedCommandSaysHowToGoOn: the id of the replay that was begun is printed nowhere else.
-func TestInterruptedCommandSaysHowToGoOn(t *testing.T) {
+// TestInterruptedCommandSaysHowToContinue: the id of the replay that was begun is printed nowhere
+// else.
+func TestInterruptedCommandSaysHowToContinue(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(interruptedError{os.Interrupt})
-	err := unfinished{fmt.Errorf("replay r is not over; continue with `sealift replay --resume r`: %w", context.Cause(ctx))}
+	err := unfinishedError{fmt.Errorf("replay r is not over; continue with `sealift replay --resume r`: %w", context.Cause(ctx))}
 	require.Equal(t, exitInterrupted, exitCode(ctx, err))
 	var stderr bytes.Buffer
-	complain(&stderr, exitInterrupted, "sealift replay", err)
+	printFailure(&stderr, exitInterrupted, "sealift replay", err)
 	require.Contains(t, stderr.String(), "sealift: interrupted: replay r is not over; continue with `sealift replay --resume r`")
 }
 
-func TestLoggerSpeaksJSONInAPipe(t *testing.T) {
+func TestLoggerWritesJSONUnlessToATerminal(t *testing.T) {
 	for format, want := range map[string]string{"": `{"time":`, "json": `{"time":`, "text": "time="} {
 		var out bytes.Buffer
 		newLogger(&out, config.Log{Level: "warn", Format: format}).Warn("hello", "took", 1500*time.Millisecond)
@@ -168,6 +169,6 @@ func TestLoggerSpeaksJSONInAPipe(t *testing.T) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, null.Close()) }()
-	require.False(t, terminal(null))
-	require.False(t, terminal(&bytes.Buffer{}))
+	require.False(t, isTerminal(null))
+	require.False(t, isTerminal(&bytes.Buffer{}))
 }

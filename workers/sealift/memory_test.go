@@ -7,9 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAnAppenderCollectsEarly: only processes with an appender are tuned, and what the user sets is
+// TestTuneGC: only processes with an appender are tuned, and what the user sets is
 // kept.
-func TestAnAppenderCollectsEarly(t *testing.T) {
+func TestTuneGC(t *testing.T) {
 	before := debug.SetGCPercent(100)
 	t.Cleanup(func() { debug.SetGCPercent(before) })
 	for name, c := range map[string]struct {

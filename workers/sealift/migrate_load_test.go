@@ -61,21 +61,21 @@ destinations:
 	return r
 }
 
-// behind runs a copier that keeps the present catalog, until stop is called.
-func (r *loadRig) behind() (stop func()) {
+// startStaleCopier runs a copier that keeps the present catalog, until stop is called.
+func (r *loadRig) startStaleCopier() (stop func()) {
 	cfg, err := config.Load("", r.env, map[string]string{
 		"destinations.endpoint": r.dev.S3, "kafka.session_timeout": "10s", "copier.retry_tiers": "5s,30s,5m", "copier.spool_dir": r.t.TempDir(),
 	})
 	require.NoError(r.t, err)
-	s, err := open(cfg, identity{credentials: r.dev.credentials}, true, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	s, err := openServices(cfg, identity{credentials: r.dev.credentials}, true, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	require.NoError(r.t, err)
-	stored, err := storedCatalog(r.t.Context(), s)
+	stored, err := readStoredCatalog(r.t.Context(), s)
 	require.NoError(r.t, err)
 	s.catalog.Set(stored)
 	c := copierConfig(cfg)
 	c.Worker = "behind"
 	late, err := copier.New(c, copier.Deps{
-		Kafka: copier.OnKafka(s.kafka), Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.bucket, Log: s.log, Metrics: s.metrics,
+		Kafka: copier.OnKafka(s.kafka), Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.openBucket, Log: s.log, Metrics: s.metrics,
 	})
 	require.NoError(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -88,8 +88,8 @@ func (r *loadRig) behind() (stop func()) {
 	})
 }
 
-// load sends events until stop is called.
-func (r *loadRig) load() (stop func()) {
+// startLoad sends events until stop is called.
+func (r *loadRig) startLoad() (stop func()) {
 	dev := r.dev // the addresses stay the same after a restart
 	ctx, cancel := context.WithCancel(context.Background())
 	var senders sync.WaitGroup
@@ -129,8 +129,8 @@ func (r *loadRig) receipts() map[string]int {
 	return out
 }
 
-// eventually waits until there is a receipt of each of these kinds.
-func (r *loadRig) eventually(of ...string) {
+// awaitReceipts waits until there is a receipt of each of these kinds.
+func (r *loadRig) awaitReceipts(of ...string) {
 	require.Eventually(r.t, func() bool {
 		seen := r.receipts()
 		for _, o := range of {
@@ -152,7 +152,7 @@ func (r *loadRig) migrate(args ...string) (int, string) {
 func (r *loadRig) files(buckets ...string) iter.Seq2[check.Object, error] {
 	return func(yield func(check.Object, error) bool) {
 		for _, b := range buckets {
-			for o, err := range objects(r.t.Context(), r.dev.bucket(b, r.dev.S3Region), &tree{}) {
+			for o, err := range listObjects(r.t.Context(), r.dev.bucket(b, r.dev.S3Region), &tree{}) {
 				if !strings.HasPrefix(o.Key, "segment-logs/sealift-check/") && !yield(o, err) {
 					return
 				}
@@ -176,10 +176,10 @@ func TestMigrationUnderLoad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newLoadRig(t)
-			stopLate, stopLoad := r.behind(), r.load()
+			stopLate, stopLoad := r.startStaleCopier(), r.startLoad()
 			defer stopLate()
 			defer stopLoad()
-			r.eventually("behind old-logs/", "follows old-logs/")
+			r.awaitReceipts("behind old-logs/", "follows old-logs/")
 			before := r.receipts()[c.behind]
 
 			code, said := r.migrate(c.args...)

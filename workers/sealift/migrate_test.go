@@ -50,9 +50,9 @@ func newMoveRig(t *testing.T) *moveRig {
 	return r
 }
 
-// workspace sets up customer n: a classic destination, a role that it could be moved to, and a
+// addWorkspace sets up customer n: a classic destination, a role that it could be moved to, and a
 // delivered file. It returns the destination.
-func (r *moveRig) workspace(n int) catalog.Target {
+func (r *moveRig) addWorkspace(n int) catalog.Target {
 	ctx := r.t.Context()
 	id, bucket := fmt.Sprintf("ws_%016d", n), fmt.Sprintf("logs-%d", n)
 	source := fmt.Sprintf("web%d", n)
@@ -101,7 +101,7 @@ func (r *moveRig) redeliver(n int, seq int64, receipt delivery.Receipt) {
 }
 
 func (r *moveRig) target(id string) catalog.Target {
-	stored, err := storedCatalog(r.t.Context(), r.svc)
+	stored, err := readStoredCatalog(r.t.Context(), r.svc)
 	require.NoError(r.t, err)
 	t, ok := stored.Destination(id)
 	require.True(r.t, ok)
@@ -118,7 +118,7 @@ func (r *moveRig) migrate(ctx context.Context, n int, args ...string) (int, stri
 
 // objects returns the keys of a bucket.
 func (r *moveRig) objects(bucket string) []string {
-	infos, err := r.svc.bucket(catalog.Target{BucketName: bucket, Destination: catalog.Destination{Endpoint: r.stack.s3URL, Region: embeddedRegion}}, nil).List(r.t.Context(), "", "", 0)
+	infos, err := r.svc.openBucket(catalog.Target{BucketName: bucket, Destination: catalog.Destination{Endpoint: r.stack.s3URL, Region: embeddedRegion}}, nil).List(r.t.Context(), "", "", 0)
 	require.NoError(r.t, err)
 	var keys []string
 	for _, i := range infos {
@@ -129,15 +129,15 @@ func (r *moveRig) objects(bucket string) []string {
 
 // Whichever request a migration dies at, before or after the request takes effect, a second run
 // completes it. The same is true of --abort.
-func TestMigrationIsInterruptedAnywhere(t *testing.T) {
+func TestMigrationCompletesAfterAnyInterruption(t *testing.T) {
 	r := newMoveRig(t)
 	n, taken := 0, false // taken: --abort makes fewer requests, and has died at each of them
 	for request := 1; ; request++ {
 		for _, after := range []bool{false, true} {
 			n++
-			target := r.workspace(n)
+			target := r.addWorkspace(n)
 			role := fmt.Sprintf("%s-%d", movedRole, n)
-			died, written := r.dieAt(request, after, n, target.ID, "--role-arn", role)
+			died, written := r.migrateAndDieAt(request, after, n, target.ID, "--role-arn", role)
 			if !died {
 				require.Greater(t, request, 20, "it makes more requests than that")
 				t.Logf("died at each of %d requests", request-1)
@@ -154,7 +154,7 @@ func TestMigrationIsInterruptedAnywhere(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, migration.Confirmed, log.Last().Step)
 			if !taken {
-				died, _ = r.dieAt(request, after, n, target.ID, "--abort")
+				died, _ = r.migrateAndDieAt(request, after, n, target.ID, "--abort")
 				taken = !died
 				code, said = r.migrate(t.Context(), n, target.ID, "--abort")
 				if code == exitFailure {
@@ -171,9 +171,9 @@ func TestMigrationIsInterruptedAnywhere(t *testing.T) {
 	}
 }
 
-// dieAt runs the command for customer n and cuts it off at the given request. It returns whether
-// the command made so many requests, and whether that request writes.
-func (r *moveRig) dieAt(request int, after bool, n int, args ...string) (died, writes bool) {
+// migrateAndDieAt runs the command for customer n and cuts it off at the given request. It returns
+// whether the command made so many requests, and whether that request writes.
+func (r *moveRig) migrateAndDieAt(request int, after bool, n int, args ...string) (died, writes bool) {
 	ctx, cancel := context.WithCancelCause(r.t.Context())
 	defer cancel(nil)
 	var seen atomic.Int64
@@ -200,9 +200,9 @@ func (r *moveRig) dieAt(request int, after bool, n int, args ...string) (died, w
 
 // If two people migrate one destination at the same time, each step is taken by one of them, and
 // the other is told.
-func TestTwoMoveADestination(t *testing.T) {
+func TestConcurrentMigrationsOfOneDestination(t *testing.T) {
 	r := newMoveRig(t)
-	target := r.workspace(1)
+	target := r.addWorkspace(1)
 	role := movedRole + "-1"
 	// The other one completes the migration just before our note of the test is written.
 	var once atomic.Bool
@@ -223,9 +223,9 @@ func TestTwoMoveADestination(t *testing.T) {
 
 // A migration reads staging until the first file has arrived, and continues if staging is
 // overloaded for a moment.
-func TestMigrationReadsStagingAgain(t *testing.T) {
+func TestMigrationRetriesStagingReads(t *testing.T) {
 	r := newMoveRig(t)
-	target := r.workspace(1)
+	target := r.addWorkspace(1)
 	var mu sync.Mutex
 	failed := map[string]bool{}
 	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
@@ -248,9 +248,9 @@ func TestMigrationReadsStagingAgain(t *testing.T) {
 
 // If only the prefix changes, a file in flight could arrive below both prefixes. The command waits
 // for it, and reports it if it does not arrive.
-func TestPrefixChangeWaitsForWhatIsOnItsWay(t *testing.T) {
+func TestPrefixChangeWaitsForFilesInFlight(t *testing.T) {
 	r := newMoveRig(t)
-	target := r.workspace(1)
+	target := r.addWorkspace(1)
 	var receipt string
 	for info, err := range objstore.All(t.Context(), r.svc.staging, "receipts/") {
 		require.NoError(t, err)
@@ -269,9 +269,9 @@ func TestPrefixChangeWaitsForWhatIsOnItsWay(t *testing.T) {
 
 // A migration can be aborted while STS, which says who Sealift is, does not answer. Starting one
 // needs STS, and then the hint names a setting that the command has.
-func TestMigrationIsTakenBackWithoutSTS(t *testing.T) {
+func TestMigrationIsAbortedWithoutSTS(t *testing.T) {
 	r := newMoveRig(t)
-	target := r.workspace(1)
+	target := r.addWorkspace(1)
 	role := movedRole + "-1"
 	mute := func(q *http.Request) s3server.Fault { return s3server.Fault{Cut: q.URL.Path == "/"} }
 	r.stack.s3.SetFault(mute)
@@ -293,9 +293,9 @@ func TestMigrationIsTakenBackWithoutSTS(t *testing.T) {
 
 // If a copier does not follow the catalog, the command names it, and the migration is not
 // confirmed.
-func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
+func TestMigrationNamesACopierWithAStaleCatalog(t *testing.T) {
 	r := newMoveRig(t)
-	target := r.workspace(1)
+	target := r.addWorkspace(1)
 	role := movedRole + "-1"
 	r.deliver(1, 2, delivery.Receipt{Worker: "deaf", At: time.Now().Add(2 * time.Hour).UnixMilli()})
 	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
@@ -317,14 +317,14 @@ func TestMigrationSeesACopierThatDoesNotFollow(t *testing.T) {
 }
 
 // Changes that are applied to the catalog between the start and the switch are kept.
-func TestMigrationKeepsWhatWasAppliedMeanwhile(t *testing.T) {
+func TestMigrationKeepsConcurrentCatalogChanges(t *testing.T) {
 	r := newMoveRig(t)
-	target := r.workspace(1)
+	target := r.addWorkspace(1)
 	role := movedRole + "-1"
 	var once atomic.Bool
 	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
 		if q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "/00001.json") && once.CompareAndSwap(false, true) {
-			stored, err := storedCatalog(t.Context(), r.svc)
+			stored, err := readStoredCatalog(t.Context(), r.svc)
 			require.NoError(t, err)
 			w := catalog.Stored(stored.Workspaces()[0])
 			w.Sources = append(w.Sources, catalog.Source{ID: "added"})
@@ -338,15 +338,15 @@ func TestMigrationKeepsWhatWasAppliedMeanwhile(t *testing.T) {
 	now := r.target(target.ID)
 	require.Equal(t, role, now.RoleARN)
 	require.Equal(t, "bucket-owner-full-control", now.ACL)
-	stored, err := storedCatalog(t.Context(), r.svc)
+	stored, err := readStoredCatalog(t.Context(), r.svc)
 	require.NoError(t, err)
 	require.Len(t, stored.Workspaces()[0].Sources, 2)
 }
 
 // `destinations check` says that files are parked for a destination that works again.
-func TestCheckTellsOfParkedFiles(t *testing.T) {
+func TestCheckCountsParkedFiles(t *testing.T) {
 	r := newMoveRig(t)
-	target := r.workspace(1)
+	target := r.addWorkspace(1)
 	ref := delivery.FileRef{Topic: "sealift.events", Incarnation: "1", Seq: 1}
 	_, err := r.svc.staging.Put(t.Context(), delivery.ParkedKey(ref, target.ID),
 		bytes.NewReader(delivery.Parked{Job: delivery.Job{File: ref, Destination: target.ID}, Cause: "c", Fix: "f"}.Encode()), objstore.PutOptions{})

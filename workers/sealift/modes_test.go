@@ -18,8 +18,8 @@ func withUmask(umask string, args ...string) *exec.Cmd {
 	return exec.Command("sh", append([]string{"-c", "umask " + umask + `; exec sealift "$@"`, "sh"}, args...)...)
 }
 
-// modes calls fn with dir and everything below it, and returns the number of files.
-func modes(t *testing.T, dir string, fn func(path string, mode fs.FileMode)) (files int) {
+// walkModes calls fn with dir and everything below it, and returns the number of files.
+func walkModes(t *testing.T, dir string, fn func(path string, mode fs.FileMode)) (files int) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -40,7 +40,7 @@ func modes(t *testing.T, dir string, fn func(path string, mode fs.FileMode)) (fi
 
 // Whatever the umask, only their user can read the events and keys that Sealift keeps on disk (log
 // and spool, dedup and checkpoints, Kafka and S3). For downloads the umask decides.
-func TestFilesAreForTheirUserAlone(t *testing.T) {
+func TestFilesOnDiskAreReadableByTheirUserOnly(t *testing.T) {
 	t.Parallel()
 	for umask, want := range map[string]struct{ file, dir fs.FileMode }{"000": {0o644, 0o755}, "077": {0o600, 0o700}} {
 		t.Run(umask, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestFilesAreForTheirUserAlone(t *testing.T) {
 			require.True(t, p.track("demo", "1"))
 			acked.Acknowledge("demo", "1")
 			bucket := p.bucket("demo-logs", p.S3Region)
-			require.True(t, p.delivered(t, bucket, "", acked).OK())
+			require.True(t, p.awaitDelivered(t, bucket, "", acked).OK())
 			require.True(t, p.track("demo", "2"), "in a file that is open")
 			private := func(path string, mode fs.FileMode) {
 				require.Zero(t, mode.Perm()&0o077, "%s is %v", path, mode)
@@ -67,9 +67,9 @@ func TestFilesAreForTheirUserAlone(t *testing.T) {
 				return err == nil && len(seen) > 1
 			}, time.Minute, 10*time.Millisecond)
 			require.NoError(t, p.end(t, os.Interrupt))
-			require.Greater(t, modes(t, data, private), 8)
+			require.Greater(t, walkModes(t, data, private), 8)
 			for _, dir := range []string{"appender", "kafka", "s3"} {
-				require.Positive(t, modes(t, filepath.Join(data, dir), private), dir)
+				require.Positive(t, walkModes(t, filepath.Join(data, dir), private), dir)
 			}
 
 			p = startDevAs(t, withUmask(umask, devArgs(data)...), data)
@@ -78,7 +78,7 @@ func TestFilesAreForTheirUserAlone(t *testing.T) {
 			sync.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
 			out, err := sync.CombinedOutput()
 			require.NoError(t, err, "%s", out)
-			require.Positive(t, modes(t, synced, func(path string, mode fs.FileMode) {
+			require.Positive(t, walkModes(t, synced, func(path string, mode fs.FileMode) {
 				if mode.IsDir() {
 					require.Equal(t, want.dir, mode.Perm(), path)
 				} else {
@@ -89,7 +89,7 @@ func TestFilesAreForTheirUserAlone(t *testing.T) {
 			demo := filepath.Join(t.TempDir(), "demo")
 			out, err = withUmask(umask, "demo", "--events", "20", "--data", demo).CombinedOutput()
 			require.NoError(t, err, "%s", out)
-			require.Positive(t, modes(t, demo, private))
+			require.Positive(t, walkModes(t, demo, private))
 		})
 	}
 }

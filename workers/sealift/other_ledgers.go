@@ -19,7 +19,7 @@ import (
 type otherLedger struct {
 	topic, incarnation string
 	logs               []ledger.Log
-	last               time.Time // when its newest entry was stored
+	lastStored         time.Time // when its newest entry was stored
 }
 
 // otherLedgers finds the ledgers in the staging bucket, except the one of this topic and
@@ -42,19 +42,19 @@ func otherLedgers(ctx context.Context, s *services, topic, incarnation string) (
 	for i := range others {
 		at := make([]time.Time, len(others[i].logs))
 		errs := job.InParallel(len(at), 16, func(p int) (err error) {
-			at[p], err = lastStored(ctx, s.staging, others[i].logs[p])
+			at[p], err = readLastStored(ctx, s.staging, others[i].logs[p])
 			return err
 		})
 		if err := errors.Join(errs...); err != nil {
 			return nil, err
 		}
-		others[i].last = slices.MaxFunc(at, time.Time.Compare)
+		others[i].lastStored = slices.MaxFunc(at, time.Time.Compare)
 	}
 	return others, nil
 }
 
-// lastStored returns when the newest entry of a partition's ledger was stored.
-func lastStored(ctx context.Context, staging objstore.Store, l ledger.Log) (time.Time, error) {
+// readLastStored returns when the newest entry of a partition's ledger was stored.
+func readLastStored(ctx context.Context, staging objstore.Store, l ledger.Log) (time.Time, error) {
 	seq, err := ledger.NewChain(staging, l).HeadSeq(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -63,21 +63,21 @@ func lastStored(ctx context.Context, staging objstore.Store, l ledger.Log) (time
 	return info.LastModified, err
 }
 
-// set returns the flags that make a command look at this ledger; than is the configured topic.
-func (o otherLedger) set(than string) string {
+// selectFlags returns the flags that make a command look at this ledger.
+func (o otherLedger) selectFlags(configuredTopic string) string {
 	flags := "--set kafka.incarnation=" + o.incarnation
-	if o.topic != than {
+	if o.topic != configuredTopic {
 		flags = "--set kafka.events_topic=" + o.topic + " " + flags
 	}
 	return flags
 }
 
 func (o otherLedger) String() string {
-	return fmt.Sprintf("topic %s, incarnation %s (%s, the last entry of %s)", o.topic, o.incarnation, progress.Plural(int64(len(o.logs)), "partition"), o.last.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("topic %s, incarnation %s (%s, the last entry of %s)", o.topic, o.incarnation, progress.Plural(int64(len(o.logs)), "partition"), o.lastStored.UTC().Format(time.RFC3339))
 }
 
-// undelivered returns how many files the ledger still owes, counted once for each destination.
-func (o otherLedger) undelivered(ctx context.Context, s *services) (files int64, err error) {
+// countUndelivered returns how many files the ledger still owes, counted once for each destination.
+func (o otherLedger) countUndelivered(ctx context.Context, s *services) (files int64, err error) {
 	status, err := auditor.ReadStatus(ctx, auditor.StatusConfig{Topic: o.topic, Incarnation: o.incarnation}, s.staging, nil)
 	if err != nil {
 		return 0, err
@@ -88,29 +88,29 @@ func (o otherLedger) undelivered(ctx context.Context, s *services) (files int64,
 	return files, nil
 }
 
-// countingOthers limits how long a command counts what other ledgers owe: one that no audit has
-// counted must be read as a whole.
-const countingOthers = 20 * time.Second
+// otherLedgersTimeout limits how long a command counts what other ledgers owe: one that no audit
+// has counted must be read as a whole.
+const otherLedgersTimeout = 20 * time.Second
 
-// noteOthers prints a note for each other ledger that still owes files, because the report of this
-// one does not mention them, and for what cannot be looked at. It returns an error only if ctx
+// noteOtherLedgers prints a note for each other ledger that still owes files, because the report of
+// this one does not mention them, and for what cannot be looked at. It returns an error only if ctx
 // ends.
-func noteOthers(ctx context.Context, a *app, s *services, topic, incarnation string) error {
-	counting, cancel := context.WithTimeout(ctx, countingOthers)
+func noteOtherLedgers(ctx context.Context, a *app, s *services, topic, incarnation string) error {
+	cctx, cancel := context.WithTimeout(ctx, otherLedgersTimeout)
 	defer cancel()
-	others, err := otherLedgers(counting, s, topic, incarnation)
+	others, err := otherLedgers(cctx, s, topic, incarnation)
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintf(a.stderr, "note: whether other ledgers still owe files is not known: %v\n", err)
 	}
 	for _, o := range others {
-		files, err := o.undelivered(counting, s)
+		files, err := o.countUndelivered(cctx, s)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
 			fmt.Fprintf(a.stderr, "note: %s is not looked at here, and whether it still owes files is not known: %v\n", o, err)
 		case files > 0:
-			fmt.Fprintf(a.stderr, "note: %s still owes %s, and is not looked at here; %s looks at it\n", o, progress.Plural(files, "file"), o.set(topic))
+			fmt.Fprintf(a.stderr, "note: %s still owes %s, and is not looked at here; %s looks at it\n", o, progress.Plural(files, "file"), o.selectFlags(topic))
 		}
 	}
 	return context.Cause(ctx)

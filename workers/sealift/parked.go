@@ -39,7 +39,7 @@ what to do. They stay owed; "sealift redrive" tries them again.`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withServices(a, false, func(s *services) error {
-				destination, err := storedName(c.Context(), s, destination)
+				destination, err := expandStoredName(c.Context(), s, destination)
 				if err != nil {
 					return err
 				}
@@ -48,7 +48,7 @@ what to do. They stay owed; "sealift redrive" tries them again.`,
 					return err // instead of saying that nothing is parked
 				}
 				if err == nil && len(rows) == 0 {
-					if err := knownDestination(c.Context(), s, destination); err != nil {
+					if err := checkDestinationKnown(c.Context(), s, destination); err != nil {
 						return err
 					}
 				}
@@ -65,8 +65,8 @@ what to do. They stay owed; "sealift redrive" tries them again.`,
 	return c
 }
 
-// parkedSize is a row with the size of its files, according to the ledger.
-type parkedSize struct {
+// sizedRow is a row with the size of its files, according to the ledger.
+type sizedRow struct {
 	parkedRow
 	Records int64 `json:"records"`
 	Bytes   int64 `json:"bytes"` // compressed
@@ -74,30 +74,30 @@ type parkedSize struct {
 
 // parkedFile is a parked file and the row in which it is counted.
 type parkedFile struct {
-	of    *parkedSize
+	row   *sizedRow
 	seq   int64
 	index int
 }
 
 // listParked sums up what is parked. With an error it returns what could be read.
-func listParked(ctx context.Context, s *services, destination string) ([]parkedSize, error) {
+func listParked(ctx context.Context, s *services, destination string) ([]sizedRow, error) {
 	var (
 		causes = parkedTable{}
-		sizes  = map[[2]string]*parkedSize{}
+		sizes  = map[[2]string]*sizedRow{}
 		files  = map[ledger.Log][]parkedFile{}
 	)
 	r := copier.Redrive{Staging: s.staging, Destination: destination, DryRun: true, OnParked: func(p delivery.Parked) {
 		causes.add(p)
 		key := [2]string{p.Job.Destination, p.Cause}
 		if sizes[key] == nil {
-			sizes[key] = &parkedSize{parkedRow: parkedRow{Destination: p.Job.Destination}}
+			sizes[key] = &sizedRow{parkedRow: parkedRow{Destination: p.Job.Destination}}
 		}
 		l := p.Job.File.Log()
 		files[l] = append(files[l], parkedFile{sizes[key], p.Job.File.Seq, p.Job.File.Index})
 	}}
 	_, err := r.Run(ctx)
-	failed := sumParked(ctx, s.staging, files)
-	out := []parkedSize{} // [], not null
+	failed := addSizes(ctx, s.staging, files)
+	out := []sizedRow{} // [], not null
 	for _, row := range causes.rows() {
 		sum := *sizes[[2]string{row.Destination, row.Cause}]
 		sum.parkedRow = row
@@ -106,10 +106,10 @@ func listParked(ctx context.Context, s *services, destination string) ([]parkedS
 	return out, errors.Join(err, failed)
 }
 
-// sumParked adds the sizes of the files to their rows. The last audit noted nearly all of them.
+// addSizes adds the sizes of the files to their rows. The last audit noted nearly all of them.
 // Only for the others it reads ledger entries, each once: an entry names hundreds of files, and a
 // hundred thousand entries may have one that is parked.
-func sumParked(ctx context.Context, staging objstore.Store, files map[ledger.Log][]parkedFile) error {
+func addSizes(ctx context.Context, staging objstore.Store, files map[ledger.Log][]parkedFile) error {
 	var mu sync.Mutex // guards the rows and unknown
 	unknown := map[entryOf][]parkedFile{}
 	logs := slices.Collect(maps.Keys(files))
@@ -119,8 +119,8 @@ func sumParked(ctx context.Context, staging objstore.Store, files map[ledger.Log
 		mu.Lock()
 		defer mu.Unlock()
 		for _, f := range files[l] {
-			if size, ok := debts.Size(f.ref(l), f.of.Destination); ok {
-				f.of.add(size.Records, size.Bytes)
+			if size, ok := debts.Size(f.ref(l), f.row.Destination); ok {
+				f.row.add(size.Records, size.Bytes)
 			} else {
 				at := entryOf{l, f.seq}
 				unknown[at] = append(unknown[at], f)
@@ -142,7 +142,7 @@ func sumParked(ctx context.Context, staging objstore.Store, files map[ledger.Log
 				err = fmt.Errorf("parked job of file %s: the ledger has no such file; `sealift verify` says more", f.ref(at.log))
 				continue
 			}
-			f.of.add(entry.Files[f.index].Records, entry.Files[f.index].GzipBytes)
+			f.row.add(entry.Files[f.index].Records, entry.Files[f.index].GzipBytes)
 		}
 		return err
 	})
@@ -164,7 +164,7 @@ func (f parkedFile) ref(l ledger.Log) delivery.FileRef {
 	return delivery.FileRef{Topic: l.Topic, Incarnation: l.Incarnation, Partition: l.Partition, Seq: f.seq, Index: f.index}
 }
 
-func (p *parkedSize) add(records, bytes int64) {
+func (p *sizedRow) add(records, bytes int64) {
 	p.Records, p.Bytes = p.Records+records, p.Bytes+bytes
 }
 
@@ -172,7 +172,7 @@ func (p *parkedSize) add(records, bytes int64) {
 // destination looks for them here.
 const nothingParked = "nothing is parked; what failed is retried automatically (copier.retry_tiers), or sooner with: sealift audit --force"
 
-func printParked(out io.Writer, rows []parkedSize) error {
+func printParked(out io.Writer, rows []sizedRow) error {
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(out, nothingParked)
 		return err
@@ -180,7 +180,7 @@ func printParked(out io.Writer, rows []parkedSize) error {
 	for _, row := range rows {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(w, "%s\t%s, %s, %s, since %s (%s ago)\n", row.Destination, progress.Plural(row.Files, "file"), progress.Plural(row.Records, "record"),
-			progress.Bytes(row.Bytes), row.Since.Format(time.RFC3339), ago(time.Since(row.Since).Seconds()))
+			progress.Bytes(row.Bytes), row.Since.Format(time.RFC3339), formatAge(time.Since(row.Since).Seconds()))
 		fmt.Fprintf(w, "  cause\t%s\n  fix\t%s\n", row.Cause, row.Fix)
 		if err := w.Flush(); err != nil {
 			return err

@@ -27,7 +27,7 @@ func (noJobs) Produce(context.Context, ...stream.Record) error { return nil }
 func TestParkedReadsFewEntries(t *testing.T) {
 	staging, l := objstore.NewMemory("staging"), ledger.Log{Topic: "sealift.events", Incarnation: "1"}
 	head := ledgertest.Append(t, staging, ledgertest.Init(l, time.Now().Add(-time.Hour)))
-	want := map[string]parkedSize{}
+	want := map[string]sizedRow{}
 	seal := func(entries int) {
 		for range entries {
 			var files []ledger.File

@@ -43,7 +43,7 @@ the last lines say where.`,
 			}
 			p, err := sizing.Estimate(load, measured)
 			if err != nil {
-				return usage(err.Error())
+				return usageError(err.Error())
 			}
 			if asJSON {
 				return a.printJSON(p)

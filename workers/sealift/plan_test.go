@@ -17,7 +17,7 @@ func TestPlanIsAsDocumented(t *testing.T) {
 	args, shown, _ := strings.Cut(shown, "\n")
 	shown, _, ok = strings.Cut(shown, "…\n```")
 	require.True(t, ok)
-	code, out, errOut := sealift(t, "", nil, append([]string{"plan"}, strings.Fields(args)...)...)
+	code, out, errOut := runSealift(t, "", nil, append([]string{"plan"}, strings.Fields(args)...)...)
 	require.Equal(t, exitOK, code, errOut)
 	require.Equal(t, shown, out[:min(len(shown), len(out))])
 }

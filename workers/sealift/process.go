@@ -21,10 +21,10 @@ import (
 type processOptions struct {
 	roles []string // in the order in which they stop
 	id    identity
-	// loaded, if set, is called after the catalog has been read and before roles start.
-	loaded func(context.Context, *services) error
-	// ready, if set, is called once, as soon as every check passes.
-	ready func(*process)
+	// onLoaded, if set, is called after the catalog has been read and before roles start.
+	onLoaded func(context.Context, *services) error
+	// onReady, if set, is called once, as soon as every check passes.
+	onReady func(*process)
 }
 
 // process is a running process: its services, its roles and its admin listener.
@@ -40,16 +40,16 @@ func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *s
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	tuneGC(o.roles, os.LookupEnv)
-	if err := bucketNamed(cfg, o.roles); err != nil {
+	if err := checkBucketNamed(cfg, o.roles); err != nil {
 		return err
 	}
 	if slices.Contains(o.roles, collectorRole) { // before waiting for services
-		if err := collectorCertificate(cfg, log); err != nil {
+		if err := checkCollectorCertificate(cfg, log); err != nil {
 			return err
 		}
 	}
 	withRedis := slices.Contains(o.roles, copierRole) || slices.Contains(o.roles, auditorRole)
-	s, err := open(cfg, o.id, withRedis, log, registry)
+	s, err := openServices(cfg, o.id, withRedis, log, registry)
 	if err != nil {
 		return err
 	}
@@ -84,13 +84,13 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	})
 	needed := p.dependencies(o.roles)
 	for _, d := range needed {
-		if d.name != topicsName && !p.doesWithout(d, o.roles) {
-			p.admin.Check(d.name, d.answers)
+		if d.name != topicsName && !p.toleratesOutage(d, o.roles) {
+			p.admin.Check(d.name, d.check)
 		}
 	}
 	for _, d := range needed {
 		if err := await(ctx, p.log, d, phase); err != nil {
-			return stopped(ctx, err)
+			return nilIfStopped(ctx, err)
 		}
 	}
 
@@ -109,37 +109,37 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	}
 	defer unfollow()
 	select {
-	case <-p.loaded:
+	case <-p.catalogLoaded:
 	case <-followed:
 		return fmt.Errorf("follow the catalog: %w", followErr)
 	case <-ctx.Done():
 		return nil
 	}
-	if err := p.complete(o.roles); err != nil {
+	if err := p.checkCatalogRead(o.roles); err != nil {
 		return err
 	}
-	if o.loaded != nil { // it may fill an empty catalog
-		if err := o.loaded(ctx, p.services); err != nil {
-			return stopped(ctx, err)
+	if o.onLoaded != nil { // it may fill an empty catalog
+		if err := o.onLoaded(ctx, p.services); err != nil {
+			return nilIfStopped(ctx, err)
 		}
-	} else if err := p.stillFull(ctx, o.roles); err != nil {
-		return stopped(ctx, err)
+	} else if err := p.checkCatalogNotEmptied(ctx, o.roles); err != nil {
+		return nilIfStopped(ctx, err)
 	}
 	var err error
 	if p.assembly, err = assemble(ctx, p.services, o.roles); err != nil {
-		return stopped(ctx, err)
+		return nilIfStopped(ctx, err)
 	}
 	for _, r := range p.assembly.roles {
 		p.admin.Check(r.name, r.ready)
 	}
 	starting.Store(nil)
-	if o.ready != nil {
+	if o.onReady != nil {
 		watch, stop := context.WithCancel(ctx)
-		told := make(chan struct{})
-		go func() { defer close(told); p.whenReady(watch, o.ready) }()
-		defer func() { stop(); <-told }()
+		notified := make(chan struct{})
+		go func() { defer close(notified); p.callWhenReady(watch, o.onReady) }()
+		defer func() { stop(); <-notified }()
 	}
-	return runRoles(ctx, p.log, drainBound, append(p.assembly.roles, role{name: "catalog", run: func(ctx context.Context) error {
+	return runRoles(ctx, p.log, drainTimeout, append(p.assembly.roles, role{name: "catalog", run: func(ctx context.Context) error {
 		select {
 		case <-followed:
 			return followErr
@@ -150,16 +150,17 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	}})...)
 }
 
-// stopped returns err, or nil if ctx has ended: being stopped during the start is not an error.
-func stopped(ctx context.Context, err error) error {
+// nilIfStopped returns err, or nil if ctx has ended: being stopped during the start is not an
+// error.
+func nilIfStopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// whenReady calls fn when every check passes.
-func (p *process) whenReady(ctx context.Context, fn func(*process)) {
+// callWhenReady calls fn when every check passes.
+func (p *process) callWhenReady(ctx context.Context, fn func(*process)) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !p.listening() || !p.admin.Ready(ctx).Ready {

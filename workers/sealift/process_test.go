@@ -50,7 +50,7 @@ func TestProcessWaitsForKafka(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan *process, 1), make(chan error, 1)
 	go func() {
-		ended <- runProcess(ctx, cfg, processOptions{roles: []string{collectorRole}, ready: func(p *process) { ready <- p }}, silent)
+		ended <- runProcess(ctx, cfg, processOptions{roles: []string{collectorRole}, onReady: func(p *process) { ready <- p }}, silent)
 	}()
 	require.Eventually(t, func() bool {
 		said := readyz(cfg.Admin.Listen)
@@ -69,7 +69,7 @@ func TestProcessWaitsForKafka(t *testing.T) {
 }
 
 // A store that ignores If-None-Match ends the process, because waiting does not help.
-func TestProcessRefusesAStoreWithoutConditions(t *testing.T) {
+func TestProcessRefusesAStoreWithoutConditionalPut(t *testing.T) {
 	objects := map[string][]byte{}
 	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
@@ -89,7 +89,7 @@ func TestProcessRefusesAStoreWithoutConditions(t *testing.T) {
 	require.ErrorContains(t, err, "staging.bucket")
 }
 
-func TestProcessThatIsStoppedWhileItStarts(t *testing.T) {
+func TestProcessStoppedDuringStartReturnsNil(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{porttest.Free(t)}
 	cfg.Admin.Listen, cfg.Staging.Bucket = "127.0.0.1:0", "acme-staging"

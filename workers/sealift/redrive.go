@@ -42,12 +42,12 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if r.Skip && !strings.Contains(r.Destination, "/") {
-				return usage("--skip gives files up for good: name one destination with --destination WORKSPACE/NAME")
+				return usageError("--skip gives files up for good: name one destination with --destination WORKSPACE/NAME")
 			}
-			gives := r.Skip && !r.DryRun
-			return withServices(a, gives, func(s *services) error {
+			skips := r.Skip && !r.DryRun
+			return withServices(a, skips, func(s *services) error {
 				var err error
-				if r.Destination, err = storedName(c.Context(), s, r.Destination); err != nil {
+				if r.Destination, err = expandStoredName(c.Context(), s, r.Destination); err != nil {
 					return err
 				}
 				found := parkedTable{}
@@ -55,12 +55,12 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 				if !r.DryRun && !r.Skip {
 					r.Jobs = s.producer(s.cfg.Kafka.JobsTopic, 0)
 				}
-				if gives && !yes && terminal(a.stdin) {
+				if skips && !yes && isTerminal(a.stdin) {
 					if err := confirmSkip(c.Context(), a, &r); err != nil {
 						return err
 					}
 				}
-				if gives {
+				if skips {
 					if r.Leases = s.redis; s.cfg.Copier.WithoutRedis && s.redis.Ping(c.Context()) != nil {
 						r.Leases = nil
 					}
@@ -70,7 +70,7 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 					return err // instead of saying that nothing is parked
 				}
 				if err == nil && done.Found == 0 {
-					if err := knownDestination(c.Context(), s, r.Destination); err != nil {
+					if err := checkDestinationKnown(c.Context(), s, r.Destination); err != nil {
 						return err
 					}
 				}
@@ -100,27 +100,27 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 func confirmSkip(ctx context.Context, a *app, r *copier.Redrive) error {
 	shown := map[string]bool{}
 	key := func(p delivery.Parked) string { return delivery.ParkedKey(p.Job.File, p.Job.Destination) }
-	would := *r
-	would.DryRun, would.OnParked = true, func(p delivery.Parked) { shown[key(p)] = true }
-	found, err := would.Run(ctx)
+	dryRun := *r
+	dryRun.DryRun, dryRun.OnParked = true, func(p delivery.Parked) { shown[key(p)] = true }
+	found, err := dryRun.Run(ctx)
 	if found.Found == 0 || ctx.Err() != nil {
 		return err // the caller says that nothing is parked
 	}
 	r.Filter = func(p delivery.Parked) bool { return shown[key(p)] }
 	yes, err := confirm(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Plural(found.Found, "parked file"), r.Destination))
 	if err == nil && !yes {
-		return partial("nothing is given up")
+		return partialError("nothing is given up")
 	}
 	return err
 }
 
-// knownDestination returns an error if the catalog can be read and has no such WORKSPACE/NAME or
-// WORKSPACE. It is for when nothing was found: a typo must not look like good news.
-func knownDestination(ctx context.Context, s *services, name string) error {
+// checkDestinationKnown returns an error if the catalog can be read and has no such WORKSPACE/NAME
+// or WORKSPACE. It is for when nothing was found: a typo must not look like good news.
+func checkDestinationKnown(ctx context.Context, s *services, name string) error {
 	if name == "" {
 		return nil
 	}
-	live := catalogOf(ctx, s)
+	live := tryReadCatalog(ctx, s)
 	if live == nil {
 		return nil
 	}
@@ -204,16 +204,16 @@ func printRedrive(out io.Writer, done copier.RedriveResult, r copier.Redrive, ro
 	return err
 }
 
-// mostCauses limits how many causes are printed; nobody reads more.
-const mostCauses = 20
+// maxPrintedCauses limits how many causes are printed; nobody reads more.
+const maxPrintedCauses = 20
 
 // printCauses prints why files could not be delivered, and what to do. If there are too many
 // causes, it prints those with the most files.
 func printCauses(out io.Writer, rows []parkedRow) error {
 	var more []parkedRow
-	if len(rows) > mostCauses {
+	if len(rows) > maxPrintedCauses {
 		rows = slices.SortedStableFunc(slices.Values(rows), func(a, b parkedRow) int { return cmp.Compare(b.Files, a.Files) })
-		rows, more = rows[:mostCauses], rows[mostCauses:]
+		rows, more = rows[:maxPrintedCauses], rows[maxPrintedCauses:]
 	}
 	for _, row := range rows {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

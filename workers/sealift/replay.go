@@ -43,7 +43,7 @@ takes part. Without --detach the command waits until everything is delivered.`,
   sealift replay --resume 20261122-141530-a1b2c3`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := v.read(c, time.Now()); err != nil {
+			if err := v.parseFlags(c, time.Now()); err != nil {
 				return err
 			}
 			return withServices(a, false, func(s *services) error {
@@ -82,29 +82,29 @@ type replayCommand struct {
 	all, dryRun, detach, asJSON bool
 }
 
-// read makes the order from the flags. If they are wrong, it returns a usage error.
-func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
+// parseFlags makes the order from the flags. If they are wrong, it returns a usage error.
+func (v *replayCommand) parseFlags(c *cobra.Command, now time.Time) (err error) {
 	o := &v.order
 	selected := len(o.Sources)+len(o.Destinations)+len(v.offsets) > 0 || v.since != "" || v.until != ""
 	if v.resume != "" {
 		for _, name := range []string{"source", "destination", "since", "until", "offsets", "all", "from", "force", "view", "rate", "dry-run"} {
 			if c.Flags().Changed(name) {
-				return usage(fmt.Sprintf("--resume continues an existing order: leave --%s out", name))
+				return usageError(fmt.Sprintf("--resume continues an existing order: leave --%s out", name))
 			}
 		}
 		return nil
 	}
 	if selected && v.all {
-		return usage("--all takes all files: leave it out, or leave out --source, --destination, --since, --until and --offsets")
+		return usageError("--all takes all files: leave it out, or leave out --source, --destination, --since, --until and --offsets")
 	}
 	if !selected && !v.all {
-		return usage("which files? Name them with --source, --destination, --since, --until or --offsets, or take them --all")
+		return usageError("which files? Name them with --source, --destination, --since, --until or --offsets, or take them --all")
 	}
 	for flag, ms := range map[string]*int64{"since": &o.Since, "until": &o.Until} {
 		text := c.Flag(flag).Value.String()
 		t, err := parseHour(text, now)
 		if err != nil {
-			return usage(fmt.Sprintf("--%s: %v", flag, err))
+			return usageError(fmt.Sprintf("--%s: %v", flag, err))
 		}
 		if text != "" {
 			*ms = t.UnixMilli()
@@ -113,12 +113,12 @@ func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 	for _, text := range v.offsets {
 		r, err := replayRange(text)
 		if err != nil {
-			return usage("--offsets: " + err.Error())
+			return usageError("--offsets: " + err.Error())
 		}
 		o.Offsets = append(o.Offsets, r)
 	}
 	if o.FilesPerSecond, o.BytesPerSecond, err = replayRate(v.rate); err != nil {
-		return usage("--rate: " + err.Error())
+		return usageError("--rate: " + err.Error())
 	}
 	o.Version = delivery.FormatVersion
 	o.ID, o.CreatedAt, o.CreatedBy = replay.NewID(now), now.UnixMilli(), workerName("replay")
@@ -126,12 +126,12 @@ func (v *replayCommand) read(c *cobra.Command, now time.Time) (err error) {
 	named := *o
 	named.Destinations = slices.DeleteFunc(slices.Clone(o.Destinations), func(name string) bool { return !strings.Contains(name, "/") }) // the ids of the others are in the catalog
 	if err := named.Validate(); err != nil {
-		return usage(err.Error())
+		return usageError(err.Error())
 	}
 	return nil
 }
 
-const noneSelected = "no file of the ledger is selected; `sealift ledger show` shows what was sealed"
+const noneSelectedText = "no file of the ledger is selected; `sealift ledger show` shows what was sealed"
 
 func (v *replayCommand) run(ctx context.Context) error {
 	if v.resume != "" {
@@ -162,23 +162,23 @@ func (v *replayCommand) run(ctx context.Context) error {
 	if err := r.Check(o); err != nil {
 		return err
 	}
-	if err := v.noteOthers(ctx); err != nil {
+	if err := v.noteOtherLedgers(ctx); err != nil {
 		return err
 	}
 	screen := newReplayScreen(v.app.stderr)
-	r.Each = screen.count
+	r.Each = screen.showCount
 	tally, err := r.Count(ctx, o)
-	screen.clear()
+	screen.clearLine()
 	if err == nil && tally.Copies == 0 && len(tally.Refused) == 0 {
-		err = v.unknownSource(r)
+		err = v.checkSourcesKnown(r)
 	}
 	switch {
 	case err != nil:
 		return err
 	case v.dryRun:
-		return v.printCount(o, tally)
+		return v.printDryRun(o, tally)
 	case tally.Copies == 0:
-		return noCopies(tally)
+		return noCopiesError(tally)
 	}
 	o.Copies = tally.Copies
 	if err := replay.WriteOrder(ctx, v.staging, o); err != nil {
@@ -187,20 +187,20 @@ func (v *replayCommand) run(ctx context.Context) error {
 	return v.carryOut(ctx, r, o)
 }
 
-// unknownSource returns an error if the catalog has sources, but not one that was asked for.
-func (v *replayCommand) unknownSource(r replay.Run) error {
+// checkSourcesKnown returns an error if the catalog has sources, but not one that was asked for.
+func (v *replayCommand) checkSourcesKnown(r replay.Run) error {
 	known := sourcesOf(r.Catalog)
 	for _, id := range v.order.Sources {
 		if _, ok := known[id]; !ok && len(known) > 0 {
-			return noSource(id, known)
+			return unknownSourceError(id, known)
 		}
 	}
 	return nil
 }
 
-// noteOthers names the other ledgers that may have files like those asked for, which the order does
-// not cover.
-func (v *replayCommand) noteOthers(ctx context.Context) error {
+// noteOtherLedgers names the other ledgers that may have files like those asked for, which the
+// order does not cover.
+func (v *replayCommand) noteOtherLedgers(ctx context.Context) error {
 	if len(v.order.Offsets) > 0 { // offsets are those of this ledger
 		return nil
 	}
@@ -209,10 +209,10 @@ func (v *replayCommand) noteOthers(ctx context.Context) error {
 		return fmt.Errorf("look for other ledgers: %w", err)
 	}
 	for _, l := range others {
-		if since := time.UnixMilli(v.order.Since).Add(-time.Hour); v.order.Since > 0 && l.last.Before(since) {
+		if since := time.UnixMilli(v.order.Since).Add(-time.Hour); v.order.Since > 0 && l.lastStored.Before(since) {
 			continue // it ended before; the hour allows for clocks that differ
 		}
-		fmt.Fprintf(v.app.stderr, "note: files of %s are left out; %s --from staging replays those\n", l, l.set(v.order.Topic))
+		fmt.Fprintf(v.app.stderr, "note: files of %s are left out; %s --from staging replays those\n", l, l.selectFlags(v.order.Topic))
 	}
 	return nil
 }
@@ -250,7 +250,7 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 	}
 	r.Jobs = v.producer(jobs, 0)
 	screen := newReplayScreen(v.app.stderr)
-	r.Each = screen.enqueued
+	r.Each = screen.setTally
 	watched, stop := context.WithCancel(ctx)
 	watching := make(chan struct{})
 	go func() {
@@ -263,12 +263,12 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 	if err == nil && !v.detach {
 		err = screen.watch(ctx, v.staging, o.ID, true)
 	}
-	screen.clear()
+	screen.clearLine()
 	switch {
 	case errors.Is(err, replay.ErrRefused), errors.Is(err, replay.ErrFewer), errors.Is(err, replay.ErrForgotten):
-		return unfinished{fmt.Errorf("replay %s is not over: %w", o.ID, err)}
+		return unfinishedError{fmt.Errorf("replay %s is not over: %w", o.ID, err)}
 	case err != nil:
-		return unfinished{fmt.Errorf("replay %s is not over; continue with `sealift replay --resume %s`: %w", o.ID, o.ID, err)}
+		return unfinishedError{fmt.Errorf("replay %s is not over; continue with `sealift replay --resume %s`: %w", o.ID, o.ID, err)}
 	}
 	return v.report(ctx, o, &tally)
 }

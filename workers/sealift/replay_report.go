@@ -45,17 +45,17 @@ func (s *replayScreen) show(format string, args ...any) {
 	s.width = len(line)
 }
 
-func (s *replayScreen) count(t replay.Tally) {
+func (s *replayScreen) showCount(t replay.Tally) {
 	s.show("counting: %s, %s", progress.Plural(t.Files, "file"), progress.Bytes(t.Bytes))
 }
 
-func (s *replayScreen) enqueued(t replay.Tally) {
+func (s *replayScreen) setTally(t replay.Tally) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tally = t
 }
 
-func (s *replayScreen) clear() {
+func (s *replayScreen) clearLine() {
 	s.show("")
 	if s.out != nil {
 		fmt.Fprint(s.out, "\r")
@@ -114,8 +114,8 @@ func replayState(s replay.Status) string {
 	return "done"
 }
 
-// maxCauses limits how many failure notes are read to sum up why copies failed.
-const maxCauses = 10_000
+// maxNotesRead limits how many failure notes are read to sum up why copies failed.
+const maxNotesRead = 10_000
 
 func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) (replayResult, error) {
 	s, err := replay.ReadStatus(ctx, staging, o.ID)
@@ -126,20 +126,20 @@ func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) 
 	err = replay.Failures(ctx, staging, o.ID, func(p delivery.Parked) bool {
 		table.add(p)
 		read++
-		return read < maxCauses
+		return read < maxNotesRead
 	})
 	r := replayResult{Order: o, Status: s, State: replayState(s), Causes: table.rows()}
 	if err == nil && !o.Force { // with Force, objects are overwritten, and no receipt says that one existed
 		var there replay.There
-		there, err = replay.ReadThere(ctx, staging, o.ID, maxReceipts)
+		there, err = replay.ReadThere(ctx, staging, o.ID, maxReceiptsRead)
 		r.There = &there
 	}
 	return r, err
 }
 
-// maxReceipts limits how many receipts are read to tell how many objects existed already; that
+// maxReceiptsRead limits how many receipts are read to tell how many objects existed already; that
 // takes some seconds.
-const maxReceipts = 1000
+const maxReceiptsRead = 1000
 
 // report prints what became of the order. It returns an error if some copies could not be made.
 func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *replay.Tally) error {
@@ -150,7 +150,7 @@ func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *re
 		err = errors.Join(err, printRefused(v.app.stdout, tally.Refused))
 	}
 	if err == nil && r.Failed > 0 {
-		err = partial(fmt.Sprintf("replay %s: %s of %s could not be made", o.ID, progress.Count(r.Failed), progress.Plural(r.Plan.Copies, "copy")))
+		err = partialError(fmt.Sprintf("replay %s: %s of %s could not be made", o.ID, progress.Count(r.Failed), progress.Plural(r.Plan.Copies, "copy")))
 	}
 	return err
 }
@@ -184,8 +184,8 @@ func printReplay(out io.Writer, r replayResult) error {
 	return errors.Join(err, printCauses(out, r.Causes))
 }
 
-// printCount prints what a dry run counted.
-func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
+// printDryRun prints what a dry run counted.
+func (v *replayCommand) printDryRun(o *delivery.Order, t replay.Tally) error {
 	if v.asJSON {
 		if t.Rows == nil {
 			t.Rows = []replay.Row{} // [], not null
@@ -206,7 +206,7 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 	fmt.Fprintf(v.app.stdout, "%s of %s would be made: %s, %s\n",
 		progress.Plural(t.Copies, "copy"), progress.Plural(t.Files, "file"), progress.Plural(t.Records, "record"), progress.Bytes(t.Bytes))
 	if t.Files == 0 && len(t.Refused) == 0 {
-		fmt.Fprintln(v.app.stdout, noneSelected)
+		fmt.Fprintln(v.app.stdout, noneSelectedText)
 	}
 	if err := printRefused(v.app.stdout, t.Refused); err != nil {
 		return err
@@ -218,19 +218,19 @@ func (v *replayCommand) printCount(o *delivery.Order, t replay.Tally) error {
 	return nil
 }
 
-// mostRefusals limits how many refusals are printed: all sources of a workspace may have moved to
-// another one.
-const mostRefusals = 10
+// maxPrintedRefusals limits how many refusals are printed: all sources of a workspace may have
+// moved to another one.
+const maxPrintedRefusals = 10
 
 // printRefused prints the copies that were not ordered although the catalog sends the source to the
 // destination.
 func printRefused(out io.Writer, refused []replay.Refusal) error {
 	var errs []error
-	for _, r := range refused[:min(len(refused), mostRefusals)] {
+	for _, r := range refused[:min(len(refused), maxPrintedRefusals)] {
 		_, err := fmt.Fprintf(out, "left out: %s\n", refusalText(r))
 		errs = append(errs, err)
 	}
-	if more := refused[min(len(refused), mostRefusals):]; len(more) > 0 {
+	if more := refused[min(len(refused), maxPrintedRefusals):]; len(more) > 0 {
 		copies := int64(0)
 		for _, r := range more {
 			copies += r.Copies
@@ -246,10 +246,10 @@ func refusalText(r replay.Refusal) string {
 		progress.Plural(r.Copies, "copy"), r.Source, r.Destination, r.Owed)
 }
 
-// noCopies says why an order has no copies.
-func noCopies(t replay.Tally) error {
+// noCopiesError says why an order has no copies.
+func noCopiesError(t replay.Tally) error {
 	if len(t.Refused) == 0 {
-		return errors.New(noneSelected)
+		return errors.New(noneSelectedText)
 	}
 	return fmt.Errorf("nothing may be delivered: %s", refusalText(t.Refused[0]))
 }
@@ -297,8 +297,8 @@ func newReplayListCommand(a *app) *cobra.Command {
 	return c
 }
 
-// replayWhat says briefly what was asked for. It names the first item of each list.
-func replayWhat(o *delivery.Order) string {
+// describeOrder says briefly what was asked for. It names the first item of each list.
+func describeOrder(o *delivery.Order) string {
 	var parts []string
 	add := func(what string, list ...string) {
 		if len(list) == 0 || list[0] == "" {
@@ -346,7 +346,7 @@ func printReplays(out io.Writer, all []replayResult) error {
 		fmt.Fprintln(w, "REPLAY\tORDERED\tWHAT\tSTATE\tDELIVERED\tFAILED")
 	}
 	for _, r := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, time.UnixMilli(r.CreatedAt).UTC().Format(time.RFC3339), printable(replayWhat(r.Order)), r.State, progress.Count(r.Delivered), progress.Count(r.Failed))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, time.UnixMilli(r.CreatedAt).UTC().Format(time.RFC3339), quoteControls(describeOrder(r.Order)), r.State, progress.Count(r.Delivered), progress.Count(r.Failed))
 	}
 	return w.Flush()
 }
@@ -357,7 +357,7 @@ func newReplayShowCommand(a *app) *cobra.Command {
 		Use:     "show ID",
 		Short:   "Show the state of a replay, and why copies failed",
 		Example: "  sealift replay show 20261122-141530-a1b2c3",
-		Args:    named("name a replay's ID; `sealift replay list` shows them", 1),
+		Args:    requireArgs("name a replay's ID; `sealift replay list` shows them", 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withServices(a, false, func(s *services) error {
 				o, err := replay.ReadOrder(c.Context(), s.staging, args[0])

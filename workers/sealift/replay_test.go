@@ -33,7 +33,7 @@ func TestReplayRate(t *testing.T) {
 	}
 }
 
-func TestReplayWhat(t *testing.T) {
+func TestDescribeOrder(t *testing.T) {
 	for want, o := range map[string]delivery.Order{
 		"all":                             {From: delivery.FromAuto},
 		"all, view v2, from kafka, force": {From: delivery.FromKafka, View: "v2", Force: true},
@@ -42,11 +42,11 @@ func TestReplayWhat(t *testing.T) {
 			Offsets: []delivery.Range{{Partition: 3, First: 1, Last: 9}},
 		},
 	} {
-		require.Equal(t, want, replayWhat(&o))
+		require.Equal(t, want, describeOrder(&o))
 	}
 }
 
-func TestPrintReplaySaysWhatWasThere(t *testing.T) {
+func TestPrintReplayCountsExistingObjects(t *testing.T) {
 	for want, there := range map[string]*replay.There{
 		"3 of 3 copies delivered, 0 failed":                                       nil,
 		"3 of 3 copies delivered, 0 failed\n":                                     {Looked: 3},
@@ -61,7 +61,7 @@ func TestPrintReplaySaysWhatWasThere(t *testing.T) {
 
 func TestPrintCausesPrintsTheLargest(t *testing.T) {
 	var rows []parkedRow
-	for i := range mostCauses + 3 {
+	for i := range maxPrintedCauses + 3 {
 		rows = append(rows, parkedRow{Destination: "ws/one", Cause: fmt.Sprintf("cause-%d.", i), Files: int64(i + 1)})
 	}
 	var out strings.Builder
@@ -71,6 +71,6 @@ func TestPrintCausesPrintsTheLargest(t *testing.T) {
 	require.NotContains(t, out.String(), "cause-2.")
 	require.Equal(t, "cause-0.", rows[0].Cause, "the caller's order stays")
 	out.Reset()
-	require.NoError(t, printCauses(&out, rows[:mostCauses]))
+	require.NoError(t, printCauses(&out, rows[:maxPrintedCauses]))
 	require.NotContains(t, out.String(), "more")
 }

@@ -77,8 +77,8 @@ func (a *assembly) addCollector(s *services) error {
 	}
 	log := s.log.With("role", collectorRole)
 	deps := collector.Deps{
-		Catalog: s.catalog, Loaded: s.loaded,
-		Producer: s.events(), Ping: s.kafka.Ping,
+		Catalog: s.catalog, Loaded: s.catalogLoaded,
+		Producer: s.eventsProducer(), Ping: s.kafka.Ping,
 		DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
 		Log:         log, Metrics: s.metrics,
 	}
@@ -86,7 +86,7 @@ func (a *assembly) addCollector(s *services) error {
 		if deps.Spool, deps.Letters, err = collector.OpenSpools(c.Spool.Dir, int64(c.Spool.MaxBytes), log); err != nil {
 			return fmt.Errorf("collector.spool.dir: %w", err)
 		}
-		deps.Refill = s.events()
+		deps.Refill = s.eventsProducer()
 	}
 	a.collector, err = collector.New(
 		collector.Config{
@@ -154,7 +154,7 @@ func appenderConfig(cfg config.Config) appender.Config {
 
 func (a *assembly) addCopier(s *services) error {
 	c, err := copier.New(copierConfig(s.cfg), copier.Deps{
-		Kafka: copier.OnKafka(s.kafka), Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.bucket,
+		Kafka: copier.OnKafka(s.kafka), Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.openBucket,
 		Log: s.log.With("role", copierRole), Metrics: s.metrics,
 	})
 	if err == nil {

@@ -12,10 +12,10 @@ import (
 )
 
 // A single "slow down" does not void a whole audit.
-func TestTheAuditorsReadsAreTriedAgain(t *testing.T) {
+func TestAuditorRetriesStagingReads(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{porttest.Free(t)}
-	s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
 	staging, asked := objstore.NewMemory("staging"), 0
@@ -34,7 +34,7 @@ func TestTheAuditorsReadsAreTriedAgain(t *testing.T) {
 
 // A zero that the operator configures means zero, although in a role's Config zero means the
 // default.
-func TestZerosOfTheConfigurationAreNoDefaults(t *testing.T) {
+func TestConfiguredZerosAreNotReplacedByDefaults(t *testing.T) {
 	cfg := config.Default()
 	require.Equal(t, 10*time.Second, appenderConfig(cfg).Grace)
 	require.Equal(t, cfg.Copier.ReplayConcurrency, copierConfig(cfg).ReplayConcurrency)

@@ -49,11 +49,11 @@ const (
 	groupSelf    = "self"
 )
 
-// unfinished marks an error whose text says how to continue. It is printed even if the command was
-// interrupted.
-type unfinished struct{ error }
+// unfinishedError marks an error whose text says how to continue. It is printed even if the command
+// was interrupted.
+type unfinishedError struct{ error }
 
-func (u unfinished) Unwrap() error { return u.error }
+func (u unfinishedError) Unwrap() error { return u.error }
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -68,16 +68,16 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	code := exitCode(ctx, err)
-	complain(stderr, code, cmd.CommandPath(), err)
+	printFailure(stderr, code, cmd.CommandPath(), err)
 	return code
 }
 
-// complain prints why a command failed, or that it was interrupted.
-func complain(stderr io.Writer, code int, command string, err error) {
+// printFailure prints why a command failed, or that it was interrupted.
+func printFailure(stderr io.Writer, code int, command string, err error) {
 	switch code {
 	case exitOK:
 	case exitInterrupted:
-		if how := (unfinished{}); errors.As(err, &how) {
+		if how := (unfinishedError{}); errors.As(err, &how) {
 			fmt.Fprintf(stderr, "sealift: interrupted: %v\n", err)
 		} else {
 			fmt.Fprintln(stderr, "sealift: interrupted")
@@ -114,7 +114,7 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommandGroupID(groupSelf)
 	root.SetCompletionCommandGroupID(groupSelf)
-	a.persistent(root.PersistentFlags())
+	a.addPersistentFlags(root.PersistentFlags())
 	for _, c := range commands(a) {
 		root.AddCommand(c)
 	}
@@ -130,7 +130,7 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
 			}
 		}
 	}
-	finish(a, root)
+	wrapCommands(a, root)
 	return root
 }
 
@@ -149,15 +149,15 @@ func helpAbout(c *cobra.Command, args []string) error {
 // if it is invalid.
 var withoutConfig = map[string]string{"config": "none"}
 
-// downloads is the only command that keeps its user's umask, which then decides who may read the
+// syncCommand is the only command that keeps its user's umask, which then decides who may read the
 // downloaded files.
-const downloads = "sealift files sync"
+const syncCommand = "sealift files sync"
 
-// finish gives c and its subcommands what all commands have in common: wrong arguments are usage
-// errors, and before a command runs, the umask is set and the configuration loaded.
-func finish(a *app, c *cobra.Command) {
+// wrapCommands gives c and its subcommands what all commands have in common: wrong arguments are
+// usage errors, and before a command runs, the umask is set and the configuration loaded.
+func wrapCommands(a *app, c *cobra.Command) {
 	for _, sub := range c.Commands() {
-		finish(a, sub)
+		wrapCommands(a, sub)
 	}
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &exitError{exitUsage, flagError(c, err)} })
 	if c.RunE == nil && c.Run == nil { // it only groups subcommands
@@ -189,7 +189,7 @@ func finish(a *app, c *cobra.Command) {
 		return
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if c.CommandPath() != downloads {
+		if c.CommandPath() != syncCommand {
 			syscall.Umask(0o077) // files that the command or a library creates are for its user alone
 		}
 		if c.Annotations["config"] != withoutConfig["config"] {
@@ -212,5 +212,5 @@ func unknownCommand(parent *cobra.Command, name string) error {
 	if near := spelling.Suggest(name, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
-	return usage(fmt.Sprintf("unknown command %q for %q; %s", name, parent.CommandPath(), hint))
+	return usageError(fmt.Sprintf("unknown command %q for %q; %s", name, parent.CommandPath(), hint))
 }

@@ -69,11 +69,11 @@ itself does not read one that dev wrote.`,
 			for flag, a := range map[string]*address{"http": &o.http, "s3": &o.s3, "kafka": &o.kafka, "redis": &o.redis, "admin": &o.admin} {
 				a.flag, a.chosen = "--"+flag, cmd.Flags().Changed(flag)
 				if _, _, err := a.hostPort(); err != nil {
-					return usage(err.Error())
+					return usageError(err.Error())
 				}
 			}
 			if o.rollEvery < time.Second || o.rollEvery > time.Hour || time.Hour%o.rollEvery != 0 {
-				return usage(fmt.Sprintf("--roll-every %s: want 1s to 1h, a part of an hour like 5s, 1m or 30m", progress.Duration(o.rollEvery)))
+				return usageError(fmt.Sprintf("--roll-every %s: want 1s to 1h, a part of an hour like 5s, 1m or 30m", progress.Duration(o.rollEvery)))
 			}
 			if writtenByDev(a.configFile()) { // it has the settings of a former run, for other commands
 				a.file = os.DevNull
@@ -117,9 +117,9 @@ The last line is "delivered N events in M files, 0 lost, 0 duplicated"; only the
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 0 && cmd.Flags().Changed("events"):
-				return usage("--events is the size of the built-in sample: leave it out, or the file")
+				return usageError("--events is the size of the built-in sample: leave it out, or the file")
 			case o.events < 1:
-				return usage("--events: want 1 or more")
+				return usageError("--events: want 1 or more")
 			case len(args) > 0:
 				o.file = args[0]
 			}

@@ -25,10 +25,10 @@ type certificates struct {
 func readCertificates(cfg config.Config, log *slog.Logger) (c certificates, err error) {
 	var wrong [6]error
 	if cfg.Kafka.TLS.Enabled {
-		c.kafka, wrong[0] = files("kafka.tls", cfg.Kafka.TLS).TLS(log)
+		c.kafka, wrong[0] = certFiles("kafka.tls", cfg.Kafka.TLS).TLS(log)
 	}
 	if cfg.Redis.UsesTLS() {
-		c.redis, wrong[1] = files("redis.tls", cfg.Redis.TLS).TLS(log)
+		c.redis, wrong[1] = certFiles("redis.tls", cfg.Redis.TLS).TLS(log)
 	}
 	var bundle *x509.CertPool
 	bundle, wrong[2] = certs.Bundle()
@@ -44,9 +44,9 @@ func readCertificates(cfg config.Config, log *slog.Logger) (c certificates, err 
 	return c, errors.Join(wrong[:]...)
 }
 
-// collectorCertificate returns what is wrong with the collector's own certificate. The collector
-// reads it itself, but not before the services answer.
-func collectorCertificate(cfg config.Config, log *slog.Logger) error {
+// checkCollectorCertificate returns what is wrong with the collector's own certificate. The
+// collector reads it itself, but not before the services answer.
+func checkCollectorCertificate(cfg config.Config, log *slog.Logger) error {
 	t := cfg.Collector.TLS
 	if t.CertFile == "" {
 		return nil
@@ -55,12 +55,12 @@ func collectorCertificate(cfg config.Config, log *slog.Logger) error {
 	return err
 }
 
-func files(section string, t config.TLS) certs.Files {
+func certFiles(section string, t config.TLS) certs.Files {
 	return certs.Files{Section: section, CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile, Insecure: t.InsecureSkipVerify}
 }
 
-// explained makes the client's errors name the keys of a section, and returns the client.
-func explained(client *http.Client, section string) *http.Client {
+// explainTLSErrors makes the client's errors name the keys of a section, and returns the client.
+func explainTLSErrors(client *http.Client, section string) *http.Client {
 	keys := certs.Keys{CA: section + ".ca_file (or " + certs.BundleEnv + ")", Address: section + ".endpoint", Enable: "https in " + section + ".endpoint"}
 	if section == "destinations" { // each names its own endpoint, in the catalog
 		keys.Address, keys.Enable = "the destination's endpoint", "https in the destination's endpoint"
@@ -69,8 +69,8 @@ func explained(client *http.Client, section string) *http.Client {
 	return client
 }
 
-// warnUnverified warns of connections that others on the network can read.
-func warnUnverified(cfg config.Config, log *slog.Logger) {
+// warnUnprotected warns of connections that others on the network can read.
+func warnUnprotected(cfg config.Config, log *slog.Logger) {
 	for _, s := range []struct {
 		on  bool
 		key string
@@ -85,9 +85,9 @@ func warnUnverified(cfg config.Config, log *slog.Logger) {
 	}
 }
 
-// bucketNamed refuses the default name of the staging bucket at AWS: that bucket may be a
+// checkBucketNamed refuses the default name of the staging bucket at AWS: that bucket may be a
 // stranger's, who would then get customers' data. Collectors do not use it.
-func bucketNamed(cfg config.Config, roles []string) error {
+func checkBucketNamed(cfg config.Config, roles []string) error {
 	if !cfg.DefaultBucketOnAWS() || slices.Equal(roles, []string{collectorRole}) {
 		return nil
 	}

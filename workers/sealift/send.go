@@ -76,8 +76,8 @@ A line too large for the events topic (max.message.bytes) counts as accepted and
 	return cmd
 }
 
-// complete fills in and checks the arguments.
-func (o *sendOptions) complete(env []string) error {
+// fillIn fills in and checks the arguments.
+func (o *sendOptions) fillIn(env []string) error {
 	for _, v := range env {
 		if key, ok := strings.CutPrefix(v, writeKeyVariable+"="); ok {
 			o.writeKey = cmp.Or(o.writeKey, key)
@@ -86,11 +86,11 @@ func (o *sendOptions) complete(env []string) error {
 	u, err := url.Parse(o.url)
 	switch {
 	case o.writeKey == "":
-		return usage("which source? Give its write key with --write-key or " + writeKeyVariable)
+		return usageError("which source? Give its write key with --write-key or " + writeKeyVariable)
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return usage(fmt.Sprintf("--url %q: want a URL such as http://localhost:8080", o.url))
+		return usageError(fmt.Sprintf("--url %q: want a URL such as http://localhost:8080", o.url))
 	case o.concurrency < 1 || o.concurrency > 256:
-		return usage("--concurrency: want 1 to 256")
+		return usageError("--concurrency: want 1 to 256")
 	}
 	return nil
 }
@@ -107,15 +107,15 @@ type sendCounts struct {
 }
 
 func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
-	if err := o.complete(a.env); err != nil {
+	if err := o.fillIn(a.env); err != nil {
 		return err
 	}
-	in, err := a.open(o.file)
+	in, err := a.openInput(o.file)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if err := a.askCollector(ctx, o.url, o.writeKey); err != nil {
+	if err := a.probeCollector(ctx, o.url, o.writeKey); err != nil {
 		return err
 	}
 	var size int64
@@ -141,11 +141,11 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 		if file == "-" {
 			name, file = "standard input", "FILE"
 		}
-		return noEvent(name, file)
+		return noEventError(name, file)
 	case counts.Refused > 0:
-		return partial(progress.Plural(counts.Refused, "line") + " not sent")
+		return partialError(progress.Plural(counts.Refused, "line") + " not sent")
 	case counts.DeadLetters > 0:
-		return partial("not every line became an event: " + progress.Plural(counts.DeadLetters, "dead letter"))
+		return partialError("not every line became an event: " + progress.Plural(counts.DeadLetters, "dead letter"))
 	}
 	return nil
 }
@@ -153,12 +153,12 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 // sendLines sends the lines of in. The counts are right even if it returns an error.
 func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (sendCounts, error) {
 	var acked atomic.Int64
-	refused := &sent{errOut: a.stderr}
+	tally := &sendTally{errOut: a.stderr}
 	sender := send.New(ctx, send.Config{
 		URL: o.url, Workers: o.concurrency, Gzip: !o.plain, RetryFor: o.retryFor, Log: a.log,
 		OnAcked:   func(events []send.Event) { acked.Add(int64(len(events))) },
-		OnRefused: func(e send.Event, reason string) { refused.refuse(e.Line, reason) },
-		OnDead:    func(e send.Event, reason string) { refused.bury(e.Line, reason) },
+		OnRefused: func(e send.Event, reason string) { tally.countRefused(e.Line, reason) },
+		OnDead:    func(e send.Event, reason string) { tally.countDeadLetter(e.Line, reason) },
 	})
 	read := int64(0)
 	err := func() error {
@@ -166,7 +166,7 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 			var bad *send.BadLine
 			switch {
 			case errors.As(err, &bad):
-				refused.refuse(bad.Line, bad.Reason)
+				tally.countRefused(bad.Line, bad.Reason)
 				continue
 			case err != nil:
 				return fmt.Errorf("send %q: %w", o.file, err)
@@ -176,7 +176,7 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 				return err
 			}
 			read++
-			refused.wrap(e)
+			tally.countWrapped(e)
 		}
 		return nil
 	}()
@@ -185,7 +185,7 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 		err = closed
 	}
 	return sendCounts{
-		Sent: acked.Load(), DeadLetters: refused.buried, Refused: refused.refused, Wrapped: refused.wrapped, Resent: sender.Resent(), events: read,
+		Sent: acked.Load(), DeadLetters: tally.deadLetters, Refused: tally.refused, Wrapped: tally.wrapped, Resent: sender.Resent(), events: read,
 	}, err
 }
 
@@ -213,15 +213,15 @@ func (a *app) printCounts(o *sendOptions, c sendCounts) error {
 	return err
 }
 
-// askCollector detects a wrong URL or write key before anything is read. It ignores what may pass
+// probeCollector detects a wrong URL or write key before anything is read. It ignores what may pass
 // while sending, such as a 503.
-func (a *app) askCollector(ctx context.Context, collector, key string) error {
+func (a *app) probeCollector(ctx context.Context, collector, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	at := strings.TrimSuffix(collector, "/") + "/v1/projects/" + url.PathEscape(key) + "/settings"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
-		return usage(fmt.Sprintf("--url %q: %v", collector, err))
+		return usageError(fmt.Sprintf("--url %q: %v", collector, err))
 	}
 	resp, err := new(http.Client).Do(req)
 	var failed *url.Error

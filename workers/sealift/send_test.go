@@ -23,15 +23,15 @@ import (
 	"github.com/sealift/sealift/workers/collector"
 )
 
-// sentTopic is an events topic in memory; if flaky, each third request fails.
-type sentTopic struct {
+// memoryTopic is an events topic in memory; if flaky, each third request fails.
+type memoryTopic struct {
 	mu    sync.Mutex
 	flaky bool
 	calls int
 	ids   map[string]int
 }
 
-func (s *sentTopic) Produce(_ context.Context, records ...stream.Record) error {
+func (s *memoryTopic) Produce(_ context.Context, records ...stream.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.calls++; s.flaky && s.calls%3 == 1 {
@@ -47,13 +47,13 @@ func (s *sentTopic) Produce(_ context.Context, records ...stream.Record) error {
 	return nil
 }
 
-func startCollector(t *testing.T) (url string, topic *sentTopic) {
+func startCollector(t *testing.T) (url string, topic *memoryTopic) {
 	t.Helper()
 	snapshot, err := catalog.NewSnapshot([]catalog.Workspace{{ID: "ws_0123456789abcdefghij", Sources: []catalog.Source{{ID: "web", WriteKeys: []string{"wk_web"}}}}})
 	require.NoError(t, err)
 	live := catalog.NewLive()
 	live.Set(snapshot)
-	topic = &sentTopic{ids: map[string]int{}}
+	topic = &memoryTopic{ids: map[string]int{}}
 	c, err := collector.New(collector.Config{Validate: true}, collector.Deps{Catalog: live, Producer: topic, DeadLetters: topic})
 	require.NoError(t, err)
 	server := httptest.NewServer(c.Handler())
@@ -61,7 +61,7 @@ func startCollector(t *testing.T) (url string, topic *sentTopic) {
 	return server.URL, topic
 }
 
-func sealift(t *testing.T, stdin string, env []string, args ...string) (code int, stdout, stderr string) {
+func runSealift(t *testing.T, stdin string, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errOut bytes.Buffer
 	code = run(t.Context(), args, env, strings.NewReader(stdin), &out, &errOut)
@@ -77,7 +77,7 @@ func TestSendFile(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "events.ndjson")
 	require.NoError(t, os.WriteFile(file, []byte(lines.String()), 0o600))
-	code, out, errOut := sealift(t, "", nil, "send", file, "--url", url, "--write-key", "wk_web", "--json")
+	code, out, errOut := runSealift(t, "", nil, "send", file, "--url", url, "--write-key", "wk_web", "--json")
 	require.Equal(t, exitOK, code, errOut)
 	var counts sendCounts
 	require.NoError(t, json.Unmarshal([]byte(out), &counts))
@@ -89,7 +89,7 @@ func TestSendFile(t *testing.T) {
 func TestSendStandardInput(t *testing.T) {
 	url, topic := startCollector(t)
 	in := `{"type":"page","userId":"u"}` + "\nnot json\n" + `{"city":"Bern"}` + "\n"
-	code, out, errOut := sealift(t, in, []string{writeKeyVariable + "=wk_web"}, "send", "--url", url+"/", "--no-gzip")
+	code, out, errOut := runSealift(t, in, []string{writeKeyVariable + "=wk_web"}, "send", "--url", url+"/", "--no-gzip")
 	require.Equal(t, exitPartial, code, errOut)
 	require.Contains(t, out, "sent 2 events")
 	require.Contains(t, out, "\n1 line is not a Segment call; it was sent as a track call named Line\n")
@@ -98,7 +98,7 @@ func TestSendStandardInput(t *testing.T) {
 }
 
 // Empty input is fine, since there may be nothing new; input without any event is an error.
-func TestSendOfNoEvent(t *testing.T) {
+func TestSendOfInputWithoutEvents(t *testing.T) {
 	url, topic := startCollector(t)
 	for in, c := range map[string]struct {
 		code int
@@ -109,7 +109,7 @@ func TestSendOfNoEvent(t *testing.T) {
 		"{\n\"type\": \"page\"\n}": {exitFailure, "standard input has no event"},
 		"\x1f\x8b\x08":             {exitFailure, "it is gzip; zcat it"},
 	} {
-		code, out, errOut := sealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web")
+		code, out, errOut := runSealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web")
 		require.Equal(t, c.code, code, errOut)
 		require.Contains(t, out+errOut, c.says)
 	}
@@ -122,8 +122,8 @@ func TestSendNamesDeadLetters(t *testing.T) {
 	url, _ := startCollector(t)
 	long := strings.Repeat("m", 101)
 	in := `{"type":"track","userId":"u","event":"e"}` + "\n\n" + `{"type":"page"}` + "\n" + `{"type":"track","userId":"u","event":"e","messageId":"` + long + `"}` + "\n" +
-		strings.Repeat(`{"type":"track","userId":"u"}`+"\n", complaints) + "no JSON\n"
-	code, out, errOut := sealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web")
+		strings.Repeat(`{"type":"track","userId":"u"}`+"\n", maxPrintedLines) + "no JSON\n"
+	code, out, errOut := runSealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web")
 	require.Equal(t, exitPartial, code, errOut)
 	require.Contains(t, out, "sent 1 event in ")
 	require.Contains(t, out, "22 dead letters, 1 line refused")
@@ -134,14 +134,14 @@ func TestSendNamesDeadLetters(t *testing.T) {
 	require.Contains(t, out, "sealift sources status")
 	require.NotContains(t, errOut, long)
 
-	code, out, _ = sealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web", "--json")
+	code, out, _ = runSealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web", "--json")
 	require.Equal(t, exitPartial, code)
 	var counts sendCounts
 	require.NoError(t, json.Unmarshal([]byte(out), &counts))
 	require.Equal(t, []int64{1, 22, 1}, []int64{counts.Sent, counts.DeadLetters, counts.Refused})
 }
 
-func TestSendSaysWhatIsWrong(t *testing.T) {
+func TestSendErrors(t *testing.T) {
 	url, topic := startCollector(t)
 	closed := httptest.NewServer(nil)
 	closed.Close()
@@ -173,7 +173,7 @@ func TestSendSaysWhatIsWrong(t *testing.T) {
 		"two_files":         {[]string{"a", "b"}, exitUsage, "accepts at most 1 arg"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			code, out, errOut := sealift(t, `{"type":"track"}`, nil, append([]string{"send"}, c.args...)...)
+			code, out, errOut := runSealift(t, `{"type":"track"}`, nil, append([]string{"send"}, c.args...)...)
 			require.Equal(t, c.code, code, errOut)
 			require.Contains(t, errOut, c.text)
 			require.NotContains(t, out+errOut, "sEcReT")
@@ -184,11 +184,11 @@ func TestSendSaysWhatIsWrong(t *testing.T) {
 
 // Sending goes on if the collector is busy or starting, or if a proxy in front of it lets only
 // events through.
-func TestSendGoesOnToABusyCollector(t *testing.T) {
+func TestProbeCollectorIgnoresTransientAnswers(t *testing.T) {
 	a := &app{log: slog.New(slog.DiscardHandler)}
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed} {
 		busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
-		require.NoError(t, a.askCollector(t.Context(), busy.URL, "wk_web"), status)
+		require.NoError(t, a.probeCollector(t.Context(), busy.URL, "wk_web"), status)
 		busy.Close()
 	}
 }

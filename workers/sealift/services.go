@@ -43,17 +43,17 @@ type services struct {
 	log     *slog.Logger
 	metrics prometheus.Registerer
 
-	kafka   *stream.Client
-	redis   *lease.Client // nil if no role needs it
-	staging objstore.Store
-	roles   *assumerole.Roles
-	own     *http.Client // for the staging bucket
-	sts     *http.Client
-	web     *http.Client // for AWS's own endpoints and destinations.endpoint
-	guarded *http.Client // for endpoints that customers chose
-	catalog *catalog.Live
-	loaded  chan struct{} // closed once the catalog has been read to its end
-	unread  error         // why workspaces could not be read; set before loaded is closed
+	kafka             *stream.Client
+	redis             *lease.Client // nil if no role needs it
+	staging           objstore.Store
+	roles             *assumerole.Roles
+	stagingClient     *http.Client // for the staging bucket
+	stsClient         *http.Client
+	destinationClient *http.Client // for AWS's own endpoints and destinations.endpoint
+	guardedClient     *http.Client // for endpoints that customers chose
+	catalog           *catalog.Live
+	catalogLoaded     chan struct{} // closed once the catalog has been read to its end
+	catalogErr        error         // why workspaces could not be read; set before loaded is closed
 
 	catalogProducer func() *stream.Producer // for the catalog topic; made by the first call
 
@@ -73,15 +73,15 @@ type place struct {
 // places only if somebody makes endpoints up.
 const maxPlaces = 1000
 
-// open prepares all connections without connecting to anything. Its errors are about the
+// openServices prepares all connections without connecting to anything. Its errors are about the
 // configuration.
-func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
-	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: operator(cfg).NewLive(), loaded: make(chan struct{})}
+func openServices(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
+	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: operator(cfg).NewLive(), catalogLoaded: make(chan struct{})}
 	secure, err := readCertificates(cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	warnUnverified(cfg, log)
+	warnUnprotected(cfg, log)
 	s.kafka, err = stream.Open(stream.Config{
 		Brokers: cfg.Kafka.Brokers, TLS: secure.kafka, ClientID: "sealift",
 		SASL: stream.SASL{Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username, Password: cfg.Kafka.SASL.Password},
@@ -99,18 +99,18 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 	if s.id.credentials == nil {
 		s.id.credentials = objstore.DefaultCredentials() // one chain for all, because it caches
 	}
-	s.own = explained(objstore.NewHTTPClient(secure.staging), "staging")
-	s.sts = explained(objstore.NewHTTPClient(secure.sts), "sts")
-	s.web = explained(objstore.NewHTTPClient(secure.destinations), "destinations")
-	s.guarded = explained(netguard.Client(cfg.Destinations.AllowedEndpoints, secure.destinations), "destinations")
+	s.stagingClient = explainTLSErrors(objstore.NewHTTPClient(secure.staging), "staging")
+	s.stsClient = explainTLSErrors(objstore.NewHTTPClient(secure.sts), "sts")
+	s.destinationClient = explainTLSErrors(objstore.NewHTTPClient(secure.destinations), "destinations")
+	s.guardedClient = explainTLSErrors(netguard.Client(cfg.Destinations.AllowedEndpoints, secure.destinations), "destinations")
 	s.staging = objstore.WithPrefix(objstore.NewS3(objstore.S3Config{
 		Bucket: cfg.Staging.Bucket, Region: cfg.Staging.Region, Endpoint: cfg.Staging.Endpoint,
-		PathStyle: cfg.Staging.ForcePathStyle, Credentials: s.id.credentials, HTTPClient: s.own,
+		PathStyle: cfg.Staging.ForcePathStyle, Credentials: s.id.credentials, HTTPClient: s.stagingClient,
 		ExpectedOwner: cfg.Staging.ExpectedBucketOwner, Section: "staging",
 	}), cfg.Staging.Prefix)
 	s.roles = assumerole.New(assumerole.Config{
 		Endpoint: cmp.Or(cfg.STS.Endpoint, cfg.Destinations.Endpoint), Region: cfg.Staging.Region, Credentials: s.id.credentials, NoExternalID: !cfg.STS.VerifyTrust,
-		HTTPClient: s.sts,
+		HTTPClient: s.stsClient,
 	})
 	s.catalogProducer = sync.OnceValue(func() *stream.Producer {
 		return s.producer(cfg.Kafka.CatalogTopic, maxWorkspaceBytes+recordOverhead)
@@ -118,13 +118,13 @@ func open(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metr
 	return s, nil
 }
 
-// closeWithin limits how long close waits for brokers that are down. It is a variable for tests.
-var closeWithin = 5 * time.Second
+// closeTimeout limits how long close waits for brokers that are down. It is a variable for tests.
+var closeTimeout = 5 * time.Second
 
 // close closes the connections. The roles must have ended, so nobody waits for what producers have
 // not written yet.
 func (s *services) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +135,7 @@ func (s *services) close() error {
 	}
 	closing.Wait()
 	s.roles.Close()
-	for _, c := range []*http.Client{s.own, s.sts, s.web, s.guarded} {
+	for _, c := range []*http.Client{s.stagingClient, s.stsClient, s.destinationClient, s.guardedClient} {
 		c.CloseIdleConnections()
 	}
 	err := errors.Join(errors.Join(closed...), s.kafka.Close())
@@ -148,26 +148,27 @@ func (s *services) close() error {
 // producer returns a producer that lives as long as the services. batchBytes limits its batches; 0
 // means the default.
 func (s *services) producer(topic string, batchBytes int) *stream.Producer {
-	return s.keep(stream.ProducerConfig{Topic: topic, BatchBytes: batchBytes})
+	return s.newProducer(stream.ProducerConfig{Topic: topic, BatchBytes: batchBytes})
 }
 
-// events returns a producer for the events topic. It spreads hot sources as the catalog says at the
-// time: by messageId, so that a message that is sent again goes to the partition of its first copy.
-func (s *services) events() *stream.Producer {
+// eventsProducer returns a producer for the events topic. It spreads hot sources as the catalog
+// says at the time: by messageId, so that a message that is sent again goes to the partition of its
+// first copy.
+func (s *services) eventsProducer() *stream.Producer {
 	spread := func(r *stream.Record) (over int, by []byte) {
 		if over = s.catalog.Snapshot().Spread(string(r.Key)); over > 1 {
 			by = route.MessageID(r, r.Value)
 		}
 		return over, by
 	}
-	return s.keep(stream.ProducerConfig{Topic: s.cfg.Kafka.EventsTopic, Spread: spread, KeepTime: s.receivedIsRecords()})
+	return s.newProducer(stream.ProducerConfig{Topic: s.cfg.Kafka.EventsTopic, Spread: spread, KeepTime: s.usesRecordTime()})
 }
 
-// receivedIsRecords reports whether the time of an event's record counts as its time of receipt
+// usesRecordTime reports whether the time of an event's record counts as its time of receipt
 // (kafka.received_from: record).
-func (s *services) receivedIsRecords() bool { return s.cfg.Kafka.ReceivedFrom == "record" }
+func (s *services) usesRecordTime() bool { return s.cfg.Kafka.ReceivedFrom == "record" }
 
-func (s *services) keep(cfg stream.ProducerConfig) *stream.Producer {
+func (s *services) newProducer(cfg stream.ProducerConfig) *stream.Producer {
 	cfg.Compression = s.cfg.Kafka.Compression
 	p := s.kafka.NewProducer(cfg)
 	s.mu.Lock()
@@ -182,8 +183,8 @@ func operator(cfg config.Config) catalog.Operator {
 	return catalog.Operator{Endpoint: cfg.Destinations.Endpoint, Staging: catalog.Bucket{Name: s.Bucket, Region: s.Region, Endpoint: s.Endpoint}}
 }
 
-// bucket opens a destination's bucket with these credentials; nil means the operator's.
-func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
+// openBucket opens a destination's bucket with these credentials; nil means the operator's.
+func (s *services) openBucket(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
 	if creds == nil {
 		creds = s.id.credentials
 	}
@@ -199,12 +200,12 @@ func (s *services) bucket(t catalog.Target, creds func(context.Context) (objstor
 	if style != nil {
 		at.pathStyle = *style
 	}
-	return s.place(at).At(t.BucketName, t.Owner, creds)
+	return s.clientAt(at).At(t.BucketName, t.Owner, creds)
 }
 
-// place returns a client for the place; its At opens any bucket there. Clients are kept because it
-// would be too expensive to set one up for each file.
-func (s *services) place(at place) *objstore.S3 {
+// clientAt returns a client for the place; its At opens any bucket there. Clients are kept because
+// it would be too expensive to set one up for each file.
+func (s *services) clientAt(at place) *objstore.S3 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known := s.places[at]; known != nil {
@@ -212,10 +213,10 @@ func (s *services) place(at place) *objstore.S3 {
 	}
 	c := objstore.S3Config{
 		Region: at.region, Endpoint: at.endpoint, PathStyle: at.pathStyle, UseFIPS: at.fips, DualStack: at.dualStack,
-		Credentials: s.id.credentials, HTTPClient: s.web,
+		Credentials: s.id.credentials, HTTPClient: s.destinationClient,
 	}
 	if at.guarded {
-		c.HTTPClient = s.guarded
+		c.HTTPClient = s.guardedClient
 	}
 	if s.places == nil || len(s.places) >= maxPlaces {
 		s.places = map[place]*objstore.S3{}
@@ -255,26 +256,26 @@ func (s *services) followCatalog(ctx context.Context) error {
 		return nil
 	}, func() {
 		s.catalog.Publish()
-		s.unread = errors.Join(slices.Collect(maps.Values(bad))...)
+		s.catalogErr = errors.Join(slices.Collect(maps.Values(bad))...)
 		loaded = true
-		close(s.loaded)
+		close(s.catalogLoaded)
 	})
 }
 
-// complete returns an error if these roles must not start because a workspace could not be read,
-// for instance because a later release wrote it. A collector would refuse its events, with an
+// checkCatalogRead returns an error if these roles must not start because a workspace could not be
+// read, for instance because a later release wrote it. A collector would refuse its events, with an
 // answer after which SDKs drop them. An appender would seal its files as owed to nobody, for good.
-func (s *services) complete(roles []string) error {
-	if s.unread == nil || !slices.Contains(roles, appenderRole) && !slices.Contains(roles, collectorRole) {
+func (s *services) checkCatalogRead(roles []string) error {
+	if s.catalogErr == nil || !slices.Contains(roles, appenderRole) && !slices.Contains(roles, collectorRole) {
 		return nil
 	}
-	return fmt.Errorf("read the catalog: events of a workspace that is not understood would be refused, and its files owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.unread)
+	return fmt.Errorf("read the catalog: events of a workspace that is not understood would be refused, and its files owed to nobody; run the release that wrote it, or apply it again with this one: %w", s.catalogErr)
 }
 
-// stillFull returns an error if an appender would start with an empty catalog although files of the
-// events topic were delivered before. This happens if kafka.catalog_topic is misspelt, or the topic
-// was deleted: it is then created again, empty, and all files would be owed to nobody.
-func (s *services) stillFull(ctx context.Context, roles []string) error {
+// checkCatalogNotEmptied returns an error if an appender would start with an empty catalog although
+// files of the events topic were delivered before. This happens if kafka.catalog_topic is misspelt,
+// or the topic was deleted: it is then created again, empty, and all files would be owed to nobody.
+func (s *services) checkCatalogNotEmptied(ctx context.Context, roles []string) error {
 	if !slices.Contains(roles, appenderRole) || len(s.catalog.Snapshot().Workspaces()) > 0 {
 		return nil
 	}
@@ -346,9 +347,9 @@ func (s *services) dependencies(roles []string) []dependency {
 	return deps
 }
 
-// doesWithout reports whether roles that are running stay ready while a service is down: a
+// toleratesOutage reports whether roles that are running stay ready while a service is down: a
 // collector with a spool works without Kafka.
-func (s *services) doesWithout(d dependency, roles []string) bool {
+func (s *services) toleratesOutage(d dependency, roles []string) bool {
 	return d.name == kafkaName && s.cfg.Collector.Spool.Dir != "" && slices.Equal(roles, []string{collectorRole})
 }
 

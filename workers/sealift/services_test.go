@@ -21,7 +21,7 @@ import (
 
 // Collectors and appenders do not start if a workspace of the catalog cannot be read: its events
 // would be refused, and its files owed to nobody.
-func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
+func TestRolesRefuseAnUnreadableCatalog(t *testing.T) {
 	const whole = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
 	for name, c := range map[string]struct {
 		values []string // of one workspace, in order
@@ -36,7 +36,7 @@ func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 			cfg := config.Default()
 			cfg.Kafka.Brokers = []string{porttest.Free(t)}
 			startKafka(t, cfg.Kafka.Brokers[0])
-			s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
+			s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.close()) }()
 			s.staging = objstore.NewMemory("staging")
@@ -51,13 +51,13 @@ func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- s.followCatalog(ctx) }()
-			<-s.loaded
-			require.NoError(t, s.complete([]string{copierRole, auditorRole}))
+			<-s.catalogLoaded
+			require.NoError(t, s.checkCatalogRead([]string{copierRole, auditorRole}))
 			if c.says == "" {
-				require.NoError(t, s.complete(allRoles))
+				require.NoError(t, s.checkCatalogRead(allRoles))
 			} else {
 				for _, roles := range [][]string{{collectorRole}, {appenderRole}, allRoles} {
-					require.ErrorContains(t, s.complete(roles), c.says)
+					require.ErrorContains(t, s.checkCatalogRead(roles), c.says)
 				}
 			}
 			cancel()
@@ -68,47 +68,47 @@ func TestNothingIsTakenOrSealedOnACatalogThatCannotBeRead(t *testing.T) {
 
 // Appenders do not start with an empty catalog if files were delivered before: a catalog topic that
 // is misspelt, or was deleted, is created again, empty.
-func TestNothingIsSealedOnACatalogThatWasFullBefore(t *testing.T) {
+func TestAppenderRefusesACatalogThatBecameEmpty(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{porttest.Free(t)}
-	s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
 	staging := objstore.NewMemory("staging")
 	s.staging = staging
-	require.NoError(t, s.stillFull(t.Context(), allRoles), "a new fleet, whose customers are described later")
+	require.NoError(t, s.checkCatalogNotEmptied(t.Context(), allRoles), "a new fleet, whose customers are described later")
 
 	const workspace = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
 	log := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: "0", Partition: 3} // a former incarnation
 	_, err = staging.Put(t.Context(), delivery.ReceiptKey(delivery.FileRef{Topic: log.Topic, Incarnation: log.Incarnation, Partition: log.Partition, Seq: 7}, workspace+"/lake"), strings.NewReader("{}"), objstore.PutOptions{})
 	require.NoError(t, err)
-	require.NoError(t, s.stillFull(t.Context(), []string{copierRole, auditorRole, collectorRole}))
-	require.ErrorContains(t, s.stillFull(t.Context(), allRoles), "correct kafka.catalog_topic")
+	require.NoError(t, s.checkCatalogNotEmptied(t.Context(), []string{copierRole, auditorRole, collectorRole}))
+	require.ErrorContains(t, s.checkCatalogNotEmptied(t.Context(), allRoles), "correct kafka.catalog_topic")
 
 	cfg.Kafka.EventsTopic += "2"
 	s.cfg = cfg
-	require.NoError(t, s.stillFull(t.Context(), allRoles), "another topic's receipts are nothing to this one")
+	require.NoError(t, s.checkCatalogNotEmptied(t.Context(), allRoles), "another topic's receipts are nothing to this one")
 	s.cfg.Kafka.EventsTopic = log.Topic
 	require.NoError(t, s.catalog.Apply(workspace, catalog.Encode(catalog.Workspace{ID: workspace})))
 	s.catalog.Publish()
-	require.NoError(t, s.stillFull(t.Context(), allRoles))
+	require.NoError(t, s.checkCatalogNotEmptied(t.Context(), allRoles))
 }
 
 // Events get the time at which they are written, except with kafka.received_from: record. With the
 // time of receipt, Kafka's retention could delete an event that has waited, in a spool or as a dead
 // letter, before it is read.
-func TestEventsAreAsYoungAsTheirRecords(t *testing.T) {
+func TestRecordTimeOfEvents(t *testing.T) {
 	for from, kept := range map[string]bool{"header": false, "json:at": false, "record": true} {
 		t.Run(from, func(t *testing.T) {
 			cfg := config.Default()
 			cfg.Kafka.ReceivedFrom, cfg.Kafka.Brokers = from, []string{porttest.Free(t)}
 			startKafka(t, cfg.Kafka.Brokers[0])
-			s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
+			s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.close()) }()
 			require.NoError(t, s.kafka.EnsureTopics(t.Context(), true, stream.Topic{Name: cfg.Kafka.EventsTopic, Partitions: 1}))
 			received := time.Now().AddDate(0, -1, 0).Truncate(time.Millisecond)
-			require.NoError(t, s.events().Produce(t.Context(), stream.Record{Key: []byte("web"), Value: []byte("{}"), Time: received}))
+			require.NoError(t, s.eventsProducer().Produce(t.Context(), stream.Record{Key: []byte("web"), Value: []byte("{}"), Time: received}))
 			got, err := s.kafka.NewFetcher(cfg.Kafka.EventsTopic, 0).Fetch(t.Context(), 0, stream.FetchOptions{})
 			require.NoError(t, err)
 			require.Equal(t, kept, received.Equal(got.Records[0].Time), got.Records[0].Time)
@@ -117,16 +117,16 @@ func TestEventsAreAsYoungAsTheirRecords(t *testing.T) {
 }
 
 // A broker that accepts connections but never answers does not delay the end of a process.
-func TestClosingDoesNotWaitForBrokersThatAreAway(t *testing.T) {
+func TestCloseDoesNotWaitForUnresponsiveBrokers(t *testing.T) {
 	silence, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer silence.Close()
-	was := closeWithin
-	closeWithin = 50 * time.Millisecond
-	defer func() { closeWithin = was }()
+	was := closeTimeout
+	closeTimeout = 50 * time.Millisecond
+	defer func() { closeTimeout = was }()
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{silence.Addr().String()}
-	s, err := open(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -136,7 +136,7 @@ func TestClosingDoesNotWaitForBrokersThatAreAway(t *testing.T) {
 	require.Less(t, time.Since(began), 3*time.Second)
 }
 
-func TestFleetsOfOtherLedgersShareARedis(t *testing.T) {
+func TestLedgerNamesDiffer(t *testing.T) {
 	a := config.Staging{Bucket: "staging"}
 	names := map[string]bool{ledgerName(a): true}
 	for _, c := range []config.Staging{{Bucket: "staging2"}, {Bucket: "staging", Prefix: "b"}, {Bucket: "staging", Endpoint: "https://s3.example"}} {
@@ -148,7 +148,7 @@ func TestFleetsOfOtherLedgersShareARedis(t *testing.T) {
 }
 
 // Processes that spell the endpoint of one store differently share its leases.
-func TestALedgerHasOneNameHoweverItsStoreIsSpelled(t *testing.T) {
+func TestLedgerNameIsTheSameForAllSpellingsOfAnEndpoint(t *testing.T) {
 	for store, endpoints := range map[string][]string{
 		"a_server":     {"https://minio:9000", "https://minio:9000/", "https://MinIO:9000"},
 		"default_port": {"https://minio", "https://minio:443/"},
@@ -165,7 +165,7 @@ func TestALedgerHasOneNameHoweverItsStoreIsSpelled(t *testing.T) {
 }
 
 // For every way to address a bucket, a PUT goes to the right URL, through the right HTTP client.
-func TestAddresses(t *testing.T) {
+func TestBucketAddresses(t *testing.T) {
 	yes, no := true, false
 	for name, c := range map[string]struct {
 		d       catalog.Destination
@@ -199,8 +199,8 @@ func TestAddresses(t *testing.T) {
 				target.Region = "us-east-1" // as pkg/destination does
 			}
 			var ours, guarded recorder
-			s := &services{cfg: config.Config{Destinations: config.Destinations{Endpoint: c.dev}}, id: identity{credentials: testCredentials}, web: &http.Client{Transport: &ours}, guarded: &http.Client{Transport: &guarded}}
-			_, err = s.bucket(target, nil).Put(t.Context(), "k", strings.NewReader("x"), objstore.PutOptions{})
+			s := &services{cfg: config.Config{Destinations: config.Destinations{Endpoint: c.dev}}, id: identity{credentials: testCredentials}, destinationClient: &http.Client{Transport: &ours}, guardedClient: &http.Client{Transport: &guarded}}
+			_, err = s.openBucket(target, nil).Put(t.Context(), "k", strings.NewReader("x"), objstore.PutOptions{})
 			require.NoError(t, err)
 			if c.guarded {
 				require.Equal(t, recorder{c.want}, guarded)
@@ -234,7 +234,7 @@ func openStack(t *testing.T, change func(*config.Config)) (*stack, *services) {
 	s.configure(&cfg)
 	change(&cfg)
 	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
-	svc, err := open(cfg, identity{credentials: s.credentials}, false, silent, nil)
+	svc, err := openServices(cfg, identity{credentials: s.credentials}, false, silent, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, svc.close()) })
 	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))

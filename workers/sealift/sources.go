@@ -29,17 +29,17 @@ of the events topic, that is in no file.`,
 	return c
 }
 
-// letters returns access to Kafka for reading dead letters.
-func (s *services) letters() deadletter.Kafka {
+// deadLetters returns access to Kafka for reading dead letters.
+func (s *services) deadLetters() deadletter.Kafka {
 	return deadletter.Kafka{
 		BoundsSince: s.kafka.BoundsSince,
 		Fetcher:     func(topic string, partition int) deadletter.Fetcher { return s.kafka.NewFetcher(topic, partition) },
 	}
 }
 
-// knownSources returns the catalog's sources by id, or none if the catalog cannot be read.
-func knownSources(ctx context.Context, s *services) map[string]catalog.SourceRef {
-	live := catalogOf(ctx, s)
+// readKnownSources returns the catalog's sources by id, or none if the catalog cannot be read.
+func readKnownSources(ctx context.Context, s *services) map[string]catalog.SourceRef {
+	live := tryReadCatalog(ctx, s)
 	if live == nil {
 		return map[string]catalog.SourceRef{}
 	}
@@ -57,13 +57,13 @@ func sourcesOf(snapshot *catalog.Snapshot) map[string]catalog.SourceRef {
 	return known
 }
 
-// noSource is the error for a source of which nothing is known, with a hint. It is for when nothing
-// was found: a typo must not look like good news.
-func noSource(id string, known map[string]catalog.SourceRef) error {
+// unknownSourceError is the error for a source of which nothing is known, with a hint. It is for
+// when nothing was found: a typo must not look like good news.
+func unknownSourceError(id string, known map[string]catalog.SourceRef) error {
 	var named []string
-	for of, ref := range known {
+	for other, ref := range known {
 		if ref.Name == id {
-			named = append(named, of)
+			named = append(named, other)
 		}
 	}
 	slices.Sort(named)
@@ -75,9 +75,9 @@ func noSource(id string, known map[string]catalog.SourceRef) error {
 		hint = "it is the name of one, so write its id: " + strings.Join(named, " or ")
 	}
 	hash := catalog.HashKey(id)
-	for of, ref := range known {
+	for other, ref := range known {
 		if slices.Contains(ref.WriteKeyHashes, hash) {
-			return fmt.Errorf("that is a write key of source %q: write the source's id", of) // without repeating the key
+			return fmt.Errorf("that is a write key of source %q: write the source's id", other) // without repeating the key
 		}
 	}
 	if strings.HasPrefix(id, "wk_") {

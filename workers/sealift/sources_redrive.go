@@ -43,12 +43,12 @@ appenders still remember the messageIds (appender.dedup_window).`,
 		RunE: func(c *cobra.Command, args []string) error {
 			var w deadletter.Window
 			var err error
-			if w.Since, w.Until, err = window(since, until); err != nil {
+			if w.Since, w.Until, err = parseWindow(since, until); err != nil {
 				return err
 			}
 			for _, reason := range reasons {
 				if all := deadletter.Reasons(); !slices.Contains(all, reason) {
-					return usage(fmt.Sprintf("--reason %q: use %s", reason, strings.Join(all, ", ")))
+					return usageError(fmt.Sprintf("--reason %q: use %s", reason, strings.Join(all, ", ")))
 				}
 			}
 			return withServices(a, !dryRun, func(s *services) error {
@@ -57,15 +57,15 @@ appenders still remember the messageIds (appender.dedup_window).`,
 					return err
 				}
 				seen := map[string]bool{}
-				again := deadletter.Resender{
-					Kafka: s.letters(), Topic: s.cfg.Kafka.DeadLettersTopic, Router: router, Validate: s.cfg.Collector.Validation == "segment",
+				resender := deadletter.Resender{
+					Kafka: s.deadLetters(), Topic: s.cfg.Kafka.DeadLettersTopic, Router: router, Validate: s.cfg.Collector.Validation == "segment",
 					Select: func(l *deadletter.Letter) bool {
 						seen[l.Source] = true
 						return (len(args) == 0 || slices.Contains(args, l.Source)) && (len(reasons) == 0 || slices.Contains(reasons, l.Reason))
 					},
 				}
-				if s.receivedIsRecords() {
-					again.Retention, err = stream.RetryTransient(c.Context(), func() (time.Duration, error) {
+				if s.usesRecordTime() {
+					resender.Retention, err = stream.RetryTransient(c.Context(), func() (time.Duration, error) {
 						return s.kafka.Retention(c.Context(), s.cfg.Kafka.EventsTopic)
 					})
 					if err != nil {
@@ -73,24 +73,24 @@ appenders still remember the messageIds (appender.dedup_window).`,
 					}
 				}
 				if !dryRun {
-					if catalogOf(c.Context(), s) == nil {
+					if tryReadCatalog(c.Context(), s) == nil {
 						return errors.New("redrive: the catalog cannot be read, which says what sources are spread: events that were redriven before would come twice; try again when it can")
 					}
-					again.Events = s.events()
-					again.Letters = s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
+					resender.Events = s.eventsProducer()
+					resender.Letters = s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
 				}
 				var done deadletter.Tally
-				run := func(ctx context.Context) (err error) { done, err = again.Run(ctx, w); return err }
+				run := func(ctx context.Context) (err error) { done, err = resender.Run(ctx, w); return err }
 				if dryRun {
 					err = run(c.Context())
 				} else {
-					err = alone(c.Context(), s, "redrive/"+again.Topic, run)
+					err = withLease(c.Context(), s, "redrive/"+resender.Topic, run)
 				}
 				if err == nil && done.Found+done.Already == 0 {
-					known := knownSources(c.Context(), s)
+					known := readKnownSources(c.Context(), s)
 					for _, id := range args {
 						if _, ok := known[id]; !ok && !seen[id] {
-							return noSource(id, known)
+							return unknownSourceError(id, known)
 						}
 					}
 				}
@@ -119,10 +119,10 @@ appenders still remember the messageIds (appender.dedup_window).`,
 	return c
 }
 
-// alone calls run under a lease, so that nobody else does the same meanwhile, and cancels it when
-// the lease is lost. What is being sent at that moment is finished all the same, so another run may
-// send those letters, too.
-func alone(ctx context.Context, s *services, name string, run func(context.Context) error) error {
+// withLease calls run under a lease, so that nobody else does the same meanwhile, and cancels it
+// when the lease is lost. What is being sent at that moment is finished all the same, so another
+// run may send those letters, too.
+func withLease(ctx context.Context, s *services, name string, run func(context.Context) error) error {
 	held, err := s.redis.Acquire(ctx, name, 30*time.Second)
 	switch {
 	case errors.Is(err, lease.ErrHeld):

@@ -39,7 +39,7 @@ at most 20 minutes ago, when their newest dead letter or the first record of the
 		RunE: func(c *cobra.Command, args []string) error {
 			var w deadletter.Window
 			var err error
-			if w.Since, w.Until, err = window(since, ""); err != nil {
+			if w.Since, w.Until, err = parseWindow(since, ""); err != nil {
 				return err
 			}
 			return withServices(a, false, func(s *services) error {
@@ -100,7 +100,7 @@ func readSources(ctx context.Context, s *services, ids []string, w deadletter.Wi
 		}
 		return rows[id]
 	}
-	known := knownSources(ctx, s)
+	known := readKnownSources(ctx, s)
 	for id, ref := range known {
 		r := row(id)
 		r.Name, r.Workspace, r.Spread = ref.Name, ref.Workspace, ref.Spread
@@ -117,7 +117,7 @@ func readSources(ctx context.Context, s *services, ids []string, w deadletter.Wi
 	out := &sourcesStatus{At: time.Now().UTC(), Since: w.Since.UTC(), Sources: []sourceRow{}}
 	for _, id := range ids {
 		if rows[id] == nil {
-			return nil, noSource(id, known)
+			return nil, unknownSourceError(id, known)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
@@ -145,12 +145,12 @@ func addStored(ctx context.Context, s *services, since time.Time, row func(strin
 	for _, h := range stored.Hours {
 		r := row(h.Source)
 		r.Files, r.Records = r.Files+h.Files, r.Records+h.Records
-		r.saw(h.Newest)
+		r.updateLastSeen(h.Newest)
 	}
 	return nil
 }
 
-func (r *sourceRow) saw(at time.Time) {
+func (r *sourceRow) updateLastSeen(at time.Time) {
 	if at.After(r.LastSeen) {
 		r.LastSeen = at.UTC()
 	}
@@ -158,9 +158,9 @@ func (r *sourceRow) saw(at time.Time) {
 
 // addLetters adds the dead letters, and those that were redriven.
 func addLetters(ctx context.Context, s *services, w deadletter.Window, row func(string) *sourceRow) error {
-	return deadletter.Read(ctx, s.letters(), s.cfg.Kafka.DeadLettersTopic, w, func(l *deadletter.Letter) error {
+	return deadletter.Read(ctx, s.deadLetters(), s.cfg.Kafka.DeadLettersTopic, w, func(l *deadletter.Letter) error {
 		r := row(l.Source)
-		r.saw(l.At)
+		r.updateLastSeen(l.At)
 		if l.SentAgain {
 			r.SentAgain++
 			return nil
@@ -187,7 +187,7 @@ func addLetters(ctx context.Context, s *services, w deadletter.Window, row func(
 	}, func() error { return nil })
 }
 
-const seenTail = 1000 // last records of each partition of the events topic
+const lastSeenRecords = 1000 // last records of each partition of the events topic
 
 // addLastSeen looks for sources among the last records of the topic, and notes for which rows that
 // makes LastSeen exact. A source that is not among them may have been seen later.
@@ -206,14 +206,14 @@ func addLastSeen(ctx context.Context, s *services, rows map[string]*sourceRow, r
 	}
 	whole := true
 	for p, b := range bounds {
-		first := max(b.First, b.End-seenTail)
+		first := max(b.First, b.End-lastSeenRecords)
 		bounds[p] = stream.Bounds{First: first, End: b.End}
 		whole = whole && first == 0
 	}
 	exact := map[string]bool{}
-	err = deadletter.Walk(ctx, s.letters(), topic, bounds, func(r *stream.Record) error {
+	err = deadletter.Walk(ctx, s.deadLetters(), topic, bounds, func(r *stream.Record) error {
 		if to, reason := router.Route(r); reason == "" {
-			row(to.Source).saw(time.UnixMilli(to.Received))
+			row(to.Source).updateLastSeen(time.UnixMilli(to.Received))
 			exact[to.Source] = true
 		}
 		return nil
@@ -235,7 +235,7 @@ func (s *sourcesStatus) print(out io.Writer) error {
 	for _, r := range s.Sources {
 		seen := "-"
 		if !r.LastSeen.IsZero() {
-			if seen = ago(max(0, s.At.Sub(r.LastSeen).Seconds())) + " ago"; !r.SeenExactly {
+			if seen = formatAge(max(0, s.At.Sub(r.LastSeen).Seconds())) + " ago"; !r.SeenExactly {
 				seen = "<" + seen
 			}
 		}
@@ -250,7 +250,7 @@ func (s *sourcesStatus) print(out io.Writer) error {
 	for _, r := range s.Sources {
 		for _, d := range r.Reasons {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s ago\t%s\n", cmp.Or(r.ID, "(none)"), d.Reason, d.By, progress.Count(d.Letters), d.First.Format(time.RFC3339),
-				ago(max(0, s.At.Sub(d.Last).Seconds())), d.Means)
+				formatAge(max(0, s.At.Sub(d.Last).Seconds())), d.Means)
 		}
 	}
 	if err := w.Flush(); err != nil {

@@ -24,10 +24,10 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// TestADeadLetterIsDeliveredInTheEnd: an event that was answered 200 but became a dead letter is
+// TestRedrivenDeadLetterIsDelivered: an event that was answered 200 but became a dead letter is
 // reported. When validation is off, redrive brings it into the bucket, once, beside the others of
 // its batch.
-func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
+func TestRedrivenDeadLetterIsDelivered(t *testing.T) {
 	t.Parallel()
 	p := startDev(t, t.TempDir())
 	req, err := http.NewRequest(http.MethodPost, p.Collector+"/v1/batch", strings.NewReader(
@@ -41,7 +41,7 @@ func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 	acked := &check.Expected{}
 	acked.Acknowledge("demo", "good")
 	bucket := p.bucket("demo-logs", p.S3Region)
-	require.True(t, p.delivered(t, bucket, "", acked).OK(), "without the other")
+	require.True(t, p.awaitDelivered(t, bucket, "", acked).OK(), "without the other")
 
 	run := func(args ...string) *exec.Cmd {
 		cmd := exec.Command("sealift", append([]string{"sources"}, args...)...)
@@ -82,7 +82,7 @@ func TestADeadLetterIsDeliveredInTheEnd(t *testing.T) {
 		require.Equal(t, want, done.Sent)
 	}
 	acked.Acknowledge("demo", "nobody")
-	require.True(t, p.delivered(t, bucket, "", acked).OK(), "each once")
+	require.True(t, p.awaitDelivered(t, bucket, "", acked).OK(), "each once")
 	sources(&status, "status", "demo", "--json")
 	require.Zero(t, status.Sources[0].DeadLetters)
 	require.EqualValues(t, 1, status.Sources[0].SentAgain)
@@ -132,9 +132,9 @@ func TestLastSeenOnABusyPartition(t *testing.T) {
 	require.WithinDuration(t, time.Now(), row.LastSeen, time.Minute)
 }
 
-// TestARevokedKeyIsRefusedWithinSeconds: a change of the catalog's file reaches the collector by
+// TestRevokedKeyIsRefused: a change of the catalog's file reaches the collector by
 // way of the catalog's topic.
-func TestARevokedKeyIsRefusedWithinSeconds(t *testing.T) {
+func TestRevokedKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "catalog.yaml")
 	write := func(key string) {
@@ -150,7 +150,7 @@ func TestARevokedKeyIsRefusedWithinSeconds(t *testing.T) {
 }
 
 // A write key given instead of a source's id is recognised, and not repeated in the error.
-func TestAWriteKeyIsNoSource(t *testing.T) {
+func TestWriteKeyGivenAsSourceIsNotRepeated(t *testing.T) {
 	known := map[string]catalog.SourceRef{"web": {Source: catalog.Source{ID: "web", WriteKeyHashes: []string{catalog.HashKey("sEcReT")}}}}
-	require.EqualError(t, noSource("sEcReT", known), `that is a write key of source "web": write the source's id`)
+	require.EqualError(t, unknownSourceError("sEcReT", known), `that is a write key of source "web": write the source's id`)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// batchOf sends events of a source, with these numbers in their messageIds, in one request.
-func (p *devProcess) batchOf(t *testing.T, source string, ids ...int) {
+// sendBatch sends events of a source, with these numbers in their messageIds, in one request.
+func (p *devProcess) sendBatch(t *testing.T, source string, ids ...int) {
 	t.Helper()
 	var events []string
 	for _, id := range ids {
@@ -34,7 +34,7 @@ func (p *devProcess) batchOf(t *testing.T, source string, ids ...int) {
 
 // A source with four fifths of all events is spread evenly over all partitions, messages that are
 // sent again are still recognised, and the catalog can end the spreading while everything runs.
-func TestHotSource(t *testing.T) {
+func TestHotSourceIsSpreadEvenly(t *testing.T) {
 	t.Parallel()
 	file, s3 := filepath.Join(t.TempDir(), "catalog.yaml"), porttest.Free(t)
 	write := func(spread int) {
@@ -72,7 +72,7 @@ destinations:
 				ids[i] = b*each + i
 				acked.Acknowledge(source, fmt.Sprintf("%s-%d", source, ids[i]))
 			}
-			p.batchOf(t, source, ids...)
+			p.sendBatch(t, source, ids...)
 		}
 	}
 	const hot, cold = 2 * batches * each * 4 / 5, 2 * batches * each / 5
@@ -85,7 +85,7 @@ destinations:
 	}
 	require.Equal(t, 1, with)
 	bucket := p.bucket("acme-logs", p.S3Region)
-	report := p.delivered(t, bucket, "", acked)
+	report := p.awaitDelivered(t, bucket, "", acked)
 	require.True(t, report.OK(), report)
 
 	write(1)
@@ -95,7 +95,7 @@ destinations:
 			ids[i] = id + i
 			acked.Acknowledge("hot", fmt.Sprintf("hot-%d", ids[i]))
 		}
-		p.batchOf(t, "hot", ids...)
+		p.sendBatch(t, "hot", ids...)
 		grown := 0
 		for n, records := range ends() {
 			if records > before[n] {
@@ -108,6 +108,6 @@ destinations:
 		require.Less(t, id, 1_000_000+600*each, "it is still spread")
 		time.Sleep(50 * time.Millisecond)
 	}
-	report = p.delivered(t, bucket, "", acked)
+	report = p.awaitDelivered(t, bucket, "", acked)
 	require.True(t, report.OK(), report)
 }

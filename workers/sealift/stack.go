@@ -50,13 +50,13 @@ type address struct {
 // stack is Kafka, Redis, and S3 with STS, in this process. Kafka and S3 keep their data in a
 // directory.
 type stack struct {
-	kafka *embedded.Kafka
-	redis *embedded.Redis
-	s3    *s3server.Server
-	web   *http.Server // serves s3
-	s3URL string
-	key   objstore.Credentials
-	log   *slog.Logger
+	kafka  *embedded.Kafka
+	redis  *embedded.Redis
+	s3     *s3server.Server
+	server *http.Server // serves s3
+	s3URL  string
+	key    objstore.Credentials
+	log    *slog.Logger
 }
 
 // startStack starts the services. Only one process at a time can use a directory.
@@ -87,8 +87,8 @@ func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 			return err
 		}
 		s.s3URL = baseURL(l.Addr().String())
-		s.web = &http.Server{Handler: s.s3, ReadHeaderTimeout: 10 * time.Second}
-		go func() { _ = s.web.Serve(l) }() // ends with Shutdown
+		s.server = &http.Server{Handler: s.s3, ReadHeaderTimeout: 10 * time.Second}
+		go func() { _ = s.server.Serve(l) }() // ends with Shutdown
 		return nil
 	})
 	if err != nil {
@@ -138,9 +138,9 @@ func (a address) hostPort() (host, port string, err error) {
 	return cmp.Or(host, "127.0.0.1"), port, nil // loopback, because not all services ask for a password
 }
 
-// free returns an address that nobody listens on, for a service that will listen there a little
+// pickFree returns an address that nobody listens on, for a service that will listen there a little
 // later.
-func (a address) free(log *slog.Logger) (at string, err error) {
+func (a address) pickFree(log *slog.Logger) (at string, err error) {
 	err = a.listen(log, func(try string) error {
 		l, err := net.Listen("tcp", try)
 		if err != nil {
@@ -182,7 +182,7 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 	var errs []error
 	for _, w := range snapshot.Workspaces() {
 		for _, d := range w.Destinations {
-			if d.Endpoint != "" && !s.is(d.Endpoint) {
+			if d.Endpoint != "" && !s.isOwnEndpoint(d.Endpoint) {
 				continue
 			}
 			bucket, _ := catalog.SplitBucket(d.Bucket)
@@ -203,8 +203,8 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 	return errors.Join(errs...)
 }
 
-// is reports whether an endpoint is the embedded S3.
-func (s *stack) is(endpoint string) bool {
+// isOwnEndpoint reports whether an endpoint is the embedded S3.
+func (s *stack) isOwnEndpoint(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	own, oerr := url.Parse(s.s3URL)
 	return err == nil && oerr == nil && u.Scheme == own.Scheme && u.Port() == own.Port() && (u.Host == own.Host || u.Hostname() == "localhost")
@@ -219,11 +219,11 @@ func (s *stack) close() error {
 	if s.kafka != nil {
 		errs = append(errs, s.kafka.Close())
 	}
-	if s.web != nil {
+	if s.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if err := s.web.Shutdown(ctx); err != nil {
-			errs = append(errs, s.web.Close())
+		if err := s.server.Shutdown(ctx); err != nil {
+			errs = append(errs, s.server.Close())
 		}
 	}
 	if s.s3 != nil {

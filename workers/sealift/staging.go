@@ -40,15 +40,15 @@ kms:GenerateDataKey for that key. If staging has a KMS key of your own, name it 
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if role == "" {
-				return usage("--role is missing: " + words(policy.StagingRoles))
+				return usageError("--role is missing: " + joinOr(policy.StagingRoles))
 			}
-			if err := oneOf("role", role, policy.StagingRoles); err != nil {
+			if err := checkOneOf("role", role, policy.StagingRoles); err != nil {
 				return err
 			}
-			if err := oneOf("format", format, policy.StagingFormats); err != nil {
+			if err := checkOneOf("format", format, policy.StagingFormats); err != nil {
 				return err
 			}
-			if err := bucketNamed(a.cfg, nil); err != nil {
+			if err := checkBucketNamed(a.cfg, nil); err != nil {
 				return err // the policy would let our files into a bucket that may be a stranger's
 			}
 			s.Bucket, s.Prefix, s.Region = a.cfg.Staging.Bucket, a.cfg.Staging.Prefix, a.cfg.Staging.Region
@@ -61,8 +61,8 @@ kms:GenerateDataKey for that key. If staging has a KMS key of your own, name it 
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&role, "role", "", words(policy.StagingRoles))
-	f.StringVar(&format, "format", string(policy.JSON), words(policy.StagingFormats))
+	f.StringVar(&role, "role", "", joinOr(policy.StagingRoles))
+	f.StringVar(&format, "format", string(policy.JSON), joinOr(policy.StagingFormats))
 	f.StringVar(&s.KMSKey, "kms-key", "", "ARN of the KMS key of the staging bucket's default encryption")
 	f.StringArrayVar(&s.Assume, "assume", nil, "ARN or pattern of customers' roles (default: every role); repeatable")
 	f.StringArrayVar(&s.Classic, "classic", nil, "bucket of a classic destination, one without role_arn; repeatable")

@@ -57,16 +57,16 @@ be checked, e.g. a server was down; 3: problems.`,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			switch {
 			case strings.Count(o.cfg.Destination, "/") > 1:
-				return notFull(o.cfg.Destination)
+				return unknownNameError(o.cfg.Destination)
 			case o.cfg.Concurrency < 1 || o.cfg.MaxExamples < 1:
-				return usage("--parallel and --problems: use at least 1")
+				return usageError("--parallel and --problems: use at least 1")
 			}
-			if o.cfg.Since, o.cfg.Until, err = window(o.since, o.until); err != nil {
+			if o.cfg.Since, o.cfg.Until, err = parseWindow(o.since, o.until); err != nil {
 				return err
 			}
 			return withServices(a, false, func(s *services) error {
 				if named := o.cfg.Destination; named != "" && !strings.Contains(named, "/") {
-					live := catalogOf(c.Context(), s)
+					live := tryReadCatalog(c.Context(), s)
 					if live == nil {
 						return fmt.Errorf("--destination %q: the catalog, which says of which workspace it is, cannot be read; use WORKSPACE/NAME", named)
 					}
@@ -100,7 +100,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	k := s.cfg.Kafka
 	o.cfg.Topic, o.cfg.Incarnation = cmp.Or(o.cfg.Topic, k.EventsTopic), cmp.Or(o.cfg.Incarnation, k.Incarnation)
 	if other := (otherLedger{topic: o.cfg.Topic, incarnation: o.cfg.Incarnation}); o.cfg.Topic != k.EventsTopic || o.cfg.Incarnation != k.Incarnation {
-		o.cfg.CommandFlags = other.set(k.EventsTopic)
+		o.cfg.CommandFlags = other.selectFlags(k.EventsTopic)
 	}
 	o.cfg.Retain = s.cfg.Staging.Retain
 	// Until then a job may be in the retry tiers with nothing wrong.
@@ -108,11 +108,11 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	bar := progress.Start(a.stderr, "verify", 0, progress.Count)
 	deps := verify.Deps{Staging: s.staging, OnFound: bar.Grow, OnDone: bar.Add}
 	if !o.noBuckets {
-		deps.Bucket = (&bucketReader{services: s, catalog: catalogOf(ctx, s)}).open
+		deps.Bucket = (&bucketReader{services: s, catalog: tryReadCatalog(ctx, s)}).open
 	}
 	r, err := verify.Verify(ctx, o.cfg, deps)
 	bar.Finish()
-	err = errors.Join(err, noteOthers(ctx, a, s, o.cfg.Topic, o.cfg.Incarnation))
+	err = errors.Join(err, noteOtherLedgers(ctx, a, s, o.cfg.Topic, o.cfg.Incarnation))
 	if err != nil && r.Chains == 0 && r.OK() {
 		return err // instead of saying that nothing is wrong
 	}
@@ -122,7 +122,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 		err = errors.Join(printVerify(a.stdout, r, err == nil && len(r.Unread) == 0), err)
 	}
 	if err == nil && len(r.Unread) == 0 && r.OK() && o.since == "" && o.until == "" && o.cfg.Partition < 0 {
-		return o.known(ctx, s, r)
+		return o.checkNamesKnown(ctx, s, r)
 	}
 	if err == nil && len(r.Unread) > 0 {
 		err = fmt.Errorf("not all could be verified: %s could not be read", progress.Plural(int64(len(r.Unread)), "thing"))
@@ -133,17 +133,17 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	return err
 }
 
-// known returns an error if nothing was found of the source or destination that was asked for, and
-// the catalog does not have it either.
-func (o verifyOptions) known(ctx context.Context, s *services, r *verify.Report) error {
+// checkNamesKnown returns an error if nothing was found of the source or destination that was asked
+// for, and the catalog does not have it either.
+func (o verifyOptions) checkNamesKnown(ctx context.Context, s *services, r *verify.Report) error {
 	if o.cfg.Source != "" && r.Files == 0 {
-		known := knownSources(ctx, s)
+		known := readKnownSources(ctx, s)
 		if _, ok := known[o.cfg.Source]; !ok && len(known) > 0 {
-			return noSource(o.cfg.Source, known)
+			return unknownSourceError(o.cfg.Source, known)
 		}
 	}
 	if len(r.Destinations) == 0 {
-		return knownDestination(ctx, s, o.cfg.Destination)
+		return checkDestinationKnown(ctx, s, o.cfg.Destination)
 	}
 	return nil
 }
@@ -165,16 +165,16 @@ func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, er
 	out := verify.Bucket{Server: t.Endpoint, Name: t.BucketName, Prefix: t.Prefix}
 	var errs []error
 	if t.RoleARN != "" {
-		creds, err := b.reader(ctx, t)
+		creds, err := b.readerCredentials(ctx, t)
 		if err == nil {
-			if out.Store, err = b.lists(ctx, t, creds); err == nil {
+			if out.Store, err = b.openListable(ctx, t, creds); err == nil {
 				return out, nil
 			}
 		}
 		errs = append(errs, fmt.Errorf("as role %s: %w", t.RoleARN, err))
 	}
 	var err error
-	if out.Store, err = b.lists(ctx, t, nil); err == nil {
+	if out.Store, err = b.openListable(ctx, t, nil); err == nil {
 		return out, nil
 	}
 	errs = append(errs, fmt.Errorf("as Sealift's principal: %w", err))
@@ -186,9 +186,9 @@ func (b *bucketReader) open(ctx context.Context, dest string) (verify.Bucket, er
 	return out, errors.Join(errs...)
 }
 
-// reader returns credentials of t's role that only allow reading what was delivered to t, because
-// the role that t names may be another customer's.
-func (b *bucketReader) reader(ctx context.Context, t catalog.Target) (func(context.Context) (objstore.Credentials, error), error) {
+// readerCredentials returns credentials of t's role that only allow reading what was delivered to
+// t, because the role that t names may be another customer's.
+func (b *bucketReader) readerCredentials(ctx context.Context, t catalog.Target) (func(context.Context) (objstore.Credentials, error), error) {
 	session, err := policy.ReadSession(t)
 	if err != nil {
 		return nil, err
@@ -201,10 +201,10 @@ func (b *bucketReader) reader(ctx context.Context, t catalog.Target) (func(conte
 	return creds, b.roles.VerifyTrust(ctx, request)
 }
 
-// lists opens the bucket, in whatever region it is, and tries to list what verify looks at.
-func (b *bucketReader) lists(ctx context.Context, t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) (objstore.Store, error) {
+// openListable opens the bucket, in whatever region it is, and tries to list what verify looks at.
+func (b *bucketReader) openListable(ctx context.Context, t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) (objstore.Store, error) {
 	for range 2 {
-		store := b.bucket(t, creds)
+		store := b.openBucket(t, creds)
 		_, err := store.List(ctx, strings.TrimPrefix(t.Prefix+"/segment-logs/", "/"), "", 1)
 		var e *objstore.Error
 		if errors.Is(err, objstore.ErrWrongRegion) && errors.As(err, &e) && e.Region != "" {
@@ -216,8 +216,8 @@ func (b *bucketReader) lists(ctx context.Context, t catalog.Target, creds func(c
 	return nil, fmt.Errorf("bucket %q: its region is not found", t.BucketName)
 }
 
-// printVerify prints the report; whole says that everything could be verified.
-func printVerify(out io.Writer, r *verify.Report, whole bool) error {
+// printVerify prints the report; complete says that everything could be verified.
+func printVerify(out io.Writer, r *verify.Report, complete bool) error {
 	n, size := progress.Count, progress.Bytes
 	fmt.Fprintf(out, "topic %s, incarnation %s: %s, %s, %s of %s, %s\n", r.Topic, r.Incarnation, progress.Plural(int64(r.Chains), "partition"),
 		progress.Plural(r.Entries, "entry"), progress.Plural(r.Files, "file"), progress.Plural(r.Records, "record"), size(r.Bytes))
@@ -245,7 +245,7 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	for _, d := range r.Destinations {
 		oldest := "-"
 		if d.Pending+d.Parked > 0 {
-			oldest = ago(d.OldestSeconds)
+			oldest = formatAge(d.OldestSeconds)
 		}
 		seen := n(d.Objects) + " of " + n(d.Delivered)
 		if d.Replayed > 0 {
@@ -263,7 +263,7 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	}
 	for _, d := range r.Destinations {
 		for _, f := range d.Former {
-			fmt.Fprintf(out, "%s: not looked at: %s in its former bucket %s\n", d.ID, progress.Plural(f.Objects, "object"), printable(f.Bucket))
+			fmt.Fprintf(out, "%s: not looked at: %s in its former bucket %s\n", d.ID, progress.Plural(f.Objects, "object"), quoteControls(f.Bucket))
 		}
 		if d.Past > 0 {
 			fmt.Fprintf(out, "%s: %s that only a replay whose order has expired can account for\n", d.ID, progress.Plural(d.Past, "object"))
@@ -272,31 +272,31 @@ func printVerify(out io.Writer, r *verify.Report, whole bool) error {
 	for _, what := range r.Unread {
 		lines := strings.Split(what, "\n") // one for the role, one for Sealift's principal
 		for i := range lines {
-			lines[i] = printable(lines[i])
+			lines[i] = quoteControls(lines[i])
 		}
 		fmt.Fprintln(out, "not verified:", strings.Join(lines, "\n"))
 	}
 	for _, p := range r.Examples {
-		fmt.Fprintf(out, "\n%s %s  %s\n  %s\n  fix: %s\n", p.Invariant, p.Kind, printable(p.Where), p.What, printable(p.Fix))
+		fmt.Fprintf(out, "\n%s %s  %s\n  %s\n  fix: %s\n", p.Invariant, p.Kind, quoteControls(p.Where), p.What, quoteControls(p.Fix))
 	}
 	if more := r.Problems - int64(len(r.Examples)); more > 0 {
 		fmt.Fprintf(out, "\n… and %s more\n", n(more))
 	}
 	var err error
 	switch took := r.Took().Round(time.Millisecond); {
-	case r.OK() && whole && r.Entries == 0:
+	case r.OK() && complete && r.Entries == 0:
 		_, err = fmt.Fprintln(out, "nothing was verified: no entry of the ledger was written in this window; check --since and --until")
-	case r.OK() && whole:
+	case r.OK() && complete:
 		_, err = fmt.Fprintf(out, "no problems, in %s\n", took)
-	case !whole:
+	case !complete:
 		_, err = fmt.Fprintf(out, "not all could be verified, in %s\n", took)
 	}
 	return err
 }
 
-// printable quotes a place if it has control characters, which a terminal would obey: customers
+// quoteControls quotes a place if it has control characters, which a terminal would obey: customers
 // choose the keys in their buckets.
-func printable(place string) string {
+func quoteControls(place string) string {
 	if strings.ContainsFunc(place, unicode.IsControl) {
 		return strconv.Quote(place)
 	}

@@ -11,7 +11,7 @@ import (
 
 // Keys with control characters, which a terminal would obey, are quoted: whoever may write to a
 // customer's bucket chooses its keys.
-func TestVerifyPrintsKeysThatATerminalWouldObey(t *testing.T) {
+func TestVerifyQuotesControlCharacters(t *testing.T) {
 	var out strings.Builder
 	report := &verify.Report{Problems: 2, Unread: []string{"as role\nas operator", "s3://acme-logs/segment-logs/\x1b[3J"}, Examples: []verify.Problem{
 		{Kind: verify.ObjectForeign, Where: "s3://acme-logs/segment-logs/web/\x1b[2Jx"},
@@ -24,21 +24,21 @@ func TestVerifyPrintsKeysThatATerminalWouldObey(t *testing.T) {
 	require.Contains(t, out.String(), "not verified: as role\nas operator\n")
 }
 
-func TestVerifyTellsObjectsOfReplaysFromOthers(t *testing.T) {
+func TestVerifyPrintsReplayedObjectsSeparately(t *testing.T) {
 	var out strings.Builder
 	report := &verify.Report{Destinations: []verify.Destination{{ID: "ws/demo", Bucket: "read", Delivered: 3, Objects: 1, Replayed: 2, ReplayedObjects: 2}}}
 	require.NoError(t, printVerify(&out, report, true))
 	require.Contains(t, out.String(), "1 of 3 + 2 of 2 replayed\n")
 }
 
-func TestVerifySaysWhatIsOwedToNobody(t *testing.T) {
+func TestVerifyPrintsUnowedFiles(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, printVerify(&out, &verify.Report{Entries: 2, Unowed: verify.Unowed{Files: 1, Records: 3000}}, true))
 	require.Contains(t, out.String(), "owed to nobody: 1 file of 3,000 records; no destination was enabled")
 	require.Contains(t, out.String(), "no problems", "it may be meant so")
 }
 
-func TestVerifySaysWhatIsInFormerBuckets(t *testing.T) {
+func TestVerifyPrintsObjectsInFormerBuckets(t *testing.T) {
 	var out strings.Builder
 	report := &verify.Report{Destinations: []verify.Destination{{ID: "ws/demo", Bucket: "read", Delivered: 23, Objects: 14, Unseen: 9, Former: []verify.Former{{Bucket: "demo-logs", Objects: 9}}}}}
 	require.NoError(t, printVerify(&out, report, true))

@@ -35,7 +35,7 @@ func verifyRig(t *testing.T) (s *stack, env []string) {
 	cfg := svc.cfg
 	require.NoError(t, s.s3.CreateBucket("acme-logs"))
 	workspace, name, _ := strings.Cut(verifiedDest, "/")
-	require.NoError(t, applyStored(t.Context(), svc, []catalog.Workspace{{ID: workspace, Sources: []catalog.Source{{ID: "web"}},
+	require.NoError(t, writeWorkspaces(t.Context(), svc, []catalog.Workspace{{ID: workspace, Sources: []catalog.Source{{ID: "web"}},
 		Destinations: []catalog.Destination{{Name: name, Sources: []string{"web"}, Bucket: "acme-logs/raw", Region: embeddedRegion, RoleARN: verifiedRole}}}}))
 
 	var body bytes.Buffer
@@ -49,8 +49,8 @@ func verifyRig(t *testing.T) (s *stack, env []string) {
 	seal := ledgertest.Append(t, svc.staging, ledgertest.Next(ledgertest.Append(t, svc.staging, ledgertest.Init(l, time.Now())), f))
 	key, meta := delivery.ObjectKey("raw", l, &f), delivery.ObjectMetadata(l, &f)
 	meta["sha256"] = f.SHA256
-	target, _ := mustStored(t, svc).Destination(verifiedDest)
-	there, err := svc.bucket(target, nil).Put(t.Context(), key, bytes.NewReader(body.Bytes()), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
+	target, _ := requireStoredCatalog(t, svc).Destination(verifiedDest)
+	there, err := svc.openBucket(target, nil).Put(t.Context(), key, bytes.NewReader(body.Bytes()), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
 	require.NoError(t, err)
 	ledgertest.Receipt(t, svc.staging, seal, 0, verifiedDest, delivery.Receipt{Bucket: "acme-logs", Key: key, ETag: there.ETag, SHA256: f.SHA256, Bytes: f.GzipBytes, Records: 1})
 
@@ -62,15 +62,15 @@ func verifyRig(t *testing.T) (s *stack, env []string) {
 	}
 }
 
-func mustStored(t *testing.T, svc *services) *catalog.Snapshot {
-	snapshot, err := storedCatalog(t.Context(), svc)
+func requireStoredCatalog(t *testing.T, svc *services) *catalog.Snapshot {
+	snapshot, err := readStoredCatalog(t.Context(), svc)
 	require.NoError(t, err)
 	return snapshot
 }
 
 // A bucket that we may not read is reported, but is not a failure; one that could not be read for
 // another reason is.
-func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
+func TestVerifyDistinguishesDeniedFromUnavailableBuckets(t *testing.T) {
 	s, env := verifyRig(t)
 	const (
 		list = `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::acme-logs","Condition":{"StringLike":{"s3:prefix":"raw/segment-logs/*"}}}`
@@ -137,7 +137,7 @@ func TestVerifyTellsARefusalFromAFailure(t *testing.T) {
 
 // verify assumes a role for reading what was delivered, and no more, whatever else the role allows:
 // another customer may name it.
-func TestVerifyReadsAsNoMoreThanAReader(t *testing.T) {
+func TestVerifyAssumesRolesForReadingOnly(t *testing.T) {
 	var asked url.Values
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
@@ -150,7 +150,7 @@ func TestVerifyReadsAsNoMoreThanAReader(t *testing.T) {
 	defer web.Close()
 	cfg := config.Default()
 	cfg.Destinations.Endpoint = web.URL
-	s, err := open(cfg, identity{credentials: testCredentials}, false, slog.New(slog.DiscardHandler), nil)
+	s, err := openServices(cfg, identity{credentials: testCredentials}, false, slog.New(slog.DiscardHandler), nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
 	snapshot, err := catalog.NewSnapshot([]catalog.Workspace{{ID: "ws_AAAAAAAAAAAAAAAA", Sources: []catalog.Source{{ID: "web"}},

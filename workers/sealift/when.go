@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// parseWhen reads a moment: how long ago, a UTC day or hour, or a time. "" gives the zero time.
-func parseWhen(text string, now time.Time) (time.Time, error) {
+// parseTime reads a moment: how long ago, a UTC day or hour, or a time. "" gives the zero time.
+func parseTime(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -21,22 +21,22 @@ func parseWhen(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is no time; write how long ago (48h), a UTC day (2026-11-22), hour (2026-11-22T14) or time (2026-11-22T14:30:00Z)", text)
 }
 
-// window reads the flags --since and --until.
-func window(since, until string) (from, to time.Time, err error) {
+// parseWindow reads the flags --since and --until.
+func parseWindow(since, until string) (from, to time.Time, err error) {
 	now := time.Now()
-	if from, err = parseWhen(since, now); err != nil {
-		return from, to, usage("--since: " + err.Error())
+	if from, err = parseTime(since, now); err != nil {
+		return from, to, usageError("--since: " + err.Error())
 	}
-	if to, err = parseWhen(until, now); err != nil {
-		return from, to, usage("--until: " + err.Error())
+	if to, err = parseTime(until, now); err != nil {
+		return from, to, usageError("--until: " + err.Error())
 	}
 	return from, to, nil
 }
 
-// parseHour is like parseWhen, but accepts only beginnings of hours. How long ago is counted back
+// parseHour is like parseTime, but accepts only beginnings of hours. How long ago is counted back
 // from the beginning of the current hour.
 func parseHour(text string, now time.Time) (time.Time, error) {
-	t, err := parseWhen(text, now.Truncate(time.Hour))
+	t, err := parseTime(text, now.Truncate(time.Hour))
 	if hour := t.UTC().Truncate(time.Hour); err == nil && !t.Equal(hour) {
 		err = fmt.Errorf("%q is not the begin of an hour: files are of whole UTC hours; write %s", text, hour.Format("2006-01-02T15"))
 	}
