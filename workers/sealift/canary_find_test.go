@@ -185,7 +185,7 @@ func TestSecretFinderFindsEveryForm(t *testing.T) {
 		"without_escape": func(s string) string { return s[:24] },
 	} {
 		require.Len(t, f.leaks(text(secret)), 1, leak)
-		require.Empty(t, f.leaks(text(secret), "password"), "%s: where it may stand", leak)
+		require.Empty(t, f.leaks(text(secret), "password"), "%s: an allowed secret is no leak", leak)
 		require.Empty(t, f.leaks(text(strings.Repeat("another", 10))), leak)
 	}
 	for _, text := range []string{token, url.QueryEscape(token), b64([]byte("a" + token)), fmt.Sprintf("%q", token)} {
@@ -200,5 +200,5 @@ func TestSecretFinderFindsEveryForm(t *testing.T) {
 		_, err := w.Write([]byte{b})
 		require.NoError(t, err)
 	}
-	require.Equal(t, []string{"token"}, f.unused(), "nobody used it: the test has to fail")
+	require.Equal(t, []string{"token"}, f.unused(), "the token was not used, so the test has to fail")
 }

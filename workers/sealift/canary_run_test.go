@@ -141,7 +141,7 @@ func (w *canaryRig) sendTraffic(t *testing.T, url string) {
 	require.Equal(t, 200, post("/v1/track", w.writeKey, event))
 	require.Equal(t, 200, post("/v1/batch", "", `{"writeKey":"`+w.writeKey+`","batch":[`+event+`]}`))
 	require.Equal(t, 200, post("/v1/track", "", `{"writeKey":"`+w.writeKey+`","type":"track","userId":"u","event":"e"}`, "Authorization", "Bearer "+w.writeKey))
-	require.Equal(t, 200, post("/v1/page", w.writeKey, fmt.Sprintf(`{"type":"page","name":%q}`, w.refused)), "for nobody: a dead letter")
+	require.Equal(t, 200, post("/v1/page", w.writeKey, fmt.Sprintf(`{"type":"page","name":%q}`, w.refused)), "an event without a user becomes a dead letter")
 	w.markUsed("write key", "refused event")
 	require.NotEqual(t, 200, post("/v1/track", w.unknownKey, event))
 	w.markUsed("unknown write key")

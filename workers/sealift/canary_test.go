@@ -150,9 +150,9 @@ func TestNoSecretIsShown(t *testing.T) {
 	w.endAndRead(t, all, syscall.SIGTERM)
 
 	w.runWithFailures(t, runs)
-	require.Empty(t, w.unused(), "nobody used these")
+	require.Empty(t, w.unused(), "secrets that were not seen in use")
 	require.NotEmpty(t, w.signatures)
-	require.True(t, w.outputContains("level=DEBUG") && w.outputContains(`"level":"DEBUG"`), "the logs are those of debugging")
+	require.True(t, w.outputContains("level=DEBUG") && w.outputContains(`"level":"DEBUG"`), "debug logs in both formats")
 	require.Empty(t, w.findLeaks())
 	// The same search finds a secret that is leaked on purpose.
 	w.addOutput("a leak on purpose", "level=DEBUG msg=\"wrote\" url=redis://:"+w.writeKey)
@@ -177,7 +177,7 @@ func requireAllCommands(t *testing.T, runs map[string][]canaryRun) {
 	}
 	walk(newRootCommand(&app{overrides: map[string]string{}}))
 	for _, name := range commands {
-		require.Contains(t, runs, name, "no secret may be shown by a new command: list it here")
+		require.Contains(t, runs, name, "add the new command to canaryRuns, which shows that it prints no secret")
 	}
 	require.Len(t, runs, len(commands))
 }

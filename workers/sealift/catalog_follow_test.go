@@ -76,7 +76,7 @@ func TestCatalogChangeReachesEveryRole(t *testing.T) {
 		t.Helper()
 		live := catalog.NewLive()
 		require.NoError(t, live.Apply(acme.ID, catalog.Encode(acme)))
-		require.NoError(t, s.provision(live.Publish()), "the customer has made it before")
+		require.NoError(t, s.provision(live.Publish()), "create the buckets and roles")
 		code, _, stderr := runSealift(t, "", []string{"SEALIFT_KAFKA_BROKERS=" + s.kafka.Addr()}, "catalog", "apply", "-f", writeYAML(t, acme))
 		require.Zero(t, code, stderr)
 	}
@@ -126,12 +126,12 @@ func TestCatalogChangeReachesEveryRole(t *testing.T) {
 	acme.Destinations = append(acme.Destinations, catalog.Destination{Name: "two", Sources: []string{"web"}, Bucket: "acme-two"})
 	require.False(t, watch.assumed(acme.Destinations[0].RoleARN))
 	apply()
-	within("the new key is taken", func() bool { return track("key2", "after") == http.StatusOK })
+	within("the new key is accepted", func() bool { return track("key2", "after") == http.StatusOK })
 	within("the old key is refused", func() bool { return track("key1", "x") == http.StatusUnauthorized })
 	within("the new destination has the event", func() bool { return bucketContains("acme-two", "after") })
 	within("the first destination has the event", func() bool { return bucketContains("acme-one", "after") })
-	require.False(t, bucketContains("acme-two", "before"), "what was sealed before is not owed to it")
-	require.True(t, watch.assumed(acme.Destinations[0].RoleARN), "by the new role")
+	require.False(t, bucketContains("acme-two", "before"), "files sealed before are not owed to the new destination")
+	require.True(t, watch.assumed(acme.Destinations[0].RoleARN), "the new role was assumed")
 }
 
 // contents returns the lines of all delivered files of a bucket.

@@ -113,15 +113,15 @@ func TestApplyWithAnInvalidDocumentChangesNothing(t *testing.T) {
 		edit   [2]string // replacement in the YAML
 		says   string
 	}{
-		"malformed":          {edit: [2]string{"bucket: customer-77-logs/raw", "bucket: [customer-77-logs/raw"}, says: "line "},
-		"unknown_key":        {edit: [2]string{"bucket: customer-77-logs/raw", "buckt: customer-77-logs/raw"}, says: "buckt: unknown key; the nearest known key is bucket"},
-		"unknown_source":     {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Sources = []string{"web"} }, says: `unknown source "web"`},
-		"uri":                {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "s3://x" }, says: `"s3://x" is a URI`},
-		"place_of_another":   {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "customer-1-logs/raw" }, says: "of workspace ws_00000000000000000001 delivers to the same place"},
-		"place_of_a_stored":  {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "stored-logs" }, says: "of workspace ws_stored00000000000000 delivers to the same place"},
-		"source_of_a_stored": {breaks: func(ws []catalog.Workspace) { ws[bad].Sources[0].ID, ws[bad].Destinations[0].Sources[0] = "web", "web" }, says: "taken by a source of workspace ws_stored00000000000000"},
-		"key_of_a_stored":    {breaks: func(ws []catalog.Workspace) { ws[bad].Sources[0].WriteKeys = []string{"k"} }, says: `source "web" has the same write key`},
-		"workspace_twice":    {breaks: func(ws []catalog.Workspace) { ws[bad].ID = ws[0].ID }, says: "another document has the same id"},
+		"malformed":                    {edit: [2]string{"bucket: customer-77-logs/raw", "bucket: [customer-77-logs/raw"}, says: "line "},
+		"unknown_key":                  {edit: [2]string{"bucket: customer-77-logs/raw", "buckt: customer-77-logs/raw"}, says: "buckt: unknown key; the nearest known key is bucket"},
+		"unknown_source":               {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Sources = []string{"web"} }, says: `unknown source "web"`},
+		"uri":                          {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "s3://x" }, says: `"s3://x" is a URI`},
+		"bucket_of_another_workspace":  {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "customer-1-logs/raw" }, says: "of workspace ws_00000000000000000001 delivers to the same place"},
+		"bucket_of_a_stored_workspace": {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "stored-logs" }, says: "of workspace ws_stored00000000000000 delivers to the same place"},
+		"source_of_a_stored_workspace": {breaks: func(ws []catalog.Workspace) { ws[bad].Sources[0].ID, ws[bad].Destinations[0].Sources[0] = "web", "web" }, says: "taken by a source of workspace ws_stored00000000000000"},
+		"key_of_a_stored_workspace":    {breaks: func(ws []catalog.Workspace) { ws[bad].Sources[0].WriteKeys = []string{"k"} }, says: `source "web" has the same write key`},
+		"workspace_twice":              {breaks: func(ws []catalog.Workspace) { ws[bad].ID = ws[0].ID }, says: "another document has the same id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -141,7 +141,7 @@ func TestApplyWithAnInvalidDocumentChangesNothing(t *testing.T) {
 			require.Contains(t, stderr, c.says)
 			require.Less(t, len(stderr), 1000)
 			require.Empty(t, stdout)
-			require.Equal(t, written, b.produced.Load(), "nothing was sent")
+			require.Equal(t, written, b.produced.Load(), "no record was produced")
 			code, stdout, _ = b.runSealift(t, "catalog", "get", "--json")
 			require.Zero(t, code)
 			require.Equal(t, 1, strings.Count(stdout, `"workspace":`))
@@ -203,7 +203,7 @@ func TestApplyThatWritesNothingFails(t *testing.T) {
 	b.refuseAt.Store(1)
 	code, stdout, stderr := b.runSealift(t, "catalog", "apply", "-f", writeYAML(t, manyWorkspaces(10)...))
 	require.Equal(t, exitFailure, code)
-	require.Empty(t, stdout, "nothing is said to be applied")
+	require.Empty(t, stdout, "stdout claims that something was applied")
 	require.Contains(t, stderr, "Topic Authorization Failed")
 	b.refuseAt.Store(0)
 	code, stdout, _ = b.runSealift(t, "catalog", "get", "--json")

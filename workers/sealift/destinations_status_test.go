@@ -51,7 +51,7 @@ func TestDestinationsStatusIsPrinted(t *testing.T) {
 	require.NoError(t, (&app{stdout: &asJSON}).printJSON(s))
 	golden(t, "destinations_status.json", asJSON.Bytes())
 
-	require.EqualValues(t, 1, s.countLate(28*time.Hour), "what is parked is late")
+	require.EqualValues(t, 1, s.countLate(28*time.Hour), "a destination with parked files is late")
 	require.EqualValues(t, 2, s.countLate(63*time.Minute))
 	s.keepBroken()
 	require.Len(t, s.Destinations, 2)
@@ -73,7 +73,7 @@ func TestDestinationsStatusWithUnreadableNotes(t *testing.T) {
 			require.NoError(t, err)
 			return r
 		}
-		require.Nil(t, row(meter.Account{}).LastError, "it is gone")
+		require.Nil(t, row(meter.Account{}).LastError, "the note was deleted")
 		_, err := staging.Put(t.Context(), d.ParkedNote, strings.NewReader(body), objstore.PutOptions{})
 		require.NoError(t, err)
 		e := row(meter.Account{}).LastError

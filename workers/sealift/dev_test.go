@@ -74,7 +74,7 @@ func startDevAs(t *testing.T, cmd *exec.Cmd, data string) *devProcess {
 	require.Eventually(t, func() bool {
 		b, err := os.ReadFile(file)
 		return err == nil && json.Unmarshal(b, &p.endpoints) == nil
-	}, time.Minute, 20*time.Millisecond, "it is not ready")
+	}, time.Minute, 20*time.Millisecond, "dev did not get ready")
 	return p
 }
 
@@ -120,7 +120,7 @@ func (p *devProcess) awaitDelivered(t *testing.T, bucket objstore.Store, prefix 
 		var err error
 		r, err = acked.Check(listObjects(t.Context(), bucket, &tree{}), check.Rules{Prefix: prefix})
 		return err == nil && r.Lost == 0
-	}, time.Minute, 100*time.Millisecond, "not all is delivered: %v", r)
+	}, time.Minute, 100*time.Millisecond, "events are missing in the bucket: %v", r)
 	return r
 }
 
@@ -151,7 +151,7 @@ func TestDevSurvivesKill9(t *testing.T) {
 	require.LessOrEqual(t, r.Foreign, int64(sent)-r.Acknowledged)
 
 	begin := time.Now()
-	require.NoError(t, p.end(t, syscall.SIGTERM), "a stop that was asked for is a success")
+	require.NoError(t, p.end(t, syscall.SIGTERM), "stopping on SIGTERM is a success")
 	require.Less(t, time.Since(begin), 20*time.Second)
 }
 
@@ -173,16 +173,16 @@ destinations:
 	}
 	write("acme-logs/some/prefix")
 	p := startDev(t, t.TempDir(), "--catalog", file, "--s3", s3)
-	require.True(t, p.logged("role/many"), "it starts without that one")
+	require.True(t, p.logged("role/many"), "dev starts although one role cannot be created")
 	p.awaitLog(t, "WRITE_KEY: one of source web in "+file)
 	p.awaitLog(t, "--bucket named-logs\n")
-	require.False(t, p.logged("-u key1"), "it may be that of the real source")
+	require.False(t, p.logged("-u key1"), "a write key of the catalog file was printed")
 	acked := &check.Expected{}
-	require.False(t, p.track("demo", "x"), "the default write key is not there")
+	require.False(t, p.track("demo", "x"), "the default write key was accepted")
 	require.True(t, p.track("key1", "1"))
 	acked.Acknowledge("web", "1")
 	require.True(t, p.awaitDelivered(t, p.bucket("acme-logs", "eu-west-1"), "some/prefix", acked).OK())
-	require.True(t, p.awaitDelivered(t, p.bucket("named-logs", p.S3Region), "", acked).OK(), "by its endpoint")
+	require.True(t, p.awaitDelivered(t, p.bucket("named-logs", p.S3Region), "", acked).OK(), "the destination with an endpoint")
 
 	// The role can be assumed only with the right ExternalId.
 	roles := assumerole.New(assumerole.Config{Endpoint: p.S3, Region: p.S3Region, Credentials: p.credentials})
@@ -232,7 +232,7 @@ func TestOperatorCommandsOnDev(t *testing.T) {
 		c := exec.Command("sealift", append([]string{"--config", filepath.Join(data, "sealift.yaml"), "verify"}, args...)...)
 		c.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
 		out, err := c.CombinedOutput()
-		require.Error(t, err, "a typo is no good news: %s", out)
+		require.Error(t, err, "a misspelt name was not reported: %s", out)
 		require.Contains(t, string(out), "nothing is known of")
 	}
 	loss := exec.Command("sealift", "--config", filepath.Join(data, "sealift.yaml"), "ledger", "accept-loss", "--partition", "0")
@@ -242,7 +242,7 @@ func TestOperatorCommandsOnDev(t *testing.T) {
 	require.Contains(t, string(out), "partition 0: nothing is lost")
 	out, err = exec.Command("sealift", "--config", filepath.Join(data, "sealift.yaml"), "config", "print").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	require.Regexp(t, `retain: 240h.*\n(.*\n)*.*park_after: 2h`, string(out), "what is judged by is what runs")
+	require.Regexp(t, `retain: 240h.*\n(.*\n)*.*park_after: 2h`, string(out), "commands use the settings of the running dev")
 	for _, preset := range []string{"session_timeout: 10s", "roll_every: 1s", "grace: 1s", "disk_free: 256MiB", "retry_tiers: \\[5s, 30s, 5m\\]", "every: 1m"} {
 		require.Regexp(t, `(?m)^  `+preset+" #", string(out))
 	}
@@ -267,7 +267,7 @@ func TestDevRefusesASecondProcess(t *testing.T) {
 	require.Contains(t, string(out), data)
 	require.True(t, p.track("demo", "still there"))
 	_, err = os.Stat(filepath.Join(data, "endpoints.json"))
-	require.NoError(t, err, "the first one's endpoints stay")
+	require.NoError(t, err, "the endpoints file of the first process was removed")
 }
 
 func TestDevKeepsAConfigurationItDidNotWrite(t *testing.T) {
@@ -294,8 +294,8 @@ func TestDevWithAFleetConfiguration(t *testing.T) {
 	require.True(t, p.track("demo", "1"))
 	acked := &check.Expected{}
 	acked.Acknowledge("demo", "1")
-	require.True(t, p.awaitDelivered(t, p.bucket("demo-logs", p.S3Region), "", acked).OK(), "it takes no hour")
-	require.NoDirExists(t, spool, "what a fleet's collector has to send is not taken from its disk")
+	require.True(t, p.awaitDelivered(t, p.bucket("demo-logs", p.S3Region), "", acked).OK(), "delivery waited for the configured roll_every")
+	require.NoDirExists(t, spool, "dev used the spool of the fleet's collector")
 }
 
 // dev ends with an error if a role cannot start. Here a file is where the collector's spool should
@@ -309,7 +309,7 @@ func TestDevEndsWhenARoleCannotStart(t *testing.T) {
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "sealift", "dev", "--data", data, "--http", ":0", "--s3", ":0", "--kafka", ":0", "--redis", ":0", "--admin", ":0",
 		"--set", "collector.spool.dir=anywhere").CombinedOutput()
-	require.NoError(t, ctx.Err(), "it goes on without its roles")
+	require.NoError(t, ctx.Err(), "dev went on without its roles")
 	require.Error(t, err)
 	require.Contains(t, string(out), file)
 }
@@ -327,7 +327,7 @@ func TestDevReusesPortsAfterARestart(t *testing.T) {
 	require.Equal(t, address{at: ":1002"}, o.s3)
 	require.Equal(t, address{at: ":1003"}, o.kafka)
 	require.Equal(t, address{at: "0.0.0.0:1004"}, o.redis)
-	require.Equal(t, address{at: ":9090", chosen: true}, o.admin, "a chosen port is a chosen port")
+	require.Equal(t, address{at: ":9090", chosen: true}, o.admin, "a port that the user chose was replaced")
 }
 
 func TestListenOnATakenAddress(t *testing.T) {
@@ -344,7 +344,7 @@ func TestListenOnATakenAddress(t *testing.T) {
 	a := address{at: l.Addr().String(), chosen: true, flag: "--http"}
 	require.ErrorContains(t, a.listen(silent, listen), "choose another one with --http")
 	a.chosen = false
-	require.NoError(t, a.listen(silent, listen), "a default gives way")
+	require.NoError(t, a.listen(silent, listen), "a taken default address is replaced")
 	a.at = "nonsense"
 	require.ErrorContains(t, a.listen(silent, listen), "want host:port")
 }

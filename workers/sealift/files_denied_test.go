@@ -67,16 +67,16 @@ func TestFilesCommandsNameTheMissingPermission(t *testing.T) {
 		code     int
 		says     []string
 	}{
-		"all_it_takes":             {[]string{list, get, decrypt}, []string{"sync", all}, exitOK, []string{"8 files downloaded"}},
-		"one_source":               {[]string{listWeb, getWeb, decrypt}, []string{"sync", web}, exitOK, []string{"4 files downloaded"}},
-		"one_source_lists":         {[]string{listWeb, getWeb, decrypt}, []string{"ls", web}, exitOK, []string{"2026-11-23"}},
-		"one_source_of_all_lists":  {[]string{listWeb, getWeb, decrypt}, []string{"ls", all}, exitFailure, []string{"has to allow s3:ListBucket on arn:aws:s3:::acme-logs,"}},
-		"named_file_needs_no_list": {[]string{getWeb, decrypt}, []string{"cat", file}, exitOK, []string{`"source":"web"`}},
-		"no_list":                  {[]string{get, decrypt}, []string{"sync", all}, exitFailure, []string{"s3:ListBucket on arn:aws:s3:::acme-logs,", "s3:prefix some/path/segment-logs/*"}},
-		"no_get":                   {[]string{list, decrypt}, []string{"cat", all}, exitFailure, []string{"s3:GetObject on arn:aws:s3:::acme-logs/some/path/segment-logs/*"}},
-		"get_of_one_source":        {[]string{list, getWeb, decrypt}, []string{"sync", all}, exitPartial, []string{"4 files downloaded", "4 failed", "s3:GetObject on arn:aws:s3:::acme-logs/some/path/segment-logs/*"}},
-		"no_decrypt":               {[]string{list, get}, []string{"sync", all}, exitPartial, []string{"8 failed", "kms:Decrypt on the key"}},
-		"deny":                     {[]string{list, get, decrypt, deny}, []string{"cat", all}, exitFailure, []string{"a Deny in your policy"}},
+		"all_permissions":    {[]string{list, get, decrypt}, []string{"sync", all}, exitOK, []string{"8 files downloaded"}},
+		"one_source":         {[]string{listWeb, getWeb, decrypt}, []string{"sync", web}, exitOK, []string{"4 files downloaded"}},
+		"list_of_one_source": {[]string{listWeb, getWeb, decrypt}, []string{"ls", web}, exitOK, []string{"2026-11-23"}},
+		"list_of_all_with_permission_for_one_source": {[]string{listWeb, getWeb, decrypt}, []string{"ls", all}, exitFailure, []string{"has to allow s3:ListBucket on arn:aws:s3:::acme-logs,"}},
+		"named_file_needs_no_list":                   {[]string{getWeb, decrypt}, []string{"cat", file}, exitOK, []string{`"source":"web"`}},
+		"no_list":                                    {[]string{get, decrypt}, []string{"sync", all}, exitFailure, []string{"s3:ListBucket on arn:aws:s3:::acme-logs,", "s3:prefix some/path/segment-logs/*"}},
+		"no_get":                                     {[]string{list, decrypt}, []string{"cat", all}, exitFailure, []string{"s3:GetObject on arn:aws:s3:::acme-logs/some/path/segment-logs/*"}},
+		"get_of_one_source":                          {[]string{list, getWeb, decrypt}, []string{"sync", all}, exitPartial, []string{"4 files downloaded", "4 failed", "s3:GetObject on arn:aws:s3:::acme-logs/some/path/segment-logs/*"}},
+		"no_decrypt":                                 {[]string{list, get}, []string{"sync", all}, exitPartial, []string{"8 failed", "kms:Decrypt on the key"}},
+		"deny":                                       {[]string{list, get, decrypt, deny}, []string{"cat", all}, exitFailure, []string{"a Deny in your policy"}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			require.NoError(t, s.PutUser(s3server.User{

@@ -112,7 +112,7 @@ func TestWriteFileReplaces(t *testing.T) {
 		require.Equal(t, text, string(b))
 	}
 	key, err := loadKey(path)
-	require.NoError(t, err, "what is no key is replaced")
+	require.NoError(t, err, "a file without a valid key is replaced")
 	again, err := loadKey(path)
 	require.NoError(t, err)
 	require.Equal(t, key, again)

@@ -116,7 +116,7 @@ func TestAwait(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		d = dependency{name: "staging", address: "s3://b", key: "staging.bucket", probe: func(ctx context.Context) error { // hangs
-			require.Contains(t, phases[len(phases)-1], "waiting for staging at s3://b (staging.bucket)", "and for no service that answers")
+			require.Contains(t, phases[len(phases)-1], "waiting for staging at s3://b (staging.bucket)", "the phase still names a service that answers")
 			<-ctx.Done()
 			return ctx.Err()
 		}}

@@ -88,7 +88,7 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 		name := c.CommandPath()
 		require.NotEmpty(t, c.Short, name)
 		require.NotEmpty(t, c.Example, "%s --help needs an example", name)
-		require.Contains(t, c.Example, name, "the example of %s shows it", name)
+		require.Contains(t, c.Example, name, "the example of %s does not show the command", name)
 		if c.Parent() == root {
 			require.NotEmpty(t, c.GroupID, "%s is in no group", name)
 		}
@@ -98,7 +98,6 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 
 func TestFlagsBindKnownKeys(t *testing.T) {
 	a := &app{overrides: map[string]string{}}
-	newRootCommand(a).PersistentFlags()
 	known := config.Keys()
 	f := newRootCommand(a).PersistentFlags()
 	for _, name := range []string{"kafka-brokers", "redis-url", "staging-bucket", "staging-endpoint", "log-level", "log-format"} {
@@ -125,7 +124,7 @@ func TestExitCodes(t *testing.T) {
 		"usage":                    {quiet, fmt.Errorf("x: %w", usageError("bad")), exitUsage},
 		"partial":                  {quiet, fmt.Errorf("x: %w", partialError("half")), exitPartial},
 		"drained_after_a_signal":   {stopped, nil, exitOK},
-		"cut_by_a_signal":          {stopped, fmt.Errorf("x: %w", context.Canceled), exitInterrupted},
+		"interrupted_by_a_signal":  {stopped, fmt.Errorf("x: %w", context.Canceled), exitInterrupted},
 		"cause_of_a_signal":        {stopped, fmt.Errorf("x: %w", context.Cause(stopped)), exitInterrupted},
 		"failed_after_a_signal":    {stopped, failed, exitFailure},
 		"canceled_without_signal":  {quiet, context.Canceled, exitFailure},

@@ -17,9 +17,9 @@ func TestTuneGC(t *testing.T) {
 		env   map[string]string
 		want  int
 	}{
-		"an_appender":        {roles: []string{appenderRole}, want: appenderGC},
+		"appender_alone":     {roles: []string{appenderRole}, want: appenderGC},
 		"all_roles":          {roles: allRoles, want: withAppenderGC},
-		"a_copier":           {roles: []string{copierRole}, want: 100},
+		"copier_alone":       {roles: []string{copierRole}, want: 100},
 		"the_user_set_gogc":  {roles: []string{appenderRole}, env: map[string]string{"GOGC": "70"}, want: 100},
 		"the_user_set_limit": {roles: []string{appenderRole}, env: map[string]string{"GOMEMLIMIT": "1GiB"}, want: 100},
 	} {

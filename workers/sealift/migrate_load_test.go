@@ -191,8 +191,8 @@ func TestMigrationUnderLoad(t *testing.T) {
 			require.Error(t, r.dev.end(t, os.Kill))
 			r.dev = r.start()
 			moved := r.receipts()[c.follows]
-			require.Eventually(t, func() bool { return r.receipts()[c.follows] > moved }, time.Minute, 200*time.Millisecond, "the new way, after the kill")
-			require.Eventually(t, func() bool { return r.receipts()[c.behind] > before }, time.Minute, 200*time.Millisecond, "it works on, the old way")
+			require.Eventually(t, func() bool { return r.receipts()[c.follows] > moved }, time.Minute, 200*time.Millisecond, "no delivery to the new place after the kill")
+			require.Eventually(t, func() bool { return r.receipts()[c.behind] > before }, time.Minute, 200*time.Millisecond, "the stale copier stopped delivering to the old place")
 			stopLoad()
 			stopLate()
 

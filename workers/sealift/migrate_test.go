@@ -139,7 +139,7 @@ func TestMigrationCompletesAfterAnyInterruption(t *testing.T) {
 			role := fmt.Sprintf("%s-%d", movedRole, n)
 			died, written := r.migrateAndDieAt(request, after, n, target.ID, "--role-arn", role)
 			if !died {
-				require.Greater(t, request, 20, "it makes more requests than that")
+				require.Greater(t, request, 20, "a migration makes more requests")
 				t.Logf("died at each of %d requests", request-1)
 				return
 			}
@@ -148,7 +148,7 @@ func TestMigrationCompletesAfterAnyInterruption(t *testing.T) {
 			require.Contains(t, said, "aws s3 rm --recursive")
 			require.Equal(t, migration.Place{Bucket: target.Bucket, RoleARN: role}, placeOf(r.target(target.ID)))
 			keys := r.objects(target.BucketName)
-			require.Len(t, keys, 1, "request %d: the test file, once", request)
+			require.Len(t, keys, 1, "request %d: want only the test file, once", request)
 			require.True(t, strings.HasPrefix(keys[0], "raw/segment-logs/sealift-check/segment-logs/"), keys[0])
 			log, err := migration.Open(t.Context(), r.svc.staging, target.ID)
 			require.NoError(t, err)
@@ -158,7 +158,7 @@ func TestMigrationCompletesAfterAnyInterruption(t *testing.T) {
 				taken = !died
 				code, said = r.migrate(t.Context(), n, target.ID, "--abort")
 				if code == exitFailure {
-					require.Contains(t, said, "no migration", "it was taken back before it died")
+					require.Contains(t, said, "no migration", "the abort was complete before the cut")
 				} else {
 					require.Equal(t, exitOK, code, said)
 				}
@@ -264,7 +264,7 @@ func TestPrefixChangeWaitsForFilesInFlight(t *testing.T) {
 	require.Equal(t, target.BucketName+"/new", r.target(target.ID).Bucket)
 	code, said = r.migrate(t.Context(), 1, target.ID, "--abort", "--wait", "1s")
 	require.Equal(t, exitOK, code, said)
-	require.Contains(t, said, "1 file still in flight", "and so does taking it back")
+	require.Contains(t, said, "1 file still in flight", "an abort waits for files in flight too")
 }
 
 // A migration can be aborted while STS, which says who Sealift is, does not answer. Starting one
@@ -284,7 +284,7 @@ func TestMigrationIsAbortedWithoutSTS(t *testing.T) {
 		return s3server.Fault{Cut: q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "/00001.json")}
 	})
 	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
-	require.Equal(t, exitFailure, code, "it is begun, and stays so: %s", said)
+	require.Equal(t, exitFailure, code, "the migration is begun but not tried: %s", said)
 	r.stack.s3.SetFault(mute)
 	code, said = r.migrate(t.Context(), 1, target.ID, "--abort")
 	require.Equal(t, exitOK, code, said)

@@ -52,7 +52,7 @@ func TestFilesOnDiskAreReadableByTheirUserOnly(t *testing.T) {
 			acked.Acknowledge("demo", "1")
 			bucket := p.bucket("demo-logs", p.S3Region)
 			require.True(t, p.awaitDelivered(t, bucket, "", acked).OK())
-			require.True(t, p.track("demo", "2"), "in a file that is open")
+			require.True(t, p.track("demo", "2"), "an event for a file that stays open")
 			private := func(path string, mode fs.FileMode) {
 				require.Zero(t, mode.Perm()&0o077, "%s is %v", path, mode)
 				require.Equal(t, fs.FileMode(0o600), mode.Perm()&0o600, "%s is %v", path, mode)

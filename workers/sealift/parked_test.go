@@ -64,12 +64,12 @@ func TestParkedReadsFewEntries(t *testing.T) {
 		return read
 	}
 	seal(50)
-	require.Equal(t, 50, rows(), "no audit yet")
+	require.Equal(t, 50, rows(), "all entries are read before the first audit")
 	a, err := auditor.New(auditor.Config{}, auditor.Deps{Staging: staging, Jobs: noJobs{}, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	_, err = a.Audit(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, 1, rows(), "whether the note is of this ledger")
+	require.Equal(t, 1, rows(), "only the head is read after an audit")
 	seal(5)
 	require.Equal(t, 1+5, rows())
 
@@ -80,6 +80,6 @@ func TestParkedReadsFewEntries(t *testing.T) {
 		return objstore.Fault{}
 	})
 	got, err := listParked(t.Context(), &services{staging: staging}, "ws/b")
-	require.NoError(t, err, "the ledger tells as well")
+	require.NoError(t, err, "the ledger is read when the audit's sums cannot be")
 	require.Len(t, got, 2)
 }

@@ -63,7 +63,7 @@ func TestProcessWaitsForKafka(t *testing.T) {
 	resp, err := http.Post("http://"+p.collector.Addr()+"/v1/track", "application/json", strings.NewReader(`{"writeKey":"unknown","event":"x"}`))
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
-	require.NotEqual(t, http.StatusServiceUnavailable, resp.StatusCode, "the catalog is known")
+	require.NotEqual(t, http.StatusServiceUnavailable, resp.StatusCode, "the collector has loaded the catalog")
 	cancel()
 	require.NoError(t, <-ended)
 }

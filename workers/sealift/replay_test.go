@@ -69,7 +69,7 @@ func TestPrintCausesPrintsTheLargest(t *testing.T) {
 	require.Contains(t, out.String(), "… and 3 more, of 6 files\n")
 	require.Contains(t, out.String(), "cause-22.")
 	require.NotContains(t, out.String(), "cause-2.")
-	require.Equal(t, "cause-0.", rows[0].Cause, "the caller's order stays")
+	require.Equal(t, "cause-0.", rows[0].Cause, "the caller's rows were reordered")
 	out.Reset()
 	require.NoError(t, printCauses(&out, rows[:maxPrintedCauses]))
 	require.NotContains(t, out.String(), "more")

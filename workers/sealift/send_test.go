@@ -94,7 +94,7 @@ func TestSendStandardInput(t *testing.T) {
 	require.Contains(t, out, "sent 2 events")
 	require.Contains(t, out, "\n1 line is not a Segment call; it was sent as a track call named Line\n")
 	require.Contains(t, errOut, "line 2 is not sent: it is not a JSON object")
-	require.Len(t, topic.ids, 2, "each line has a messageId of its own")
+	require.Len(t, topic.ids, 2, "each line gets its own messageId")
 }
 
 // Empty input is fine, since there may be nothing new; input without any event is an error.
@@ -160,17 +160,17 @@ func TestSendErrors(t *testing.T) {
 		code int
 		text string
 	}{
-		"no_write_key":      {[]string{"--url", url}, exitUsage, "--write-key"},
-		"wrong_url":         {[]string{"--url", "localhost", "--write-key", "wk_web"}, exitUsage, "http://localhost:8080"},
-		"unknown_write_key": {[]string{"--url", url, "--write-key", "wk_sEcReT"}, exitFailure, "knows no source with this write key"},
-		"no_collector":      {[]string{"--url", closed.URL, "--write-key", "wk_sEcReT"}, exitFailure, "is it running"},
-		"https_wanted":      {[]string{"--url", strings.Replace(secure.URL, "https", "http", 1), "--write-key", "wk_web"}, exitFailure, "TLS is spoken there; write https://"},
-		"http_wanted":       {[]string{"--url", strings.Replace(url, "http", "https", 1), "--write-key", "wk_web"}, exitFailure, "plain http is spoken there: write http://"},
-		"own_authority":     {[]string{"--url", secure.URL, "--write-key", "wk_web"}, exitFailure, "SSL_CERT_FILE=ca.pem"},
-		"a_store":           {[]string{"--url", store.URL, "--write-key", "wk_sEcReT"}, exitFailure, "that is no collector: it answered 403"},
-		"a_site":            {[]string{"--url", site.URL, "--write-key", "wk_sEcReT"}, exitFailure, "that is no collector: it answered 200"},
-		"no_file":           {[]string{"--url", url, "--write-key", "wk_web", "/no/such/file"}, exitFailure, "/no/such/file"},
-		"two_files":         {[]string{"a", "b"}, exitUsage, "accepts at most 1 arg"},
+		"no_write_key":                  {[]string{"--url", url}, exitUsage, "--write-key"},
+		"wrong_url":                     {[]string{"--url", "localhost", "--write-key", "wk_web"}, exitUsage, "http://localhost:8080"},
+		"unknown_write_key":             {[]string{"--url", url, "--write-key", "wk_sEcReT"}, exitFailure, "knows no source with this write key"},
+		"no_collector":                  {[]string{"--url", closed.URL, "--write-key", "wk_sEcReT"}, exitFailure, "is it running"},
+		"http_to_a_tls_server":          {[]string{"--url", strings.Replace(secure.URL, "https", "http", 1), "--write-key", "wk_web"}, exitFailure, "TLS is spoken there; write https://"},
+		"https_to_a_plain_server":       {[]string{"--url", strings.Replace(url, "http", "https", 1), "--write-key", "wk_web"}, exitFailure, "plain http is spoken there: write http://"},
+		"unknown_certificate_authority": {[]string{"--url", secure.URL, "--write-key", "wk_web"}, exitFailure, "SSL_CERT_FILE=ca.pem"},
+		"a_store":                       {[]string{"--url", store.URL, "--write-key", "wk_sEcReT"}, exitFailure, "that is no collector: it answered 403"},
+		"a_site":                        {[]string{"--url", site.URL, "--write-key", "wk_sEcReT"}, exitFailure, "that is no collector: it answered 200"},
+		"no_file":                       {[]string{"--url", url, "--write-key", "wk_web", "/no/such/file"}, exitFailure, "/no/such/file"},
+		"two_files":                     {[]string{"a", "b"}, exitUsage, "accepts at most 1 arg"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			code, out, errOut := runSealift(t, `{"type":"track"}`, nil, append([]string{"send"}, c.args...)...)

@@ -27,10 +27,10 @@ func TestRolesRefuseAnUnreadableCatalog(t *testing.T) {
 		values []string // of one workspace, in order
 		says   string
 	}{
-		"later_release":     {values: []string{`{"version":99}`}, says: whole},
-		"superseded":        {values: []string{`{"version":99}`, ""}},
-		"good_before":       {values: []string{"", `{"new_field":1}`}, says: "new_field"},
-		"empty_and_deleted": {values: []string{""}},
+		"later_release":                  {values: []string{`{"version":99}`}, says: whole},
+		"superseded":                     {values: []string{`{"version":99}`, ""}},
+		"unreadable_after_a_good_record": {values: []string{"", `{"new_field":1}`}, says: "new_field"},
+		"empty_and_deleted":              {values: []string{""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config.Default()
@@ -76,7 +76,7 @@ func TestAppenderRefusesACatalogThatBecameEmpty(t *testing.T) {
 	defer func() { require.NoError(t, s.close()) }()
 	staging := objstore.NewMemory("staging")
 	s.staging = staging
-	require.NoError(t, s.checkCatalogNotEmptied(t.Context(), allRoles), "a new fleet, whose customers are described later")
+	require.NoError(t, s.checkCatalogNotEmptied(t.Context(), allRoles), "a new fleet may start with an empty catalog")
 
 	const workspace = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
 	log := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: "0", Partition: 3} // a former incarnation
@@ -87,7 +87,7 @@ func TestAppenderRefusesACatalogThatBecameEmpty(t *testing.T) {
 
 	cfg.Kafka.EventsTopic += "2"
 	s.cfg = cfg
-	require.NoError(t, s.checkCatalogNotEmptied(t.Context(), allRoles), "another topic's receipts are nothing to this one")
+	require.NoError(t, s.checkCatalogNotEmptied(t.Context(), allRoles), "receipts of another topic do not count")
 	s.cfg.Kafka.EventsTopic = log.Topic
 	require.NoError(t, s.catalog.Apply(workspace, catalog.Encode(catalog.Workspace{ID: workspace})))
 	s.catalog.Publish()

@@ -41,7 +41,7 @@ func TestRedrivenDeadLetterIsDelivered(t *testing.T) {
 	acked := &check.Expected{}
 	acked.Acknowledge("demo", "good")
 	bucket := p.bucket("demo-logs", p.S3Region)
-	require.True(t, p.awaitDelivered(t, bucket, "", acked).OK(), "without the other")
+	require.True(t, p.awaitDelivered(t, bucket, "", acked).OK(), "only the valid event is delivered")
 
 	run := func(args ...string) *exec.Cmd {
 		cmd := exec.Command("sealift", append([]string{"sources"}, args...)...)
@@ -82,7 +82,7 @@ func TestRedrivenDeadLetterIsDelivered(t *testing.T) {
 		require.Equal(t, want, done.Sent)
 	}
 	acked.Acknowledge("demo", "nobody")
-	require.True(t, p.awaitDelivered(t, bucket, "", acked).OK(), "each once")
+	require.True(t, p.awaitDelivered(t, bucket, "", acked).OK(), "both events are delivered once")
 	sources(&status, "status", "demo", "--json")
 	require.Zero(t, status.Sources[0].DeadLetters)
 	require.EqualValues(t, 1, status.Sources[0].SentAgain)
@@ -111,7 +111,7 @@ func TestLastSeenOnABusyPartition(t *testing.T) {
 		require.NoError(t, err)
 		return status.Sources[0]
 	}
-	require.True(t, web().SeenExactly, "nothing else is there")
+	require.True(t, web().SeenExactly, "the topic has no other records")
 	for range 20 {
 		var batch []stream.Record
 		for i := range 1000 {
@@ -120,7 +120,7 @@ func TestLastSeenOnABusyPartition(t *testing.T) {
 		require.NoError(t, events.Produce(t.Context(), batch...))
 	}
 	row := web()
-	require.Equal(t, received, row.LastSeen, "its newest file's")
+	require.Equal(t, received, row.LastSeen, "the time of its newest file")
 	require.False(t, row.SeenExactly)
 	var out bytes.Buffer
 	require.NoError(t, (&sourcesStatus{At: received.Add(20 * time.Minute), Sources: []sourceRow{row}}).print(&out))
@@ -146,7 +146,7 @@ func TestRevokedKeyIsRefused(t *testing.T) {
 	require.False(t, p.track("new", "2"))
 	write("new")
 	require.Eventually(t, func() bool { return !p.track("old", "3") }, time.Minute, 10*time.Millisecond)
-	require.True(t, p.track("new", "4"), "at the same moment")
+	require.True(t, p.track("new", "4"), "the new key is accepted once the old one is refused")
 }
 
 // A write key given instead of a source's id is recognised, and not repeated in the error.

@@ -105,7 +105,7 @@ destinations:
 		if grown == 1 {
 			break
 		}
-		require.Less(t, id, 1_000_000+600*each, "it is still spread")
+		require.Less(t, id, 1_000_000+600*each, "the source is still spread")
 		time.Sleep(50 * time.Millisecond)
 	}
 	report = p.awaitDelivered(t, bucket, "", acked)

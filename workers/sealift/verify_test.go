@@ -91,17 +91,17 @@ func TestVerifyDistinguishesDeniedFromUnavailableBuckets(t *testing.T) {
 		code             int
 		says, doesNotSay []string
 	}{
-		"operator":                         {code: exitOK, says: []string{"read    1 of 1", "no problems"}},
-		"role_for_what_is_ours":            {policies: []string{list, get}, operator: denied, code: exitOK, says: []string{"read    1 of 1", "no problems"}},
-		"role_that_may_only_put":           {operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
-		"role_that_may_get_and_not_list":   {policies: []string{get}, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
-		"role_that_may_list_and_not_get":   {policies: []string{list}, operator: denied, code: exitFailure, says: []string{"not verified: s3://acme-logs/raw/segment-logs/web/"}, doesNotSay: []string{"no problems"}},
-		"role_for_whoever_names_it":        {policies: []string{list, get}, open: true, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "without its external id"}},
-		"no_role_to_assume":                {sts: denied, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
-		"no_answer_of_sts":                 {sts: away, operator: denied, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
-		"no_answer_of_the_bucket":          {role: away, operator: away, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
-		"no_answer_to_the_operator":        {operator: away, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
-		"no_catalog_as_kafka_does_not_run": {env: []string{"SEALIFT_KAFKA_BROKERS=127.0.0.1:1"}, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: the catalog cannot be read"}, doesNotSay: []string{"no problems"}},
+		"operator":                           {code: exitOK, says: []string{"read    1 of 1", "no problems"}},
+		"role_that_may_list_and_get":         {policies: []string{list, get}, operator: denied, code: exitOK, says: []string{"read    1 of 1", "no problems"}},
+		"role_that_may_only_put":             {operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
+		"role_that_may_get_and_not_list":     {policies: []string{get}, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
+		"role_that_may_list_and_not_get":     {policies: []string{list}, operator: denied, code: exitFailure, says: []string{"not verified: s3://acme-logs/raw/segment-logs/web/"}, doesNotSay: []string{"no problems"}},
+		"role_without_external_id":           {policies: []string{list, get}, open: true, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "without its external id"}},
+		"role_cannot_be_assumed":             {sts: denied, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
+		"sts_unavailable":                    {sts: away, operator: denied, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
+		"bucket_unavailable":                 {role: away, operator: away, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
+		"bucket_unavailable_to_the_operator": {operator: away, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
+		"catalog_unavailable":                {env: []string{"SEALIFT_KAFKA_BROKERS=127.0.0.1:1"}, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: the catalog cannot be read"}, doesNotSay: []string{"no problems"}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			role := s3server.PutOnlyRole(verifiedRole, s.s3.OperatorARN(), "ws_AAAAAAAAAAAAAAAA", "acme-logs")
