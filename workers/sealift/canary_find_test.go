@@ -125,7 +125,7 @@ func (f *secretFinder) unused() []string {
 	return names
 }
 
-// markUsedIn marks the secrets in what the product sent as reached.
+// markUsedIn marks the secrets in what the product sent as used.
 func (f *secretFinder) markUsedIn(sent string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

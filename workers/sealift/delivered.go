@@ -57,6 +57,7 @@ type debts struct {
 	owed, closed       int64                       // files at destinations: all, and those with a receipt
 }
 
+// entryRef identifies an entry of a chain.
 type entryRef struct {
 	log ledger.Log
 	seq int64

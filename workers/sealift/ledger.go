@@ -98,7 +98,7 @@ func (v ledgerShow) showHeads(ctx context.Context) error {
 			}
 			continue
 		}
-		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%s\n", l.Partition, e.Seq, e.Kind, formatWrittenAt(e), e.LowWatermark, len(e.Files), e.Owner)
+		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%s\n", l.Partition, e.Seq, e.Kind, formatMillis(e.WrittenAt), e.LowWatermark, len(e.Files), e.Owner)
 	}
 	return w.Flush()
 }
@@ -164,7 +164,7 @@ func (v ledgerShow) printText(ctx context.Context, e *ledger.Entry) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(v.out, "entry %d  %s  %s  by %s  reading resumes at %d", e.Seq, e.Kind, formatWrittenAt(e), e.Owner, e.LowWatermark)
+	fmt.Fprintf(v.out, "entry %d  %s  %s  by %s  reading resumes at %d", e.Seq, e.Kind, formatMillis(e.WrittenAt), e.Owner, e.LowWatermark)
 	for reason, n := range e.Skipped {
 		fmt.Fprintf(v.out, "  %s skipped: %s", progress.Count(n), reason)
 	}
@@ -227,8 +227,4 @@ func deliveryText(f *ledger.File, receipts, givenUp []string) string {
 		text += "  not yet to " + strings.Join(missing, ", ")
 	}
 	return text
-}
-
-func formatWrittenAt(e *ledger.Entry) string {
-	return time.UnixMilli(e.WrittenAt).UTC().Format(time.RFC3339)
 }

@@ -111,7 +111,7 @@ func listParked(ctx context.Context, s *services, destination string) ([]sizedRo
 // hundred thousand entries may have one that is parked.
 func addSizes(ctx context.Context, staging objstore.Store, files map[ledger.Log][]parkedFile) error {
 	var mu sync.Mutex // guards the rows and unknown
-	unknown := map[entryOf][]parkedFile{}
+	unknown := map[entryRef][]parkedFile{}
 	logs := slices.Collect(maps.Keys(files))
 	job.InParallel(len(logs), job.MaxParallel, func(i int) error {
 		l := logs[i]
@@ -122,7 +122,7 @@ func addSizes(ctx context.Context, staging objstore.Store, files map[ledger.Log]
 			if size, ok := debts.Size(f.ref(l), f.row.Destination); ok {
 				f.row.add(size.Records, size.Bytes)
 			} else {
-				at := entryOf{l, f.seq}
+				at := entryRef{l, f.seq}
 				unknown[at] = append(unknown[at], f)
 			}
 		}
@@ -152,12 +152,6 @@ func addSizes(ctx context.Context, staging objstore.Store, files map[ledger.Log]
 		}
 	}
 	return nil
-}
-
-// entryOf identifies an entry of a chain.
-type entryOf struct {
-	log ledger.Log
-	seq int64
 }
 
 func (f parkedFile) ref(l ledger.Log) delivery.FileRef {
