@@ -10,10 +10,10 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// former lists the copies that former runs made or gave up, of which there may be millions. Their
-// keys come in the order of the walk, along with which they are read. It may miss what is made or
-// given up meanwhile; that is tried again, which is harmless.
-type former struct{ made, failed *listing }
+// formerRuns lists the copies that former runs made or gave up, of which there may be millions.
+// Their keys come in the order of the walk, along with which they are read. It may miss what is
+// made or given up meanwhile; that is tried again, which is harmless.
+type formerRuns struct{ delivered, failed *listing }
 
 // listing lists receipts or failure notes.
 type listing struct {
@@ -24,13 +24,13 @@ type listing struct {
 	job    delivery.Job
 }
 
-func newFormer(ctx context.Context, staging objstore.Store, id string) (*former, error) {
+func newFormerRuns(ctx context.Context, staging objstore.Store, id string) (*formerRuns, error) {
 	list := func(prefix string) *listing {
 		next, stop := iter.Pull2(objstore.All(ctx, staging, prefix))
 		return &listing{prefix: prefix, next: next, stop: stop}
 	}
-	f := &former{list(delivery.ReplayReceiptsPrefix(id)), list(delivery.ReplayFailuresPrefix(id))}
-	for _, l := range []*listing{f.made, f.failed} {
+	f := &formerRuns{list(delivery.ReplayReceiptsPrefix(id)), list(delivery.ReplayFailuresPrefix(id))}
+	for _, l := range []*listing{f.delivered, f.failed} {
 		if err := l.advance(); err != nil {
 			f.close()
 			return nil, err
@@ -39,8 +39,8 @@ func newFormer(ctx context.Context, staging objstore.Store, id string) (*former,
 	return f, nil
 }
 
-func (f *former) close() {
-	f.made.stop()
+func (f *formerRuns) close() {
+	f.delivered.stop()
 	f.failed.stop()
 }
 
@@ -61,17 +61,17 @@ func (l *listing) advance() error {
 	}
 }
 
-// entry advances to an entry and returns what became of its copies, and the number of copies
+// advanceTo advances to an entry and returns what became of its copies, and the number of copies
 // between the previous entry and this one; or of all remaining ones if e is nil.
-func (f *former) entry(e *found) (p past, between int64, err error) {
-	p = past{delivered: map[pair]bool{}, failed: map[pair]bool{}}
+func (f *formerRuns) advanceTo(e *coveredEntry) (p pastCopies, between int64, err error) {
+	p = pastCopies{delivered: map[pair]bool{}, failed: map[pair]bool{}}
 	var prefix, end string
 	if e != nil {
 		prefix = strings.TrimPrefix(delivery.ReceiptPrefix(e.Log(), e.Seq), "receipts/")
 		end = strings.TrimSuffix(prefix, "/") + "0" // "0" follows "/"
 	}
 	for {
-		first := f.made
+		first := f.delivered
 		if first.tail == "" || f.failed.tail != "" && f.failed.tail < first.tail {
 			first = f.failed
 		}
@@ -79,16 +79,16 @@ func (f *former) entry(e *found) (p past, between int64, err error) {
 		if tail == "" || e != nil && tail >= end {
 			return p, between, nil
 		}
-		at, here := pair{first.job.File.Index, first.job.Destination}, e != nil && strings.HasPrefix(tail, prefix)
-		if !here {
+		at, inEntry := pair{first.job.File.Index, first.job.Destination}, e != nil && strings.HasPrefix(tail, prefix)
+		if !inEntry {
 			between++
 		}
-		for l, of := range map[*listing]map[pair]bool{f.made: p.delivered, f.failed: p.failed} {
+		for l, set := range map[*listing]map[pair]bool{f.delivered: p.delivered, f.failed: p.failed} {
 			if l.tail != tail {
 				continue
 			}
-			if here {
-				of[at] = true
+			if inEntry {
+				set[at] = true
 			}
 			if err := l.advance(); err != nil {
 				return p, between, err

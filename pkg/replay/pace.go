@@ -13,8 +13,8 @@ type pacer struct {
 	next  time.Time
 }
 
-// due returns how long to wait before the next file, and counts that file.
-func (p *pacer) due(size int64, now time.Time) time.Duration {
+// reserve returns how long to wait before the next file, and counts that file.
+func (p *pacer) reserve(size int64, now time.Time) time.Duration {
 	if p.next.Before(now) {
 		p.next = now
 	}

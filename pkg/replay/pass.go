@@ -15,16 +15,16 @@ import (
 
 // pass is one read of a range of the log for files of one entry.
 type pass struct {
-	*work
-	spool   *segment.Spool
-	streams map[ledger.Stream][]int // files that are not sealed yet, by their offsets
-	sources map[string]bool         // sources whose duplicates are left out
-	ids     map[[16]byte]struct{}   // of messages of these sources that were read
-	got     map[int]Summary
+	*rebuildRun
+	spool     *segment.Spool
+	streams   map[ledger.Stream][]int // files that are not sealed yet, by their offsets
+	sources   map[string]bool         // sources whose duplicates are left out
+	ids       map[[16]byte]struct{}   // of messages of these sources that were read
+	summaries map[int]Summary
 }
 
-// take adds a record to the file that it belongs to, if any.
-func (p *pass) take(ctx context.Context, r *stream.Record) error {
+// addRecord adds a record to the file that it belongs to, if any.
+func (p *pass) addRecord(ctx context.Context, r *stream.Record) error {
 	to, reason := p.router.Route(r)
 	if reason != "" || !p.spool.Fits(to.Line) { // the appender did not accept it either
 		return nil
@@ -47,7 +47,7 @@ func (p *pass) take(ctx context.Context, r *stream.Record) error {
 			return nil
 		}
 		if r.Offset > f.Last {
-			if err := p.seal(ctx, s); err != nil {
+			if err := p.sealNext(ctx, s); err != nil {
 				return err
 			}
 			continue
@@ -57,8 +57,8 @@ func (p *pass) take(ctx context.Context, r *stream.Record) error {
 	return nil
 }
 
-// seal ends the stream's first file, and stages it if it matches the ledger.
-func (p *pass) seal(ctx context.Context, s ledger.Stream) error {
+// sealNext ends the stream's first file, and stages it if it matches the ledger.
+func (p *pass) sealNext(ctx context.Context, s ledger.Stream) error {
 	index := p.streams[s][0]
 	p.streams[s] = p.streams[s][1:]
 	sealed, err := p.spool.Seal(s, segment.ReasonRequest)
@@ -67,8 +67,8 @@ func (p *pass) seal(ctx context.Context, s ledger.Stream) error {
 	}
 	defer sealed.Release()
 	f := sealed.File()
-	p.got[index] = SummaryOf(&f)
-	if p.got[index] != SummaryOf(&p.entry.Files[index]) {
+	p.summaries[index] = SummaryOf(&f)
+	if p.summaries[index] != SummaryOf(&p.entry.Files[index]) {
 		return nil
 	}
 	_, err = p.Staging.Put(ctx, delivery.RebuiltKey(p.id, delivery.Ref(p.entry, index)), sealed.Reader(), objstore.PutOptions{

@@ -10,7 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Errors of Permit.
+// Errors of CheckPermitted and CheckSubscribed.
 var (
 	// ErrForeign says that the file belongs to a workspace other than the destination's; that is
 	// never allowed.
@@ -19,10 +19,10 @@ var (
 	ErrNotSubscribed = errors.New("the destination is not subscribed to the source")
 )
 
-// Permit returns nil if a file may be delivered to a destination because of an order: the ledger
-// owes it there, or the present catalog sends the source's files there. Everything that the ledger
-// and the catalog know about file and source must belong to the destination's workspace.
-func Permit(s *catalog.Snapshot, f *ledger.File, destination string) error {
+// CheckPermitted returns nil if a file may be delivered to a destination because of an order: the
+// ledger owes it there, or the present catalog sends the source's files there. Everything that the
+// ledger and the catalog know about file and source must belong to the destination's workspace.
+func CheckPermitted(s *catalog.Snapshot, f *ledger.File, destination string) error {
 	for _, d := range f.Owed { // a source id may have changed hands since
 		if !sameWorkspace(d, destination) {
 			return fmt.Errorf("replay source %q to %q: %w, %q", f.Source, destination, ErrForeign, workspaceOf(d))
@@ -31,12 +31,12 @@ func Permit(s *catalog.Snapshot, f *ledger.File, destination string) error {
 	if slices.Contains(f.Owed, destination) {
 		return nil
 	}
-	return Subscribed(s, f.Source, destination)
+	return CheckSubscribed(s, f.Source, destination)
 }
 
-// Subscribed returns nil if the catalog sends the source's files to the destination; otherwise
+// CheckSubscribed returns nil if the catalog sends the source's files to the destination; otherwise
 // ErrForeign or ErrNotSubscribed, with what to do.
-func Subscribed(s *catalog.Snapshot, source, destination string) error {
+func CheckSubscribed(s *catalog.Snapshot, source, destination string) error {
 	if src, ok := s.Source(source); ok && src.Workspace != workspaceOf(destination) {
 		return fmt.Errorf("replay source %q to %q: %w, %q", source, destination, ErrForeign, src.Workspace)
 	}

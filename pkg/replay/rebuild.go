@@ -41,8 +41,8 @@ type Rebuilder struct {
 	LookBack time.Duration
 }
 
-// usualLookBack is that of appenders with the default configuration.
-const usualLookBack = 25 * time.Hour
+// defaultLookBack is that of appenders with the default configuration.
+const defaultLookBack = 25 * time.Hour
 
 // groupBytes is the size of files built at once, which bounds the disk space needed.
 const groupBytes = 512 << 20
@@ -62,36 +62,36 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 	if err != nil {
 		return nil, err
 	}
-	held, err := stream.RetryTransient(ctx, func() (stream.Bounds, error) {
+	bounds, err := stream.RetryTransient(ctx, func() (stream.Bounds, error) {
 		all, err := b.Bounds(ctx, e.Topic, e.Partition)
-		if held, ok := all[e.Partition]; ok {
-			return held, nil
+		if bounds, ok := all[e.Partition]; ok {
+			return bounds, nil
 		}
 		return stream.Bounds{}, err // a partition that no longer exists has nothing
 	})
 	if err != nil {
 		return nil, err
 	}
-	w := &work{Rebuilder: b, id: id, entry: e, router: router, held: held}
+	w := &rebuildRun{Rebuilder: b, id: id, entry: e, router: router, bounds: bounds}
 	failed := map[int]error{}
 	var group []int
 	var size int64
 	for n, i := range slices.SortedFunc(slices.Values(files), func(x, y int) int { return cmp.Compare(e.Files[x].First, e.Files[y].First) }) {
 		f := &e.Files[i]
-		done, err := w.staged(ctx, delivery.Ref(e, i))
+		done, err := w.alreadyBuilt(ctx, delivery.Ref(e, i))
 		switch {
 		case err != nil:
 			return failed, err
 		case done: // by a former run; it no longer matters what Kafka has
-		case f.First < w.held.First:
-			failed[i] = fmt.Errorf("%w: its first record is gone, for partition %d of the topic begins at offset %d", ErrNotRebuildable, e.Partition, w.held.First)
-		case f.Last >= w.held.End:
+		case f.First < w.bounds.First:
+			failed[i] = fmt.Errorf("%w: its first record is gone, for partition %d of the topic begins at offset %d", ErrNotRebuildable, e.Partition, w.bounds.First)
+		case f.Last >= w.bounds.End:
 			failed[i] = fmt.Errorf("%w: partition %d of the topic ends before its last record, as if it had been re-created", ErrNotRebuildable, e.Partition)
 		default:
 			group, size = append(group, i), size+f.GzipBytes
 		}
 		if len(group) > 0 && (size >= groupBytes || n == len(files)-1) {
-			if err := w.group(ctx, group, failed); err != nil {
+			if err := w.buildGroup(ctx, group, failed); err != nil {
 				return failed, err
 			}
 			group, size = nil, 0
@@ -100,36 +100,36 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 	return failed, nil
 }
 
-// work is one call of Rebuild.
-type work struct {
+// rebuildRun is one call of Rebuild.
+type rebuildRun struct {
 	*Rebuilder
 	id     string // of the replay
 	entry  *ledger.Entry
 	router *route.Router
-	held   stream.Bounds
+	bounds stream.Bounds
 }
 
-func (w *work) staged(ctx context.Context, ref delivery.FileRef) (bool, error) {
+func (w *rebuildRun) alreadyBuilt(ctx context.Context, ref delivery.FileRef) (bool, error) {
 	return objstore.Exists(ctx, w.Staging, delivery.RebuiltKey(w.id, ref))
 }
 
-// group builds some files. The range of offsets includes records that the appender left out as
+// buildGroup builds some files. The range of offsets includes records that the appender left out as
 // duplicates, and the ledger does not say which. So the range is read as it is; then without
 // duplicates within it; then also without duplicates of messages before it, as far back as
 // appenders are configured to remember now, and by default. A file whose CRC is the ledger's is
 // right.
-func (w *work) group(ctx context.Context, files []int, failed map[int]error) error {
+func (w *rebuildRun) buildGroup(ctx context.Context, files []int, failed map[int]error) error {
 	e := w.entry
 	attempts := []func() (from int64, unique bool, err error){
 		func() (int64, bool, error) { return e.Files[files[0]].First, false, nil },
 		func() (int64, bool, error) { return e.Files[files[0]].First, true, nil },
 	}
-	windows := []time.Duration{cmp.Or(w.LookBack, usualLookBack), usualLookBack}
+	windows := []time.Duration{cmp.Or(w.LookBack, defaultLookBack), defaultLookBack}
 	slices.Sort(windows) // what is too much for the shorter window is too much for the longer
 	for _, lookBack := range slices.Compact(windows) {
 		attempts = append(attempts, func() (int64, bool, error) {
-			from, err := w.before(ctx, e.Files[files[0]].First, lookBack)
-			return max(from, w.held.First), true, err
+			from, err := w.offsetBefore(ctx, e.Files[files[0]].First, lookBack)
+			return max(from, w.bounds.First), true, err
 		})
 	}
 	for _, attempt := range attempts {
@@ -137,21 +137,21 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 		if err != nil {
 			return err
 		}
-		got, cut := w.read(ctx, files, from, unique)
-		if cut != nil && !errors.Is(cut, ErrNotRebuildable) {
-			return cut
+		summaries, readErr := w.readRange(ctx, files, from, unique)
+		if readErr != nil && !errors.Is(readErr, ErrNotRebuildable) {
+			return readErr
 		}
 		files = slices.DeleteFunc(slices.Clone(files), func(i int) bool {
-			if got[i] == SummaryOf(&e.Files[i]) {
+			if summaries[i] == SummaryOf(&e.Files[i]) {
 				delete(failed, i)
 				return true
 			}
-			if cut != nil { // reading ended before the file was complete
-				failed[i] = cut
+			if readErr != nil { // reading ended before the file was complete
+				failed[i] = readErr
 				return true
 			}
-			failed[i] = differs(got[i], SummaryOf(&e.Files[i]))
-			return got[i].Records <= e.Files[i].Records && !unique // too few records: not because of duplicates
+			failed[i] = differenceError(summaries[i], SummaryOf(&e.Files[i]))
+			return summaries[i].Records <= e.Files[i].Records && !unique // too few records: not because of duplicates
 		})
 		if len(files) == 0 {
 			return nil
@@ -160,9 +160,9 @@ func (w *work) group(ctx context.Context, files []int, failed map[int]error) err
 	return nil
 }
 
-// differs says how what was read differs from the ledger. The text contains nothing specific to one
-// file, because causes are grouped by their text.
-func differs(got, want Summary) error {
+// differenceError says how what was read differs from the ledger. The text contains nothing
+// specific to one file, because causes are grouped by their text.
+func differenceError(got, want Summary) error {
 	how := "other records, or in another order,"
 	switch {
 	case got.Records < want.Records:
@@ -173,9 +173,9 @@ func differs(got, want Summary) error {
 	return fmt.Errorf("%w: at its offsets the topic holds %s than the ledger says", ErrNotRebuildable, how)
 }
 
-// before returns an offset that was reached that long before e was written, or the offset from
-// which on the appender remembered messages at all, if that is higher.
-func (w *work) before(ctx context.Context, first int64, lookBack time.Duration) (int64, error) {
+// offsetBefore returns an offset that was reached that long before e was written, or the offset
+// from which on the appender remembered messages at all, if that is higher.
+func (w *rebuildRun) offsetBefore(ctx context.Context, first int64, lookBack time.Duration) (int64, error) {
 	e := w.entry
 	chain := ledger.NewChain(w.Staging, e.Log())
 	for seq := e.Seq - 1; seq >= 0; seq-- {
@@ -191,14 +191,14 @@ func (w *work) before(ctx context.Context, first int64, lookBack time.Duration) 
 	return max(first, e.RouterFrom), nil
 }
 
-// newLeader is how many empty answers in a row are tolerated, half a second each: the log did have
-// the range when its bounds were read.
-const newLeader = 60
+// maxEmptyFetches is how many empty answers in a row are tolerated, half a second each: the log did
+// have the range when its bounds were read.
+const maxEmptyFetches = 60
 
-// read reads the range once, from an offset at or before the first file, and stages the files that
-// match the ledger. It returns the summaries of all files or, with ErrNotRebuildable, of those that
-// it read completely.
-func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (map[int]Summary, error) {
+// readRange reads the range once, from an offset at or before the first file, and stages the files
+// that match the ledger. It returns the summaries of all files or, with ErrNotRebuildable, of those
+// that it read completely.
+func (w *rebuildRun) readRange(ctx context.Context, files []int, from int64, unique bool) (map[int]Summary, error) {
 	e := w.entry
 	dir, err := os.MkdirTemp(w.Dir, "sealift-replay-*")
 	if err != nil {
@@ -210,7 +210,7 @@ func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (
 		return nil, err
 	}
 	defer spool.Discard()
-	p := &pass{work: w, spool: spool, streams: map[ledger.Stream][]int{}, sources: map[string]bool{}, ids: map[[16]byte]struct{}{}, got: map[int]Summary{}}
+	p := &pass{rebuildRun: w, spool: spool, streams: map[ledger.Stream][]int{}, sources: map[string]bool{}, ids: map[[16]byte]struct{}{}, summaries: map[int]Summary{}}
 	last := int64(-1)
 	for _, i := range files { // sorted by their first offsets
 		p.streams[e.Files[i].Stream()] = append(p.streams[e.Files[i].Stream()], i)
@@ -225,24 +225,24 @@ func (w *work) read(ctx context.Context, files []int, from int64, unique bool) (
 		}
 		for i := range got.Records {
 			if r := &got.Records[i]; r.Offset <= last {
-				if err := p.take(ctx, r); err != nil {
-					return p.got, err
+				if err := p.addRecord(ctx, r); err != nil {
+					return p.summaries, err
 				}
 			}
 		}
 		if got.Next > from || got.HighWatermark > last {
 			empty = 0
-		} else if empty++; empty > newLeader { // a new leader may not know the high watermark yet
+		} else if empty++; empty > maxEmptyFetches { // a new leader may not know the high watermark yet
 			return nil, fmt.Errorf("rebuild files from Kafka: the log of %s ends at %d, before offset %d", e.Log(), got.HighWatermark, last)
 		}
 		from = got.Next
 	}
 	for s := range p.streams {
 		for len(p.streams[s]) > 0 {
-			if err := p.seal(ctx, s); err != nil {
+			if err := p.sealNext(ctx, s); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return p.got, nil
+	return p.summaries, nil
 }

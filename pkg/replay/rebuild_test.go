@@ -13,20 +13,20 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// rebuilt replays what is lost and returns the causes of failures.
-func (r *rig) rebuilt(o *delivery.Order) (causes []string) {
+// enqueueAndListCauses replays what is lost and returns the causes of failures.
+func (r *rig) enqueueAndListCauses(o *delivery.Order) (causes []string) {
 	_, err := r.run().Enqueue(r.t.Context(), o, false)
 	require.NoError(r.t, err)
-	require.NoError(r.t, Failures(r.t.Context(), r.staging, o.ID, func(p delivery.Parked) bool {
+	require.NoError(r.t, EachFailure(r.t.Context(), r.staging, o.ID, func(p delivery.Parked) bool {
 		causes = append(causes, p.Cause)
 		return true
 	}))
 	return causes
 }
 
-// TestStagingLost: every file is rebuilt with exactly the same lines, including files that were cut
-// by size, whatever else is in the range.
-func TestStagingLost(t *testing.T) {
+// TestLostFilesAreRebuilt: every file is rebuilt with exactly the same lines, including files that
+// were cut by size, whatever else is in the range.
+func TestLostFilesAreRebuilt(t *testing.T) {
 	r := newRig(t)
 	for i := range 300 {
 		r.write([]string{"web", "app", "shop"}[i%3], hour+int64(i)*30_000, fmt.Sprintf(`{"messageId":"%d"}`, i))
@@ -38,24 +38,24 @@ func TestStagingLost(t *testing.T) {
 	require.Greater(t, len(e.Files), 20)
 	want := map[int]string{}
 	for i := range e.Files {
-		want[i] = r.text(e.Files[i].StagedKey)
+		want[i] = r.lines(e.Files[i].StagedKey)
 	}
-	r.lose(e)
-	require.Empty(t, r.rebuilt(r.order("r", all)))
+	r.deleteStaged(e)
+	require.Empty(t, r.enqueueAndListCauses(r.order("r", everything)))
 	require.Len(t, r.jobs, len(e.Files))
 	for i := range e.Files {
-		require.Equal(t, want[i], r.text(delivery.RebuiltKey("r", delivery.Ref(e, i))))
+		require.Equal(t, want[i], r.lines(delivery.RebuiltKey("r", delivery.Ref(e, i))))
 	}
-	require.Equal(t, len(r.log), r.fetched, "the range was read once")
+	require.Equal(t, len(r.log), r.recordsFetched, "the range was read once")
 
 	// In a second run, what was built is kept.
-	_, err := r.run().Enqueue(t.Context(), r.order2("r"), true)
+	_, err := r.run().Enqueue(t.Context(), r.readOrder("r"), true)
 	require.NoError(t, err)
-	require.Equal(t, len(r.log), r.fetched)
+	require.Equal(t, len(r.log), r.recordsFetched)
 
 	// That also holds after Kafka's retention has passed the file.
 	r.first, r.jobs = int64(len(r.log)), nil
-	tally, err := r.run().Enqueue(t.Context(), r.order2("r"), true)
+	tally, err := r.run().Enqueue(t.Context(), r.readOrder("r"), true)
 	require.NoError(t, err)
 	require.Zero(t, tally.Failed)
 	require.EqualValues(t, len(e.Files), tally.Missing)
@@ -63,9 +63,9 @@ func TestStagingLost(t *testing.T) {
 	require.Len(t, r.jobs, len(e.Files))
 }
 
-// TestBrokersThatAreAwayAreWaitedFor: while brokers are away, what was read is kept, and nothing is
-// read twice.
-func TestBrokersThatAreAwayAreWaitedFor(t *testing.T) {
+// TestRebuildRetriesUnavailableBrokers: while brokers are away, what was read is kept, and nothing
+// is read twice.
+func TestRebuildRetriesUnavailableBrokers(t *testing.T) {
 	r := newRig(t)
 	for i := range 30 {
 		r.write("web", hour+int64(i), fmt.Sprintf(`{"messageId":"%d"}`, i))
@@ -73,26 +73,26 @@ func TestBrokersThatAreAwayAreWaitedFor(t *testing.T) {
 	e := r.seal(17, nil)
 	want := map[int]string{}
 	for i := range e.Files {
-		want[i] = r.text(e.Files[i].StagedKey)
+		want[i] = r.lines(e.Files[i].StagedKey)
 	}
-	r.lose(e)
-	r.away = 3
-	require.Empty(t, r.rebuilt(r.order("r", all)))
+	r.deleteStaged(e)
+	r.failEvery = 3
+	require.Empty(t, r.enqueueAndListCauses(r.order("r", everything)))
 	for i := range e.Files {
-		require.Equal(t, want[i], r.text(delivery.RebuiltKey("r", delivery.Ref(e, i))))
+		require.Equal(t, want[i], r.lines(delivery.RebuiltKey("r", delivery.Ref(e, i))))
 	}
-	require.Equal(t, len(r.log), r.fetched)
+	require.Equal(t, len(r.log), r.recordsFetched)
 }
 
-func (r *rig) order2(id string) *delivery.Order {
+func (r *rig) readOrder(id string) *delivery.Order {
 	o, err := ReadOrder(r.t.Context(), r.staging, id)
 	require.NoError(r.t, err)
 	return o
 }
 
-// TestLaterCopiesAreLeftOutAgain: the records that the appender left out as duplicates are left out
-// again, although the ledger does not say which they are.
-func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
+// TestRebuildLeavesOutTheSameDuplicates: the records that the appender left out as duplicates are
+// left out again, although the ledger does not say which they are.
+func TestRebuildLeavesOutTheSameDuplicates(t *testing.T) {
 	for name, c := range map[string]struct {
 		before, within []string // messages of an earlier entry, and of this one
 		drop           map[int64]bool
@@ -123,17 +123,17 @@ func TestLaterCopiesAreLeftOutAgain(t *testing.T) {
 			}
 			write(c.before)
 			e := write(c.within)
-			want := r.text(e.Files[0].StagedKey)
-			r.lose(e)
-			require.Empty(t, r.rebuilt(r.order("r", all)))
-			require.Equal(t, want, r.text(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
+			want := r.lines(e.Files[0].StagedKey)
+			r.deleteStaged(e)
+			require.Empty(t, r.enqueueAndListCauses(r.order("r", everything)))
+			require.Equal(t, want, r.lines(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
 		})
 	}
 }
 
-// TestCopiesByAnotherWindowThanTodays: a file depends on what the appender was configured to
+// TestRebuildWithAnotherDedupWindow: a file depends on what the appender was configured to
 // remember when it was made. Each entry is an hour after the one before.
-func TestCopiesByAnotherWindowThanTodays(t *testing.T) {
+func TestRebuildWithAnotherDedupWindow(t *testing.T) {
 	var others [][]string // more than 25 hours of entries
 	for i := range 30 {
 		others = append(others, []string{fmt.Sprint("x", i)})
@@ -164,41 +164,41 @@ func TestCopiesByAnotherWindowThanTodays(t *testing.T) {
 				}
 				e = r.seal(1000, func(offset int64) bool { return c.drop[offset] })
 			}
-			want := r.text(e.Files[0].StagedKey)
-			r.lose(e)
+			want := r.lines(e.Files[0].StagedKey)
+			r.deleteStaged(e)
 			run := r.run()
 			run.Kafka.LookBack = c.lookBack
-			tally, err := run.Enqueue(t.Context(), r.order("r", all), false)
+			tally, err := run.Enqueue(t.Context(), r.order("r", everything), false)
 			require.NoError(t, err)
 			require.Zero(t, tally.Failed)
-			require.Equal(t, want, r.text(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
+			require.Equal(t, want, r.lines(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
 		})
 	}
 }
 
-// TestTooManyMessagesToTellCopiesBy: too many messages to recognize duplicates by fail the files,
-// and not the replay.
-func TestTooManyMessagesToTellCopiesBy(t *testing.T) {
+// TestTooManyMessagesFailOnlyTheirFile: too many messages to recognize duplicates by fail the
+// files, and not the replay.
+func TestTooManyMessagesFailOnlyTheirFile(t *testing.T) {
 	defer func(n int) { maxIDs = n }(maxIDs)
 	maxIDs = 3
 	r := newRig(t)
 	for _, id := range []string{"a", "b", "a", "c", "d"} {
 		r.write("web", hour, fmt.Sprintf(`{"messageId":"%s"}`, id))
 	}
-	r.lose(r.seal(1000, func(offset int64) bool { return offset == 2 }))
+	r.deleteStaged(r.seal(1000, func(offset int64) bool { return offset == 2 }))
 	for _, id := range []string{"e", "f"} {
 		r.write("web", next, fmt.Sprintf(`{"messageId":"%s"}`, id))
 	}
-	r.lose(r.seal(1000, nil))
-	causes := r.rebuilt(r.order("r", all))
+	r.deleteStaged(r.seal(1000, nil))
+	causes := r.enqueueAndListCauses(r.order("r", everything))
 	require.Len(t, causes, 1)
 	require.Contains(t, causes[0], "more than 3 messages")
 	require.Len(t, r.jobs, 1, "the other file")
 }
 
-// TestWhatWasBuiltBeforeThatIsKept: too many messages fail only the files not yet complete, and
-// none that the same pass has already sealed.
-func TestWhatWasBuiltBeforeThatIsKept(t *testing.T) {
+// TestFilesSealedBeforeTooManyMessagesAreKept: too many messages fail only the files not yet
+// complete, and none that the same pass has already sealed.
+func TestFilesSealedBeforeTooManyMessagesAreKept(t *testing.T) {
 	defer func(n int) { maxIDs = n }(maxIDs)
 	maxIDs = 3
 	r := newRig(t)
@@ -207,23 +207,23 @@ func TestWhatWasBuiltBeforeThatIsKept(t *testing.T) {
 	}
 	e := r.seal(2, func(offset int64) bool { return offset == 1 || offset == 4 })
 	require.Len(t, e.Files, 2)
-	r.lose(e)
-	causes := r.rebuilt(r.order("r", all))
+	r.deleteStaged(e)
+	causes := r.enqueueAndListCauses(r.order("r", everything))
 	require.Len(t, causes, 1)
 	require.Contains(t, causes[0], "more than 3 messages")
 	require.Len(t, r.jobs, 1)
 	require.Equal(t, delivery.Ref(e, 0), r.jobs[0].File)
 }
 
-// TestWhatKafkaDoesNotGive: a file that Kafka no longer has is reported, and others are still
-// replayed.
-func TestWhatKafkaDoesNotGive(t *testing.T) {
+// TestFilesThatKafkaLacksAreReported: a file that Kafka no longer has is reported, and others are
+// still replayed.
+func TestFilesThatKafkaLacksAreReported(t *testing.T) {
 	r := newRig(t)
 	first, second := r.fill()
-	r.lose(first)
-	r.lose(second)
+	r.deleteStaged(first)
+	r.deleteStaged(second)
 	r.first = 5
-	causes := r.rebuilt(r.order("expired", all))
+	causes := r.enqueueAndListCauses(r.order("expired", everything))
 	require.Len(t, causes, 3)
 	require.Contains(t, causes[0], "partition 0 of the topic begins at offset 5")
 	require.Len(t, slices.Compact(causes), 1, "they are summed up by what they say")
@@ -232,7 +232,7 @@ func TestWhatKafkaDoesNotGive(t *testing.T) {
 	// A record is not what it was.
 	r.first, r.jobs = 0, nil
 	r.log[31].Value = []byte(`{"messageId":"another"}`)
-	causes = r.rebuilt(r.order("changed", all))
+	causes = r.enqueueAndListCauses(r.order("changed", everything))
 	require.Len(t, causes, 1)
 	require.Contains(t, causes[0], "other records, or in another order, than the ledger says")
 	require.Len(t, r.jobs, 5)
@@ -240,7 +240,7 @@ func TestWhatKafkaDoesNotGive(t *testing.T) {
 	// The topic was re-created.
 	log := r.log
 	r.log, r.jobs = r.log[:2], nil
-	causes = r.rebuilt(r.order("anew", all))
+	causes = r.enqueueAndListCauses(r.order("anew", everything))
 	require.Len(t, causes, 6)
 	require.Contains(t, causes[0], "partition 0 of the topic ends before its last record")
 	require.Len(t, slices.Compact(causes), 1)
@@ -248,18 +248,18 @@ func TestWhatKafkaDoesNotGive(t *testing.T) {
 
 	// There is no Kafka, or the order forbids using it.
 	r.jobs = nil
-	causes = r.rebuilt(r.order("staging", func(o *delivery.Order) { o.From = delivery.FromStaging }))
+	causes = r.enqueueAndListCauses(r.order("staging", func(o *delivery.Order) { o.From = delivery.FromStaging }))
 	require.Len(t, causes, 6)
 	require.Contains(t, causes[0], "is missing or damaged")
 	require.Len(t, slices.Compact(causes), 1)
 	require.Empty(t, r.jobs)
 }
 
-// TestFromKafka: with --from kafka, files that staging has are rebuilt as well.
-func TestFromKafka(t *testing.T) {
+// TestFromKafkaRebuildsStagedFiles: with --from kafka, files that staging has are rebuilt as well.
+func TestFromKafkaRebuildsStagedFiles(t *testing.T) {
 	r := newRig(t)
 	e, _ := r.fill()
-	require.Empty(t, r.rebuilt(r.order("r", func(o *delivery.Order) { o.From, o.Until = delivery.FromKafka, next })))
+	require.Empty(t, r.enqueueAndListCauses(r.order("r", func(o *delivery.Order) { o.From, o.Until = delivery.FromKafka, next })))
 	require.Len(t, r.jobs, 3)
-	require.Equal(t, r.text(e.Files[0].StagedKey), r.text(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
+	require.Equal(t, r.lines(e.Files[0].StagedKey), r.lines(delivery.RebuiltKey("r", delivery.Ref(e, 0))))
 }

@@ -101,12 +101,12 @@ func put(ctx context.Context, staging objstore.Store, key string, body []byte, i
 	return err
 }
 
-// maxOrder bounds orders and plans.
-const maxOrder = 1 << 20 // 1 MiB
+// maxOrderBytes bounds orders and plans.
+const maxOrderBytes = 1 << 20 // 1 MiB
 
 // getOrder reads an order or a plan. One that is too large is treated as malformed.
 func getOrder(ctx context.Context, staging objstore.Store, key string) ([]byte, error) {
-	b, err := objstore.Read(ctx, staging, key, maxOrder)
+	b, err := objstore.Read(ctx, staging, key, maxOrderBytes)
 	if errors.Is(err, objstore.ErrTooLarge) {
 		err = fmt.Errorf("%w: %w", delivery.ErrBadOrder, err)
 	}

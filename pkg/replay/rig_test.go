@@ -39,23 +39,23 @@ const (
 
 // rig is an in-memory log of a partition, the ledger of what was sealed from it, and a job topic.
 type rig struct {
-	t       *testing.T
-	staging *objstore.Memory
-	log     []stream.Record
-	first   int64 // offset at which the log begins
-	head    *ledger.Entry
-	router  *route.Router
-	owed    map[string][]string
-	catalog *catalog.Live
-	fetched int // number of records, in total
-	away    int // every so many fetches, and every other read of bounds, finds no broker; 0: never
-	asked   int // number of fetches
-	bounds  int // number of reads of bounds
+	t              *testing.T
+	staging        *objstore.Memory
+	log            []stream.Record
+	first          int64 // offset at which the log begins
+	head           *ledger.Entry
+	router         *route.Router
+	owed           map[string][]string
+	catalog        *catalog.Live
+	recordsFetched int // number of records, in total
+	failEvery      int // every so many fetches, and every other read of bounds, finds no broker; 0: never
+	fetches        int // number of fetches
+	boundsReads    int // number of reads of bounds
 
-	mu   sync.Mutex // guards jobs
-	jobs []delivery.Job
-	at   []time.Time
-	fail error
+	mu         sync.Mutex // guards jobs
+	jobs       []delivery.Job
+	enqueuedAt []time.Time
+	produceErr error
 }
 
 var testLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 0}
@@ -141,12 +141,12 @@ func (r *rig) order(id string, change func(*delivery.Order)) *delivery.Order {
 	return o
 }
 
-func all(*delivery.Order) {}
+func everything(*delivery.Order) {}
 
 func (r *rig) run() Run {
-	return Run{Staging: storedThen{r.staging}, Jobs: r, Catalog: r.catalog.Snapshot(), Kafka: &Rebuilder{
+	return Run{Staging: storedAtWriteTime{r.staging}, Jobs: r, Catalog: r.catalog.Snapshot(), Kafka: &Rebuilder{
 		Bounds: func(context.Context, string, ...int) (map[int]stream.Bounds, error) {
-			if r.bounds++; r.away > 0 && r.bounds%2 == 1 {
+			if r.boundsReads++; r.failEvery > 0 && r.boundsReads%2 == 1 {
 				return nil, syscall.ECONNREFUSED
 			}
 			return map[int]stream.Bounds{0: {First: r.first, End: int64(len(r.log))}}, nil
@@ -155,10 +155,11 @@ func (r *rig) run() Run {
 	}}
 }
 
-// storedThen reports as an entry's time of storage the time at which the entry says it was written.
-type storedThen struct{ *objstore.Memory }
+// storedAtWriteTime reports as an entry's time of storage the time at which the entry says it was
+// written.
+type storedAtWriteTime struct{ *objstore.Memory }
 
-func (s storedThen) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+func (s storedAtWriteTime) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
 	infos, err := s.Memory.List(ctx, prefix, after, limit)
 	for i := range infos {
 		if l, seq, ok := ledger.ParseEntryKey(infos[i].Key); ok && err == nil {
@@ -174,14 +175,14 @@ func (s storedThen) List(ctx context.Context, prefix, after string, limit int) (
 // Fetch implements Fetcher: it returns a few records at a time.
 func (r *rig) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (stream.Fetched, error) {
 	end := int64(len(r.log))
-	if r.asked++; r.away > 0 && r.asked%r.away == 0 {
+	if r.fetches++; r.failEvery > 0 && r.fetches%r.failEvery == 0 {
 		return stream.Fetched{}, syscall.ECONNREFUSED
 	}
 	if offset < r.first || offset > end {
 		return stream.Fetched{}, stream.ErrOffsetOutOfRange
 	}
 	to := min(end, offset+7)
-	r.fetched += int(to - offset)
+	r.recordsFetched += int(to - offset)
 	return stream.Fetched{Records: r.log[offset:to], Next: to, HighWatermark: end}, nil
 }
 
@@ -189,13 +190,13 @@ func (r *rig) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (str
 func (r *rig) Produce(_ context.Context, records ...stream.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.fail != nil {
-		return r.fail
+	if r.produceErr != nil {
+		return r.produceErr
 	}
 	for _, rec := range records {
 		job, err := delivery.DecodeJob(rec.Value)
 		require.NoError(r.t, err)
-		r.jobs, r.at = append(r.jobs, job), append(r.at, time.Now())
+		r.jobs, r.enqueuedAt = append(r.jobs, job), append(r.enqueuedAt, time.Now())
 	}
 	return nil
 }
@@ -209,15 +210,15 @@ func (r *rig) deliver(jobs ...delivery.Job) {
 	}
 }
 
-// lose deletes the staged objects of an entry.
-func (r *rig) lose(e *ledger.Entry) {
+// deleteStaged deletes the staged objects of an entry.
+func (r *rig) deleteStaged(e *ledger.Entry) {
 	for i := range e.Files {
 		require.NoError(r.t, r.staging.Delete(r.t.Context(), e.Files[i].StagedKey))
 	}
 }
 
-// text returns the lines of an object.
-func (r *rig) text(key string) string {
+// lines returns the lines of an object.
+func (r *rig) lines(key string) string {
 	body, _, err := r.staging.Get(r.t.Context(), key)
 	require.NoError(r.t, err)
 	z, err := gzip.NewReader(body)

@@ -14,13 +14,13 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// ErrFewer says that the catalog no longer allows all copies of an order, and that some of those
-// which it does not allow are neither made nor given up. The others were enqueued.
-var ErrFewer = errors.New("the catalog does not allow all copies any more")
+// ErrFewerCopies says that the catalog no longer allows all copies of an order, and that some of
+// those which it does not allow are neither made nor given up. The others were enqueued.
+var ErrFewerCopies = errors.New("the catalog does not allow all copies any more")
 
-// ErrForgotten says that the order no longer exists: the auditor deletes a replay that has done
+// ErrOrderExpired says that the order no longer exists: the auditor deletes a replay that has done
 // nothing for staging.retain.
-var ErrForgotten = errors.New("the auditor has forgotten the order, of which nothing came for staging.retain: give it anew")
+var ErrOrderExpired = errors.New("the auditor has forgotten the order, of which nothing came for staging.retain: give it anew")
 
 // ErrRefused says that the order may no longer be given.
 var ErrRefused = errors.New("the catalog does not allow the order any more")
@@ -33,8 +33,8 @@ type Run struct {
 	Catalog *catalog.Snapshot
 	// Kafka rebuilds files that staging does not have; nil: they are lost.
 	Kafka *Rebuilder
-	// Each is called with the tally as it grows; may be nil.
-	Each func(Tally)
+	// OnTally is called with the tally as it grows; may be nil.
+	OnTally func(Tally)
 }
 
 // Check returns why the order may not be given, or nil.
@@ -53,7 +53,7 @@ func (r Run) Check(o *delivery.Order) error {
 			return fmt.Errorf("destination %q: the catalog is wrong: %s", d, t.RefusalReason)
 		}
 		for _, source := range o.Sources {
-			if err := Subscribed(r.Catalog, source, d); err != nil {
+			if err := CheckSubscribed(r.Catalog, source, d); err != nil {
 				return err
 			}
 		}
@@ -64,7 +64,7 @@ func (r Run) Check(o *delivery.Order) error {
 // Count returns what the order amounts to, and changes nothing.
 func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 	var t Tally
-	held, err := r.held(ctx, o)
+	bounds, err := r.readBounds(ctx, o)
 	if err != nil {
 		return t, err
 	}
@@ -72,15 +72,15 @@ func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 		if err != nil {
 			return t, err
 		}
-		t.refuse(e.refused)
-		at, err := r.look(ctx, o, e, held)
+		t.addRefusals(e.refused)
+		at, err := r.locate(ctx, o, e, bounds)
 		if err != nil {
 			return t, err
 		}
 		for i, f := range e.files {
-			t.add(&e.Files[f.index], f.destinations, at[i])
+			t.addFile(&e.Files[f.index], f.destinations, at[i])
 		}
-		r.tell(t)
+		r.reportTally(t)
 	}
 	return t, nil
 }
@@ -91,9 +91,9 @@ func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 //
 // The catalog may have changed since the order was given. If Enqueue runs again, an order that may
 // no longer be given is refused (ErrRefused). One that amounts to fewer copies than before keeps
-// its plan, or remains without one (ErrFewer).
-func (r Run) Enqueue(ctx context.Context, o *delivery.Order, again bool) (Tally, error) {
-	if again {
+// its plan, or remains without one (ErrFewerCopies).
+func (r Run) Enqueue(ctx context.Context, o *delivery.Order, resume bool) (Tally, error) {
+	if resume {
 		if err := r.Check(o); err != nil {
 			return Tally{}, fmt.Errorf("%w: %w; or order a new replay of the others: this one then expires after staging.retain", ErrRefused, err)
 		}
@@ -103,26 +103,26 @@ func (r Run) Enqueue(ctx context.Context, o *delivery.Order, again bool) (Tally,
 			return Tally{}, fmt.Errorf("resume replay %q: %w", o.ID, err)
 		}
 	}
-	q := &enqueuer{Run: r, order: o, again: again, pace: pacer{files: o.FilesPerSecond, bytes: o.BytesPerSecond}}
-	err := q.all(ctx)
+	q := &enqueuer{Run: r, order: o, resumed: resume, pace: pacer{files: o.FilesPerSecond, bytes: o.BytesPerSecond}}
+	err := q.run(ctx)
 	return q.tally, err
 }
 
-// held returns the offsets that Kafka holds of the topic, if Kafka may be used.
-func (r Run) held(ctx context.Context, o *delivery.Order) (map[int]stream.Bounds, error) {
+// readBounds returns the offsets that Kafka holds of the topic, if Kafka may be used.
+func (r Run) readBounds(ctx context.Context, o *delivery.Order) (map[int]stream.Bounds, error) {
 	if o.From == delivery.FromStaging || r.Kafka == nil {
 		return nil, nil
 	}
 	return stream.RetryTransient(ctx, func() (map[int]stream.Bounds, error) { return r.Kafka.Bounds(ctx, o.Topic) })
 }
 
-// look finds out where the bytes of an entry's files are.
-func (r Run) look(ctx context.Context, o *delivery.Order, e found, held map[int]stream.Bounds) ([]presence, error) {
+// locate finds out where the bytes of an entry's files are.
+func (r Run) locate(ctx context.Context, o *delivery.Order, e coveredEntry, bounds map[int]stream.Bounds) ([]presence, error) {
 	at := make([]presence, len(e.files))
 	for i, found := range e.files {
 		f := &e.Files[found.index]
 		at[i] = lost
-		if b, ok := held[e.Partition]; ok && b.First <= f.First && f.Last < b.End {
+		if b, ok := bounds[e.Partition]; ok && b.First <= f.First && f.Last < b.End {
 			at[i] = inKafka
 		}
 	}
@@ -153,8 +153,8 @@ func (r Run) look(ctx context.Context, o *delivery.Order, e found, held map[int]
 	return at, group.Wait()
 }
 
-func (r Run) tell(t Tally) {
-	if r.Each != nil {
-		r.Each(t)
+func (r Run) reportTally(t Tally) {
+	if r.OnTally != nil {
+		r.OnTally(t)
 	}
 }

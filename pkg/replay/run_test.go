@@ -21,7 +21,7 @@ func TestSelection(t *testing.T) {
 		change func(*delivery.Order)
 		want   []string
 	}{
-		"all":                        {all, []string{"app 0→one", "app 1→one", "shop 0→theirs", "shop 1→theirs", "web 0→one", "web 1→one"}},
+		"all":                        {everything, []string{"app 0→one", "app 1→one", "shop 0→theirs", "shop 1→theirs", "web 0→one", "web 1→one"}},
 		"source":                     {func(o *delivery.Order) { o.Sources = []string{"web"} }, []string{"web 0→one", "web 1→one"}},
 		"since":                      {func(o *delivery.Order) { o.Since = next }, []string{"app 1→one", "shop 1→theirs", "web 1→one"}},
 		"until":                      {func(o *delivery.Order) { o.Until, o.Sources = next, []string{"app"} }, []string{"app 0→one"}},
@@ -82,16 +82,16 @@ func TestTallyBySourceAndDestination(t *testing.T) {
 func TestResume(t *testing.T) {
 	r := newRig(t)
 	r.fill()
-	o := r.order("r", all)
-	r.fail = errors.New("the broker is away")
+	o := r.order("r", everything)
+	r.produceErr = errors.New("the broker is away")
 	_, err := r.run().Enqueue(t.Context(), o, false)
-	require.ErrorIs(t, err, r.fail)
+	require.ErrorIs(t, err, r.produceErr)
 	s, err := ReadStatus(t.Context(), r.staging, "r")
 	require.NoError(t, err)
 	require.Nil(t, s.Plan, "not all is enqueued")
 	require.False(t, s.Over())
 
-	r.fail = nil
+	r.produceErr = nil
 	_, err = r.run().Enqueue(t.Context(), o, true)
 	require.NoError(t, err)
 	require.Len(t, r.jobs, 6)
@@ -150,7 +150,7 @@ func TestResumeAfterTheCatalogChanged(t *testing.T) {
 
 // If the catalog allows fewer copies than the order amounted to, by whatever mistake, the rest does
 // not become the plan: the order is not over, and what is allowed is made.
-func TestResumeDropsNothing(t *testing.T) {
+func TestResumeWithFewerCopiesKeepsTheOrderOpen(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		cutShort bool // before there was a plan
 		gone     bool // app is unsubscribed on purpose, and copiers give its copies up
@@ -180,7 +180,7 @@ func TestResumeDropsNothing(t *testing.T) {
 
 			r.subscribeTwo("web")
 			s, err := resume()
-			require.ErrorIs(t, err, ErrFewer)
+			require.ErrorIs(t, err, ErrFewerCopies)
 			require.ErrorContains(t, err, "of 4 copies 2 to "+two+" are left out")
 			require.Equal(t, jobs["web"], r.jobs)
 			require.Equal(t, c.cutShort, s.Plan == nil)
@@ -212,14 +212,14 @@ func TestResumeDropsNothing(t *testing.T) {
 
 // A resumed replay renews its order at once, because the auditor deletes a replay that has done
 // nothing for long. If it was deleted, the replay is not reported as enqueued.
-func TestResumeTellsTheAuditor(t *testing.T) {
+func TestResumeRenewsTheOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fill()
-		o := r.order("r", all)
+		o := r.order("r", everything)
 		_, err := r.run().Enqueue(t.Context(), o, false)
 		require.NoError(t, err)
-		before, err := objstore.Read(t.Context(), r.staging, delivery.OrderKey("r"), maxOrder)
+		before, err := objstore.Read(t.Context(), r.staging, delivery.OrderKey("r"), maxOrderBytes)
 		require.NoError(t, err)
 		time.Sleep(time.Hour)
 		resumed := time.Now()
@@ -232,16 +232,16 @@ func TestResumeTellsTheAuditor(t *testing.T) {
 		_, err = r.run().Enqueue(t.Context(), o, true)
 		require.ErrorIs(t, err, objstore.ErrDenied)
 		r.staging.SetFault(nil)
-		after, info, err := objstore.ReadInfo(t.Context(), r.staging, delivery.OrderKey("r"), maxOrder)
+		after, info, err := objstore.ReadInfo(t.Context(), r.staging, delivery.OrderKey("r"), maxOrderBytes)
 		require.NoError(t, err)
 		require.Equal(t, before, after)
 		require.False(t, info.LastModified.Before(resumed))
 
 		require.NoError(t, r.staging.Delete(t.Context(), delivery.PlanKey("r")))
 		slow := r.run() // it takes longer than the retention
-		slow.Each = func(Tally) { require.NoError(t, r.staging.Delete(t.Context(), delivery.OrderKey("r"))) }
+		slow.OnTally = func(Tally) { require.NoError(t, r.staging.Delete(t.Context(), delivery.OrderKey("r"))) }
 		_, err = slow.Enqueue(t.Context(), o, false)
-		require.ErrorIs(t, err, ErrForgotten)
+		require.ErrorIs(t, err, ErrOrderExpired)
 		s, err := ReadStatus(t.Context(), r.staging, "r")
 		require.NoError(t, err)
 		require.Nil(t, s.Plan)
@@ -281,7 +281,7 @@ func TestResumeIsRefused(t *testing.T) {
 }
 
 // What a former run did is listed along with the walk, and not separately for every entry.
-func TestResumeListsLittle(t *testing.T) {
+func TestResumeListsFormerRunsOnce(t *testing.T) {
 	r := newRig(t)
 	for i := range 40 {
 		r.write([]string{"web", "shop"}[i%2], hour+int64(i), fmt.Sprintf(`{"messageId":"%d"}`, i))
@@ -321,10 +321,10 @@ func TestResumeListsLittle(t *testing.T) {
 
 // A copy that both failed and arrived, because it was tried twice or its note was late, counts
 // once: otherwise another copy that is outstanding would be taken for made.
-func TestACopyIsCountedOnce(t *testing.T) {
+func TestFailedAndDeliveredCopyCountsOnce(t *testing.T) {
 	r := newRig(t)
 	r.fill()
-	_, err := r.run().Enqueue(t.Context(), r.order("r", all), false)
+	_, err := r.run().Enqueue(t.Context(), r.order("r", everything), false)
 	require.NoError(t, err)
 	for _, job := range r.jobs[:5] {
 		require.NoError(t, put(t.Context(), r.staging, delivery.ReplayFailedKey("r", job.File, job.Destination), []byte("{}"), false))
@@ -341,10 +341,10 @@ func TestACopyIsCountedOnce(t *testing.T) {
 
 // How many copies already existed is counted by the receipts that can be read, at most the first
 // ones.
-func TestWhatWasThereAlready(t *testing.T) {
+func TestReadExisting(t *testing.T) {
 	r := newRig(t)
 	r.fill()
-	_, err := r.run().Enqueue(t.Context(), r.order("r", all), false)
+	_, err := r.run().Enqueue(t.Context(), r.order("r", everything), false)
 	require.NoError(t, err)
 	require.Len(t, r.jobs, 6)
 	for i, job := range r.jobs {
@@ -354,18 +354,18 @@ func TestWhatWasThereAlready(t *testing.T) {
 		}
 		require.NoError(t, put(t.Context(), r.staging, delivery.ReplayReceiptKey("r", job.File, job.Destination), body, false))
 	}
-	for most, want := range map[int]There{10: {Existed: 2, Looked: 5}, 4: {Existed: 2, Looked: 4}, 1: {Looked: 1}} {
-		there, err := ReadThere(t.Context(), r.staging, "r", most)
+	for most, want := range map[int]Existing{10: {Existed: 2, ReceiptsRead: 5}, 4: {Existed: 2, ReceiptsRead: 4}, 1: {ReceiptsRead: 1}} {
+		there, err := ReadExisting(t.Context(), r.staging, "r", most)
 		require.NoError(t, err)
 		require.Equal(t, want, there)
 	}
 }
 
 // A note that cannot be read hides neither itself nor those after it.
-func TestFailuresWithNotesThatCannotBeRead(t *testing.T) {
+func TestFailuresWithUnreadableNotes(t *testing.T) {
 	r := newRig(t)
 	r.fill()
-	o := r.order("r", all)
+	o := r.order("r", everything)
 	_, err := r.run().Enqueue(t.Context(), o, false)
 	require.NoError(t, err)
 	var keys []string
@@ -380,7 +380,7 @@ func TestFailuresWithNotesThatCannotBeRead(t *testing.T) {
 		found[p.Job] = p
 		return true
 	}
-	require.NoError(t, Failures(t.Context(), r.staging, "r", collect))
+	require.NoError(t, EachFailure(t.Context(), r.staging, "r", collect))
 	require.Len(t, found, 3)
 	for i, key := range keys[:2] {
 		p := found[r.jobs[i]]
@@ -395,7 +395,7 @@ func TestFailuresWithNotesThatCannotBeRead(t *testing.T) {
 	for _, key := range []string{stray, delivery.ReplayReceiptsPrefix("r") + "a.json"} {
 		require.NoError(t, put(t.Context(), r.staging, key, nil, false))
 	}
-	require.ErrorContains(t, Failures(t.Context(), r.staging, "r", collect), stray)
+	require.ErrorContains(t, EachFailure(t.Context(), r.staging, "r", collect), stray)
 	require.Len(t, found, 3)
 	r.deliver(r.jobs[3])
 	s, err := ReadStatus(t.Context(), r.staging, "r")
@@ -419,8 +419,8 @@ func TestRateIsKept(t *testing.T) {
 		_, err := r.run().Enqueue(t.Context(), r.order("files", func(o *delivery.Order) { o.FilesPerSecond = 0.5 }), false)
 		require.NoError(t, err)
 		require.Equal(t, 10*time.Second, time.Since(begun), "the first at once, five more at two seconds each")
-		for i := range r.at {
-			require.LessOrEqual(t, r.at[i].Sub(begun), time.Duration(i+1)*2*time.Second)
+		for i := range r.enqueuedAt {
+			require.LessOrEqual(t, r.enqueuedAt[i].Sub(begun), time.Duration(i+1)*2*time.Second)
 		}
 
 		begun = time.Now()
@@ -429,22 +429,22 @@ func TestRateIsKept(t *testing.T) {
 		require.NoError(t, err)
 		require.InDelta(t, time.Second, time.Since(begun), float64(200*time.Millisecond))
 
-		begun, r.at = time.Now(), nil
+		begun, r.enqueuedAt = time.Now(), nil
 		_, err = r.run().Enqueue(t.Context(), r.order("fast", func(o *delivery.Order) { o.FilesPerSecond = 20 }), false)
 		require.NoError(t, err)
-		require.Equal(t, 200*time.Millisecond, r.at[5].Sub(begun), "at the rate, as a whole")
-		require.Equal(t, r.at[0], r.at[1], "in few requests")
+		require.Equal(t, 200*time.Millisecond, r.enqueuedAt[5].Sub(begun), "at the rate, as a whole")
+		require.Equal(t, r.enqueuedAt[0], r.enqueuedAt[1], "in few requests")
 	})
 }
 
-func TestPacerSavesNothingUp(t *testing.T) {
+func TestPacerAllowsNoBurstAfterAPause(t *testing.T) {
 	p := pacer{files: 10}
 	at := time.UnixMilli(0)
-	require.Zero(t, p.due(1, at))
-	require.Equal(t, 100*time.Millisecond, p.due(1, at))
+	require.Zero(t, p.reserve(1, at))
+	require.Equal(t, 100*time.Millisecond, p.reserve(1, at))
 	at = at.Add(time.Hour)
-	require.Zero(t, p.due(1, at))
-	require.Equal(t, 100*time.Millisecond, p.due(1, at), "and no burst")
+	require.Zero(t, p.reserve(1, at))
+	require.Equal(t, 100*time.Millisecond, p.reserve(1, at), "and no burst")
 }
 
 func TestCheckRefuses(t *testing.T) {
@@ -473,7 +473,7 @@ func TestOrdersAreGivenOnceAndFound(t *testing.T) {
 	r := newRig(t)
 	r.fill()
 	for _, id := range []string{"a", "a-b", "b"} {
-		o := r.order(id, all)
+		o := r.order(id, everything)
 		require.ErrorIs(t, WriteOrder(t.Context(), r.staging, o), objstore.ErrExists)
 		_, err := r.run().Enqueue(t.Context(), o, false)
 		require.NoError(t, err)

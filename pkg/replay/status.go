@@ -52,23 +52,23 @@ func ReadStatus(ctx context.Context, staging objstore.Store, id string) (Status,
 	return s, nil
 }
 
-// There says how many copies already existed when they were to be put, according to the receipts
+// Existing says how many copies already existed when they were to be put, according to the receipts
 // that were read.
-type There struct {
-	Existed int64 `json:"existed"`
-	Looked  int64 `json:"receipts_read"`
+type Existing struct {
+	Existed      int64 `json:"existed"`
+	ReceiptsRead int64 `json:"receipts_read"`
 }
 
-// maxReceipt is more than the size of any receipt.
-const maxReceipt = 64 << 10 // 64 KiB
+// maxReceiptBytes is more than the size of any receipt.
+const maxReceiptBytes = 64 << 10 // 64 KiB
 
-// ReadThere reads the first receipts of a replay, at most as many as most, concurrently. Receipts
-// that cannot be read are left out: `sealift verify` reports them.
-func ReadThere(ctx context.Context, staging objstore.Store, id string, most int) (There, error) {
+// ReadExisting reads the first receipts of a replay, at most as many as most, concurrently.
+// Receipts that cannot be read are left out: `sealift verify` reports them.
+func ReadExisting(ctx context.Context, staging objstore.Store, id string, most int) (Existing, error) {
 	var keys []string
 	for info, err := range objstore.All(ctx, staging, delivery.ReplayReceiptsPrefix(id)) {
 		if err != nil {
-			return There{}, err
+			return Existing{}, err
 		}
 		if _, _, ok := delivery.ParseReplayCopyKey(info.Key); ok {
 			keys = append(keys, info.Key)
@@ -78,8 +78,8 @@ func ReadThere(ctx context.Context, staging objstore.Store, id string, most int)
 		}
 	}
 	existed := make([]bool, len(keys))
-	errs := job.InParallel(len(keys), walkAtOnce, func(i int) error {
-		b, err := objstore.Read(ctx, staging, keys[i], maxReceipt)
+	errs := job.InParallel(len(keys), walkConcurrency, func(i int) error {
+		b, err := objstore.Read(ctx, staging, keys[i], maxReceiptBytes)
 		if err != nil {
 			return err
 		}
@@ -87,12 +87,12 @@ func ReadThere(ctx context.Context, staging objstore.Store, id string, most int)
 		existed[i] = r.Existed
 		return err
 	})
-	var t There
+	var t Existing
 	for i, err := range errs {
 		if err != nil {
 			continue
 		}
-		if t.Looked++; existed[i] {
+		if t.ReceiptsRead++; existed[i] {
 			t.Existed++
 		}
 	}
@@ -115,10 +115,10 @@ func readPlan(ctx context.Context, staging objstore.Store, id string) (*delivery
 	return &plan, nil
 }
 
-// Failures calls each for the copies that the replay gave up, in the order of their keys, until it
-// returns false. A note that cannot be read is passed on as delivery.NoteAt describes it; an error
-// names objects that are not notes.
-func Failures(ctx context.Context, staging objstore.Store, id string, each func(delivery.Parked) bool) error {
+// EachFailure calls each for the copies that the replay gave up, in the order of their keys, until
+// it returns false. A note that cannot be read is passed on as delivery.NoteAt describes it; an
+// error names objects that are not notes.
+func EachFailure(ctx context.Context, staging objstore.Store, id string, each func(delivery.Parked) bool) error {
 	var strays []error
 	for info, err := range objstore.All(ctx, staging, delivery.ReplayFailuresPrefix(id)) {
 		if err != nil {

@@ -56,7 +56,7 @@ const (
 	lost
 )
 
-func (t *Tally) add(f *ledger.File, destinations []string, at presence) {
+func (t *Tally) addFile(f *ledger.File, destinations []string, at presence) {
 	count := func(files, missing, gone *int64) {
 		*files++
 		if at != staged {
@@ -84,7 +84,7 @@ func (t *Tally) add(f *ledger.File, destinations []string, at presence) {
 	}
 }
 
-func (t *Tally) refuse(refused []Refusal) {
+func (t *Tally) addRefusals(refused []Refusal) {
 	for _, r := range refused {
 		i, known := slices.BinarySearchFunc(t.Refused, r, func(a, b Refusal) int {
 			return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Owed, b.Owed))

@@ -16,37 +16,37 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// walkAtOnce is how many entries are read concurrently.
-const walkAtOnce = 32
+// walkConcurrency is how many entries are read concurrently.
+const walkConcurrency = 32
 
-// found is an entry with its files that an order covers.
-type found struct {
+// coveredEntry is an entry with its files that an order covers.
+type coveredEntry struct {
 	*ledger.Entry
-	files   []foundFile
+	files   []coveredFile
 	refused []Refusal // of copies that one would expect to be made
 }
 
-// foundFile is a file and the destinations that it goes to.
-type foundFile struct {
+// coveredFile is a file and the destinations that it goes to.
+type coveredFile struct {
 	index        int
 	destinations []string
 }
 
 // walk yields the entries of which the order covers a file, or has to refuse one, partition by
 // partition and entry by entry. It ends after the first error.
-func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *catalog.Snapshot) iter.Seq2[found, error] {
-	return func(yield func(found, error) bool) {
+func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *catalog.Snapshot) iter.Seq2[coveredEntry, error] {
+	return func(yield func(coveredEntry, error) bool) {
 		spans, err := spansOf(ctx, staging, o)
 		if err != nil {
-			yield(found{}, err)
+			yield(coveredEntry{}, err)
 			return
 		}
-		for e, err := range ledger.Spans(ctx, spans, walkAtOnce) {
+		for e, err := range ledger.Spans(ctx, spans, walkConcurrency) {
 			if err != nil {
-				yield(found{}, err)
+				yield(coveredEntry{}, err)
 				return
 			}
-			if f := covered(o, e, c); len(f.files)+len(f.refused) > 0 && !yield(f, nil) {
+			if f := coverage(o, e, c); len(f.files)+len(f.refused) > 0 && !yield(f, nil) {
 				return
 			}
 		}
@@ -63,14 +63,14 @@ func spansOf(ctx context.Context, staging objstore.Store, o *delivery.Order) ([]
 			spans = append(spans, ledger.Span{Chain: chain, Last: o.Heads[p]})
 		}
 	}
-	return spans, errors.Join(job.InParallel(len(spans), walkAtOnce, func(i int) error { return narrow(ctx, o, &spans[i]) })...)
+	return spans, errors.Join(job.InParallel(len(spans), walkConcurrency, func(i int) error { return narrowSpan(ctx, o, &spans[i]) })...)
 }
 
-// crooked is how far clocks may be off: those that stamp records, and the staging bucket's.
-const crooked = time.Hour
+// maxClockSkew is how far clocks may be off: those that stamp records, and the staging bucket's.
+const maxClockSkew = time.Hour
 
-// narrow leaves out entries that cannot have a file which the order selects.
-func narrow(ctx context.Context, o *delivery.Order, s *ledger.Span) error {
+// narrowSpan leaves out entries that cannot have a file which the order selects.
+func narrowSpan(ctx context.Context, o *delivery.Order, s *ledger.Span) error {
 	if o.Since > 0 {
 		head, err := s.Chain.Entry(ctx, s.Last)
 		if err != nil {
@@ -79,7 +79,7 @@ func narrow(ctx context.Context, o *delivery.Order, s *ledger.Span) error {
 		// No file of an hour was sealed before that hour. That does not hold for times that
 		// producers set, in the record or in its line, because devices' clocks may be far off.
 		if head.Router == "" && head.RouterFrom == 0 { // nor was there another rule before
-			first, err := s.Chain.FirstSince(ctx, s.Last, time.UnixMilli(o.Since).Add(-crooked))
+			first, err := s.Chain.FirstSince(ctx, s.Last, time.UnixMilli(o.Since).Add(-maxClockSkew))
 			if err != nil {
 				return err
 			}
@@ -105,30 +105,30 @@ func narrow(ctx context.Context, o *delivery.Order, s *ledger.Span) error {
 	return err
 }
 
-// covered returns what the order covers of an entry. An order that only names destinations covers
+// coverage returns what the order covers of an entry. An order that only names destinations covers
 // the files that may go there.
-func covered(o *delivery.Order, e *ledger.Entry, c *catalog.Snapshot) found {
-	out := found{Entry: e}
+func coverage(o *delivery.Order, e *ledger.Entry, c *catalog.Snapshot) coveredEntry {
+	out := coveredEntry{Entry: e}
 	for i := range e.Files {
 		f := &e.Files[i]
 		if !o.Selects(e, f) {
 			continue
 		}
-		to := f.Owed
+		destinations := f.Owed
 		if len(o.Destinations) > 0 {
-			to = nil
+			destinations = nil
 			for _, d := range o.Destinations {
-				switch err := Permit(c, f, d); {
+				switch err := CheckPermitted(c, f, d); {
 				case err == nil:
-					to = append(to, d)
-				case Subscribed(c, f.Source, d) == nil: // whoever gave the order expects it to go there
+					destinations = append(destinations, d)
+				case CheckSubscribed(c, f.Source, d) == nil: // whoever gave the order expects it to go there
 					i := slices.IndexFunc(f.Owed, func(owed string) bool { return !sameWorkspace(owed, d) })
 					out.refused = append(out.refused, Refusal{Source: f.Source, Destination: d, Owed: f.Owed[i], Copies: 1})
 				}
 			}
 		}
-		if len(to) > 0 {
-			out.files = append(out.files, foundFile{index: i, destinations: to})
+		if len(destinations) > 0 {
+			out.files = append(out.files, coveredFile{index: i, destinations: destinations})
 		}
 	}
 	return out

@@ -18,14 +18,14 @@ import (
 
 // A replay of the last hours, or of some offsets, does not read years of ledger entries; and it
 // reads everything that it needs.
-func TestAReplayReadsWhatItSelects(t *testing.T) {
+func TestWalkReadsOnlyWhatTheOrderSelects(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*delivery.Order)
 		rule   string
 		copies int
 		reads  int
 	}{
-		"all":                     {all, "", 400, 402},
+		"all":                     {everything, "", 400, 402},
 		"since":                   {func(o *delivery.Order) { o.Since = hour + 396*3_600_000 }, "", 4, 20},
 		"since_by_devices_clocks": {func(o *delivery.Order) { o.Since = hour + 396*3_600_000 }, ledger.RouterRule("header", "json:timestamp"), 4, 403},
 		"since_by_a_former_rule":  {func(o *delivery.Order) { o.Since = hour + 396*3_600_000 }, "former", 4, 403},
@@ -69,7 +69,7 @@ func TestAReplayReadsWhatItSelects(t *testing.T) {
 
 // Files reach above the watermark, and streams are sealed in any order: a range of offsets finds
 // every file that overlaps with it.
-func TestOffsetsFindWhatIsSealedInAnyOrder(t *testing.T) {
+func TestOffsetRangeFindsEveryOverlappingFile(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 0))

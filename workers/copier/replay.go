@@ -123,7 +123,7 @@ func (r *replayer) permittedTarget(job delivery.Job, f *ledger.File) (catalog.Ta
 	if err != nil {
 		return t, err
 	}
-	if err = replay.Permit(r.deps.Catalog.Snapshot(), f, job.Destination); err == nil {
+	if err = replay.CheckPermitted(r.deps.Catalog.Snapshot(), f, job.Destination); err == nil {
 		return t, nil
 	}
 	class, do := destination.Hopeless, "order it for destinations of the source's own workspace"

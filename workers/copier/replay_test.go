@@ -204,7 +204,7 @@ func TestFailedReplayIsNotedInTheOrder(t *testing.T) {
 	s, err := replay.ReadStatus(t.Context(), r.staging, "r")
 	require.NoError(t, err)
 	require.EqualValues(t, 1, s.Failed)
-	require.NoError(t, replay.Failures(t.Context(), r.staging, "r", func(p delivery.Parked) bool {
+	require.NoError(t, replay.EachFailure(t.Context(), r.staging, "r", func(p delivery.Parked) bool {
 		require.Equal(t, job.File, p.Job.File)
 		require.Equal(t, "disabled", p.Cause)
 		require.Contains(t, p.Fix, "sealift replay --resume r")

@@ -166,7 +166,7 @@ func (v *replayCommand) run(ctx context.Context) error {
 		return err
 	}
 	screen := newReplayScreen(v.app.stderr)
-	r.Each = screen.showCount
+	r.OnTally = screen.showCount
 	tally, err := r.Count(ctx, o)
 	screen.clearLine()
 	if err == nil && tally.Copies == 0 && len(tally.Refused) == 0 {
@@ -250,7 +250,7 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 	}
 	r.Jobs = v.producer(jobs, 0)
 	screen := newReplayScreen(v.app.stderr)
-	r.Each = screen.setTally
+	r.OnTally = screen.setTally
 	watched, stop := context.WithCancel(ctx)
 	watching := make(chan struct{})
 	go func() {
@@ -265,7 +265,7 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 	}
 	screen.clearLine()
 	switch {
-	case errors.Is(err, replay.ErrRefused), errors.Is(err, replay.ErrFewer), errors.Is(err, replay.ErrForgotten):
+	case errors.Is(err, replay.ErrRefused), errors.Is(err, replay.ErrFewerCopies), errors.Is(err, replay.ErrOrderExpired):
 		return unfinishedError{fmt.Errorf("replay %s is not over: %w", o.ID, err)}
 	case err != nil:
 		return unfinishedError{fmt.Errorf("replay %s is not over; continue with `sealift replay --resume %s`: %w", o.ID, o.ID, err)}

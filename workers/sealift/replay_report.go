@@ -94,11 +94,11 @@ func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id str
 type replayResult struct {
 	*delivery.Order
 	replay.Status
-	*replay.There               // nil: receipts were not read
-	State         string        `json:"state"`
-	Counts        *replay.Tally `json:"counts,omitempty"` // of this run
-	DryRun        bool          `json:"dry_run,omitempty"`
-	Causes        []parkedRow   `json:"causes"` // of the copies that were given up
+	*replay.Existing               // nil: receipts were not read
+	State            string        `json:"state"`
+	Counts           *replay.Tally `json:"counts,omitempty"` // of this run
+	DryRun           bool          `json:"dry_run,omitempty"`
+	Causes           []parkedRow   `json:"causes"` // of the copies that were given up
 }
 
 // replayState names the state of a replay.
@@ -123,16 +123,16 @@ func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) 
 		return replayResult{}, err
 	}
 	table, read := parkedTable{}, 0
-	err = replay.Failures(ctx, staging, o.ID, func(p delivery.Parked) bool {
+	err = replay.EachFailure(ctx, staging, o.ID, func(p delivery.Parked) bool {
 		table.add(p)
 		read++
 		return read < maxNotesRead
 	})
 	r := replayResult{Order: o, Status: s, State: replayState(s), Causes: table.rows()}
 	if err == nil && !o.Force { // with Force, objects are overwritten, and no receipt says that one existed
-		var there replay.There
-		there, err = replay.ReadThere(ctx, staging, o.ID, maxReceiptsRead)
-		r.There = &there
+		var there replay.Existing
+		there, err = replay.ReadExisting(ctx, staging, o.ID, maxReceiptsRead)
+		r.Existing = &there
 	}
 	return r, err
 }
@@ -173,10 +173,10 @@ func printReplay(out io.Writer, r replayResult) error {
 		copies = progress.Plural(r.Plan.Copies, "copy")
 	}
 	there := ""
-	if r.There != nil && r.Existed > 0 {
+	if r.Existing != nil && r.Existed > 0 {
 		there = " (there already: " + progress.Count(r.Existed)
-		if r.Looked < r.Delivered {
-			there += " of the " + progress.Count(r.Looked) + " looked at"
+		if r.ReceiptsRead < r.Delivered {
+			there += " of the " + progress.Count(r.ReceiptsRead) + " looked at"
 		}
 		there += ")"
 	}
