@@ -46,7 +46,7 @@ func TestLostFilesAreRebuilt(t *testing.T) {
 	for i := range e.Files {
 		require.Equal(t, want[i], r.lines(delivery.RebuiltKey("r", delivery.Ref(e, i))))
 	}
-	require.Equal(t, len(r.log), r.recordsFetched, "the range was read once")
+	require.Equal(t, len(r.log), r.recordsFetched, "the range was read more than once")
 
 	// In a second run, what was built is kept.
 	_, err := r.run().Enqueue(t.Context(), r.readOrder("r"), true)
@@ -97,13 +97,13 @@ func TestRebuildLeavesOutTheSameDuplicates(t *testing.T) {
 		before, within []string // messages of an earlier entry, and of this one
 		drop           map[int64]bool
 	}{
-		"copy_in_the_file":         {[]string{"x"}, []string{"a", "b", "a", "c"}, map[int64]bool{3: true}},
-		"copy_of_an_earlier_file":  {[]string{"x", "a"}, []string{"b", "a", "c"}, map[int64]bool{3: true}},
-		"both":                     {[]string{"x", "a"}, []string{"b", "a", "c", "b"}, map[int64]bool{3: true, 5: true}},
-		"copies_that_were_kept":    {[]string{"x"}, []string{"a", "b", "a", "c"}, nil},
-		"numbers_are_ids":          {[]string{"x"}, []string{"7", "b", "7"}, map[int64]bool{3: true}},
-		"no_message_id_no_copy":    {[]string{"x"}, []string{"", "", "b"}, nil},
-		"first_of_all_is_the_copy": {[]string{"a"}, []string{"a", "b"}, map[int64]bool{1: true}},
+		"duplicate_in_the_file":         {[]string{"x"}, []string{"a", "b", "a", "c"}, map[int64]bool{3: true}},
+		"duplicate_of_an_earlier_file":  {[]string{"x", "a"}, []string{"b", "a", "c"}, map[int64]bool{3: true}},
+		"both":                          {[]string{"x", "a"}, []string{"b", "a", "c", "b"}, map[int64]bool{3: true, 5: true}},
+		"duplicates_that_were_kept":     {[]string{"x"}, []string{"a", "b", "a", "c"}, nil},
+		"numeric_message_ids":           {[]string{"x"}, []string{"7", "b", "7"}, map[int64]bool{3: true}},
+		"records_without_message_id":    {[]string{"x"}, []string{"", "", "b"}, nil},
+		"first_record_is_the_duplicate": {[]string{"a"}, []string{"a", "b"}, map[int64]bool{1: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -145,10 +145,10 @@ func TestRebuildWithAnotherDedupWindow(t *testing.T) {
 		drop     map[int64]bool // of the last entry, by offset
 		most     int            // number of messages that can be remembered; 0: the default
 	}{
-		"shorter_now":          {time.Hour, [][]string{{"a"}, {"x"}, {"y"}, {"z"}, {"b", "a", "c"}}, 0, map[int64]bool{5: true}, 0},
-		"short_then_and_now":   {90 * time.Minute, [][]string{{"a"}, {"x"}, {"y"}, {"c"}, {"a", "c", "b"}}, 0, map[int64]bool{5: true}, 0},
-		"longer_now":           {169 * time.Hour, append(others, []string{"a"}, []string{"b", "a", "c"}), 0, map[int64]bool{32: true}, 30},
-		"the_rule_was_another": {0, [][]string{{"a"}, {"c"}, {"a", "c", "b"}}, 1, map[int64]bool{3: true}, 0},
+		"window_is_shorter_now":   {time.Hour, [][]string{{"a"}, {"x"}, {"y"}, {"z"}, {"b", "a", "c"}}, 0, map[int64]bool{5: true}, 0},
+		"window_was_and_is_short": {90 * time.Minute, [][]string{{"a"}, {"x"}, {"y"}, {"c"}, {"a", "c", "b"}}, 0, map[int64]bool{5: true}, 0},
+		"window_is_longer_now":    {169 * time.Hour, append(others, []string{"a"}, []string{"b", "a", "c"}), 0, map[int64]bool{32: true}, 30},
+		"router_rule_changed":     {0, [][]string{{"a"}, {"c"}, {"a", "c", "b"}}, 1, map[int64]bool{3: true}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func(n int) { maxIDs = n }(maxIDs)
@@ -193,7 +193,7 @@ func TestTooManyMessagesFailOnlyTheirFile(t *testing.T) {
 	causes := r.enqueueAndListCauses(r.order("r", everything))
 	require.Len(t, causes, 1)
 	require.Contains(t, causes[0], "more than 3 messages")
-	require.Len(t, r.jobs, 1, "the other file")
+	require.Len(t, r.jobs, 1, "only the other file is enqueued")
 }
 
 // TestFilesSealedBeforeTooManyMessagesAreKept: too many messages fail only the files not yet
@@ -226,8 +226,8 @@ func TestFilesThatKafkaLacksAreReported(t *testing.T) {
 	causes := r.enqueueAndListCauses(r.order("expired", everything))
 	require.Len(t, causes, 3)
 	require.Contains(t, causes[0], "partition 0 of the topic begins at offset 5")
-	require.Len(t, slices.Compact(causes), 1, "they are summed up by what they say")
-	require.Len(t, r.jobs, 3, "the second hour")
+	require.Len(t, slices.Compact(causes), 1, "causes of one kind have the same text")
+	require.Len(t, r.jobs, 3, "the files of the second hour")
 
 	// A record is not what it was.
 	r.first, r.jobs = 0, nil

@@ -21,17 +21,17 @@ func TestSelection(t *testing.T) {
 		change func(*delivery.Order)
 		want   []string
 	}{
-		"all":                        {everything, []string{"app 0→one", "app 1→one", "shop 0→theirs", "shop 1→theirs", "web 0→one", "web 1→one"}},
-		"source":                     {func(o *delivery.Order) { o.Sources = []string{"web"} }, []string{"web 0→one", "web 1→one"}},
-		"since":                      {func(o *delivery.Order) { o.Since = next }, []string{"app 1→one", "shop 1→theirs", "web 1→one"}},
-		"until":                      {func(o *delivery.Order) { o.Until, o.Sources = next, []string{"app"} }, []string{"app 0→one"}},
-		"offsets":                    {func(o *delivery.Order) { o.Offsets = []delivery.Range{{First: 29, Last: 29}} }, []string{"shop 0→theirs"}},
-		"offsets_of_another":         {func(o *delivery.Order) { o.Offsets = []delivery.Range{{Partition: 1, Last: 99}} }, nil},
-		"destination":                {func(o *delivery.Order) { o.Destinations = []string{theirs} }, []string{"shop 0→theirs", "shop 1→theirs"}},
-		"new_destination":            {func(o *delivery.Order) { o.Destinations = []string{two} }, []string{"web 0→two", "web 1→two"}},
-		"sealed_after_the_order":     {func(o *delivery.Order) { o.Heads = map[int]int64{0: 1} }, []string{"app 0→one", "shop 0→theirs", "web 0→one"}},
-		"two_destinations_one_hour":  {func(o *delivery.Order) { o.Destinations, o.Until = []string{one, two}, next }, []string{"app 0→one", "web 0→one", "web 0→two"}},
-		"another_workspaces_at_once": {func(o *delivery.Order) { o.Destinations, o.Sources = []string{theirs}, []string{"web"} }, nil},
+		"all":                          {everything, []string{"app 0→one", "app 1→one", "shop 0→theirs", "shop 1→theirs", "web 0→one", "web 1→one"}},
+		"source":                       {func(o *delivery.Order) { o.Sources = []string{"web"} }, []string{"web 0→one", "web 1→one"}},
+		"since":                        {func(o *delivery.Order) { o.Since = next }, []string{"app 1→one", "shop 1→theirs", "web 1→one"}},
+		"until":                        {func(o *delivery.Order) { o.Until, o.Sources = next, []string{"app"} }, []string{"app 0→one"}},
+		"offsets":                      {func(o *delivery.Order) { o.Offsets = []delivery.Range{{First: 29, Last: 29}} }, []string{"shop 0→theirs"}},
+		"offsets_of_another_partition": {func(o *delivery.Order) { o.Offsets = []delivery.Range{{Partition: 1, Last: 99}} }, nil},
+		"destination":                  {func(o *delivery.Order) { o.Destinations = []string{theirs} }, []string{"shop 0→theirs", "shop 1→theirs"}},
+		"new_destination":              {func(o *delivery.Order) { o.Destinations = []string{two} }, []string{"web 0→two", "web 1→two"}},
+		"sealed_after_the_order":       {func(o *delivery.Order) { o.Heads = map[int]int64{0: 1} }, []string{"app 0→one", "shop 0→theirs", "web 0→one"}},
+		"two_destinations_one_hour":    {func(o *delivery.Order) { o.Destinations, o.Until = []string{one, two}, next }, []string{"app 0→one", "web 0→one", "web 0→two"}},
+		"source_of_another_workspace":  {func(o *delivery.Order) { o.Destinations, o.Sources = []string{theirs}, []string{"web"} }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -40,7 +40,7 @@ func TestSelection(t *testing.T) {
 			objects := len(r.staging.Contents(""))
 			dry, err := r.run().Count(t.Context(), o)
 			require.NoError(t, err)
-			require.Empty(t, r.jobs, "a dry run changes nothing")
+			require.Empty(t, r.jobs, "a dry run enqueued jobs")
 			require.Len(t, r.staging.Contents(""), objects)
 			require.EqualValues(t, len(c.want), dry.Copies)
 
@@ -88,7 +88,7 @@ func TestResume(t *testing.T) {
 	require.ErrorIs(t, err, r.produceErr)
 	s, err := ReadStatus(t.Context(), r.staging, "r")
 	require.NoError(t, err)
-	require.Nil(t, s.Plan, "not all is enqueued")
+	require.Nil(t, s.Plan, "there is a plan before all jobs are enqueued")
 	require.False(t, s.Over())
 
 	r.produceErr = nil
@@ -109,7 +109,7 @@ func TestResume(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 6, s.Plan.Copies)
 	require.EqualValues(t, 2, s.Delivered)
-	require.Zero(t, s.Failed, "it is tried again")
+	require.Zero(t, s.Failed, "the failure note of a retried copy was kept")
 }
 
 // Copies that a former run made but this one may no longer make, for example because a source is no
@@ -126,7 +126,7 @@ func TestResumeAfterTheCatalogChanged(t *testing.T) {
 	jobs := r.jobsOf()
 	require.Len(t, jobs["app"], 3)
 	require.Len(t, jobs["web"], 2)
-	require.NoError(t, r.staging.Delete(t.Context(), delivery.PlanKey("r")), "it was cut short")
+	require.NoError(t, r.staging.Delete(t.Context(), delivery.PlanKey("r")), "an interrupted run leaves no plan")
 	r.deliver(jobs["app"][:2]...)
 	r.deliver(jobs["web"][0])
 	for _, job := range jobs["app"][1:] { // a note that is late
@@ -311,7 +311,7 @@ func TestResumeListsFormerRunsOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 7, tally.Done)
 	require.Len(t, r.jobs, 13)
-	require.Equal(t, 2, lists, "of receipts, and of notes")
+	require.Equal(t, 2, lists, "one listing of receipts and one of failure notes")
 	s, err := ReadStatus(t.Context(), r.staging, "r")
 	require.NoError(t, err)
 	require.EqualValues(t, 20, s.Plan.Copies)
@@ -400,14 +400,14 @@ func TestFailuresWithUnreadableNotes(t *testing.T) {
 	r.deliver(r.jobs[3])
 	s, err := ReadStatus(t.Context(), r.staging, "r")
 	require.NoError(t, err)
-	require.Equal(t, [2]int64{1, 3}, [2]int64{s.Delivered, s.Failed}, "an object that stands for no copy is none")
+	require.Equal(t, [2]int64{1, 3}, [2]int64{s.Delivered, s.Failed}, "objects with other keys are not counted as copies")
 
 	r.jobs = nil
 	_, err = r.run().Enqueue(t.Context(), o, true)
 	require.NoError(t, err)
 	for _, key := range keys {
 		_, err := r.staging.Head(t.Context(), key)
-		require.ErrorIs(t, err, objstore.ErrNotFound, "to resume takes the note away")
+		require.ErrorIs(t, err, objstore.ErrNotFound, "resuming did not delete the failure note")
 	}
 }
 
@@ -418,7 +418,7 @@ func TestRateIsKept(t *testing.T) {
 		begun := time.Now()
 		_, err := r.run().Enqueue(t.Context(), r.order("files", func(o *delivery.Order) { o.FilesPerSecond = 0.5 }), false)
 		require.NoError(t, err)
-		require.Equal(t, 10*time.Second, time.Since(begun), "the first at once, five more at two seconds each")
+		require.Equal(t, 10*time.Second, time.Since(begun), "the first file at once, the other five every two seconds")
 		for i := range r.enqueuedAt {
 			require.LessOrEqual(t, r.enqueuedAt[i].Sub(begun), time.Duration(i+1)*2*time.Second)
 		}
@@ -432,8 +432,8 @@ func TestRateIsKept(t *testing.T) {
 		begun, r.enqueuedAt = time.Now(), nil
 		_, err = r.run().Enqueue(t.Context(), r.order("fast", func(o *delivery.Order) { o.FilesPerSecond = 20 }), false)
 		require.NoError(t, err)
-		require.Equal(t, 200*time.Millisecond, r.enqueuedAt[5].Sub(begun), "at the rate, as a whole")
-		require.Equal(t, r.enqueuedAt[0], r.enqueuedAt[1], "in few requests")
+		require.Equal(t, 200*time.Millisecond, r.enqueuedAt[5].Sub(begun), "the last job is enqueued at the ordered rate")
+		require.Equal(t, r.enqueuedAt[0], r.enqueuedAt[1], "the first jobs are enqueued in one request")
 	})
 }
 
@@ -444,7 +444,7 @@ func TestPacerAllowsNoBurstAfterAPause(t *testing.T) {
 	require.Equal(t, 100*time.Millisecond, p.reserve(1, at))
 	at = at.Add(time.Hour)
 	require.Zero(t, p.reserve(1, at))
-	require.Equal(t, 100*time.Millisecond, p.reserve(1, at), "and no burst")
+	require.Equal(t, 100*time.Millisecond, p.reserve(1, at), "no burst after a pause")
 }
 
 func TestCheckRefuses(t *testing.T) {

@@ -24,14 +24,14 @@ func TestSummarizeIsBounded(t *testing.T) {
 		"whole":              {one, ""},
 		"a_bomb":             {bomb.New(nil, unit, 1024), "more than 786432 bytes"},
 		"a_bomb_of_one_line": {bomb.New(nil, make([]byte, 1<<20), 1024), "more than 786432 bytes"},
-		"a_byte_too_many":    {bomb.New([]byte("\n"), unit, 1), "more than 786432 bytes"},
+		"one_byte_too_many":  {bomb.New([]byte("\n"), unit, 1), "more than 786432 bytes"},
 		"a_second_member":    {append(bytes.Clone(one), bomb.New(nil, unit, 1024)...), "after its first gzip member"},
-		"not_all_there":      {one[:len(one)-1], "unexpected EOF"},
+		"truncated":          {one[:len(one)-1], "unexpected EOF"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			stored := bytes.NewReader(c.object)
 			got, err := replay.Summarize(struct{ io.Reader }{stored}, size)
-			require.Less(t, len(c.object)-stored.Len(), 200<<10, "what comes after the bound is not read")
+			require.Less(t, len(c.object)-stored.Len(), 200<<10, "reading went past the bound")
 			if c.want != "" {
 				require.ErrorContains(t, err, c.want)
 				return

@@ -29,12 +29,12 @@ func TestWalkReadsOnlyWhatTheOrderSelects(t *testing.T) {
 		"since":                   {func(o *delivery.Order) { o.Since = hour + 396*3_600_000 }, "", 4, 20},
 		"since_by_devices_clocks": {func(o *delivery.Order) { o.Since = hour + 396*3_600_000 }, ledger.RouterRule("header", "json:timestamp"), 4, 403},
 		"since_by_a_former_rule":  {func(o *delivery.Order) { o.Since = hour + 396*3_600_000 }, "former", 4, 403},
-		"since_to_come":           {func(o *delivery.Order) { o.Since = hour + 500*3_600_000 }, "", 0, 20},
+		"since_in_the_future":     {func(o *delivery.Order) { o.Since = hour + 500*3_600_000 }, "", 0, 20},
 		"offsets": {func(o *delivery.Order) {
 			o.Offsets = []delivery.Range{{First: 100, Last: 101}, {First: 104, Last: 104}}
 		}, "", 3, 40},
-		"offsets_to_come": {func(o *delivery.Order) { o.Offsets = []delivery.Range{{First: 900, Last: 1000}} }, "", 0, 40},
-		"both":            {func(o *delivery.Order) { o.Since, o.Offsets = hour+390*3_600_000, []delivery.Range{{Last: 391}} }, "", 2, 40},
+		"offsets_not_written_yet": {func(o *delivery.Order) { o.Offsets = []delivery.Range{{First: 900, Last: 1000}} }, "", 0, 40},
+		"both":                    {func(o *delivery.Order) { o.Since, o.Offsets = hour+390*3_600_000, []delivery.Range{{Last: 391}} }, "", 2, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
