@@ -69,7 +69,7 @@ test-isal: ## test the build with Intel's ISA-L (scripts/test-isal.sh -h)
 	@scripts/test-isal.sh $(FUZZTIME)
 
 schemathesis: ## send requests generated from the API's OpenAPI document to a collector on real Kafka; SEED=… EXAMPLES=…
-	@scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestWhatTheDocumentSaysIsTaken$$' -v
+	@scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestDocumentedRequestsAreAccepted$$' -v
 
 soak: ## run the fault test for a long time; FOR=1h, NEMESIS_SEED=… replays a run
 	@NEMESIS_FOR=$(or $(FOR),1h) scripts/test-stack.sh "$(STACK)" ./workers/e2e -run '^TestNemesis$$' -v

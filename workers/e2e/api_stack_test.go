@@ -25,11 +25,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWhatTheDocumentSaysIsTaken makes Schemathesis send requests generated from the API's document
-// to a collector on real Kafka. In addition to its own checks, every event that was answered 200
-// has to be in the events topic or the dead letters, once, and nothing that was refused. A produce
-// that the collector repeated because the answer was late may have written its lines twice.
-func TestWhatTheDocumentSaysIsTaken(t *testing.T) {
+// TestDocumentedRequestsAreAccepted makes Schemathesis send requests generated from the API's
+// document to a collector on real Kafka. In addition to its own checks, every event that was
+// answered 200 has to be in the events topic or the dead letters, once, and nothing that was
+// refused. A produce that the collector repeated because the answer was late may have written its
+// lines twice.
+func TestDocumentedRequestsAreAccepted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()

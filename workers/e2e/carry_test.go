@@ -22,9 +22,9 @@ import (
 	"github.com/sealift/sealift/pkg/send"
 )
 
-// carry tests the promise: n events go in, all roles run as processes, faults happen in the middle
-// while events keep coming, and in the end every bucket has exactly what is owed to it.
-func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *system)) {
+// runDeliveryTest tests the promise: n events go in, all roles run as processes, faults happen in
+// the middle while events keep coming, and in the end every bucket has exactly what is owed to it.
+func runDeliveryTest(t *testing.T, on servers, n int, faults func(ctx context.Context, s *system)) {
 	t.Helper()
 	const sources = 300
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
@@ -34,7 +34,7 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 		appender: "roll_every: 5s, grace: 1s", copier: "lock_ttl: 10s, retry_tiers: [1s, 5s]", auditor: "every: 10s, grace: 20s",
 	})
 	s.start(ctx)
-	owed := newOwed(s)
+	owed := newExpectations(s)
 
 	//  1. Events go in; half of them before anything breaks.
 	in := &input{owed: owed, half: make(chan struct{}), resume: make(chan struct{}), ended: make(chan error, 1)}
@@ -48,7 +48,7 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 
 	//  2. All processes have work in progress. Then one of each role is killed, and stays down long
 	//     enough for the others to take its work over.
-	seen := newSeen(s)
+	seen := newDeliveryCounter(s)
 	seen.wait(ctx, t, "the first deliveries", func() bool { return seen.lines.Load() > 0 })
 	close(in.resume)
 	open := owed.acked.Load() + int64(n)/10 // some of them are in files that are open
@@ -72,7 +72,7 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 
 	//  4. What went in comes out.
 	require.Equal(t, int64(n), owed.acked.Load())
-	filed := owed.settle(ctx, t, s, seen)
+	filed := owed.finish(ctx, t, s, seen)
 	t.Logf("%d events acknowledged, %d of them sent twice, %d records in the topic, %d of them copies, %d of which were filed",
 		n, in.resent, filed.records, filed.repeated, filed.doubled)
 
@@ -90,36 +90,36 @@ func carry(t *testing.T, on servers, n int, faults func(ctx context.Context, s *
 	}
 }
 
-// owed is what every destination must have in the end.
-type owed struct {
+// expectations is what every destination must have in the end.
+type expectations struct {
 	expected map[*destination]*check.Expected
-	of       map[string][]*destination // by source
+	bySource map[string][]*destination // by source
 	acked    atomic.Int64
 }
 
-func newOwed(s *system) *owed {
-	o := &owed{expected: map[*destination]*check.Expected{}, of: map[string][]*destination{}}
+func newExpectations(s *system) *expectations {
+	o := &expectations{expected: map[*destination]*check.Expected{}, bySource: map[string][]*destination{}}
 	for _, d := range s.destinations() {
 		o.expected[d] = new(check.Expected)
 		for _, source := range d.sources {
-			o.of[source] = append(o.of[source], d)
+			o.bySource[source] = append(o.bySource[source], d)
 		}
 	}
 	return o
 }
 
 // acknowledge is called for every event that was answered with success.
-func (o *owed) acknowledge(source, messageID string) {
-	for _, d := range o.of[source] {
+func (o *expectations) acknowledge(source, messageID string) {
+	for _, d := range o.bySource[source] {
 		o.expected[d].Acknowledge(source, messageID)
 	}
 	o.acked.Add(1)
 }
 
-// settle waits until everything is delivered, stops the system, and adds to what is expected the
+// finish waits until everything is delivered, stops the system, and adds to what is expected the
 // records of the events topic that are in files. These are all records except duplicates that were
 // left out. A new owner without its predecessor's disk may let some duplicates pass.
-func (o *owed) settle(ctx context.Context, t *testing.T, s *system, seen *seen) *filing {
+func (o *expectations) finish(ctx context.Context, t *testing.T, s *system, seen *deliveryCounter) *filing {
 	t.Helper()
 	filed := newFiling(newBooks(store(s.servers, s.staging()), s.eventsTopic()))
 	ends := topicEnds(ctx, t, s.servers.kafka, s.eventsTopic())
@@ -132,21 +132,21 @@ func (o *owed) settle(ctx context.Context, t *testing.T, s *system, seen *seen) 
 	require.NoError(t, filed.books.read(ctx)) // what was written while stopping
 
 	dump(ctx, t, s.servers.kafka, s.eventsTopic(), func(d dumped) {
-		require.Contains(t, o.of, d.source, "a record of no source: %s", d.line)
+		require.Contains(t, o.bySource, d.source, "a record of no source: %s", d.line)
 		id, err := filed.record(d)
 		require.NoError(t, err)
 		require.NotEmpty(t, id, "a record without a messageId: %s", d.line)
 	})
-	filed.covered()
+	filed.checkCoverage()
 	require.Empty(t, filed.problems)
-	sound, err := s.sound(ctx, s.servers)
+	sound, err := s.checkBooks(ctx, s.servers)
 	require.NoError(t, err)
 	require.Empty(t, sound.Problems)
 	dump(ctx, t, s.servers.kafka, s.eventsTopic(), func(d dumped) { // a second time, because lines are not kept
-		if filed.of(d).file == nil {
+		if filed.find(d).file == nil {
 			return
 		}
-		for _, to := range o.of[d.source] {
+		for _, to := range o.bySource[d.source] {
 			o.expected[to].Record(d.source, d.received, d.line)
 		}
 	})
@@ -155,7 +155,7 @@ func (o *owed) settle(ctx context.Context, t *testing.T, s *system, seen *seen) 
 
 // input sends events to the collector until each has been acknowledged.
 type input struct {
-	owed   *owed
+	owed   *expectations
 	half   chan struct{} // closed when half of the events are sent
 	resume chan struct{} // closed by the test to let it continue
 	ended  chan error
@@ -239,8 +239,8 @@ func bodies(ctx context.Context, from objstore.Store) iter.Seq2[check.Object, er
 	}
 }
 
-// sound compares everything that a system left with each other.
-func (s *system) sound(ctx context.Context, on servers) (*check.BooksReport, error) {
+// checkBooks compares everything that a system left with each other.
+func (s *system) checkBooks(ctx context.Context, on servers) (*check.BooksReport, error) {
 	books := check.Books{Staging: bodies(ctx, store(on, s.staging())), Places: map[string]check.Place{}}
 	for _, w := range s.workspaces {
 		for _, d := range w.destinations {
@@ -250,17 +250,17 @@ func (s *system) sound(ctx context.Context, on servers) (*check.BooksReport, err
 	return books.Check()
 }
 
-// seen counts the lines that have arrived so far, according to the objects' metadata. It only tells
-// when to stop waiting; the judge reads everything.
-type seen struct {
+// deliveryCounter counts the lines that have arrived so far, according to the objects' metadata. It
+// only tells when to stop waiting; the judge reads everything.
+type deliveryCounter struct {
 	system  *system
 	stores  []objstore.Store
 	counted map[string]string // bucket index/key -> ETag
 	lines   atomic.Int64
 }
 
-func newSeen(s *system) *seen {
-	n := &seen{system: s, counted: map[string]string{}}
+func newDeliveryCounter(s *system) *deliveryCounter {
+	n := &deliveryCounter{system: s, counted: map[string]string{}}
 	for _, d := range s.destinations() {
 		n.stores = append(n.stores, store(s.servers, d.bucket))
 	}
@@ -268,7 +268,7 @@ func newSeen(s *system) *seen {
 }
 
 // wait counts until the condition holds. No process may end by itself meanwhile.
-func (n *seen) wait(ctx context.Context, t *testing.T, what string, enough func() bool) {
+func (n *deliveryCounter) wait(ctx context.Context, t *testing.T, what string, enough func() bool) {
 	t.Helper()
 	began, last := time.Now(), time.Now()
 	for {
@@ -294,7 +294,7 @@ func (n *seen) wait(ctx context.Context, t *testing.T, what string, enough func(
 	}
 }
 
-func (n *seen) count(ctx context.Context, index int, from objstore.Store) error {
+func (n *deliveryCounter) count(ctx context.Context, index int, from objstore.Store) error {
 	for info, err := range objstore.All(ctx, from, "") {
 		if err != nil {
 			return err

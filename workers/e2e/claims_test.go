@@ -16,19 +16,19 @@ type claim struct {
 }
 
 const (
-	// heardWithin is how long an appender may take to hear of a catalog while nothing is broken.
-	heardWithin = 15 * time.Second
-	// heardInTrouble is the same during faults: the broker that leads the catalog's topic may be
-	// stopped, and then the appender.
-	heardInTrouble = 45 * time.Second
-	// calmFor is how long events continue after the faults: until every appender must have heard of
-	// every claim, and then for some files.
-	calmFor = 2 * heardWithin
+	// catalogDelay is how long an appender may take to hear of a catalog while nothing is broken.
+	catalogDelay = 15 * time.Second
+	// catalogDelayInFaults is the same during faults: the broker that leads the catalog's topic may
+	// be stopped, and then the appender.
+	catalogDelayInFaults = 45 * time.Second
+	// calmDuration is how long events continue after the faults: until every appender must have
+	// heard of every claim, and then for some files.
+	calmDuration = 2 * catalogDelay
 )
 
-// claimed records what a catalog says about the destinations. Applying it began at one time and was
-// done at the other.
-func (n *nemesis) claimed(began, applied time.Time) {
+// recordClaims records what a catalog says about the destinations. Applying it began at one time
+// and was done at the other.
+func (n *nemesis) recordClaims(began, applied time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, w := range n.s.workspaces {
@@ -45,14 +45,14 @@ func (n *nemesis) claimed(began, applied time.Time) {
 	}
 }
 
-// entitles says whether a file must be owed because of the claim. What a file is owed to was
+// requires says whether a file must be owed because of the claim. What a file is owed to was
 // decided after its newest record existed, and before its entry was written.
-func (c claim) entitles(newest, written, calm time.Time) bool {
+func (c claim) requires(newest, written, calm time.Time) bool {
 	since := calm
 	if c.from.After(calm) {
 		since = c.from
 	}
-	heard := newest.Sub(since) >= heardWithin || newest.Sub(c.from) >= heardInTrouble
+	heard := newest.Sub(since) >= catalogDelay || newest.Sub(c.from) >= catalogDelayInFaults
 	return heard && c.covers(written)
 }
 
@@ -76,6 +76,6 @@ func TestClaims(t *testing.T) {
 		"before_it_ended":      {claim{from: at(10), to: at(60)}, at(55), at(59), true},
 		"written_later":        {claim{from: at(10), to: at(60)}, at(55), at(60), false},
 	} {
-		require.Equal(t, c.want, c.entitles(c.newest, c.written, at(100)), name)
+		require.Equal(t, c.want, c.requires(c.newest, c.written, at(100)), name)
 	}
 }

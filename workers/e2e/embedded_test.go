@@ -19,7 +19,7 @@ import (
 // TestEverythingArrivesOnceEmbedded needs no installed server: this process serves Kafka's
 // protocol, Redis and S3 with STS; the roles are processes of the binary.
 func TestEverythingArrivesOnceEmbedded(t *testing.T) {
-	carry(t, embeddedServers(t), 200_000, func(context.Context, *system) {})
+	runDeliveryTest(t, embeddedServers(t), 200_000, func(context.Context, *system) {})
 }
 
 func embeddedServers(t *testing.T) servers {

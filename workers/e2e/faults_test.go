@@ -117,8 +117,8 @@ var faultMatrix = []hazard{
 		"workers/copier TestForgedJobs/no_such_entry", "workers/auditor TestMissingJobsAreEnqueued", "workers/auditor TestHintHazards/lies", "workers/auditor TestEntryWrittenByAClockThatIsAhead"}},
 }
 
-// TestEveryHazardHasItsTests: every row names tests, and they exist.
-func TestEveryHazardHasItsTests(t *testing.T) {
+// TestEveryHazardHasTests: every row names tests, and they exist.
+func TestEveryHazardHasTests(t *testing.T) {
 	seen := map[string]bool{}
 	var sources testSources
 	for _, h := range faultMatrix {

@@ -7,10 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFilingIsJudged: five records of a topic are in three files, and the sixth, which repeats the
-// message of the first, is skipped. If the ledger says anything else, exactly that problem is
-// reported.
-func TestFilingIsJudged(t *testing.T) {
+// TestFilingReportsProblems: five records of a topic are in three files, and the sixth, which
+// repeats the message of the first, is skipped. If the ledger says anything else, exactly that
+// problem is reported.
+func TestFilingReportsProblems(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		change func(chain map[int64]*bookEntry)
 		says   string
@@ -41,7 +41,7 @@ func TestFilingIsJudged(t *testing.T) {
 				_, err := g.record(dumped{source: "web", offset: offset, line: fmt.Appendf(nil, `{"messageId":"m%d"}`, offset%5)})
 				require.NoError(t, err)
 			}
-			g.covered()
+			g.checkCoverage()
 			if c.says == "" {
 				require.Empty(t, g.problems)
 				return

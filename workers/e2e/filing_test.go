@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// judged is one record of the events topic.
-type judged struct {
+// judgedRecord is one record of the events topic.
+type judgedRecord struct {
 	offset int64
 	at     time.Time
 	file   *bookFile
-	first  *judged // the lowest offset in the partition with the same messageId, if it is another record
-	seq    int64   // the entry that names file
+	first  *judgedRecord // the lowest offset in the partition with the same messageId, if it is another record
+	seq    int64         // the entry that names file
 }
 
 // streamKey identifies a stream of a partition.
@@ -30,16 +30,16 @@ func streamOf(d dumped) streamKey {
 // filing compares the events topic with the ledger: which record is in which file.
 type filing struct {
 	books    *books
-	streams  map[streamKey][]*judged // by offset
-	seen     map[string]*judged      // by partition, source and messageId
-	newest   map[*bookFile]time.Time // when the broker accepted the last of a file's records
+	streams  map[streamKey][]*judgedRecord // by offset
+	seen     map[string]*judgedRecord      // by partition, source and messageId
+	newest   map[*bookFile]time.Time       // when the broker accepted the last of a file's records
 	problems []string
 
 	records, repeated, skipped, doubled, files int64
 }
 
 func newFiling(b *books) *filing {
-	return &filing{books: b, streams: map[streamKey][]*judged{}, seen: map[string]*judged{}, newest: map[*bookFile]time.Time{}}
+	return &filing{books: b, streams: map[streamKey][]*judgedRecord{}, seen: map[string]*judgedRecord{}, newest: map[*bookFile]time.Time{}}
 }
 
 func (g *filing) problem(format string, args ...any) {
@@ -55,7 +55,7 @@ func (g *filing) record(d dumped) (messageID string, err error) {
 		return "", err
 	}
 	key := fmt.Sprintf("%d %s %s", d.partition, d.source, line.MessageID)
-	r := &judged{offset: d.offset, at: d.at, first: g.seen[key]}
+	r := &judgedRecord{offset: d.offset, at: d.at, first: g.seen[key]}
 	s := streamOf(d)
 	g.streams[s] = append(g.streams[s], r)
 	g.records++
@@ -67,19 +67,19 @@ func (g *filing) record(d dumped) (messageID string, err error) {
 	return line.MessageID, nil
 }
 
-// of returns a record that was added, or nil.
-func (g *filing) of(d dumped) *judged {
+// find returns a record that was added, or nil.
+func (g *filing) find(d dumped) *judgedRecord {
 	records := g.streams[streamOf(d)]
-	i, ok := slices.BinarySearchFunc(records, d.offset, func(r *judged, o int64) int { return int(r.offset - o) })
+	i, ok := slices.BinarySearchFunc(records, d.offset, func(r *judgedRecord, o int64) int { return int(r.offset - o) })
 	if !ok {
 		return nil
 	}
 	return records[i]
 }
 
-// covered holds I2: every record is in one file, or was skipped because a lower offset has the same
-// message.
-func (g *filing) covered() {
+// checkCoverage holds I2: every record is in one file, or was skipped because a lower offset has
+// the same message.
+func (g *filing) checkCoverage() {
 	var skipped int64
 	for p, chain := range g.books.chains {
 		for seq := range int64(len(chain)) {
@@ -92,7 +92,7 @@ func (g *filing) covered() {
 				g.problem("partition %d: entry %d says that the jobs of entry %d were written", p, seq, e.DispatchedThrough)
 			}
 			for i := range e.Files {
-				g.file(p, seq, &e.Files[i])
+				g.addFile(p, seq, &e.Files[i])
 			}
 			for reason, n := range e.Skipped {
 				g.skipped += n
@@ -106,7 +106,7 @@ func (g *filing) covered() {
 		for _, r := range records {
 			switch {
 			case r.file != nil && r.first != nil:
-				g.double(s, r)
+				g.checkDuplicate(s, r)
 			case r.file != nil:
 			case r.first != nil:
 				skipped++
@@ -120,11 +120,11 @@ func (g *filing) covered() {
 	}
 }
 
-func (g *filing) file(p int32, seq int64, f *bookFile) {
+func (g *filing) addFile(p int32, seq int64, f *bookFile) {
 	g.files++
 	records := g.streams[streamKey{p, f.Source, f.Hour}]
-	from, _ := slices.BinarySearchFunc(records, f.First, func(r *judged, o int64) int { return int(r.offset - o) })
-	var in []*judged
+	from, _ := slices.BinarySearchFunc(records, f.First, func(r *judgedRecord, o int64) int { return int(r.offset - o) })
+	var in []*judgedRecord
 	for _, r := range records[from:] {
 		if r.offset > f.Last {
 			break
@@ -155,10 +155,10 @@ func (g *filing) file(p int32, seq int64, f *bookFile) {
 // it when it came.
 const recallWithin = 45 * time.Second
 
-// double judges a message that was filed twice. A new owner without its disk lets duplicates pass
-// until it has read the log again. An owner that filed the first copy itself, and has been there
-// for a while, must not.
-func (g *filing) double(s streamKey, r *judged) {
+// checkDuplicate judges a message that was filed twice. A new owner without its disk lets
+// duplicates pass until it has read the log again. An owner that filed the first copy itself, and
+// has been there for a while, must not.
+func (g *filing) checkDuplicate(s streamKey, r *judgedRecord) {
 	g.doubled++
 	chain := g.books.chains[s.partition]
 	for seq := r.seq; seq >= 0 && chain[seq] != nil; seq-- {

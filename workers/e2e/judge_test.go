@@ -38,24 +38,24 @@ func (n *nemesis) judge(ctx context.Context, input *load) {
 		filing: newFiling(newBooks(store(n.direct, n.s.staging()), n.s.eventsTopic())), n: n, ids: map[acked]int{}, entitled: map[string]int{},
 	}
 	j.drain(ctx)
-	n.s3.settle()
+	n.s3.waitForGhosts()
 	for _, p := range n.s.appenders {
-		n.noteRead(ctx, p)
+		n.addRecordsRead(ctx, p)
 	}
 	n.s.stop()
-	j.requests, j.answers, _ = n.s3.counted()
+	j.requests, j.answers, _ = n.s3.counts()
 	require.NoError(n.t, j.books.read(ctx)) // what was written while stopping
-	j.topic(ctx)
-	j.covered()
-	j.owed()
-	j.sound(ctx)
+	j.readTopic(ctx)
+	j.checkCoverage()
+	j.checkOwed()
+	j.checkBooks(ctx)
 	for _, a := range input.acked {
 		if j.ids[a] == 0 {
 			j.problem("event %s of source %s was acknowledged, and is not in the topic", a.id, a.source)
 		}
 	}
-	j.buckets(ctx, input.acked)
-	j.verify(ctx)
+	j.checkBuckets(ctx, input.acked)
+	j.runVerify(ctx)
 	j.report(input)
 	for _, text := range j.problems[:min(len(j.problems), 40)] { // the report counts all of them
 		n.t.Error(text)
@@ -76,7 +76,7 @@ func (j *judgement) drain(ctx context.Context) {
 		behind := j.books.behind(ends)
 		owed, open := j.books.owing()
 		if len(behind) == 0 && open == 0 {
-			j.n.say("all is delivered %v after the last event: %d files owed", time.Since(began).Round(time.Millisecond), owed)
+			j.n.logf("all is delivered %v after the last event: %d files owed", time.Since(began).Round(time.Millisecond), owed)
 			return
 		}
 		for _, p := range j.n.s.all() {
@@ -85,7 +85,7 @@ func (j *judgement) drain(ctx context.Context) {
 		if time.Since(last) > 10*time.Second {
 			last = time.Now()
 			j.n.redrive(ctx)
-			j.n.say("draining: partitions %v are not sealed to their end, %d of %d files have no receipt", behind, open, owed)
+			j.n.logf("draining: partitions %v are not sealed to their end, %d of %d files have no receipt", behind, open, owed)
 		}
 		select {
 		case <-ctx.Done():
@@ -107,11 +107,11 @@ func (n *nemesis) redrive(ctx context.Context) {
 	require.NoError(n.t, err)
 	out, err := sealift(ctx, n.s.env(), "redrive", "--config", config)
 	require.NoError(n.t, err)
-	n.say("%d files were parked: %s", len(parked), strings.TrimSpace(out))
+	n.logf("%d files were parked: %s", len(parked), strings.TrimSpace(out))
 }
 
-// topic reads what Kafka has.
-func (j *judgement) topic(ctx context.Context) {
+// readTopic reads what Kafka has.
+func (j *judgement) readTopic(ctx context.Context) {
 	j.n.dumpEvents(ctx, func(d dumped) {
 		id, err := j.record(d)
 		require.NoError(j.n.t, err)
@@ -123,10 +123,10 @@ func (n *nemesis) dumpEvents(ctx context.Context, each func(dumped)) {
 	dump(ctx, n.t, n.direct.kafka, n.s.eventsTopic(), each)
 }
 
-// sound compares ledger, staged files, receipts and buckets with each other, and holds that nothing
-// is still parked or was ever written twice.
-func (j *judgement) sound(ctx context.Context) {
-	report, err := j.n.s.sound(ctx, j.n.direct)
+// checkBooks compares ledger, staged files, receipts and buckets with each other, and holds that
+// nothing is still parked or was ever written twice.
+func (j *judgement) checkBooks(ctx context.Context) {
+	report, err := j.n.s.checkBooks(ctx, j.n.direct)
 	require.NoError(j.n.t, err)
 	for _, p := range report.Problems {
 		j.problem("%s: %s: %s", p.Kind, p.Key, p.Detail)
@@ -136,13 +136,13 @@ func (j *judgement) sound(ctx context.Context) {
 		j.problem("still parked: %s", info.Key)
 	}
 	for _, prefix := range []string{"ledger/", "receipts/"} {
-		j.unchanged(ctx, j.n.s.staging(), prefix)
+		j.checkUnchanged(ctx, j.n.s.staging(), prefix)
 	}
 }
 
-// owed holds I7 and I9: what a file is owed to is in the catalog; what the catalog had for long
-// enough is owed, and was delivered.
-func (j *judgement) owed() {
+// checkOwed holds I7 and I9: what a file is owed to is in the catalog; what the catalog had for
+// long enough is owed, and was delivered.
+func (j *judgement) checkOwed() {
 	may, buckets := map[string][]string{}, map[string]string{} // destinations by source, and their buckets
 	for _, w := range j.n.s.workspaces {
 		for _, d := range w.destinations {
@@ -167,18 +167,18 @@ func (j *judgement) owed() {
 					}
 				}
 				for _, d := range may[f.Source] {
-					j.due(f, d, time.UnixMilli(e.WrittenAt))
+					j.checkDue(f, d, time.UnixMilli(e.WrittenAt))
 				}
 			}
 		}
 	}
 }
 
-// due compares a file with the claims of one of its source's destinations.
-func (j *judgement) due(f *bookFile, d string, written time.Time) {
+// checkDue compares a file with the claims of one of its source's destinations.
+func (j *judgement) checkDue(f *bookFile, d string, written time.Time) {
 	newest, owed := j.newest[f], slices.Contains(f.Owed, d)
 	for _, c := range j.n.claims[d] {
-		if c.entitles(newest, written, j.n.calm) {
+		if c.requires(newest, written, j.n.calm) {
 			j.entitled[d]++
 			if !owed {
 				j.problem("%s, whose newest record is of %v, is not owed to %s, enabled since %v", f.StagedKey, newest, d, c.from)
@@ -190,8 +190,8 @@ func (j *judgement) due(f *bookFile, d string, written time.Time) {
 	}
 }
 
-// buckets reads what customers have: everything that is owed, once, and nothing else.
-func (j *judgement) buckets(ctx context.Context, all []acked) {
+// checkBuckets reads what customers have: everything that is owed, once, and nothing else.
+func (j *judgement) checkBuckets(ctx context.Context, all []acked) {
 	expected := map[string]*check.Expected{} // by destination id
 	owedIDs := map[string]map[acked]bool{}
 	for _, w := range j.n.s.workspaces {
@@ -200,7 +200,7 @@ func (j *judgement) buckets(ctx context.Context, all []acked) {
 		}
 	}
 	j.n.dumpEvents(ctx, func(d dumped) { // a second time, because lines are not kept
-		r := j.of(d)
+		r := j.find(d)
 		if r == nil || r.file == nil {
 			return
 		}
@@ -225,7 +225,7 @@ func (j *judgement) buckets(ctx context.Context, all []acked) {
 			}
 			report, err := expected[id].Check(objects(ctx, store(j.n.direct, d.bucket)), check.Rules{Prefix: d.prefix})
 			require.NoError(j.n.t, err)
-			j.n.say("%s: %s", d.bucket, report)
+			j.n.logf("%s: %s", d.bucket, report)
 			if !report.OK() || report.Ignored != 0 {
 				j.problem("bucket %s: %s, %d foreign objects", d.bucket, report, report.Ignored)
 			}
@@ -234,24 +234,24 @@ func (j *judgement) buckets(ctx context.Context, all []acked) {
 			}
 			j.lines += report.Lines
 			j.objects += report.Objects
-			j.unchanged(ctx, d.bucket, "")
+			j.checkUnchanged(ctx, d.bucket, "")
 		}
 	}
 }
 
-// verify runs the operators' own tool, which must agree.
-func (j *judgement) verify(ctx context.Context) {
+// runVerify runs the operators' own tool, which must agree.
+func (j *judgement) runVerify(ctx context.Context) {
 	config, err := j.n.s.config("verify", porttest.Free(j.n.t), "")
 	require.NoError(j.n.t, err)
 	out, err := sealift(ctx, j.n.s.env(), "verify", "--deep", "--config", config)
-	j.n.say("sealift verify --deep:\n%s", out)
+	j.n.logf("sealift verify --deep:\n%s", out)
 	if err != nil {
 		j.problem("%v", err)
 	}
 }
 
-// unchanged holds that every object was written once and never deleted.
-func (j *judgement) unchanged(ctx context.Context, bucket, prefix string) {
+// checkUnchanged holds that every object was written once and never deleted.
+func (j *judgement) checkUnchanged(ctx context.Context, bucket, prefix string) {
 	changed, err := changedObjects(ctx, j.n.direct, bucket, prefix)
 	require.NoError(j.n.t, err)
 	for _, key := range changed {
@@ -274,7 +274,7 @@ func (j *judgement) report(input *load) {
 			lost++
 		}
 	}
-	_, _, faults := n.s3.counted()
+	_, _, faults := n.s3.counts()
 	fmt.Fprintf(&b, "nemesis, %v:\n", time.Since(n.began).Round(time.Second))
 	b.WriteString(" events\n")
 	row("sent and acknowledged", "%d, %d of them sent again", len(input.acked), input.resent)

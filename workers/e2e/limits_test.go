@@ -32,10 +32,10 @@ func TestTenThousandSourcesAtOnce(t *testing.T) {
 	p.requireAllOnce(3 * sources)
 }
 
-// TestMoreComesThanStagingTakes: an appender whose staging bucket accepts nothing holds no more
-// memory than allowed, stops reading when too many files wait, and loses and duplicates nothing.
-// TestMoreComesThanIsRead holds the first of these for a full topic.
-func TestMoreComesThanStagingTakes(t *testing.T) {
+// TestMemoryIsBoundedWhileStagingIsStuck: an appender whose staging bucket accepts nothing holds no
+// more memory than allowed, stops reading when too many files wait, and loses and duplicates
+// nothing. TestUnreadRecordsCostNoMemory holds the first of these for a full topic.
+func TestMemoryIsBoundedWhileStagingIsStuck(t *testing.T) {
 	const sources, memory = 1_000, 4 << 20
 	p := newPipeline(t)
 	p.gate = make(chan struct{})
@@ -59,8 +59,8 @@ func TestMoreComesThanStagingTakes(t *testing.T) {
 	require.NoError(t, w.Ready(t.Context()))
 }
 
-// TestMoreComesThanIsRead: what is still in Kafka costs no memory.
-func TestMoreComesThanIsRead(t *testing.T) {
+// TestUnreadRecordsCostNoMemory: what is still in Kafka costs no memory.
+func TestUnreadRecordsCostNoMemory(t *testing.T) {
 	const sources, memory, records = 2_000, 4 << 20, 60_000
 	p := newPipeline(t)
 	p.produce(0, records, sources)

@@ -26,17 +26,17 @@ import (
 // verify runs the mechanism of `sealift verify` on the world.
 func (w *world) verify(change func(*verify.Config)) *verify.Report {
 	w.t.Helper()
-	w.refuse(w.staging, nil)
+	w.refuseWrites(w.staging, nil)
 	for _, b := range w.buckets {
-		w.refuse(b, nil)
+		w.refuseWrites(b, nil)
 	}
 	r, err := w.verifyAs(change, w.open)
 	require.NoError(w.t, err)
 	return r
 }
 
-// refuse makes all writes fail, and reads as fault says.
-func (w *world) refuse(s *objstore.Memory, fault func(objstore.Op) error) {
+// refuseWrites makes all writes fail, and reads as fault says.
+func (w *world) refuseWrites(s *objstore.Memory, fault func(objstore.Op) error) {
 	s.SetFault(func(op objstore.Op) objstore.Fault {
 		switch {
 		case op.Name == "put" || op.Name == "delete":
@@ -78,12 +78,12 @@ func (w *world) books() check.Books {
 	return b
 }
 
-func TestAGoodWorldIsGood(t *testing.T) {
+func TestUndamagedWorldPasses(t *testing.T) {
 	w := newWorld(t)
 	for name, w := range map[string]*world{"alone": w, "in_batches": w.batched(t)} {
 		t.Run(name, func(t *testing.T) {
 			w := w.clone(t)
-			w.allIsWell()
+			w.requireAllWell()
 			for name, change := range map[string]func(*verify.Config){
 				"shallow":  func(c *verify.Config) { c.Deep = false },
 				"a_source": func(c *verify.Config) { c.Source = sourceID(1) },
@@ -101,8 +101,8 @@ func TestAGoodWorldIsGood(t *testing.T) {
 	}
 }
 
-// allIsWell holds that everything was delivered, and that all judges say so.
-func (w *world) allIsWell() {
+// requireAllWell holds that everything was delivered, and that all judges say so.
+func (w *world) requireAllWell() {
 	t := w.t
 	t.Helper()
 	books, err := w.books().Check()
@@ -145,9 +145,9 @@ func (w *world) second() *ledger.Entry { return w.sealedEntries()[1] }
 
 func placeOf(e *ledger.Entry) string { return fmt.Sprintf("%s entry %d", e.Log(), e.Seq) }
 
-// namesOf returns the ways to name a place: an entry may also be named by its key, or by keys of
+// namesFor returns the ways to name a place: an entry may also be named by its key, or by keys of
 // its receipts.
-func namesOf(place string) []string {
+func namesFor(place string) []string {
 	log, n, ok := strings.Cut(place, " entry ")
 	seq, err := strconv.ParseInt(n, 10, 64)
 	part := strings.Split(log, "/")
@@ -161,8 +161,8 @@ func namesOf(place string) []string {
 	return []string{place, ledger.EntryKey(l, seq), delivery.ReceiptPrefix(l, seq)}
 }
 
-// lines returns a function that edits the lines of a gzip object.
-func lines(change func([]string) []string) func([]byte) []byte {
+// editLines returns a function that edits the lines of a gzip object.
+func editLines(change func([]string) []string) func([]byte) []byte {
 	return func(b []byte) []byte {
 		z, err := gzip.NewReader(bytes.NewReader(b))
 		if err != nil {
@@ -183,10 +183,10 @@ func lines(change func([]string) []string) func([]byte) []byte {
 	}
 }
 
-func empty() []byte { return lines(func([]string) []string { return nil })(lines0) }
+func emptyObject() []byte { return editLines(func([]string) []string { return nil })(oneLine) }
 
-// lines0 is a gzip object with one line.
-var lines0 = func() []byte {
+// oneLine is a gzip object with one line.
+var oneLine = func() []byte {
 	var out bytes.Buffer
 	zw := gzip.NewWriter(&out)
 	_, _ = io.WriteString(zw, "{}\n")
@@ -260,17 +260,17 @@ func TestEveryMutationIsFound(t *testing.T) {
 	good := newWorld(t)
 	batched := good.batched(t)
 	for name, m := range mutations {
-		t.Run(name, func(t *testing.T) { m.isFound(good.clone(t)) })
+		t.Run(name, func(t *testing.T) { m.requireFound(good.clone(t)) })
 		if !m.alone {
-			t.Run(name+"/in_batches", func(t *testing.T) { m.isFound(batched.clone(t)) })
+			t.Run(name+"/in_batches", func(t *testing.T) { m.requireFound(batched.clone(t)) })
 		}
 	}
 	for name, m := range batchMutations {
-		t.Run(name, func(t *testing.T) { m.isFound(batched.clone(t)) })
+		t.Run(name, func(t *testing.T) { m.requireFound(batched.clone(t)) })
 	}
 }
 
-func (m mutation) isFound(w *world) {
+func (m mutation) requireFound(w *world) {
 	t := w.t
 	where := m.damage(w)
 	require.NotEmpty(t, where)
@@ -288,7 +288,7 @@ func (m mutation) isFound(w *world) {
 	require.ElementsMatch(t, m.check, slices.Collect(maps.Keys(kinds)), "%v", b.Problems)
 	named = len(m.check) == 0 || slices.ContainsFunc(b.Problems, func(p check.Problem) bool {
 		says := p.Key + " " + p.Detail
-		return slices.ContainsFunc(namesOf(where), func(name string) bool { return strings.Contains(says, name) })
+		return slices.ContainsFunc(namesFor(where), func(name string) bool { return strings.Contains(says, name) })
 	})
 	require.True(t, named, "%s is not named in %v", where, b.Problems)
 }

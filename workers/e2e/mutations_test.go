@@ -19,22 +19,22 @@ import (
 var mutations = map[string]mutation{
 	// A customer's objects.
 	"line_dropped": {
-		damage: inLake(lines(func(l []string) []string { return l[1:] })),
+		damage: inLake(editLines(func(l []string) []string { return l[1:] })),
 		verify: []verify.Kind{verify.ObjectChanged},
 		check:  []check.Kind{check.Changed},
 	},
 	"line_doubled": {
-		damage: inLake(lines(func(l []string) []string { return append(l, l[0]) })),
+		damage: inLake(editLines(func(l []string) []string { return append(l, l[0]) })),
 		verify: []verify.Kind{verify.ObjectChanged},
 		check:  []check.Kind{check.Changed},
 	},
 	"line_altered": {
-		damage: inLake(lines(func(l []string) []string { l[1] = replaceOnce(l[1], `"n":`, `"m":`); return l })),
+		damage: inLake(editLines(func(l []string) []string { l[1] = replaceOnce(l[1], `"n":`, `"m":`); return l })),
 		verify: []verify.Kind{verify.ObjectChanged},
 		check:  []check.Kind{check.Changed},
 	},
 	"lines_reordered": {
-		damage: inLake(lines(func(l []string) []string { l[1], l[2] = l[2], l[1]; return l })),
+		damage: inLake(editLines(func(l []string) []string { l[1], l[2] = l[2], l[1]; return l })),
 		verify: []verify.Kind{verify.ObjectChanged},
 		check:  []check.Kind{check.Changed},
 	},
@@ -83,9 +83,9 @@ var mutations = map[string]mutation{
 	},
 	"object_below_another_prefix": {damage: movedInLake("acme/raw/", "acme/"), verify: []verify.Kind{verify.ObjectMissing}, check: []check.Kind{check.Missing, check.Foreign}},
 	"gzip_truncated":              {damage: inLake(func(b []byte) []byte { return b[:len(b)-1] }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
-	"gzip_with_a_second_member":   {damage: inLake(func(b []byte) []byte { return append(b, empty()...) }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
+	"gzip_with_a_second_member":   {damage: inLake(func(b []byte) []byte { return append(b, emptyObject()...) }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
 	"object_without_bytes":        {damage: inLake(func([]byte) []byte { return nil }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
-	"object_without_lines":        {damage: inLake(func([]byte) []byte { return empty() }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
+	"object_without_lines":        {damage: inLake(func([]byte) []byte { return emptyObject() }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
 	"one_bit_of_an_object":        {damage: inLake(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), verify: []verify.Kind{verify.ObjectChanged}, check: []check.Kind{check.Changed}},
 	"objects_swapped": {
 		damage: func(w *world) string {
@@ -154,7 +154,7 @@ var mutations = map[string]mutation{
 	},
 	"staged_truncated":           {damage: inStaging(func(b []byte) []byte { return b[:len(b)-1] }), verify: []verify.Kind{verify.StagedSize}, check: []check.Kind{check.Changed}},
 	"staged_one_bit":             {damage: inStaging(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), verify: []verify.Kind{verify.StagedContent}, check: []check.Kind{check.Changed}},
-	"staged_with_another_member": {damage: inStaging(func(b []byte) []byte { return append(b, empty()...) }), verify: []verify.Kind{verify.StagedSize}, check: []check.Kind{check.Changed}},
+	"staged_with_another_member": {damage: inStaging(func(b []byte) []byte { return append(b, emptyObject()...) }), verify: []verify.Kind{verify.StagedSize}, check: []check.Kind{check.Changed}},
 	"staged_swapped": {
 		damage: func(w *world) string {
 			one, two := w.sealedEntries()[0].Files[0].StagedKey, w.second().Files[0].StagedKey
@@ -210,10 +210,10 @@ var mutations = map[string]mutation{
 	"pack_with_a_file_that_is_nobodys": {
 		damage: func(w *world) string {
 			e := w.packed()
-			w.edit(w.staging, e.Files[0].StagedKey, func(b []byte) []byte { return append(b, lines0...) })
+			w.edit(w.staging, e.Files[0].StagedKey, func(b []byte) []byte { return append(b, oneLine...) })
 			w.editEntry(e, func(e *ledger.Entry) {
 				for i := range e.Files {
-					e.Files[i].PackBytes += int64(len(lines0))
+					e.Files[i].PackBytes += int64(len(oneLine))
 				}
 			})
 			return placeOf(e)

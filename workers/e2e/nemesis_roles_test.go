@@ -29,51 +29,51 @@ func roleFaults() []lane {
 	auditors := func(n *nemesis) []*process { return n.s.auditors }
 	return []lane{
 		{"collectors", []fault{
-			{"collector killed", seconds(0, 5), killed(collectors)},
-			{"collector stopped", seconds(2, 6), stopped(collectors)},
-			{"collectors restarted", seconds(0, 1), restarted(collectors, nil)},
+			{"collector killed", seconds(0, 5), killFault(collectors)},
+			{"collector stopped", seconds(2, 6), stopFault(collectors)},
+			{"collectors restarted", seconds(0, 1), restartFault(collectors, nil)},
 		}},
 		{"appenders", []fault{
-			{"appender killed", seconds(0, 10), killed(appenders)},
-			{"appender stopped", seconds(8, 13), stopped(appenders)}, // longer than the session timeout: it becomes a zombie
+			{"appender killed", seconds(0, 10), killFault(appenders)},
+			{"appender stopped", seconds(8, 13), stopFault(appenders)}, // longer than the session timeout: it becomes a zombie
 			{"appender's machine lost", seconds(0, 10), machineLost},
 			{"appender's disk full", seconds(3, 10), diskFull},
-			{"appenders reconfigured", seconds(0, 1), restarted(appenders, reconfigure)},
+			{"appenders reconfigured", seconds(0, 1), restartFault(appenders, reconfigure)},
 		}},
 		{"copiers", []fault{
-			{"copier killed", seconds(0, 5), killed(copiers)},
-			{"copier stopped", seconds(3, 9), stopped(copiers)}, // longer than the TTL of its locks, perhaps longer than its session
-			{"copiers restarted", seconds(0, 1), restarted(copiers, nil)},
-			{"auditor killed", seconds(0, 5), killed(auditors)},
-			{"auditor stopped", seconds(4, 9), stopped(auditors)},
+			{"copier killed", seconds(0, 5), killFault(copiers)},
+			{"copier stopped", seconds(3, 9), stopFault(copiers)}, // longer than the TTL of its locks, perhaps longer than its session
+			{"copiers restarted", seconds(0, 1), restartFault(copiers, nil)},
+			{"auditor killed", seconds(0, 5), killFault(auditors)},
+			{"auditor stopped", seconds(4, 9), stopFault(auditors)},
 		}},
 	}
 }
 
-// killed is kill -9, and a start on the same disk.
-func killed(of func(*nemesis) []*process) doer {
+// killFault is kill -9, and a start on the same disk.
+func killFault(of func(*nemesis) []*process) faultFunc {
 	return func(ctx context.Context, n *nemesis, a act) error {
-		p := pick(of(n), a)
+		p := pickProcess(of(n), a)
 		if err := p.alive(); err != nil {
 			return err
 		}
-		n.out(ctx, "killed", p)
+		n.recordOutage(ctx, "killed", p)
 		p.kill()
-		n.say("%s killed for %v", p.name, a.hold)
+		n.logf("%s killed for %v", p.name, a.hold)
 		n.sleep(ctx, a.hold)
-		return n.up(ctx, p)
+		return n.startAndWait(ctx, p)
 	}
 }
 
-// stopped makes a zombie: the process does not know that time has passed.
-func stopped(of func(*nemesis) []*process) doer {
+// stopFault makes a zombie: the process does not know that time has passed.
+func stopFault(of func(*nemesis) []*process) faultFunc {
 	return func(ctx context.Context, n *nemesis, a act) error {
-		p := pick(of(n), a)
-		n.out(ctx, "stopped", p)
+		p := pickProcess(of(n), a)
+		n.recordOutage(ctx, "stopped", p)
 		if err := p.signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
-		n.say("%s stopped for %v", p.name, a.hold)
+		n.logf("%s stopped for %v", p.name, a.hold)
 		n.sleep(ctx, a.hold)
 		return p.signal(syscall.SIGCONT)
 	}
@@ -81,24 +81,24 @@ func stopped(of func(*nemesis) []*process) doer {
 
 // machineLost kills an appender; another one with an empty disk and another name takes its place.
 func machineLost(ctx context.Context, n *nemesis, a act) error {
-	p := pick(n.s.appenders, a)
+	p := pickProcess(n.s.appenders, a)
 	if err := p.alive(); err != nil {
 		return err
 	}
-	n.out(ctx, "machine lost", p)
+	n.recordOutage(ctx, "machine lost", p)
 	p.kill()
-	n.say("%s lost for %v", p.name, a.hold)
+	n.logf("%s lost for %v", p.name, a.hold)
 	if err := os.RemoveAll(n.s.disk(p)); err != nil {
 		return err
 	}
 	n.sleep(ctx, a.hold)
-	return n.up(ctx, p)
+	return n.startAndWait(ctx, p)
 }
 
 // diskFull prevents the process's files from growing, as a quota does. Every write fails, the first
 // one after a byte.
 func diskFull(ctx context.Context, n *nemesis, a act) error {
-	p := pick(n.s.appenders, a)
+	p := pickProcess(n.s.appenders, a)
 	if err := p.alive(); err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func diskFull(ctx context.Context, n *nemesis, a act) error {
 	if err := limit("1"); err != nil {
 		return err
 	}
-	n.say("the disk of %s is full for %v", p.name, a.hold)
+	n.logf("the disk of %s is full for %v", p.name, a.hold)
 	n.sleep(ctx, a.hold)
 	if err := p.alive(); err != nil {
 		return err
@@ -120,9 +120,9 @@ func diskFull(ctx context.Context, n *nemesis, a act) error {
 	return limit("unlimited")
 }
 
-// restarted drains one process after the other and starts it again, as a deployment does. Each must
-// end cleanly, whatever else goes wrong.
-func restarted(of func(*nemesis) []*process, first func(*nemesis, act) error) doer {
+// restartFault drains one process after the other and starts it again, as a deployment does. Each
+// must end cleanly, whatever else goes wrong.
+func restartFault(of func(*nemesis) []*process, first func(*nemesis, act) error) faultFunc {
 	return func(ctx context.Context, n *nemesis, a act) error {
 		if first != nil {
 			if err := first(n, a); err != nil {
@@ -130,13 +130,13 @@ func restarted(of func(*nemesis) []*process, first func(*nemesis, act) error) do
 			}
 		}
 		for _, p := range of(n) {
-			n.out(ctx, "restarted", p)
+			n.recordOutage(ctx, "restarted", p)
 			began := time.Now()
 			if err := p.terminate(drainWithin); err != nil {
 				return err
 			}
-			n.say("%s drained in %v", p.name, time.Since(began).Round(time.Millisecond))
-			if err := n.up(ctx, p); err != nil {
+			n.logf("%s drained in %v", p.name, time.Since(began).Round(time.Millisecond))
+			if err := n.startAndWait(ctx, p); err != nil {
 				return err
 			}
 			n.sleep(ctx, a.hold)
@@ -154,14 +154,14 @@ func reconfigure(n *nemesis, a act) error {
 			return err
 		}
 	}
-	n.say("appenders reconfigured: %s", settings)
+	n.logf("appenders reconfigured: %s", settings)
 	return nil
 }
 
-func pick(of []*process, a act) *process { return of[a.pick%uint64(len(of))] }
+func pickProcess(of []*process, a act) *process { return of[a.pick%uint64(len(of))] }
 
-// up starts a process and waits until it is ready.
-func (n *nemesis) up(ctx context.Context, p *process) error {
+// startAndWait starts a process and waits until it is ready.
+func (n *nemesis) startAndWait(ctx context.Context, p *process) error {
 	if err := p.start(); err != nil {
 		return err
 	}
@@ -170,14 +170,14 @@ func (n *nemesis) up(ctx context.Context, p *process) error {
 	return p.ready(within)
 }
 
-// out records that an appender is about to stop working: what it has read so far, which it is asked
-// for, and which partitions somebody has to take over.
-func (n *nemesis) out(ctx context.Context, kind string, p *process) {
+// recordOutage records that an appender is about to stop working: what it has read so far, which it
+// is asked for, and which partitions somebody has to take over.
+func (n *nemesis) recordOutage(ctx context.Context, kind string, p *process) {
 	if !strings.HasPrefix(p.name, "appender") {
 		return
 	}
 	if kind != "stopped" {
-		n.noteRead(ctx, p)
+		n.addRecordsRead(ctx, p)
 	}
 	if name, err := os.ReadFile(filepath.Join(n.s.disk(p), "worker")); err == nil {
 		n.mu.Lock()

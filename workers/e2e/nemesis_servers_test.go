@@ -15,8 +15,8 @@ import (
 
 // serverFaults are the lanes of what the roles depend on.
 func serverFaults() []lane {
-	staging := func(w weather) doer { return stormy("staging", w) }
-	customers := func(w weather) doer { return stormy("customers", w) }
+	staging := func(w weather) faultFunc { return badWeather("staging", w) }
+	customers := func(w weather) faultFunc { return badWeather("customers", w) }
 	return []lane{
 		{"kafka", []fault{
 			{"broker killed", seconds(0, 6), brokerKilled},
@@ -27,8 +27,8 @@ func serverFaults() []lane {
 			{"redis killed", seconds(0, 5), redisKilled},
 			{"redis stopped", seconds(2, 6), redisStopped},
 			{"redis flushed", seconds(0, 0), redisFlushed},
-			{"redis failed over", seconds(1, 5), failedOver(false)},
-			{"redis failed over to an old copy", seconds(2, 5), failedOver(true)},
+			{"redis failed over", seconds(1, 5), failoverFault(false)},
+			{"redis failed over to an old copy", seconds(2, 5), failoverFault(true)},
 		}},
 		{"staging", []fault{
 			{"staging refuses", seconds(3, 8), staging(weather{refused: .2, failed: .1, cutBefore: .1, conflict: .1})},
@@ -46,7 +46,7 @@ func serverFaults() []lane {
 			{"buckets deny", seconds(3, 8), customers(weather{denied: .5})},
 			{"buckets are slow", seconds(3, 8), customers(weather{late: .4, slowBody: .1})},
 			{"a bucket is away", seconds(4, 9), bucketAway},
-			{"sts fails", seconds(3, 8), stormy("sts", weather{refused: .3, cutBefore: .2, late: .2, tornBody: .2})},
+			{"sts fails", seconds(3, 8), badWeather("sts", weather{refused: .3, cutBefore: .2, late: .2, tornBody: .2})},
 			{"destination disabled", seconds(4, 9), destinationDisabled},
 			{"destination added", seconds(0, 0), destinationAdded},
 		}},
@@ -63,12 +63,12 @@ func brokerKilled(ctx context.Context, n *nemesis, a act) error {
 	if err := stack(ctx, "kill", name); err != nil {
 		return err
 	}
-	n.say("%s killed for %v", name, a.hold)
+	n.logf("%s killed for %v", name, a.hold)
 	n.sleep(ctx, a.hold)
 	if err := stack(ctx, "start", name); err != nil {
 		return err
 	}
-	return n.inSync(ctx)
+	return n.waitInSync(ctx)
 }
 
 func brokerStopped(ctx context.Context, n *nemesis, a act) error {
@@ -76,21 +76,21 @@ func brokerStopped(ctx context.Context, n *nemesis, a act) error {
 	if err := stack(ctx, "pause", name); err != nil {
 		return err
 	}
-	n.say("%s stopped for %v", name, a.hold)
+	n.logf("%s stopped for %v", name, a.hold)
 	n.sleep(ctx, a.hold)
 	if err := stack(ctx, "resume", name); err != nil {
 		return err
 	}
-	return n.inSync(ctx)
+	return n.waitInSync(ctx)
 }
 
-// inSync waits until every replica is in sync again: losing two brokers at once exceeds Kafka's
+// waitInSync waits until every replica is in sync again: losing two brokers at once exceeds Kafka's
 // limits, not ours.
-func (n *nemesis) inSync(ctx context.Context) error {
+func (n *nemesis) waitInSync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
-		behind, err := n.behind(ctx)
+		behind, err := n.outOfSync(ctx)
 		if err == nil && behind == 0 {
 			return nil
 		}
@@ -102,9 +102,9 @@ func (n *nemesis) inSync(ctx context.Context) error {
 	}
 }
 
-// behind counts the partitions of this system's topics, and of Kafka's own, that have a replica
+// outOfSync counts the partitions of this system's topics, and of Kafka's own, that have a replica
 // which is not in sync.
-func (n *nemesis) behind(ctx context.Context) (behind int, err error) {
+func (n *nemesis) outOfSync(ctx context.Context) (behind int, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = nil // all
 	resp, err := req.RequestWith(ctx, n.kafka)
@@ -124,12 +124,12 @@ func (n *nemesis) behind(ctx context.Context) (behind int, err error) {
 	return behind, nil
 }
 
-// mostPartitions bounds the number of partitions of the events topic.
-const mostPartitions = systemPartitions + 4
+// maxPartitions bounds the number of partitions of the events topic.
+const maxPartitions = systemPartitions + 4
 
 func partitionAdded(ctx context.Context, n *nemesis, _ act) error {
 	n.mu.Lock()
-	count := min(n.partitions+1, mostPartitions)
+	count := min(n.partitions+1, maxPartitions)
 	n.mu.Unlock()
 	rt := kmsg.NewCreatePartitionsRequestTopic()
 	rt.Topic, rt.Count = n.s.eventsTopic(), int32(count)
@@ -149,7 +149,7 @@ func partitionAdded(ctx context.Context, n *nemesis, _ act) error {
 	n.mu.Lock()
 	n.partitions = count
 	n.mu.Unlock()
-	n.say("the events topic has %d partitions", count)
+	n.logf("the events topic has %d partitions", count)
 	return nil
 }
 
@@ -161,7 +161,7 @@ func redisKilled(ctx context.Context, n *nemesis, a act) error {
 	if err := stack(ctx, "kill", name); err != nil {
 		return err
 	}
-	n.say("%s killed for %v", name, a.hold)
+	n.logf("%s killed for %v", name, a.hold)
 	n.sleep(ctx, a.hold)
 	return stack(ctx, "start", name)
 }
@@ -171,19 +171,19 @@ func redisStopped(ctx context.Context, n *nemesis, a act) error {
 	if err := stack(ctx, "pause", name); err != nil {
 		return err
 	}
-	n.say("%s stopped for %v", name, a.hold)
+	n.logf("%s stopped for %v", name, a.hold)
 	n.sleep(ctx, a.hold)
 	return stack(ctx, "resume", name)
 }
 
 func redisFlushed(ctx context.Context, n *nemesis, _ act) error {
-	n.say("redis flushed")
+	n.logf("redis flushed")
 	return redisDo(ctx, n.redisURLs[n.primary], "FLUSHALL")
 }
 
-// failedOver kills the primary and promotes its replica, which may have been cut off from it for a
-// while: then it grants leases that are held, and has lost what was marked since.
-func failedOver(old bool) doer {
+// failoverFault kills the primary and promotes its replica, which may have been cut off from it for
+// a while: then it grants leases that are held, and has lost what was marked since.
+func failoverFault(old bool) faultFunc {
 	return func(ctx context.Context, n *nemesis, a act) error {
 		from, to := n.primary, 1-n.primary
 		if old {
@@ -195,8 +195,8 @@ func failedOver(old bool) doer {
 		if err := stack(ctx, "kill", redisNames[from]); err != nil {
 			return err
 		}
-		n.redis.to()
-		n.say("%s killed, failing over", redisNames[from])
+		n.redis.switchTo()
+		n.logf("%s killed, failing over", redisNames[from])
 		if !old {
 			n.sleep(ctx, a.hold/2)
 			if err := redisDo(ctx, n.redisURLs[to], "REPLICAOF NO ONE"); err != nil {
@@ -204,7 +204,7 @@ func failedOver(old bool) doer {
 			}
 		}
 		n.primary = to
-		n.redis.to(hostOf(n.redisURLs[to]))
+		n.redis.switchTo(hostOf(n.redisURLs[to]))
 		if err := stack(ctx, "start", redisNames[from]); err != nil {
 			return err
 		}
@@ -230,48 +230,48 @@ func storeKilled(ctx context.Context, n *nemesis, a act) error {
 	if err := stack(ctx, "kill", "minio"); err != nil {
 		return err
 	}
-	n.say("minio killed for %v", a.hold)
+	n.logf("minio killed for %v", a.hold)
 	n.sleep(ctx, a.hold)
 	return stack(ctx, "start", "minio")
 }
 
-// stormy sets bad weather for a place of the S3 proxy.
-func stormy(place string, w weather) doer {
+// badWeather sets bad weather for a place of the S3 proxy.
+func badWeather(place string, w weather) faultFunc {
 	return func(ctx context.Context, n *nemesis, a act) error {
-		n.say("%s: %v for %v", place, w, a.hold)
-		n.s3.turn(place, w)
+		n.logf("%s: %v for %v", place, w, a.hold)
+		n.s3.setWeather(place, w)
 		n.sleep(ctx, a.hold)
-		n.s3.turn(place, nil)
+		n.s3.setWeather(place, nil)
 		return nil
 	}
 }
 
 func bucketAway(ctx context.Context, n *nemesis, a act) error {
 	all := n.s.destinations()
-	return stormy(all[a.pick%uint64(len(all))].bucket, weather{refused: .5, cutBefore: .5})(ctx, n, a)
+	return badWeather(all[a.pick%uint64(len(all))].bucket, weather{refused: .5, cutBefore: .5})(ctx, n, a)
 }
 
 // destinationDisabled disables a destination: what is sealed meanwhile is not owed to it.
 func destinationDisabled(ctx context.Context, n *nemesis, a act) error {
 	d := n.s.workspaces[0].destinations[1]
-	n.say("destination %s disabled for %v", d.name, a.hold)
+	n.logf("destination %s disabled for %v", d.name, a.hold)
 	d.disabled = true
-	if err := n.apply(ctx); err != nil {
+	if err := n.applyCatalog(ctx); err != nil {
 		return err
 	}
 	n.sleep(ctx, a.hold)
 	d.disabled = false
-	return n.apply(ctx)
+	return n.applyCatalog(ctx)
 }
 
-// mostDestinations bounds the number of a customer's destinations.
-const mostDestinations = 5
+// maxDestinations bounds the number of a customer's destinations.
+const maxDestinations = 5
 
 // destinationAdded gives a customer another bucket for half of their sources.
 func destinationAdded(ctx context.Context, n *nemesis, a act) error {
 	w := &n.s.workspaces[a.pick%uint64(len(n.s.workspaces))]
-	if len(w.destinations) == mostDestinations {
-		return n.apply(ctx)
+	if len(w.destinations) == maxDestinations {
+		return n.applyCatalog(ctx)
 	}
 	name := fmt.Sprintf("added-%d", len(w.destinations))
 	d := &destination{name: name, bucket: fmt.Sprintf("e2e-%s-%s-%s", n.s.tag, w.id[3:7], name), sources: w.sources[:len(w.sources)/2]}
@@ -281,24 +281,24 @@ func destinationAdded(ctx context.Context, n *nemesis, a act) error {
 	n.mu.Lock()
 	w.destinations = append(w.destinations, d)
 	n.mu.Unlock()
-	n.say("destination %s added", d.bucket)
-	return n.apply(ctx)
+	n.logf("destination %s added", d.bucket)
+	return n.applyCatalog(ctx)
 }
 
-// apply retries, because Kafka may be in trouble.
-func (n *nemesis) apply(ctx context.Context) error {
+// applyCatalog retries, because Kafka may be in trouble.
+func (n *nemesis) applyCatalog(ctx context.Context) error {
 	began := time.Now()
 	for try := 1; ; try++ {
 		within, cancel := context.WithTimeout(ctx, time.Minute)
 		err := n.s.applyCatalog(within)
 		cancel()
 		if err == nil {
-			n.claimed(began, time.Now())
+			n.recordClaims(began, time.Now())
 		}
 		if err == nil || try == 5 || ctx.Err() != nil {
 			return err
 		}
-		n.say("catalog apply: %v", err)
+		n.logf("catalog apply: %v", err)
 		n.sleep(ctx, time.Second)
 	}
 }

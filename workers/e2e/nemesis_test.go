@@ -23,15 +23,15 @@ import (
 	"github.com/sealift/sealift/pkg/send"
 )
 
-// doer causes a fault, lets it last and undoes it. An error is one of the test or of the system: no
-// fault may end a process, or prevent it from starting.
-type doer func(ctx context.Context, n *nemesis, a act) error
+// faultFunc causes a fault, lets it last and undoes it. An error is one of the test or of the
+// system: no fault may end a process, or prevent it from starting.
+type faultFunc func(ctx context.Context, n *nemesis, a act) error
 
 // fault is one kind of fault.
 type fault struct {
 	name  string
 	lasts span
-	do    doer
+	do    faultFunc
 }
 
 // lane is a sequence of faults, one at a time; lanes run concurrently.
@@ -91,7 +91,7 @@ func newNemesis(ctx context.Context, t *testing.T, seed uint64, of fleet) *nemes
 	n.s.servers.redis, n.s.servers.s3 = "redis://"+n.redis.addr()+"/0", n.s3.server.URL
 	n.s.servers.makeBucket = n.makeBucket
 	n.s.start(ctx)
-	n.claimed(time.Time{}, time.Time{})
+	n.recordClaims(time.Time{}, time.Time{})
 	return n
 }
 
@@ -123,7 +123,7 @@ func (n *nemesis) run(ctx context.Context, seed uint64, lanes []lane, lasts time
 			kinds[i] = f.lasts
 		}
 		wg.Go(func() {
-			for i, a := range deal(seed, l.name, kinds, 10_000) {
+			for i, a := range makeSchedule(seed, l.name, kinds, 10_000) {
 				if over := time.Now().Add(a.calm).After(end); over && !(each && i < len(kinds)) || ctx.Err() != nil {
 					return
 				}
@@ -142,7 +142,7 @@ func (n *nemesis) run(ctx context.Context, seed uint64, lanes []lane, lasts time
 	return context.Cause(ctx)
 }
 
-func (n *nemesis) say(format string, args ...any) {
+func (n *nemesis) logf(format string, args ...any) {
 	n.t.Logf("%6.1fs %s", time.Since(n.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -153,13 +153,13 @@ func (n *nemesis) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// noteRead adds to the sum what an appender has read, before its life ends.
-func (n *nemesis) noteRead(ctx context.Context, p *process) {
+// addRecordsRead adds to the sum what an appender has read, before its life ends.
+func (n *nemesis) addRecordsRead(ctx context.Context, p *process) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	v, err := p.metric(ctx, "sealift_appender_records_total")
 	if err != nil {
-		n.say("%s does not say what it read: %v", p.name, err)
+		n.logf("%s does not say what it read: %v", p.name, err)
 		return
 	}
 	n.mu.Lock()
@@ -177,8 +177,8 @@ type load struct {
 	ended        chan error
 }
 
-// begin sends until stop is closed, and then until everything is acknowledged.
-func (n *nemesis) begin(ctx context.Context, seed uint64, perSecond int, stop <-chan struct{}) *load {
+// startLoad sends until stop is closed, and then until everything is acknowledged.
+func (n *nemesis) startLoad(ctx context.Context, seed uint64, perSecond int, stop <-chan struct{}) *load {
 	l := &load{ended: make(chan error, 1)}
 	balancer := newTCPSwitch(n.t, n.s.listen...)
 	var (
@@ -275,16 +275,16 @@ func TestNemesis(t *testing.T) {
 		appender: "roll_every: 6s, grace: 1s", copier: "lock_ttl: 2s, retry_tiers: [1s, 5s]", auditor: "every: 5s, grace: 5s",
 	})
 	stop := make(chan struct{})
-	input := n.begin(ctx, seeds[0], nemesisRate, stop)
+	input := n.startLoad(ctx, seeds[0], nemesisRate, stop)
 	for i, seed := range seeds {
-		n.say("schedule of seed %d", seed)
+		n.logf("schedule of seed %d", seed)
 		require.NoError(t, n.run(ctx, seed, lanes, lasts/time.Duration(len(seeds)), i == 0))
 	}
 	n.calm = time.Now()
-	n.say("the faults are over")
-	n.sleep(ctx, calmFor)
+	n.logf("the faults are over")
+	n.sleep(ctx, calmDuration)
 	close(stop)
 	require.NoError(t, <-input.ended)
-	n.say("%d events sent and acknowledged, %d of them sent again", len(input.acked), input.resent)
+	n.logf("%d events sent and acknowledged, %d of them sent again", len(input.acked), input.resent)
 	n.judge(ctx, input)
 }

@@ -13,7 +13,7 @@ import (
 func stackPipeline(t *testing.T) *pipeline {
 	t.Helper()
 	topic := fmt.Sprintf("pipeline-%x", time.Now().UnixNano())
-	return pipelineOn(t, &pipeline{
+	return newPipelineOn(t, &pipeline{
 		brokers: strings.Split(env(t, "SEALIFT_TEST_KAFKA"), ","),
 		topic:   topic, jobs: topic + ".jobs", dead: topic + ".dead", session: 6 * time.Second,
 	})

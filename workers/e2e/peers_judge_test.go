@@ -158,8 +158,8 @@ func (j *peerJudge) line(key string, stored time.Time, line []byte) {
 	}
 }
 
-// TestThePeersJudge gives the judge a good bucket, and every fault.
-func TestThePeersJudge(t *testing.T) {
+// TestPeerJudge gives the judge a good bucket, and every fault.
+func TestPeerJudge(t *testing.T) {
 	events := &peerEvents{n: 40, sources: 2, begin: time.Date(2026, 3, 1, 23, 0, 0, 0, time.UTC), span: 2 * time.Hour}
 	const first, second = "run/src00000/2026-03-01/a.gz", "run/day=1772409600000/src00001-b.gz" // the second day, in milliseconds
 	lines := map[string][]string{}

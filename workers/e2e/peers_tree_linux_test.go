@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestATreesTimesAreKept: the CPU time of a child that has ended is counted, and a child that is
-// not told to end is killed. The shell itself uses no CPU time.
-func TestATreesTimesAreKept(t *testing.T) {
+// TestProcessTreeKeepsTimesOfEndedProcesses: the CPU time of a child that has ended is counted, and
+// a child that is not told to end is killed. The shell itself uses no CPU time.
+func TestProcessTreeKeepsTimesOfEndedProcesses(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `
 sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'
 sleep 1000 &

@@ -43,11 +43,11 @@ func newPipeline(t *testing.T) *pipeline {
 	broker, err := embedded.StartKafka(embedded.KafkaConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { broker.Close() })
-	return pipelineOn(t, &pipeline{brokers: []string{broker.Addr()}, topic: "events", jobs: "jobs", dead: "dead", session: 2 * time.Second})
+	return newPipelineOn(t, &pipeline{brokers: []string{broker.Addr()}, topic: "events", jobs: "jobs", dead: "dead", session: 2 * time.Second})
 }
 
-// pipelineOn completes p with a client, a staging bucket and topics.
-func pipelineOn(t *testing.T, p *pipeline) *pipeline {
+// newPipelineOn completes p with a client, a staging bucket and topics.
+func newPipelineOn(t *testing.T, p *pipeline) *pipeline {
 	t.Helper()
 	client, err := stream.Open(stream.Config{Brokers: p.brokers}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
@@ -259,7 +259,7 @@ func TestSealOnStop(t *testing.T) {
 	p.requireAllOnce(200)
 }
 
-func TestPoisonGoesToTheDeadLettersAndStopsNothing(t *testing.T) {
+func TestMalformedRecordsGoToTheDeadLetters(t *testing.T) {
 	p := newPipeline(t)
 	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	producer := p.client.NewProducer(stream.ProducerConfig{Topic: p.topic})

@@ -44,7 +44,7 @@ func TestReadersOfTheFiles(t *testing.T) {
 	s.workspaces = []workspace{{id: "ws_e2ereaders" + strings.Repeat("0", 16), sources: bucket.sources, destinations: []*destination{bucket}}}
 	s.start(ctx)
 	const events = 3000
-	seen := newSeen(s)
+	seen := newDeliveryCounter(s)
 	for i := range 3 { // one or more files each time
 		postSample(ctx, t, "http://"+s.listen[0], source, events/3)
 		seen.wait(ctx, t, "deliveries", func() bool { return seen.lines.Load() >= int64(i+1)*events/3 })

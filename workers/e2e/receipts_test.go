@@ -62,8 +62,8 @@ func (w *world) receiptOf(e *ledger.Entry, i int, dest string) (string, delivery
 	return found.Key, r
 }
 
-// replaceReceipt puts others in the place of a receipt, or nothing, where it is, and returns the key
-// of the object that now holds them.
+// replaceReceipt puts others in the place of a receipt, or nothing, where it is, and returns the
+// key of the object that now holds them.
 func (w *world) replaceReceipt(e *ledger.Entry, i int, dest string, by func(delivery.Receipt) []delivery.Receipt) string {
 	w.t.Helper()
 	key, old := w.receiptOf(e, i, dest)
@@ -93,7 +93,7 @@ func (w *world) replaceReceipt(e *ledger.Entry, i int, dest string, by func(deli
 
 func (w *world) editReceipt(e *ledger.Entry, i int, dest string, change func(*delivery.Receipt)) string {
 	w.t.Helper()
-	return w.replaceReceipt(e, i, dest, instead(change))
+	return w.replaceReceipt(e, i, dest, edited(change))
 }
 
 func (w *world) removeReceipt(e *ledger.Entry, i int, dest string) {
@@ -135,8 +135,8 @@ func inBatched(by func(delivery.Receipt) []delivery.Receipt) func(w *world) stri
 	}
 }
 
-// and adds another receipt to the one in a batch.
-func and(change func(*delivery.Receipt)) func(delivery.Receipt) []delivery.Receipt {
+// withAnother adds another receipt to the one in a batch.
+func withAnother(change func(*delivery.Receipt)) func(delivery.Receipt) []delivery.Receipt {
 	return func(r delivery.Receipt) []delivery.Receipt {
 		other := r
 		change(&other)
@@ -144,12 +144,12 @@ func and(change func(*delivery.Receipt)) func(delivery.Receipt) []delivery.Recei
 	}
 }
 
-func instead(change func(*delivery.Receipt)) func(delivery.Receipt) []delivery.Receipt {
+func edited(change func(*delivery.Receipt)) func(delivery.Receipt) []delivery.Receipt {
 	return func(r delivery.Receipt) []delivery.Receipt { change(&r); return []delivery.Receipt{r} }
 }
 
-// batchMutations are ways to damage a batch. If it is one of its lines that closes nothing, the debt
-// is open.
+// batchMutations are ways to damage a batch. If it is one of its lines that closes nothing, the
+// debt is open.
 var batchMutations = map[string]mutation{
 	"batch_missing": {
 		damage: func(w *world) string {
@@ -233,37 +233,37 @@ var batchMutations = map[string]mutation{
 		check:  []check.Kind{check.Untrue},
 	},
 	"batched_of_another_entry": {
-		damage: inBatched(instead(func(r *delivery.Receipt) { r.File.Seq++ })),
+		damage: inBatched(edited(func(r *delivery.Receipt) { r.File.Seq++ })),
 		verify: []verify.Kind{verify.BadReceipt, verify.Debt},
 		check:  []check.Kind{check.Untrue, check.Owed, check.Foreign},
 	},
 	"batched_given_up": {
-		damage: inBatched(instead(func(r *delivery.Receipt) { r.Outcome = delivery.Skipped })),
+		damage: inBatched(edited(func(r *delivery.Receipt) { r.Outcome = delivery.Skipped })),
 		verify: []verify.Kind{verify.BadReceipt, verify.Debt},
 		check:  []check.Kind{check.Untrue, check.Owed, check.Foreign},
 	},
 	"batched_of_a_missing_file": {
-		damage: inBatched(and(func(r *delivery.Receipt) { r.File.Index = 77 })),
+		damage: inBatched(withAnother(func(r *delivery.Receipt) { r.File.Index = 77 })),
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},
 	},
 	"batched_of_somebody_else": {
-		damage: inBatched(and(func(r *delivery.Receipt) { r.Destination = worldWorkspace + "/pond" })),
+		damage: inBatched(withAnother(func(r *delivery.Receipt) { r.Destination = worldWorkspace + "/pond" })),
 		verify: []verify.Kind{verify.NotOwed},
 		check:  []check.Kind{check.Untrue},
 	},
 	"batched_with_another_key": {
-		damage: inBatched(instead(func(r *delivery.Receipt) { r.Key = "acme/raw/segment-logs/x/0/y.gz" })),
+		damage: inBatched(edited(func(r *delivery.Receipt) { r.Key = "acme/raw/segment-logs/x/0/y.gz" })),
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},
 	},
 	"batched_with_another_sum": {
-		damage: inBatched(instead(func(r *delivery.Receipt) { r.SHA256 = string(bytes.Repeat([]byte("0"), 64)) })),
+		damage: inBatched(edited(func(r *delivery.Receipt) { r.SHA256 = string(bytes.Repeat([]byte("0"), 64)) })),
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},
 	},
 	"batched_twice_and_once_wrong": {
-		damage: inBatched(and(func(r *delivery.Receipt) { r.Records++ })),
+		damage: inBatched(withAnother(func(r *delivery.Receipt) { r.Records++ })),
 		verify: []verify.Kind{verify.BadReceipt},
 		check:  []check.Kind{check.Untrue},
 	},
@@ -292,7 +292,7 @@ func TestDebtsWithSeveralReceipts(t *testing.T) {
 			put(w.t, w.staging, delivery.BatchKey(e.Log(), e.Seq, r.Encode()), r.Encode(), objstore.Info{})
 		},
 		"twice_in_one": func(w *world, e *ledger.Entry, r delivery.Receipt) {
-			w.replaceReceipt(e, 0, lake, and(func(*delivery.Receipt) {}))
+			w.replaceReceipt(e, 0, lake, withAnother(func(*delivery.Receipt) {}))
 		},
 	} {
 		t.Run(hazard, func(t *testing.T) {
@@ -300,7 +300,7 @@ func TestDebtsWithSeveralReceipts(t *testing.T) {
 			e, _ := w.batch()
 			_, r := w.receiptOf(e, 0, lake)
 			more(w, e, r)
-			w.allIsWell()
+			w.requireAllWell()
 		})
 	}
 }

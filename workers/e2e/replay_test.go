@@ -74,8 +74,8 @@ func (r *replays) setCatalog(second ...string) {
 	r.catalog.Set(s)
 }
 
-// copy starts a copier.
-func (r *replays) copy() {
+// startCopier starts a copier.
+func (r *replays) startCopier() {
 	leases, err := lease.Open("redis://"+miniredis.RunT(r.t).Addr(), nil)
 	require.NoError(r.t, err)
 	cfg := r.copiers
@@ -83,7 +83,7 @@ func (r *replays) copy() {
 	c, err := copier.New(cfg, copier.Deps{
 		Kafka: copier.OnKafka(r.client), Leases: leases, Staging: r.staging, Roles: noRoles{}, Catalog: r.catalog, Log: slog.New(slog.DiscardHandler),
 		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
-			return counted{r.buckets[t.BucketName], r, t.BucketName}
+			return countingStore{r.buckets[t.BucketName], r, t.BucketName}
 		},
 	})
 	require.NoError(r.t, err)
@@ -105,14 +105,14 @@ func (noRoles) Credentials(context.Context, assumerole.Request) (objstore.Creden
 func (noRoles) VerifyTrust(context.Context, assumerole.Request) error { return nil }
 func (noRoles) Forget(assumerole.Request)                             {}
 
-// counted counts PUTs by bucket and key, and makes the second bucket wait.
-type counted struct {
+// countingStore counts PUTs by bucket and key, and makes the second bucket wait.
+type countingStore struct {
 	*objstore.Memory
 	r    *replays
 	name string
 }
 
-func (c counted) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
+func (c countingStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
 	if c.name == "second" && c.r.stuck != nil {
 		<-c.r.stuck
 	}
@@ -160,8 +160,8 @@ func (r *replays) run(jobs func(...stream.Record)) replay.Run {
 	return run
 }
 
-// over waits until the order is over, and requires that everything is delivered.
-func (r *replays) over(o *delivery.Order) replay.Status {
+// waitUntilOver waits until the order is over, and requires that everything is delivered.
+func (r *replays) waitUntilOver(o *delivery.Order) replay.Status {
 	r.t.Helper()
 	var s replay.Status
 	r.waitFor("the replay is over", func() bool {
@@ -191,15 +191,15 @@ func (r *replays) lines(bucket string) map[string]string {
 	return out
 }
 
-// delivered waits until the first bucket has every file of the ledger.
-func (r *replays) delivered(records int) map[string]string {
+// waitForDeliveries waits until the first bucket has every file of the ledger.
+func (r *replays) waitForDeliveries(records int) map[string]string {
 	r.t.Helper()
 	r.waitFor("all delivered", func() bool { return len(r.buckets["first"].Contents("")) == r.files() })
 	r.requireAllOnce(records)
 	return r.lines("first")
 }
 
-func (r *replays) empty(store *objstore.Memory, prefix string, which func(n int) bool) (deleted int) {
+func (r *replays) deleteObjects(store *objstore.Memory, prefix string, which func(n int) bool) (deleted int) {
 	for n, key := range slices.Sorted(maps.Keys(store.Contents(prefix))) {
 		if which(n) {
 			require.NoError(r.t, store.Delete(r.t.Context(), key))
@@ -209,31 +209,31 @@ func (r *replays) empty(store *objstore.Memory, prefix string, which func(n int)
 	return deleted
 }
 
-func every(int) bool { return true }
+func allObjects(int) bool { return true }
 
 func TestReplay(t *testing.T) {
 	r := newReplays(t)
-	r.copy()
+	r.startCopier()
 	const records = 4000
 	r.produce(0, records, replaySources)
 	r.sealAll(r.worker)
-	want := r.delivered(records)
+	want := r.waitForDeliveries(records)
 
 	t.Run("existing objects stay as they are", func(t *testing.T) {
 		for range 2 {
-			r.over(r.replay(func(*delivery.Order) {}, nil))
+			r.waitUntilOver(r.replay(func(*delivery.Order) {}, nil))
 			require.Equal(t, want, r.lines("first"))
 		}
 	})
 	t.Run("deleted objects come back", func(t *testing.T) {
-		require.Positive(t, r.empty(r.buckets["first"], "", func(n int) bool { return n%3 == 0 }))
-		s := r.over(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, nil))
+		require.Positive(t, r.deleteObjects(r.buckets["first"], "", func(n int) bool { return n%3 == 0 }))
+		s := r.waitUntilOver(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, nil))
 		require.EqualValues(t, len(want), s.Delivered)
 		require.Equal(t, want, r.lines("first"))
 	})
 	t.Run("new destination gets the same objects", func(t *testing.T) {
 		r.setCatalog("source1", "source2")
-		r.over(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/second"} }, nil))
+		r.waitUntilOver(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/second"} }, nil))
 		second := r.lines("second")
 		n := 0
 		for key, text := range want {
@@ -245,22 +245,22 @@ func TestReplay(t *testing.T) {
 		require.Positive(t, n)
 	})
 	t.Run("job topic lost", func(t *testing.T) {
-		r.empty(r.buckets["first"], "", every)
+		r.deleteObjects(r.buckets["first"], "", allObjects)
 		o := r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, func(...stream.Record) {})
 		require.Empty(t, r.lines("first"))
 		_, err := r.run(nil).Enqueue(t.Context(), o, true)
 		require.NoError(t, err)
-		r.over(o)
+		r.waitUntilOver(o)
 		require.Equal(t, want, r.lines("first"))
 	})
 	t.Run("staging lost while deliveries continue", func(t *testing.T) {
-		r.empty(r.staging, "data/", every)
-		r.empty(r.buckets["first"], "", every)
+		r.deleteObjects(r.staging, "data/", allObjects)
+		r.deleteObjects(r.buckets["first"], "", allObjects)
 		o := r.replay(func(o *delivery.Order) { o.Sources = []string{"source0", "source3"} }, nil)
 		r.produce(records, 400, replaySources)
 		r.sealAll(r.worker)
-		r.over(o)
-		r.over(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, nil))
+		r.waitUntilOver(o)
+		r.waitUntilOver(r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/first"} }, nil))
 		r.waitFor("all delivered", func() bool {
 			got := 0
 			for _, text := range r.lines("first") {
@@ -281,36 +281,36 @@ func TestReplay(t *testing.T) {
 			_, err := r.buckets["first"].Put(t.Context(), key, strings.NewReader("broken"), objstore.PutOptions{})
 			require.NoError(t, err)
 		}
-		r.over(r.replay(func(o *delivery.Order) { o.Force = true; o.Destinations = []string{replayWorkspace + "/first"} }, nil))
+		r.waitUntilOver(r.replay(func(o *delivery.Order) { o.Force = true; o.Destinations = []string{replayWorkspace + "/first"} }, nil))
 		for key, text := range want {
 			require.Equal(t, text, r.lines("first")[key])
 		}
 	})
 }
 
-// TestDeliveriesGoOnWhileReplaysAreStuck: ordinary deliveries continue while the bucket that is
+// TestStuckReplaysDoNotDelayDeliveries: ordinary deliveries continue while the bucket that is
 // being backfilled accepts nothing and every slot of replays hangs there.
-func TestDeliveriesGoOnWhileReplaysAreStuck(t *testing.T) {
+func TestStuckReplaysDoNotDelayDeliveries(t *testing.T) {
 	r := newReplays(t)
 	r.stuck = make(chan struct{})
 	r.setCatalog("source7")
-	r.copy()
+	r.startCopier()
 	r.produce(0, 1000, 7)
 	r.sealAll(r.worker)
-	r.delivered(1000)
+	r.waitForDeliveries(1000)
 	r.setCatalog("source0", "source1", "source2", "source3", "source4", "source5", "source6")
 	o := r.replay(func(o *delivery.Order) { o.Destinations = []string{replayWorkspace + "/second"} }, nil)
 	r.setCatalog("source7")
 	r.produce(1000, 1000, 7)
 	r.sealAll(r.worker)
-	want := r.delivered(2000)
+	want := r.waitForDeliveries(2000)
 	require.Empty(t, r.lines("second"))
 	s, err := replay.ReadStatus(t.Context(), r.staging, o.ID)
 	require.NoError(t, err)
 	require.Zero(t, s.Delivered)
 	r.setCatalog("source0", "source1", "source2", "source3", "source4", "source5", "source6")
 	close(r.stuck)
-	r.over(o)
+	r.waitUntilOver(o)
 	for key, text := range r.lines("second") {
 		require.Equal(t, want[key], text)
 	}

@@ -25,7 +25,7 @@ func (w *world) replay(order *delivery.Order, e *ledger.Entry, dest string) (obj
 	w.t.Helper()
 	f, ref := &e.Files[0], delivery.Ref(e, 0)
 	body, info := stored(w.t, w.staging, f.StagedKey)
-	body = lines(func(l []string) []string { return l })(body[f.StagedAt : f.StagedAt+f.GzipBytes])
+	body = editLines(func(l []string) []string { return l })(body[f.StagedAt : f.StagedAt+f.GzipBytes])
 	sum := sha256.Sum256(body)
 	info.Metadata = delivery.ObjectMetadata(e.Log(), f)
 	info.Metadata["sha256"] = hex.EncodeToString(sum[:])
@@ -96,13 +96,13 @@ func TestReplaysAreVerified(t *testing.T) {
 	}
 }
 
-// TestReplaysThatAreForgottenAreVerified: what a replay wrote stays right after its order has
+// TestObjectsOfExpiredReplaysAreVerified: what a replay wrote stays right after its order has
 // expired, and what somebody else wrote there stays wrong.
-func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
+func TestObjectsOfExpiredReplaysAreVerified(t *testing.T) {
 	good := newWorld(t)
 	e, i := good.lakeOnly()
 	object := good.objectKey(lake, e, i)
-	anew := lines(func(l []string) []string { return l })
+	anew := editLines(func(l []string) []string { return l })
 	says := func(b []byte, like objstore.Info) objstore.Info {
 		like.Metadata = maps.Clone(like.Metadata)
 		like.Metadata["sha256"] = fmt.Sprintf("%x", sha256.Sum256(b))
@@ -119,7 +119,7 @@ func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
 		"rewritten_and_order_lost": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { b = anew(b); return b, says(b, was) },
 			young: true, quick: changed, deep: changed, raised: true},
 		"other_lines": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) {
-			b = lines(func(l []string) []string { return l[1:] })(b)
+			b = editLines(func(l []string) []string { return l[1:] })(b)
 			return b, says(b, was)
 		}, deep: changed},
 		"bytes_differ_from_metadata": {write: func(b []byte, was objstore.Info) ([]byte, objstore.Info) { return anew(b), was }, quick: changed, deep: changed},
@@ -161,9 +161,9 @@ func TestReplaysThatAreForgottenAreVerified(t *testing.T) {
 
 func kindsOf(r *verify.Report) []verify.Kind { return slices.Sorted(maps.Keys(r.ByKind)) }
 
-// TestAnObjectThatNobodyOwesThere: a real file at a destination that the ledger does not owe it to
-// is reported; in the worst case it is another customer's data.
-func TestAnObjectThatNobodyOwesThere(t *testing.T) {
+// TestObjectNotOwedToItsDestinationIsReported: a real file at a destination that the ledger does
+// not owe it to is reported; in the worst case it is another customer's data.
+func TestObjectNotOwedToItsDestinationIsReported(t *testing.T) {
 	w := newWorld(t)
 	for _, e := range w.entries() {
 		for i := range e.Files {

@@ -54,20 +54,20 @@ func TestS3FaultProxy(t *testing.T) {
 				_, err := through.Put(t.Context(), key, strings.NewReader("text"), objstore.PutOptions{IfAbsent: true})
 				return err
 			}
-			p.turn("acme", weather{fault: 1})
+			p.setWeather("acme", weather{fault: 1})
 			require.ErrorIs(t, put(), test.err)
 			_, err := direct.Head(t.Context(), key)
 			if !test.applied || test.later {
 				require.ErrorIs(t, err, objstore.ErrNotFound)
 			}
-			p.settle()
-			p.turn("acme", nil)
+			p.waitForGhosts()
+			p.setWeather("acme", nil)
 			if test.applied {
 				require.ErrorIs(t, put(), objstore.ErrExists)
 			} else {
 				require.NoError(t, put())
 			}
-			requests, answers, faults := p.counted()
+			requests, answers, faults := p.counts()
 			require.Equal(t, 2, requests["customers PUT"])
 			require.Equal(t, map[s3Fault]int{fault: 1}, faults)
 			require.Equal(t, test.applied, answers["customers PUT 412"] == 1)
@@ -77,14 +77,14 @@ func TestS3FaultProxy(t *testing.T) {
 		p := newS3FaultProxy(t, web.URL, "staging", 1)
 		_, err := bucketAt(web.URL, "staging").Put(t.Context(), "data/x", strings.NewReader("a long text"), objstore.PutOptions{})
 		require.NoError(t, err)
-		p.turn("staging", weather{tornBody: 1})
+		p.setWeather("staging", weather{tornBody: 1})
 		body, _, err := bucketAt(p.server.URL, "staging").Get(t.Context(), "data/x")
 		require.NoError(t, err)
 		defer body.Close()
 		text, err := io.ReadAll(body)
 		require.Error(t, err)
 		require.Equal(t, "a lon", string(text)[:5])
-		requests, _, _ := p.counted()
+		requests, _, _ := p.counts()
 		require.Equal(t, map[string]int{"staging GET data": 1}, requests)
 	})
 }

@@ -70,14 +70,14 @@ func newS3FaultProxy(t *testing.T, upstream, staging string, seed uint64) *s3Fau
 	t.Cleanup(func() {
 		p.server.CloseClientConnections()
 		p.server.Close()
-		p.settle()
+		p.waitForGhosts()
 		p.client.CloseIdleConnections()
 	})
 	return p
 }
 
-// turn sets the weather of a place; nil means fine weather.
-func (p *s3FaultProxy) turn(place string, w weather) {
+// setWeather sets the weather of a place; nil means fine weather.
+func (p *s3FaultProxy) setWeather(place string, w weather) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w == nil {
@@ -87,8 +87,8 @@ func (p *s3FaultProxy) turn(place string, w weather) {
 	}
 }
 
-// settle waits until every ghost has been applied.
-func (p *s3FaultProxy) settle() {
+// waitForGhosts waits until every ghost has been applied.
+func (p *s3FaultProxy) waitForGhosts() {
 	// To the race detector, traffic on the wire establishes no order: a ghost may have been added
 	// just before its request was answered.
 	p.mu.Lock()
@@ -96,8 +96,8 @@ func (p *s3FaultProxy) settle() {
 	p.ghosts.Wait()
 }
 
-// counted returns the numbers of requests and faults.
-func (p *s3FaultProxy) counted() (requests, answers map[string]int, faults map[s3Fault]int) {
+// counts returns the numbers of requests and faults.
+func (p *s3FaultProxy) counts() (requests, answers map[string]int, faults map[s3Fault]int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.requests), maps.Clone(p.answers), maps.Clone(p.faults)
@@ -110,11 +110,11 @@ func (p *s3FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // the client has disconnected
 	}
 	kind := p.kind(r)
-	fault, pause := p.meet(r, kind)
+	fault, pause := p.chooseFault(r, kind)
 	switch fault {
 	case refused, ghost503:
 		if fault == ghost503 {
-			p.haunt(r, body, pause)
+			p.applyLater(r, body, pause)
 		}
 		answerError(w, http.StatusServiceUnavailable, "SlowDown")
 		return
@@ -129,7 +129,7 @@ func (p *s3FaultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case cutBefore, ghost:
 		if fault == ghost {
-			p.haunt(r, body, pause)
+			p.applyLater(r, body, pause)
 		}
 		panic(http.ErrAbortHandler) // cuts the connection
 	case late:
@@ -180,8 +180,8 @@ func (p *s3FaultProxy) answer(w http.ResponseWriter, resp *http.Response, fault 
 	_, _ = io.Copy(w, resp.Body)
 }
 
-// haunt applies a request later that its client believes to have failed.
-func (p *s3FaultProxy) haunt(r *http.Request, body []byte, pause time.Duration) {
+// applyLater applies a request later that its client believes to have failed.
+func (p *s3FaultProxy) applyLater(r *http.Request, body []byte, pause time.Duration) {
 	r = r.Clone(context.WithoutCancel(r.Context()))
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -210,8 +210,8 @@ func (p *s3FaultProxy) forward(ctx context.Context, r *http.Request, body []byte
 	return p.client.Do(out)
 }
 
-// meet counts a request and decides what happens to it.
-func (p *s3FaultProxy) meet(r *http.Request, kind string) (s3Fault, time.Duration) {
+// chooseFault counts a request and decides what happens to it.
+func (p *s3FaultProxy) chooseFault(r *http.Request, kind string) (s3Fault, time.Duration) {
 	bucket, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	place, _, _ := strings.Cut(kind, " ")
 	p.mu.Lock()

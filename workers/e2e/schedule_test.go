@@ -25,9 +25,9 @@ type act struct {
 	pick  uint64        // random: whom it hits, and other choices
 }
 
-// deal makes a schedule of n acts from a seed: all kinds in a random order, and when each has had
-// its turn, again in another order, so that none is left out.
-func deal(seed uint64, lane string, kinds []span, n int) []act {
+// makeSchedule makes a schedule of n acts from a seed: all kinds in a random order, and when each
+// has had its turn, again in another order, so that none is left out.
+func makeSchedule(seed uint64, lane string, kinds []span, n int) []act {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(lane))
 	r := rand.New(rand.NewPCG(seed, h.Sum64()))
@@ -46,12 +46,12 @@ func deal(seed uint64, lane string, kinds []span, n int) []act {
 	return acts[:n]
 }
 
-func TestScheduleIsTheSeeds(t *testing.T) {
+func TestScheduleFollowsFromTheSeed(t *testing.T) {
 	kinds := []span{seconds(0, 1), seconds(2, 3), seconds(0, 0)}
-	one := deal(7, "redis", kinds, 7)
-	require.Equal(t, one, deal(7, "redis", kinds, 7))
-	require.NotEqual(t, one, deal(8, "redis", kinds, 7))
-	require.NotEqual(t, one, deal(7, "kafka", kinds, 7))
+	one := makeSchedule(7, "redis", kinds, 7)
+	require.Equal(t, one, makeSchedule(7, "redis", kinds, 7))
+	require.NotEqual(t, one, makeSchedule(8, "redis", kinds, 7))
+	require.NotEqual(t, one, makeSchedule(7, "kafka", kinds, 7))
 	for from := 0; from < 6; from += 3 { // every kind in every round
 		var round []int
 		for _, a := range one[from : from+3] {

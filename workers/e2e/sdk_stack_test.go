@@ -104,14 +104,14 @@ func TestRealSDKs(t *testing.T) {
 
 	//  4. One more event of each source: when it arrives, everything before it in its partition has
 	//     been through deduplication.
-	owed := newOwed(s)
+	owed := newExpectations(s)
 	for source, run := range runs {
 		owed.acknowledge(source, postLast(ctx, t, "http://"+s.listen[0], source))
 		for id := range run.sent {
 			owed.acknowledge(source, id)
 		}
 	}
-	filed := owed.settle(ctx, t, s, newSeen(s))
+	filed := owed.finish(ctx, t, s, newDeliveryCounter(s))
 	step("everything is delivered")
 
 	//  5. The judge, and then a comparison field by field.

@@ -58,13 +58,13 @@ func TestSpoolWhileKafkaIsAway(t *testing.T) {
 	copies := clients.judge(ctx, t, s)
 	t.Logf("%d events acknowledged, %d tries were not, %d copies in the topic", clients.total(), clients.tries.Load(), copies)
 
-	owed := newOwed(s)
+	owed := newExpectations(s)
 	for lane := range lanes {
 		for i := range clients.acked[lane].Load() {
 			owed.acknowledge(sourceID(lane), fmt.Sprint("m-", i))
 		}
 	}
-	owed.settle(ctx, t, s, newSeen(s))
+	owed.finish(ctx, t, s, newDeliveryCounter(s))
 	report, err := owed.expected[bucket].Check(objects(ctx, store(on, bucket.bucket)), check.Rules{})
 	require.NoError(t, err)
 	t.Log(report)

@@ -29,7 +29,7 @@ import (
 // a broker is killed and restarted, and Redis loses everything.
 func TestEverythingArrivesOnceStack(t *testing.T) {
 	on := stackServers(t)
-	carry(t, on, 200_000, func(ctx context.Context, _ *system) {
+	runDeliveryTest(t, on, 200_000, func(ctx context.Context, _ *system) {
 		require.NoError(t, stack(ctx, "kill", "kafka-1"))
 		require.NoError(t, redisDo(ctx, on.redis, "FLUSHALL"))
 		require.NoError(t, stack(ctx, "start", "kafka-1"))

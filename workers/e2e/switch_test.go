@@ -38,12 +38,12 @@ func newTCPSwitch(t *testing.T, upstreams ...string) *tcpSwitch {
 			if err != nil {
 				return
 			}
-			s.wg.Go(func() { s.carry(conn) })
+			s.wg.Go(func() { s.proxy(conn) })
 		}
 	})
 	t.Cleanup(func() {
 		_ = listener.Close()
-		s.to()
+		s.switchTo()
 		s.wg.Wait()
 	})
 	return s
@@ -51,8 +51,8 @@ func newTCPSwitch(t *testing.T, upstreams ...string) *tcpSwitch {
 
 func (s *tcpSwitch) addr() string { return s.listener.Addr().String() }
 
-// to switches to other upstreams and cuts all connections.
-func (s *tcpSwitch) to(upstreams ...string) {
+// switchTo switches to other upstreams and cuts all connections.
+func (s *tcpSwitch) switchTo(upstreams ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.upstreams = upstreams
@@ -61,7 +61,7 @@ func (s *tcpSwitch) to(upstreams ...string) {
 	}
 }
 
-func (s *tcpSwitch) carry(from net.Conn) {
+func (s *tcpSwitch) proxy(from net.Conn) {
 	defer from.Close()
 	to, err := s.dial(from)
 	if err != nil {
@@ -149,7 +149,7 @@ func TestSwitch(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "0\n", said)
 
-	s.to(upstreams[1], "127.0.0.1:1")
+	s.switchTo(upstreams[1], "127.0.0.1:1")
 	_, err = ask(before)
 	require.Error(t, err, "a connection to the former upstream still works")
 	for range 4 { // one of the two upstreams is down

@@ -40,9 +40,9 @@ func (w *world) rehome(to string, which func(ledger.File) bool) {
 	}
 }
 
-// TestWhoseObjectsABucketMayHold: objects that were put for somebody who shares the place, or
+// TestObjectsAllowedInABucket: objects that were put for somebody who shares the place, or
 // shared it then, are right; other destinations' objects are not.
-func TestWhoseObjectsABucketMayHold(t *testing.T) {
+func TestObjectsAllowedInABucket(t *testing.T) {
 	const (
 		second  = worldWorkspace + "/second"
 		foreign = "ws_foreign0000000000000/archive"
@@ -132,9 +132,9 @@ func TestWhoseObjectsABucketMayHold(t *testing.T) {
 	}
 }
 
-// TestSinceLooksAtTheEntryBefore: the first entry of a window is compared with the one before it,
+// TestSinceIncludesTheEntryBefore: the first entry of a window is compared with the one before it,
 // or that one is reported as missing.
-func TestSinceLooksAtTheEntryBefore(t *testing.T) {
+func TestSinceIncludesTheEntryBefore(t *testing.T) {
 	good := newWorld(t)
 	for hazard, c := range map[string]struct {
 		damage func(w *world, before *ledger.Entry)
@@ -165,7 +165,7 @@ func TestSinceLooksAtTheEntryBefore(t *testing.T) {
 					w.edit(w.staging, info.Key, func(b []byte) []byte { return b })
 				}
 			}
-			w.refuse(w.staging, func(op objstore.Op) error {
+			w.refuseWrites(w.staging, func(op objstore.Op) error {
 				if c.unread && op.Name == "get" && op.Key == ledger.EntryKey(before.Log(), before.Seq) {
 					return objstore.ErrInvalid
 				}
@@ -182,9 +182,9 @@ func TestSinceLooksAtTheEntryBefore(t *testing.T) {
 	}
 }
 
-// TestChainsThatAreGone: each missing chain is reported by what it left. If it was the last one,
-// there is nothing to verify, which is an error.
-func TestChainsThatAreGone(t *testing.T) {
+// TestLostChainsAreReported: each missing chain is reported by what it left. If it was the last
+// one, there is nothing to verify, which is an error.
+func TestLostChainsAreReported(t *testing.T) {
 	good := newWorld(t)
 	for hazard, c := range map[string]struct {
 		remove []string // with {log} for one of the chains
@@ -212,7 +212,7 @@ func TestChainsThatAreGone(t *testing.T) {
 			for _, prefix := range c.remove {
 				w.removeAll(strings.ReplaceAll(prefix, "{log}", l.String()))
 			}
-			w.refuse(w.staging, nil)
+			w.refuseWrites(w.staging, nil)
 			r, err := w.verifyAs(func(cfg *verify.Config) {
 				if c.want == nil {
 					cfg.Partition = (l.Partition + 1) % pipelinePartitions
@@ -227,9 +227,9 @@ func TestChainsThatAreGone(t *testing.T) {
 	}
 }
 
-// TestAnAcceptedLossIsNoProblem: both judges count what Kafka removed as an upper bound, and do not
+// TestAcceptedLossIsNotReported: both judges count what Kafka removed as an upper bound, and do not
 // count what comes after it against that.
-func TestAnAcceptedLossIsNoProblem(t *testing.T) {
+func TestAcceptedLossIsNotReported(t *testing.T) {
 	w := newWorld(t)
 	head := w.entries()[len(w.entries())-1]
 	chain := ledger.NewChain(w.staging, head.Log())

@@ -11,9 +11,9 @@ import (
 	"github.com/sealift/sealift/pkg/verify"
 )
 
-// TestWhatCannotBeReadIsSaid: what could not be checked is reported as unread, except for buckets
+// TestUnreadObjectsAreReported: what could not be checked is reported as unread, except for buckets
 // that we are not allowed to read.
-func TestWhatCannotBeReadIsSaid(t *testing.T) {
+func TestUnreadObjectsAreReported(t *testing.T) {
 	good := newWorld(t)
 	broken := objstore.ErrInvalid // an error that is not retried
 	for hazard, c := range map[string]struct {
@@ -41,11 +41,11 @@ func TestWhatCannotBeReadIsSaid(t *testing.T) {
 			w.remove(w.buckets[lake], gone)
 			seen := c.state == "read" && hazard != "every_head_denied"
 			for _, b := range w.buckets {
-				w.refuse(b, nil)
+				w.refuseWrites(b, nil)
 			}
-			w.refuse(w.staging, nil)
+			w.refuseWrites(w.staging, nil)
 			if c.fault != nil {
-				w.refuse(w.buckets[lake], c.fault(w))
+				w.refuseWrites(w.buckets[lake], c.fault(w))
 			}
 			r, err := w.verifyAs(nil, func(ctx context.Context, dest string) (verify.Bucket, error) {
 				if dest == lake && c.opens != nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/sealift/sealift/pkg/plan"
 )
 
-// TestRatiosAreToTheBaselineOfTheSame: ratios use the baseline of the same size and level, although
+// TestRatiosUseTheMatchingBaseline: ratios use the baseline of the same size and level, although
 // there are baselines of other sizes and levels.
-func TestRatiosAreToTheBaselineOfTheSame(t *testing.T) {
+func TestRatiosUseTheMatchingBaseline(t *testing.T) {
 	of := func(label string, sources, level int, cpu float64) plan.Run {
 		return plan.Run{Label: label, Events: 1_000_000, Bytes: 1e9, Sources: sources, Level: level, WallSeconds: 10, Roles: map[string]plan.Role{"all": {CPUSeconds: cpu, SumRSS: 1e6}}}
 	}
@@ -34,8 +34,8 @@ func TestRatiosAreToTheBaselineOfTheSame(t *testing.T) {
 	require.Error(t, peers(&out, nil))
 }
 
-// TestRunsOfTwoProgramsAreNotMixed: runs of another commit under the same label are refused.
-func TestRunsOfTwoProgramsAreNotMixed(t *testing.T) {
+// TestRunsOfDifferentProgramsAreNotMixed: runs of another commit under the same label are refused.
+func TestRunsOfDifferentProgramsAreNotMixed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "fleet.jsonl")
 	note := func(commits ...string) {
 		var lines strings.Builder

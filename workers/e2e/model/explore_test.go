@@ -25,7 +25,7 @@ func (m steps) next(s int, do func(step, int)) {
 	}
 }
 
-func TestTheShortestWayIsFound(t *testing.T) {
+func TestExploreFindsTheShortestTrace(t *testing.T) {
 	r := explore(steps{}, dup, 100)
 	require.Equal(t, dup, r.broken)
 	require.Len(t, r.trace, 5)
@@ -33,18 +33,18 @@ func TestTheShortestWayIsFound(t *testing.T) {
 	require.False(t, r.exhaustive)
 }
 
-func TestWhatIsNotAskedForIsPassedOver(t *testing.T) {
+func TestExploreSkipsModelsNotSelected(t *testing.T) {
 	r := explore(steps{}, loss, 100)
 	require.True(t, r.exhaustive)
 	require.Equal(t, 11, r.states)
 }
 
-func TestACapIsNoProof(t *testing.T) {
+func TestCappedRunIsNotAProof(t *testing.T) {
 	require.False(t, explore(steps{}, loss, 10).exhaustive)
 	require.True(t, explore(steps{}, loss, 11).exhaustive)
 }
 
-func TestADeadEndIsFound(t *testing.T) {
+func TestExploreFindsDeadEnds(t *testing.T) {
 	trace, _ := stuck(steps{}, 100)
 	require.Nil(t, trace)
 	trace, _ = stuck(steps{trap: true}, 100)

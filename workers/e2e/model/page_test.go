@@ -41,8 +41,8 @@ func pageSteps(t *testing.T) map[string]string {
 
 var statesRow = regexp.MustCompile(`^\| ([^|]+) \| ([0-9][0-9,]*) \|$`)
 
-// TestPageTellsTheModels: the page lists the models that are explored, with their sizes.
-func TestPageTellsTheModels(t *testing.T) {
+// TestPageListsTheModels: the page lists the models that are explored, with their sizes.
+func TestPageListsTheModels(t *testing.T) {
 	told, explored := map[string]string{}, map[string]string{}
 	for _, line := range page(t) {
 		if m := statesRow.FindStringSubmatch(line); m != nil {
@@ -55,9 +55,9 @@ func TestPageTellsTheModels(t *testing.T) {
 	require.Equal(t, explored, told)
 }
 
-// TestPageIsTrue: for every invariant, the files that the page names mention it, and every test
-// that the page names exists.
-func TestPageIsTrue(t *testing.T) {
+// TestPageMatchesTheCode: for every invariant, the files that the page names mention it, and every
+// test that the page names exists.
+func TestPageMatchesTheCode(t *testing.T) {
 	comments, tests := source(t)
 	row := regexp.MustCompile(`^\| (I[0-9]+) \|`)
 	name := regexp.MustCompile("`(Test[A-Za-z0-9]+)`")

@@ -105,7 +105,7 @@ func firstFailure(t *testing.T, promises, find bool) (seed uint64, err error) {
 }
 
 // A failing seed is useful to people if only a little has to happen for it to fail.
-func TestAFailureShrinksToAFewDecisions(t *testing.T) {
+func TestFailuresShrink(t *testing.T) {
 	defer ablation.Plant()
 	ablation.Plant(ablation.JobIsAuthority)
 	seed, err := firstFailure(t, false, true)

@@ -97,7 +97,7 @@ func (w *world) newAppender(a *actor) (func(context.Context) error, error) {
 	k := kafkaClient{w.kafka, a}
 	jobs := producer{k, jobsTopic}
 	rot, err := rotator.New(rotator.Config{Cluster: "sim", Uploads: 3}, rotator.Deps{
-		Staging: w.staging.seenBy(w, a), Kafka: k, Jobs: jobs,
+		Staging: w.staging.clientFor(w, a), Kafka: k, Jobs: jobs,
 		Owed:   func(source string) []string { return w.customer.live.Snapshot().Owed(source) },
 		Logger: w.logger(a),
 	})
@@ -147,10 +147,10 @@ func (w *world) copierConfig(a *actor) copier.Config {
 
 func (w *world) newCopier(a *actor) (func(context.Context) error, error) {
 	c, err := copier.New(w.copierConfig(a), copier.Deps{
-		Kafka: copierKafka{kafkaClient{w.kafka, a}}, Leases: lease.New(w.redis.seenBy(w, a)), Staging: w.staging.seenBy(w, a),
+		Kafka: copierKafka{kafkaClient{w.kafka, a}}, Leases: lease.New(w.redis.clientFor(w, a)), Staging: w.staging.clientFor(w, a),
 		Catalog: w.customer.live, Log: w.logger(a),
 		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
-			return w.buckets[t.BucketName].seenBy(w, a)
+			return w.buckets[t.BucketName].clientFor(w, a)
 		},
 	})
 	if err != nil {
@@ -163,8 +163,8 @@ func (w *world) newCopier(a *actor) (func(context.Context) error, error) {
 func (w *world) newAuditor(a *actor) (func(context.Context) error, error) {
 	cfg := auditor.Config{Topic: eventsTopic, Every: auditEvery, Grace: w.auditGrace, Retain: w.retain}
 	deps := auditor.Deps{
-		Staging: w.staging.seenBy(w, a), Jobs: producer{kafkaClient{w.kafka, a}, jobsTopic},
-		Leases: lease.New(w.redis.seenBy(w, a)), Catalog: w.customer.live, Log: w.logger(a),
+		Staging: w.staging.clientFor(w, a), Jobs: producer{kafkaClient{w.kafka, a}, jobsTopic},
+		Leases: lease.New(w.redis.clientFor(w, a)), Catalog: w.customer.live, Log: w.logger(a),
 	}
 	usual, err := auditor.New(cfg, deps)
 	if err != nil {

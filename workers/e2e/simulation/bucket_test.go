@@ -19,8 +19,8 @@ type bucket struct {
 	down way // how every request ends, or well
 }
 
-// seenBy returns the bucket as an actor accesses it.
-func (b *bucket) seenBy(w *world, a *actor) objstore.Store { return &client{w: w, a: a, b: b} }
+// clientFor returns the bucket as an actor accesses it.
+func (b *bucket) clientFor(w *world, a *actor) objstore.Store { return &client{w: w, a: a, b: b} }
 
 type client struct {
 	w *world
@@ -47,13 +47,13 @@ func (c *client) Put(ctx context.Context, key string, body io.ReadSeeker, opts o
 	if opts.IfAbsent {
 		o.ways = append(o.ways, clash)
 	}
-	o.late = func() { _, _ = apply() }
+	o.lateEffect = func() { _, _ = apply() }
 	o.run = func(out way) {
 		if out.effective() {
 			info, o.err = apply()
 		}
 		if out == ghost || out == twice {
-			c.w.haunt(o.kind+" "+key, o.late)
+			c.w.scheduleGhost(o.kind+" "+key, o.lateEffect)
 		}
 		c.answer(o, "put", key, out)
 	}
@@ -143,10 +143,10 @@ func (c *client) List(ctx context.Context, prefix, startAfter string, limit int)
 func (c *client) Delete(ctx context.Context, key string) error {
 	o := &op{actor: c.a, kind: "delete " + c.b.name, key: key, ways: []way{refused, failing, cut, lost, hangs}}
 	apply := func() error {
-		c.w.judge.deleting(c.b, key)
+		c.w.judge.beforeDelete(c.b, key)
 		return c.b.Memory.Delete(context.Background(), key)
 	}
-	o.late = func() { _ = apply() }
+	o.lateEffect = func() { _ = apply() }
 	o.run = func(out way) {
 		if out.effective() {
 			o.err = apply()

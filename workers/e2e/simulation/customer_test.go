@@ -24,17 +24,17 @@ type customers struct {
 	w    *world
 	live *catalog.Live
 	// owed has the sets of destinations that a source's files were owed to, in chronological order.
-	owed map[string][]owedSince
+	owed map[string][]owedSet
 }
 
-// owedSince is a set of destinations with the time from which it was owed.
-type owedSince struct {
+// owedSet is a set of destinations with the time from which it was owed.
+type owedSet struct {
 	at time.Time
 	to []string
 }
 
 func newCustomers(w *world) *customers {
-	c := &customers{w: w, live: catalog.NewLive(), owed: map[string][]owedSince{}}
+	c := &customers{w: w, live: catalog.NewLive(), owed: map[string][]owedSet{}}
 	c.restore()
 	return c
 }
@@ -61,7 +61,7 @@ func (c *customers) set(change func([]catalog.Workspace)) {
 	for _, source := range sources {
 		owed, before := s.Owed(source), c.owed[source]
 		if len(before) == 0 || !slices.Equal(before[len(before)-1].to, owed) {
-			c.owed[source] = append(before, owedSince{time.Now(), owed})
+			c.owed[source] = append(before, owedSet{time.Now(), owed})
 		}
 	}
 }
@@ -93,7 +93,7 @@ func (c *customers) change(d *dice) bool {
 			ws[1].Destinations = nil
 		}
 	})
-	c.w.after(time.Duration(pick(d, 5, 30, 60))*time.Second, "", func(*dice) { c.restore() })
+	c.w.schedule(time.Duration(pick(d, 5, 30, 60))*time.Second, "", func(*dice) { c.restore() })
 	return true
 }
 
@@ -106,7 +106,7 @@ func (w *world) newOperator(a *actor) func(context.Context) error {
 				return nil
 			case <-time.After(25 * time.Second):
 			}
-			_, _ = copier.Redrive{Staging: w.staging.seenBy(w, a), Jobs: producer{kafkaClient{w.kafka, a}, jobsTopic}}.Run(ctx)
+			_, _ = copier.Redrive{Staging: w.staging.clientFor(w, a), Jobs: producer{kafkaClient{w.kafka, a}, jobsTopic}}.Run(ctx)
 		}
 	}
 }

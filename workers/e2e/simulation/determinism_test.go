@@ -16,7 +16,7 @@ import (
 // If a role finds two things ready at once, after it was busy with a third, Go's select takes
 // either, and no seed decides which. About one seed in 150 has such a moment and may go two ways,
 // so a seed gets more than one try.
-func TestASeedIsTheSameRunEveryTime(t *testing.T) {
+func TestSeedDeterminesTheRun(t *testing.T) {
 	again := 0
 	for seed := uint64(1); seed <= 40; seed++ {
 		seen := map[uint64]bool{}

@@ -14,35 +14,35 @@ import (
 
 // benign returns a world in which every request succeeds at once, until stop is called.
 func benign() (w *world, a *actor, stop func()) {
-	w = &world{promised: make(chan *op)}
+	w = &world{intercepted: make(chan *op)}
 	w.judge = newJudge(w)
 	a = &actor{name: "test", died: make(chan struct{})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for o := range w.promised {
+		for o := range w.intercepted {
 			o.run(well)
 			close(o.reply)
 		}
 	}()
-	return w, a, func() { close(w.promised); <-done }
+	return w, a, func() { close(w.intercepted); <-done }
 }
 
-func TestBucketsBehaveLikeS3(t *testing.T) {
+func TestBucketConformance(t *testing.T) {
 	w, a, stop := benign()
 	defer stop()
 	conformance.Run(t, func(*testing.T) objstore.Store {
 		b := &bucket{Memory: objstore.NewMemory("one"), name: "one"}
-		return b.seenBy(w, a)
+		return b.clientFor(w, a)
 	})
 }
 
-func TestRedisBehavesLikeRedis(t *testing.T) {
+func TestRedisConformance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, a, stop := benign()
 		defer stop()
 		r, ctx := newRedis(), t.Context()
-		one, two := lease.New(r.seenBy(w, a)), lease.New(r.seenBy(w, a))
+		one, two := lease.New(r.clientFor(w, a)), lease.New(r.clientFor(w, a))
 		require.NoError(t, one.Ping(ctx))
 
 		l, err := one.Acquire(ctx, "x", time.Minute)
@@ -59,14 +59,14 @@ func TestRedisBehavesLikeRedis(t *testing.T) {
 		steal := &op{reply: make(chan struct{}), run: func(way) {
 			r.keys["sealift:lease:x"] = value{token: "another", expires: time.Now().Add(time.Hour)}
 		}}
-		w.promised <- steal
+		w.intercepted <- steal
 		<-steal.reply
 		<-next.Lost()
 		require.NoError(t, next.Release(ctx))
 		_, err = one.Acquire(ctx, "x", time.Minute)
 		require.ErrorIs(t, err, lease.ErrHeld, "release dropped another holder's lease")
 
-		server := r.seenBy(w, a)
+		server := r.clientFor(w, a)
 		for range 2 { // as after a lost reply
 			fence, err := server.Take(ctx, "y", "me", time.Minute)
 			require.NoError(t, err)

@@ -48,13 +48,13 @@ var breakages = []breakage{
 	}},
 	{"redis-down", func(w *world, d *dice) bool {
 		w.redis.down = true
-		w.after(time.Duration(pick(d, 1, 5, 20))*time.Second, "redis is back", func(*dice) { w.redis.down = false })
+		w.schedule(time.Duration(pick(d, 1, 5, 20))*time.Second, "redis is back", func(*dice) { w.redis.down = false })
 		return true
 	}},
 	{"customer-down", func(w *world, d *dice) bool {
 		b := w.buckets[pick(d, bucketNames...)]
 		b.down = pick(d, refused, denied, cut, lost)
-		w.after(time.Duration(pick(d, 2, 20, 60))*time.Second, b.name+" is back", func(*dice) { b.down = well })
+		w.schedule(time.Duration(pick(d, 2, 20, 60))*time.Second, b.name+" is back", func(*dice) { b.down = well })
 		return true
 	}},
 	{"jobs-expire", func(w *world, d *dice) bool {
@@ -122,7 +122,7 @@ func (w *world) crashOne(a *actor, d *dice) {
 	}
 	w.note("* %s is killed, %s", a.name, fate)
 	w.kill(a)
-	w.after(time.Duration(pick(d, 1, 3, 10, 30))*time.Second, "", func(*dice) { w.spawn(a.role, a.number, a.life+1, disk) })
+	w.schedule(time.Duration(pick(d, 1, 3, 10, 30))*time.Second, "", func(*dice) { w.spawn(a.role, a.number, a.life+1, disk) })
 }
 
 // keepDisk copies what a killed process leaves behind. torn: the machine crashed with it, and the
@@ -172,13 +172,13 @@ func (w *world) deploy(d *dice) bool {
 	a.stopping = true
 	a.cancel()
 	w.note("* %s is asked to stop", a.name)
-	w.reborn(a)
+	w.restartWhenEnded(a)
 	return true
 }
 
-// reborn starts the worker's next life once this one has ended.
-func (w *world) reborn(a *actor) {
-	w.after(time.Second, "", func(*dice) {
+// restartWhenEnded starts the worker's next life once this one has ended.
+func (w *world) restartWhenEnded(a *actor) {
+	w.schedule(time.Second, "", func(*dice) {
 		select {
 		case <-a.ended:
 			w.mu.Lock()
@@ -187,7 +187,7 @@ func (w *world) reborn(a *actor) {
 			close(a.died)
 			w.spawn(a.role, a.number, a.life+1, a.disk)
 		default:
-			w.reborn(a)
+			w.restartWhenEnded(a)
 		}
 	})
 }
@@ -201,7 +201,7 @@ func (w *world) zombie(d *dice) bool {
 	a := alive[d.n(len(alive))]
 	a.paused, a.pausedAt = true, time.Now()
 	w.note("* %s sleeps", a.name)
-	w.after(time.Duration(pick(d, 500, 3000, 8000, 15_000, 25_000, 40_000))*time.Millisecond, "", func(*dice) {
+	w.schedule(time.Duration(pick(d, 500, 3000, 8000, 15_000, 25_000, 40_000))*time.Millisecond, "", func(*dice) {
 		a.paused = false
 		w.note("* %s wakes up", a.name)
 	})

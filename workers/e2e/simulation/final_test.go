@@ -26,9 +26,9 @@ func (j *judge) final() {
 		report, err := want.Check(j.w.buckets[name].objects(), check.Rules{Prefix: prefixes[name], Workers: 1})
 		switch {
 		case err != nil:
-			j.broken("bucket %s: %v", name, err)
+			j.promiseBroken("bucket %s: %v", name, err)
 		case !report.OK():
-			j.broken("bucket %s: lost %d, %v", name, report.Lost, report.Examples[:min(3, len(report.Examples))])
+			j.promiseBroken("bucket %s: lost %d, %v", name, report.Lost, report.Examples[:min(3, len(report.Examples))])
 		}
 	}
 	dead := map[[2]int]bool{}
@@ -52,7 +52,7 @@ func (j *judge) final() {
 				j.w.stats.Faults["(copy dropped)"]++
 			}
 			if r.poison != dead[[2]int{p, offset}] {
-				j.broken("record %d of partition %d belongs into a file: %v, is among the dead letters: %v", offset, p, !r.poison, r.poison)
+				j.promiseBroken("record %d of partition %d belongs into a file: %v, is among the dead letters: %v", offset, p, !r.poison, r.poison)
 			}
 		}
 	}

@@ -26,7 +26,7 @@ type group struct {
 	current   []*member // of the current generation
 	committed map[string]map[int]stream.Mark
 	changed   time.Time // when the current generation was formed
-	pinned    map[string]*member
+	assigned  map[string]*member
 }
 
 // member is one process' membership.
@@ -36,9 +36,9 @@ type member struct {
 	gen  int32 // the newest generation that the member was told about
 	done chan struct{}
 	left bool
-	// telling: the next heartbeat will say that the generation is over.
-	telling bool
-	told    map[string][]stream.Assignment
+	// endPending: the next heartbeat will say that the generation is over.
+	endPending  bool
+	assignments map[string][]stream.Assignment
 }
 
 // join makes a process a member; the group is created when it is first joined.
@@ -47,7 +47,7 @@ func (c kafkaClient) join(id string, topics []string) *member {
 	defer c.k.w.mu.Unlock()
 	g := c.k.groups[id]
 	if g == nil {
-		g = &group{k: c.k, id: id, topics: topics, committed: map[string]map[int]stream.Mark{}, pinned: map[string]*member{}}
+		g = &group{k: c.k, id: id, topics: topics, committed: map[string]map[int]stream.Mark{}, assigned: map[string]*member{}}
 		c.k.groups[id] = g
 	}
 	m := &member{g: g, a: c.a}
@@ -61,8 +61,8 @@ func (m *member) responsive() bool {
 	return !m.left && !m.a.dead && (!m.a.paused || time.Since(m.a.pausedAt) < sessionTimeout)
 }
 
-// needed says whether the current generation differs from the responsive members.
-func (g *group) needed() bool {
+// rebalanceNeeded says whether the current generation differs from the responsive members.
+func (g *group) rebalanceNeeded() bool {
 	for _, m := range g.members {
 		if m.responsive() != slices.Contains(g.current, m) {
 			return true
@@ -94,10 +94,10 @@ func (g *group) rebalance(d *dice) {
 				break
 			}
 			at := fmt.Sprintf("%s/%d", topic, p)
-			m := g.pinned[at]
+			m := g.assigned[at]
 			if !slices.Contains(g.current, m) || d.permille(300) {
 				m = g.current[(p+d.n(len(g.current)))%len(g.current)]
-				g.pinned[at] = m
+				g.assigned[at] = m
 			}
 			mark, ok := g.committed[topic][p]
 			if !ok {
@@ -108,34 +108,34 @@ func (g *group) rebalance(d *dice) {
 	}
 	var names []string
 	for _, m := range g.current {
-		m.told = share[m]
+		m.assignments = share[m]
 		n := 0
-		for _, as := range m.told {
+		for _, as := range m.assignments {
 			n += len(as)
 		}
 		names = append(names, fmt.Sprintf("%s(%d)", m.a.name, n))
 	}
 	w.note("* group %s generation %d: %v", g.id, g.gen, names)
 	for _, m := range former {
-		g.tell(m)
+		g.announceEnd(m)
 	}
 }
 
-// tell makes the member's next heartbeat say that its generation is over.
-func (g *group) tell(m *member) {
-	if m.done == nil || m.telling || m.a.dead {
+// announceEnd makes the member's next heartbeat say that its generation is over.
+func (g *group) announceEnd(m *member) {
+	if m.done == nil || m.endPending || m.a.dead {
 		return
 	}
-	m.telling = true
+	m.endPending = true
 	o := &op{actor: m.a, kind: "heartbeat", key: g.id, reply: make(chan struct{})}
 	// It gets no heartbeat while it commits: otherwise the seed would not decide whether it then
 	// sees a tick or the end of the generation first.
 	o.ready = func() bool {
-		return !g.k.w.parked(m.a, "commit "+g.id)
+		return !g.k.w.isWaitingFor(m.a, "commit "+g.id)
 	}
 	o.run = func(way) {
 		close(m.done)
-		m.done, m.telling = nil, false
+		m.done, m.endPending = nil, false
 	}
 	g.k.w.arrive(o)
 }
@@ -147,7 +147,7 @@ func (m *member) Next(ctx context.Context) (gen *stream.Generation, err error) {
 	o.run = func(way) {
 		m.gen, m.done = m.g.gen, make(chan struct{})
 		id := m.gen
-		gen = stream.GenerationForTesting(id, m.told, m.done, func(ctx context.Context, topic string, marks map[int]stream.Mark) error {
+		gen = stream.GenerationForTesting(id, m.assignments, m.done, func(ctx context.Context, topic string, marks map[int]stream.Mark) error {
 			return m.commit(ctx, id, topic, marks)
 		})
 	}

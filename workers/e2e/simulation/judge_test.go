@@ -22,15 +22,15 @@ type judge struct {
 	w            *world
 	promisesOnly bool
 
-	sums     map[string]string // bucket/key -> sha256 of what was stored there last
-	chains   map[int]*chain
-	debts    map[debt]*debtState
-	delivers map[string]map[string]string // destination -> sha256 -> key
-	allowed  map[string]map[string]bool   // destination -> sha256 of files that are owed to it
-	named    map[string][]debt            // by staged key that an entry names
-	jobSeq   int
-	receipts int
-	sent     map[string]int64 // number of requests of each kind, whatever became of them
+	sums             map[string]string // bucket/key -> sha256 of what was stored there last
+	chains           map[int]*chain
+	debts            map[debt]*debtState
+	deliveredKeys    map[string]map[string]string // destination -> sha256 -> key
+	allowed          map[string]map[string]bool   // destination -> sha256 of files that are owed to it
+	debtsByStagedKey map[string][]debt            // by staged key that an entry names
+	jobSeq           int
+	receipts         int
+	sent             map[string]int64 // number of requests of each kind, whatever became of them
 }
 
 // chain is what a partition's ledger says so far.
@@ -60,11 +60,11 @@ type debt struct {
 }
 
 type debtState struct {
-	sha      string
-	receipt  bool
-	parked   bool
-	jobbed   int // when a job for it was last enqueued; 0: never
-	requeued int // when it was last put into a retry tier
+	sha        string
+	receipt    bool
+	parked     bool
+	enqueuedAt int // when a job for it was last enqueued; 0: never
+	requeuedAt int // when it was last put into a retry tier
 }
 
 // entry is what a ledger entry says; see schemas/ledger.md.
@@ -92,14 +92,14 @@ type entry struct {
 
 func newJudge(w *world) *judge {
 	return &judge{w: w, promisesOnly: w.promisesOnly, sums: map[string]string{}, chains: map[int]*chain{}, debts: map[debt]*debtState{},
-		delivers: map[string]map[string]string{}, allowed: map[string]map[string]bool{}, named: map[string][]debt{}, sent: map[string]int64{}}
+		deliveredKeys: map[string]map[string]string{}, allowed: map[string]map[string]bool{}, debtsByStagedKey: map[string][]debt{}, sent: map[string]int64{}}
 }
 
-func (j *judge) broken(format string, args ...any) {
+func (j *judge) promiseBroken(format string, args ...any) {
 	j.w.violated("broken promise: "+format, args...)
 }
 
-func (j *judge) rule(name, format string, args ...any) {
+func (j *judge) ruleBroken(name, format string, args ...any) {
 	if !j.promisesOnly {
 		j.w.violated("broken rule "+name+": "+format, args...)
 	}
@@ -114,7 +114,7 @@ func (j *judge) put(b *bucket, key string, data []byte, _ *actor) {
 	j.sums[at] = sum
 	if b.name != "staging" {
 		if again && before != sum {
-			j.broken("object %s has changed", at)
+			j.promiseBroken("object %s has changed", at)
 		}
 		j.delivered(b, key, sum)
 		return
@@ -122,11 +122,11 @@ func (j *judge) put(b *bucket, key string, data []byte, _ *actor) {
 	switch top, _, _ := strings.Cut(key, "/"); top {
 	case "data":
 		if again && before != sum {
-			j.rule("I4", "staged object %s has changed", key)
+			j.ruleBroken("I4", "staged object %s has changed", key)
 		}
 	case "ledger":
 		if again {
-			j.rule("I1", "entry %s was written over", key)
+			j.ruleBroken("I1", "entry %s was written over", key)
 		}
 		j.entry(key, data)
 	case "receipts":
@@ -155,7 +155,7 @@ func (j *judge) debt(d debt) *debtState {
 func (j *judge) entry(key string, data []byte) {
 	var e entry
 	if err := json.Unmarshal(data, &e); err != nil {
-		j.rule("I1", "entry %s: %v", key, err)
+		j.ruleBroken("I1", "entry %s: %v", key, err)
 		return
 	}
 	c := j.chains[e.Partition]
@@ -166,12 +166,12 @@ func (j *judge) entry(key string, data []byte) {
 	if old := c.entries[e.Seq]; old != nil {
 		j.forget(old)
 	} else if e.Seq != c.head+1 {
-		j.rule("I1", "partition %d: entry %d follows %d", e.Partition, e.Seq, c.head)
+		j.ruleBroken("I1", "partition %d: entry %d follows %d", e.Partition, e.Seq, c.head)
 	}
 	c.entries[e.Seq] = &e
 	c.head = max(c.head, e.Seq)
 	if e.LowWatermark < c.low {
-		j.rule("I2", "partition %d: entry %d takes the watermark back from %d to %d", e.Partition, e.Seq, c.low, e.LowWatermark)
+		j.ruleBroken("I2", "partition %d: entry %d takes the watermark back from %d to %d", e.Partition, e.Seq, c.low, e.LowWatermark)
 	}
 	for i := range e.Files {
 		j.file(c, &e, i)
@@ -183,8 +183,8 @@ func (j *judge) entry(key string, data []byte) {
 	for seq := range e.DispatchedThrough + 1 {
 		if old := c.entries[seq]; old != nil {
 			for _, d := range debtsOf(old) {
-				if j.debts[d].jobbed == 0 && !j.debts[d].receipt {
-					j.rule("I10", "partition %d: entry %d says that all of entry %d was enqueued, %v was not", e.Partition, e.Seq, seq, d)
+				if j.debts[d].enqueuedAt == 0 && !j.debts[d].receipt {
+					j.ruleBroken("I10", "partition %d: entry %d says that all of entry %d was enqueued, %v was not", e.Partition, e.Seq, seq, d)
 				}
 			}
 		}
@@ -192,7 +192,7 @@ func (j *judge) entry(key string, data []byte) {
 }
 
 // truth returns what was written to a partition.
-func (j *judge) truth(partition int) []written {
+func (j *judge) truth(partition int) []writtenRecord {
 	if partition >= len(j.w.workload.truth) {
 		return nil
 	}
@@ -226,11 +226,11 @@ func (j *judge) file(c *chain, e *entry, i int) {
 			j.allowed[dest] = map[string]bool{}
 		}
 		j.allowed[dest][f.SHA256] = true
-		j.named[f.StagedKey] = append(j.named[f.StagedKey], debt{e.Partition, e.Seq, i, dest})
+		j.debtsByStagedKey[f.StagedKey] = append(j.debtsByStagedKey[f.StagedKey], debt{e.Partition, e.Seq, i, dest})
 	}
 	where := fmt.Sprintf("partition %d, entry %d, file %d", e.Partition, e.Seq, i)
 	if last, ok := c.through[s]; ok && f.First <= last {
-		j.rule("I2", "%s: it begins at %d, but the stream is in files up to %d", where, f.First, last)
+		j.ruleBroken("I2", "%s: it begins at %d, but the stream is in files up to %d", where, f.First, last)
 	}
 	c.through[s] = max(c.through[s], f.Last)
 	// What a file is owed to is decided after all of it was read: what the catalog said before its
@@ -240,7 +240,7 @@ func (j *judge) file(c *chain, e *entry, i int) {
 		since = truth[f.Last].at
 	}
 	if !j.w.customer.owes(f.Source, f.Owed, since) {
-		j.broken("%s of %s is owed to %v, at no time since %v the catalog said so", where, f.Source, f.Owed, since)
+		j.promiseBroken("%s of %s is owed to %v, at no time since %v the catalog said so", where, f.Source, f.Owed, since)
 	}
 	from, size := f.StagedAt, f.GzipBytes
 	if f.PackBytes == 0 {
@@ -248,7 +248,7 @@ func (j *judge) file(c *chain, e *entry, i int) {
 	}
 	lines, sum, err := j.w.staging.lines(f.StagedKey, from, size)
 	if err != nil || sum != f.SHA256 {
-		j.rule("I3", "%s: the entry names what is not staged: %v", where, err)
+		j.ruleBroken("I3", "%s: the entry names what is not staged: %v", where, err)
 		return
 	}
 	var want []string
@@ -263,7 +263,7 @@ func (j *judge) file(c *chain, e *entry, i int) {
 		}
 	}
 	if !slices.Equal(want, lines) || int64(len(lines)) != f.Records || truth[f.First].received != f.Received {
-		j.rule("I2", "%s holds %d records, not the %d that the log has of %v from %d to %d", where, len(lines), len(want), s, f.First, f.Last)
+		j.ruleBroken("I2", "%s holds %d records, not the %d that the log has of %v from %d to %d", where, len(lines), len(want), s, f.First, f.Last)
 	}
 }
 
@@ -278,7 +278,7 @@ func (j *judge) watermark(c *chain, e *entry) {
 		}
 	}
 	if e.LowWatermark > int64(len(truth)) {
-		j.rule("I2", "partition %d: watermark %d lies above the log's end", e.Partition, e.LowWatermark)
+		j.ruleBroken("I2", "partition %d: watermark %d lies above the log's end", e.Partition, e.LowWatermark)
 		return
 	}
 	for ; c.checked < e.LowWatermark; c.checked++ {
@@ -286,7 +286,7 @@ func (j *judge) watermark(c *chain, e *entry) {
 		case r.poison:
 			c.poison++
 		case !c.covered[c.checked] && !r.double:
-			j.rule("I2", "partition %d: record %d of %s lies below watermark %d, and in no file", e.Partition, c.checked, r.source, e.LowWatermark)
+			j.ruleBroken("I2", "partition %d: record %d of %s lies below watermark %d, and in no file", e.Partition, c.checked, r.source, e.LowWatermark)
 		}
 	}
 	dropped := int64(0)
@@ -297,10 +297,10 @@ func (j *judge) watermark(c *chain, e *entry) {
 		}
 	}
 	if dropped != c.dropped {
-		j.rule("I2", "partition %d, entry %d: %d copies were dropped, the ledger says %d", e.Partition, e.Seq, dropped, c.dropped)
+		j.ruleBroken("I2", "partition %d, entry %d: %d copies were dropped, the ledger says %d", e.Partition, e.Seq, dropped, c.dropped)
 	}
 	if c.skipped != c.poison && e.LowWatermark >= c.checked {
-		j.rule("I2", "partition %d, entry %d: %d records were skipped below %d, the ledger says %d", e.Partition, e.Seq, c.poison, e.LowWatermark, c.skipped)
+		j.ruleBroken("I2", "partition %d, entry %d: %d records were skipped below %d, the ledger says %d", e.Partition, e.Seq, c.poison, e.LowWatermark, c.skipped)
 	}
 }
 
@@ -308,15 +308,15 @@ func (j *judge) watermark(c *chain, e *entry) {
 func (j *judge) delivered(b *bucket, key, sum string) {
 	dest := destinationIDs[slices.Index(bucketNames, b.name)]
 	if !j.allowed[dest][sum] {
-		j.rule("I7", "%s got %s, which the ledger does not owe it", dest, key)
+		j.ruleBroken("I7", "%s got %s, which the ledger does not owe it", dest, key)
 	}
-	if j.delivers[dest] == nil {
-		j.delivers[dest] = map[string]string{}
+	if j.deliveredKeys[dest] == nil {
+		j.deliveredKeys[dest] = map[string]string{}
 	}
-	if other := j.delivers[dest][sum]; other != "" && other != key {
-		j.broken("%s got one file twice, as %s and %s", dest, other, key)
+	if other := j.deliveredKeys[dest][sum]; other != "" && other != key {
+		j.promiseBroken("%s got one file twice, as %s and %s", dest, other, key)
 	}
-	j.delivers[dest][sum] = key
+	j.deliveredKeys[dest][sum] = key
 }
 
 // receipt judges a receipt, in an object of its own or in a batch.
@@ -329,29 +329,29 @@ func (j *judge) receipt(key string, data []byte) {
 	}
 	d, ok := parseDebt(data, false)
 	if err := json.Unmarshal(data, &r); err != nil || !ok {
-		j.rule("I9", "receipt %s: %v", key, err)
+		j.ruleBroken("I9", "receipt %s: %v", key, err)
 		return
 	}
 	of := fmt.Sprintf("receipts/%s/1/%05d/%019d/", eventsTopic, d.partition, d.seq)
 	if key != of+fmt.Sprintf("%05d/%s.json", d.index, d.destination) && !strings.HasPrefix(key, of+"batch/") {
-		j.rule("I9", "receipt %s is of %v", key, d)
+		j.ruleBroken("I9", "receipt %s is of %v", key, d)
 	}
 	s := j.debt(d)
 	s.receipt = true
 	j.receipts++
 	if r.Outcome != "delivered" || s.sha != r.SHA256 || j.sums[r.Bucket+"/"+r.Key] != r.SHA256 {
-		j.rule("I9", "receipt %s says that %s/%s was delivered, and it is not there", key, r.Bucket, r.Key)
+		j.ruleBroken("I9", "receipt %s says that %s/%s was delivered, and it is not there", key, r.Bucket, r.Key)
 	}
 }
 
-// deleting judges an object that is about to be deleted.
-func (j *judge) deleting(b *bucket, key string) {
+// beforeDelete judges an object that is about to be deleted.
+func (j *judge) beforeDelete(b *bucket, key string) {
 	if b.name != "staging" {
-		j.broken("object %s of %s is deleted", key, b.name)
+		j.promiseBroken("object %s of %s is deleted", key, b.name)
 		return
 	}
 	if strings.HasPrefix(key, "ledger/") || strings.HasPrefix(key, "receipts/") {
-		j.rule("I1", "%s is deleted", key)
+		j.ruleBroken("I1", "%s is deleted", key)
 	}
 	if strings.HasPrefix(key, "parked/") {
 		for d, s := range j.debts {
@@ -359,14 +359,14 @@ func (j *judge) deleting(b *bucket, key string) {
 				// It is about to be enqueued again; if that fails, it is parked again or found by
 				// the auditor.
 				j.jobSeq++
-				s.parked, s.requeued = false, j.jobSeq
+				s.parked, s.requeuedAt = false, j.jobSeq
 			}
 		}
 	}
 	// If an entry names it only later, that violates I3.
-	for _, d := range j.named[key] {
+	for _, d := range j.debtsByStagedKey[key] {
 		if s := j.debts[d]; s != nil && !s.receipt {
-			j.rule("I4", "staged object %s is deleted, %v has no receipt", key, d)
+			j.ruleBroken("I4", "staged object %s is deleted, %v has no receipt", key, d)
 		}
 	}
 }
@@ -379,9 +379,9 @@ func (j *judge) job(topic string, value []byte) {
 	j.jobSeq++
 	if d, ok := parseDebt(value, false); ok {
 		if s := j.debts[d]; s != nil {
-			s.jobbed = j.jobSeq
+			s.enqueuedAt = j.jobSeq
 			if topic != jobsTopic {
-				s.requeued = j.jobSeq
+				s.requeuedAt = j.jobSeq
 			}
 		}
 	}
@@ -391,7 +391,7 @@ func (j *judge) job(topic string, value []byte) {
 func (j *judge) committed(g *group, topic string, partition int, from, to int64) {
 	if topic == eventsTopic {
 		if c := j.chains[partition]; c == nil || to > c.low {
-			j.rule("I12", "offset %d of partition %d is committed, the ledger is not there yet", to, partition)
+			j.ruleBroken("I12", "offset %d of partition %d is committed, the ledger is not there yet", to, partition)
 		}
 		return
 	}
@@ -403,14 +403,14 @@ func (j *judge) committed(g *group, topic string, partition int, from, to int64)
 		if !ok || s == nil || s.sha == "" || s.receipt || s.parked || r.Offset < g.k.topics[topic][partition].start {
 			continue
 		}
-		if g.k.seqs[topicOffset{topic, partition, r.Offset}] >= s.requeued {
-			j.rule("I12", "the job %v at %s/%d@%d is acknowledged, and neither delivered, parked nor enqueued anew", d, topic, partition, r.Offset)
+		if g.k.seqs[topicOffset{topic, partition, r.Offset}] >= s.requeuedAt {
+			j.ruleBroken("I12", "the job %v at %s/%d@%d is acknowledged, and neither delivered, parked nor enqueued anew", d, topic, partition, r.Offset)
 		}
 	}
 }
 
-// settled says whether nothing is left to do.
-func (j *judge) settled() bool {
+// nothingLeft says whether nothing is left to do.
+func (j *judge) nothingLeft() bool {
 	return j.missing() == ""
 }
 
@@ -430,7 +430,7 @@ func (j *judge) missing() string {
 		}
 	}
 	for _, o := range j.w.waiting {
-		if o.gone && o.late != nil {
+		if o.gone && o.lateEffect != nil {
 			return "a ghost is on its way: " + o.String()
 		}
 	}

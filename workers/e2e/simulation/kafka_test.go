@@ -128,7 +128,7 @@ func (f fetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptio
 	o.ready = func() bool {
 		// While an appender writes dead letters it gets no records: otherwise the seed would not
 		// decide which of the things that are ready afterwards it sees first.
-		if f.c.k.w.parked(f.c.a, "produce "+deadTopic) {
+		if f.c.k.w.isWaitingFor(f.c.a, "produce "+deadTopic) {
 			return false
 		}
 		return offset < log.end() || outside() || !f.patient && time.Since(begun) >= opts.MaxWait
@@ -165,7 +165,7 @@ func (p producer) Produce(ctx context.Context, records ...stream.Record) error {
 			p.c.k.append(p.topic, r)
 		}
 	}
-	o.late = func() { add(records) }
+	o.lateEffect = func() { add(records) }
 	o.run = func(out way) {
 		switch out {
 		case well, lost, twice:
@@ -174,7 +174,7 @@ func (p producer) Produce(ctx context.Context, records ...stream.Record) error {
 			add(records[:len(records)/2])
 		}
 		if out == ghost || out == twice {
-			p.c.k.w.haunt(o.kind+" "+o.key, o.late)
+			p.c.k.w.scheduleGhost(o.kind+" "+o.key, o.lateEffect)
 		}
 		if out != well && out != twice {
 			o.err = errBroker
@@ -223,7 +223,7 @@ func (k copierKafka) Join(cfg stream.GroupConfig) (copier.Membership, error) {
 func (k *kafka) rebalanceDue(d *dice) bool {
 	for _, name := range slices.Sorted(maps.Keys(k.groups)) {
 		g := k.groups[name]
-		if g.needed() && (time.Since(g.changed) > 3*time.Second || k.w.calm || d.n(4) == 0) {
+		if g.rebalanceNeeded() && (time.Since(g.changed) > 3*time.Second || k.w.calm || d.n(4) == 0) {
 			g.rebalance(d)
 			return true
 		}

@@ -22,15 +22,15 @@ type op struct {
 	// leaves what the actor is to see in err, and in variables that the actor reads after do has
 	// returned nil or err.
 	run func(way)
-	// late is what may still happen after the actor gave up waiting; may be nil.
-	late func()
-	err  error
+	// lateEffect is what may still happen after the actor gave up waiting; may be nil.
+	lateEffect func()
+	err        error
 
-	order int // order of arrival
-	since time.Time
-	reply chan struct{}
-	gone  bool // the actor no longer waits
-	hung  bool // it is never answered
+	order     int // order of arrival
+	arrivedAt time.Time
+	reply     chan struct{}
+	gone      bool // the actor no longer waits
+	hung      bool // it is never answered
 }
 
 // way is how a request ends.
@@ -65,7 +65,7 @@ func (w *world) do(ctx context.Context, o *op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	o.reply, o.since = make(chan struct{}), time.Now()
+	o.reply, o.arrivedAt = make(chan struct{}), time.Now()
 	if !w.arrive(o) {
 		return errDead
 	}
@@ -84,8 +84,8 @@ func (w *world) do(ctx context.Context, o *op) error {
 
 // arrive queues o; it returns false if its actor is dead.
 func (w *world) arrive(o *op) bool {
-	if w.promised != nil {
-		w.promised <- o
+	if w.intercepted != nil {
+		w.intercepted <- o
 		return true
 	}
 	w.mu.Lock()
@@ -114,7 +114,7 @@ func (o *op) String() string { return fmt.Sprintf("%-12s %s %s", o.actorName(), 
 // eligible says whether the op may be carried out now.
 func (o *op) eligible() bool {
 	if o.gone {
-		return o.late != nil
+		return o.lateEffect != nil
 	}
 	if o.hung || o.actor != nil && o.actor.paused {
 		return false

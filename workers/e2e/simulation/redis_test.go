@@ -35,8 +35,8 @@ func (r *redis) get(key string) (value, bool) {
 	return v, ok && time.Now().Before(v.expires)
 }
 
-// seenBy returns the Redis as an actor accesses it.
-func (r *redis) seenBy(w *world, a *actor) lease.Server { return &redisClient{w: w, a: a, r: r} }
+// clientFor returns the Redis as an actor accesses it.
+func (r *redis) clientFor(w *world, a *actor) lease.Server { return &redisClient{w: w, a: a, r: r} }
 
 type redisClient struct {
 	w *world
@@ -49,7 +49,7 @@ var errRedis = errors.New("LOADING Redis is loading the dataset in memory")
 func (c *redisClient) do(ctx context.Context, kind, key string, effect func()) error {
 	o := &op{actor: c.a, kind: "redis " + kind, key: key, ways: []way{cut, lost, hangs}}
 	if kind != "ping" && kind != "exists" {
-		o.late = effect
+		o.lateEffect = effect
 	}
 	o.run = func(out way) {
 		switch {

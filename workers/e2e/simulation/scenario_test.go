@@ -73,8 +73,8 @@ func newScenario(seed uint64) scenario {
 	return s
 }
 
-// trouble is the probability, in permille, that a request like o goes wrong now.
-func (w *world) trouble(o *op) int {
+// faultRateOf is the probability, in permille, that a request like o goes wrong now.
+func (w *world) faultRateOf(o *op) int {
 	if w.calm || o.actor == nil {
 		return 0
 	}
@@ -141,7 +141,7 @@ func (w *world) over() bool {
 		w.settle()
 		return false
 	}
-	if w.judge.settled() {
+	if w.judge.nothingLeft() {
 		return true
 	}
 	if time.Since(w.calmSince) > 30*time.Minute || w.step > 40_000 {

@@ -43,25 +43,25 @@ func (j *judge) status() {
 	}
 	got, err := auditor.ReadStatus(context.Background(), auditor.StatusConfig{Topic: eventsTopic, AtOnce: 2}, j.w.staging.Memory, nil)
 	if err != nil {
-		j.broken("status: %v", err)
+		j.promiseBroken("status: %v", err)
 		return
 	}
 	if len(got.Destinations) != len(want) {
-		j.broken("status tells of %d destinations, not %d", len(got.Destinations), len(want))
+		j.promiseBroken("status tells of %d destinations, not %d", len(got.Destinations), len(want))
 	}
 	noted, _, err := meter.Read(context.Background(), j.w.staging.Memory)
 	if err != nil {
-		j.broken("requests: %v", err)
+		j.promiseBroken("requests: %v", err)
 	}
 	for i, id := range destinationIDs { // what a killed copier had not written yet is missing
 		if sent := j.sent["put "+bucketNames[i]]; noted[id].Puts > sent {
-			j.broken("%d PUTs are noted for %s, %d were sent", noted[id].Puts, id, sent)
+			j.promiseBroken("%d PUTs are noted for %s, %d were sent", noted[id].Puts, id, sent)
 		}
 	}
 	for _, d := range got.Destinations {
 		is := account{d.Delivered.Files, d.Pending.Files, d.Parked.Files, d.Delivered.Records, d.OldestOwed}
 		if is != want[d.ID] {
-			j.broken("status of %s is %+v, not %+v", d.ID, is, want[d.ID])
+			j.promiseBroken("status of %s is %+v, not %+v", d.ID, is, want[d.ID])
 		}
 	}
 }

@@ -16,7 +16,7 @@ type workload struct {
 	n    int
 	skew time.Duration // of the collectors' clocks
 	// truth is what was written to each partition, by offset.
-	truth [][]written
+	truth [][]writtenRecord
 	first map[message]bool // messages that a partition has had
 }
 
@@ -25,8 +25,8 @@ type message struct {
 	source, id string
 }
 
-// written is a record as its producer meant it.
-type written struct {
+// writtenRecord is a record as its producer meant it.
+type writtenRecord struct {
 	source   string
 	id       string
 	at       time.Time // when it was written, not by a collector's clock
@@ -38,7 +38,7 @@ type written struct {
 	double bool
 }
 
-func (r written) hour() int64 { return r.received - r.received%3_600_000 }
+func (r writtenRecord) hour() int64 { return r.received - r.received%3_600_000 }
 
 func newWorkload(w *world) *workload {
 	return &workload{w: w, next: time.Now(), first: map[message]bool{}}
@@ -81,7 +81,7 @@ func (l *workload) write(d *dice, partition int, fileless bool) {
 		now = now.Add(-time.Duration(d.n(120)) * time.Second)
 	}
 	offset := len(l.truth[partition])
-	r := written{at: time.Now(), source: sources[d.n(len(sources))], received: now.UnixMilli()}
+	r := writtenRecord{at: time.Now(), source: sources[d.n(len(sources))], received: now.UnixMilli()}
 	m := message{partition, r.source, fmt.Sprintf("%d-%d", partition, offset)}
 	if l.w.dedup && offset > 0 && (fileless || d.n(6) == 0) { // an SDK that got no answer and sends it again
 		again := offset - 1 - d.n(min(offset, pick(d, 5, 50, 1000)))

@@ -24,8 +24,8 @@ type world struct {
 
 	mu      sync.Mutex // guards arrived, and what actors read about themselves
 	arrived []*op
-	// promised, if set, receives requests in place of the scheduler.
-	promised chan *op
+	// intercepted, if set, receives requests in place of the scheduler.
+	intercepted chan *op
 
 	waiting  []*op // in order of arrival
 	orders   int
@@ -87,8 +87,8 @@ func (w *world) violated(format string, args ...any) {
 	}
 }
 
-// after makes something happen some time from now.
-func (w *world) after(d time.Duration, what string, run func(d *dice)) {
+// schedule makes something happen some time from now.
+func (w *world) schedule(d time.Duration, what string, run func(d *dice)) {
 	w.orders++
 	w.later = append(w.later, alarm{at: time.Now().Add(d), order: w.orders, what: what, run: run})
 }
@@ -101,7 +101,7 @@ func (w *world) run() error {
 		// No two steps at the same instant: if two timers set at different steps ended together,
 		// the seed would not decide which is seen first. A prime, so that steps do not add up to
 		// somebody's timeout.
-		w.rest(1009)
+		w.advance(1009)
 		synctest.Wait()
 		w.admit()
 		if w.over() {
@@ -111,8 +111,8 @@ func (w *world) run() error {
 		if w.step++; w.step%50 == 0 && !w.promisesOnly {
 			w.judge.status()
 		}
-		if !w.due(d) { // otherwise everything has to come to rest first
-			w.next(d)
+		if !w.runDue(d) { // otherwise everything has to come to rest first
+			w.doOne(d)
 		}
 	}
 	if w.wrong == nil {
@@ -129,7 +129,7 @@ func (w *world) admit() {
 	w.mu.Lock()
 	arrived := w.arrived
 	w.arrived = nil
-	w.waiting = slices.DeleteFunc(w.waiting, func(o *op) bool { return o.gone && o.late == nil })
+	w.waiting = slices.DeleteFunc(w.waiting, func(o *op) bool { return o.gone && o.lateEffect == nil })
 	w.mu.Unlock()
 	slices.SortStableFunc(arrived, (*op).compare)
 	for _, o := range arrived {
@@ -140,8 +140,8 @@ func (w *world) admit() {
 	}
 }
 
-// due carries out what is due by the clock, and says whether anything was.
-func (w *world) due(d *dice) (some bool) {
+// runDue carries out what is due by the clock, and says whether anything was.
+func (w *world) runDue(d *dice) (some bool) {
 	some = w.workload.due()
 	for now := time.Now(); ; some = true {
 		i := -1
@@ -162,8 +162,8 @@ func (w *world) due(d *dice) (some bool) {
 	}
 }
 
-// next makes one thing happen: something breaks, time passes, or a request is carried out.
-func (w *world) next(d *dice) {
+// doOne makes one thing happen: something breaks, time passes, or a request is carried out.
+func (w *world) doOne(d *dice) {
 	if !w.calm && d.permille(w.faultRate) && w.breakSomething(d) {
 		return
 	}
@@ -192,12 +192,12 @@ func (w *world) sleep(d *dice, idle bool) {
 	if !idle {
 		ms = pick(d, 10, 50, 200, 1000, 5000, 20_000)
 	}
-	w.rest(time.Duration(ms) * time.Millisecond)
+	w.advance(time.Duration(ms) * time.Millisecond)
 }
 
-// rest lets the actors' time pass. From here on they see what the scheduler did before; the lock
+// advance lets the actors' time pass. From here on they see what the scheduler did before; the lock
 // tells the race detector so.
-func (w *world) rest(d time.Duration) {
+func (w *world) advance(d time.Duration) {
 	w.mu.Lock()
 	w.mu.Unlock() //nolint:staticcheck // see above
 	time.Sleep(d)
@@ -213,17 +213,17 @@ func (w *world) carryOut(o *op, d *dice) {
 			return
 		}
 		w.fault("ghost", "%v -> arrives after all", o)
-		o.late()
+		o.lateEffect()
 		return
 	}
 	out := well
-	if rate := w.trouble(o); rate > 0 && len(o.ways) > 0 && d.permille(rate) {
+	if rate := w.faultRateOf(o); rate > 0 && len(o.ways) > 0 && d.permille(rate) {
 		out = o.ways[d.n(len(o.ways))]
 		w.stats.Faults[o.kind+" "+string(out)]++
 	}
 	// The seed does not decide which of two goroutines that want to know the same asks first, so
 	// they are answered together.
-	for _, o := range append([]*op{o}, w.same(o)...) {
+	for _, o := range append([]*op{o}, w.takeIdentical(o)...) {
 		if out == hangs {
 			o.hung = true
 			w.waiting = append(w.waiting, o)
@@ -235,14 +235,14 @@ func (w *world) carryOut(o *op, d *dice) {
 	}
 }
 
-// parked says whether the actor waits for a request of that kind.
-func (w *world) parked(a *actor, kind string) bool {
+// isWaitingFor says whether the actor waits for a request of that kind.
+func (w *world) isWaitingFor(a *actor, kind string) bool {
 	return slices.ContainsFunc(w.waiting, func(o *op) bool { return o.actor == a && o.kind == kind && !o.gone })
 }
 
-// same removes and returns the queries that are identical to o, if o is a query.
-func (w *world) same(o *op) (others []*op) {
-	if o.late != nil || o.actor == nil {
+// takeIdentical removes and returns the queries that are identical to o, if o is a query.
+func (w *world) takeIdentical(o *op) (others []*op) {
+	if o.lateEffect != nil || o.actor == nil {
 		return nil
 	}
 	w.waiting = slices.DeleteFunc(w.waiting, func(p *op) bool {
@@ -289,8 +289,8 @@ func errText(err error) string {
 	return " (" + s[:min(len(s), 90)] + ")"
 }
 
-// haunt makes something happen at some time, or never.
-func (w *world) haunt(what string, late func()) {
+// scheduleGhost makes something happen at some time, or never.
+func (w *world) scheduleGhost(what string, late func()) {
 	w.orders++
-	w.waiting = append(w.waiting, &op{kind: "ghost", key: what, gone: true, late: late, order: w.orders, since: time.Now()})
+	w.waiting = append(w.waiting, &op{kind: "ghost", key: what, gone: true, lateEffect: late, order: w.orders, arrivedAt: time.Now()})
 }
