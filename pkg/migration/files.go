@@ -13,19 +13,19 @@ import (
 	"github.com/sealift/sealift/pkg/receipt"
 )
 
-// Books says where to look for a destination's files.
-type Books struct {
+// FileFinder finds a destination's files in the newest entries of the ledger.
+type FileFinder struct {
 	Staging            objstore.Store
 	Topic, Incarnation string
 	Destination        string
 }
 
-// lookBack is how many of a partition's newest entries are read. What was delivered since a switch
-// is among them, or the next call finds it.
-const lookBack = 100
+// maxEntriesRead is how many of a partition's newest entries are read. What was delivered since a
+// switch is among them, or the next call finds it.
+const maxEntriesRead = 100
 
-// someFiles is how many files are looked at to choose a small one.
-const someFiles = 20
+// maxFilesCompared is how many files are looked at to choose a small one.
+const maxFilesCompared = 20
 
 var errEnough = errors.New("enough")
 
@@ -35,19 +35,19 @@ type File struct {
 	File ledger.File
 }
 
-// Newest returns the smallest of some of the newest files that are owed to the destination and
-// still in staging; ok is false if there is none.
-func (b Books) Newest(ctx context.Context) (best File, ok bool, err error) {
+// FindSmallFile returns the smallest of some of the newest files that are owed to the destination
+// and still in staging; ok is false if there is none.
+func (ff FileFinder) FindSmallFile(ctx context.Context) (best File, ok bool, err error) {
 	seen := 0
-	err = b.each(ctx, 0, func(e *ledger.Entry, i int) error {
+	err = ff.eachFile(ctx, 0, func(e *ledger.Entry, i int) error {
 		f := e.Files[i]
-		if seen++; ok && seen > someFiles {
+		if seen++; ok && seen > maxFilesCompared {
 			return errEnough
 		}
 		if ok && f.GzipBytes >= best.File.GzipBytes {
 			return nil
 		}
-		_, err := b.Staging.Head(ctx, f.StagedKey)
+		_, err := ff.Staging.Head(ctx, f.StagedKey)
 		if errors.Is(err, objstore.ErrNotFound) {
 			return nil
 		}
@@ -70,25 +70,25 @@ type Arrivals struct {
 	LastOld delivery.Receipt // the last of them
 }
 
-// Arrived looks for files that were delivered since a moment, in unix ms, to the new place or
+// ReadArrivals looks for files that were delivered since a moment, in unix ms, to the new place or
 // otherwise.
-func (b Books) Arrived(ctx context.Context, to Place, since int64) (Arrivals, error) {
+func (ff FileFinder) ReadArrivals(ctx context.Context, to Place, since int64) (Arrivals, error) {
 	var a Arrivals
 	bucket, prefix := catalog.SplitBucket(to.Bucket)
-	var of *ledger.Entry
+	var current *ledger.Entry
 	var receipts receipt.Set // of that entry
-	err := b.each(ctx, since, func(e *ledger.Entry, i int) (err error) {
-		if e != of {
-			if receipts, err = receipt.List(ctx, b.Staging, e.Log(), e.Seq); err != nil {
+	err := ff.eachFile(ctx, since, func(e *ledger.Entry, i int) (err error) {
+		if e != current {
+			if receipts, err = receipt.List(ctx, ff.Staging, e.Log(), e.Seq); err != nil {
 				return err
 			}
-			of = e
+			current = e
 		}
-		found, ok := receipts[receipt.Pair{Index: i, Destination: b.Destination}]
+		found, ok := receipts[receipt.Pair{Index: i, Destination: ff.Destination}]
 		if !ok {
 			return nil
 		}
-		r, err := found.Read(ctx, b.Staging)
+		r, err := found.Read(ctx, ff.Staging)
 		if err != nil {
 			return err
 		}
@@ -107,20 +107,21 @@ func (b Books) Arrived(ctx context.Context, to Place, since int64) (Arrivals, er
 	return a, err
 }
 
-// each calls fn for the destination's files in the newest entries of every partition, newest first.
-// It includes the entries of the hour before since, whose files may have been delivered after it.
-func (b Books) each(ctx context.Context, since int64, fn func(e *ledger.Entry, i int) error) error {
-	logs, err := ledger.Logs(ctx, b.Staging, b.Topic, b.Incarnation)
+// eachFile calls fn for the destination's files in the newest entries of every partition, newest
+// first. It includes the entries of the hour before since, whose files may have been delivered
+// after it.
+func (ff FileFinder) eachFile(ctx context.Context, since int64, fn func(e *ledger.Entry, i int) error) error {
+	logs, err := ledger.Logs(ctx, ff.Staging, ff.Topic, ff.Incarnation)
 	if err != nil {
 		return err
 	}
 	for _, l := range logs {
-		chain := ledger.NewChain(b.Staging, l)
+		chain := ledger.NewChain(ff.Staging, l)
 		head, err := chain.HeadSeq(ctx)
 		if err != nil {
 			return err
 		}
-		for seq := head; seq >= 0 && seq > head-lookBack; seq-- {
+		for seq := head; seq >= 0 && seq > head-maxEntriesRead; seq-- {
 			e, err := chain.Entry(ctx, seq)
 			if err != nil {
 				return err
@@ -129,7 +130,7 @@ func (b Books) each(ctx context.Context, since int64, fn func(e *ledger.Entry, i
 				break
 			}
 			for i := range e.Files {
-				if slices.Contains(e.Files[i].Owed, b.Destination) {
+				if slices.Contains(e.Files[i].Owed, ff.Destination) {
 					if err := fn(e, i); err != nil {
 						return err
 					}

@@ -73,8 +73,8 @@ type Note struct {
 // Over says whether the migration has ended.
 func (n Note) Over() bool { return n.Step == Confirmed || n.Step == Aborted }
 
-// Key is the key of note i of a destination in staging.
-func Key(destination string, i int) string {
+// NoteKey is the key of note i of a destination in staging.
+func NoteKey(destination string, i int) string {
 	return fmt.Sprintf("migrations/%s/%05d.json", destination, i)
 }
 
@@ -109,14 +109,14 @@ func (l *Log) Last() *Note { return l.last }
 // ErrTaken if there is another note with that number.
 func (l *Log) Append(ctx context.Context, n Note) error {
 	n.Version, n.Destination, n.At, n.Attempt = NoteVersion, l.destination, time.Now().UnixMilli(), rand.Text()
-	_, err := l.store.Put(ctx, Key(l.destination, l.next), bytes.NewReader(n.Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
+	_, err := l.store.Put(ctx, NoteKey(l.destination, l.next), bytes.NewReader(n.Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
 	if errors.Is(err, objstore.ErrExists) || errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable) && ctx.Err() == nil {
-		there, rerr := l.read(ctx, l.next) // it may be our own, if the answer was lost
+		existing, rerr := l.read(ctx, l.next) // it may be our own, if the answer was lost
 		switch {
-		case rerr == nil && there.Attempt == n.Attempt:
+		case rerr == nil && existing.Attempt == n.Attempt:
 			err = nil
 		case rerr == nil:
-			return fmt.Errorf("%w: %s, by %s at %s; run it again to see where it stands", ErrTaken, there.Step, there.By, time.UnixMilli(there.At).UTC().Format(time.RFC3339))
+			return fmt.Errorf("%w: %s, by %s at %s; run it again to see where it stands", ErrTaken, existing.Step, existing.By, time.UnixMilli(existing.At).UTC().Format(time.RFC3339))
 		}
 	}
 	if err != nil {
@@ -128,7 +128,7 @@ func (l *Log) Append(ctx context.Context, n Note) error {
 }
 
 func (l *Log) read(ctx context.Context, i int) (*Note, error) {
-	b, err := objstore.Read(ctx, l.store, Key(l.destination, i), 1<<20)
+	b, err := objstore.Read(ctx, l.store, NoteKey(l.destination, i), 1<<20)
 	if err != nil {
 		return nil, err
 	}
@@ -178,9 +178,9 @@ const (
 	Confirm              // wait for files
 )
 
-// Next derives what to do next from the newest note and from what the catalog says now. If somebody
-// applied the change to the catalog in another way, that counts as the switch.
-func Next(last *Note, now Place) (Phase, error) {
+// NextPhase derives what to do next from the newest note and from what the catalog says now. If
+// somebody applied the change to the catalog in another way, that counts as the switch.
+func NextPhase(last *Note, now Place) (Phase, error) {
 	switch {
 	case last == nil || last.Over():
 		return Idle, nil

@@ -41,7 +41,7 @@ func TestGoldenNote(t *testing.T) {
 	got, err := Decode(want)
 	require.NoError(t, err)
 	require.Equal(t, tried, got)
-	require.Equal(t, "migrations/"+dest+"/00003.json", Key(dest, 3))
+	require.Equal(t, "migrations/"+dest+"/00003.json", NoteKey(dest, 3))
 }
 
 func TestBadNotes(t *testing.T) {
@@ -62,7 +62,7 @@ func TestBadNotes(t *testing.T) {
 }
 
 // The catalog decides, and the notes tell what that means.
-func TestNext(t *testing.T) {
+func TestNextPhase(t *testing.T) {
 	elsewhere := Place{Bucket: "elsewhere"}
 	for hazard, c := range map[string]struct {
 		step Step // "": no note
@@ -90,7 +90,7 @@ func TestNext(t *testing.T) {
 			n.Step = c.step
 			last = &n
 		}
-		got, err := Next(last, c.now)
+		got, err := NextPhase(last, c.now)
 		require.ErrorIs(t, err, c.err, hazard)
 		require.Equal(t, c.want, got, hazard)
 	}
@@ -128,14 +128,14 @@ func TestLog(t *testing.T) {
 	store.SetFault(nil)
 	other := tried
 	other.Destination = "ws_other/x"
-	_, err = store.Put(t.Context(), Key(dest, 4), bytes.NewReader(other.Encode()), objstore.PutOptions{})
+	_, err = store.Put(t.Context(), NoteKey(dest, 4), bytes.NewReader(other.Encode()), objstore.PutOptions{})
 	require.NoError(t, err)
 	_, err = Open(t.Context(), store, dest)
 	require.ErrorIs(t, err, ErrBadNote)
 }
 
-// shelf is a ledger of one partition with a file in each of its entries.
-func shelf(t *testing.T, n int) (*objstore.Memory, Books, func(entry int, r delivery.Receipt)) {
+// newDeliveredLedger is a ledger of one partition with a file in each of its entries.
+func newDeliveredLedger(t *testing.T, n int) (*objstore.Memory, FileFinder, func(entry int, r delivery.Receipt)) {
 	store := objstore.NewMemory("staging")
 	l := ledger.Log{Topic: "events", Incarnation: "1"}
 	entries := []*ledger.Entry{ledgertest.Append(t, store, ledgertest.Init(l, time.Now()))}
@@ -144,15 +144,15 @@ func shelf(t *testing.T, n int) (*objstore.Memory, Books, func(entry int, r deli
 		entries = append(entries, ledgertest.Append(t, store, ledgertest.Next(entries[i], f)))
 		ledgertest.Put(t, store, f.StagedKey, nil)
 	}
-	return store, Books{Staging: store, Topic: "events", Incarnation: "1", Destination: dest}, func(entry int, r delivery.Receipt) {
+	return store, FileFinder{Staging: store, Topic: "events", Incarnation: "1", Destination: dest}, func(entry int, r delivery.Receipt) {
 		e := entries[entry]
 		r.Key = cmp.Or(r.Key, delivery.ObjectKey("raw", l, &e.Files[0]))
 		ledgertest.Receipt(t, store, e, 0, dest, r)
 	}
 }
 
-func TestArrived(t *testing.T) {
-	_, books, receipt := shelf(t, 8)
+func TestReadArrivals(t *testing.T) {
+	_, finder, receipt := newDeliveredLedger(t, 8)
 	since := time.Now().UnixMilli()
 	receipt(1, delivery.Receipt{Bucket: "acme-logs", At: since - 1000})                                                    // before
 	receipt(2, delivery.Receipt{Bucket: "acme-logs", At: since + 1000, Worker: "late"})                                    // from a copier that is behind
@@ -161,21 +161,21 @@ func TestArrived(t *testing.T) {
 	receipt(5, delivery.Receipt{Bucket: "acme-logs", At: since + 500, Role: byRole.RoleARN, Replay: "a"})                  // ordered by a replay
 	receipt(6, delivery.Receipt{Bucket: "acme-logs", At: since + 500, Role: byRole.RoleARN, Outcome: delivery.Skipped})    // given up
 	receipt(7, delivery.Receipt{Bucket: "acme-logs", Key: "segment-logs/web/1.gz", At: since + 500, Role: byRole.RoleARN}) // under another prefix
-	a, err := books.Arrived(t.Context(), byRole, since)
+	a, err := finder.ReadArrivals(t.Context(), byRole, since)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, a.New)
 	require.Equal(t, "first", a.First.Worker)
 	require.EqualValues(t, 2, a.Old)
 	require.Equal(t, "late", a.LastOld.Worker)
 
-	books.Destination = "ws_other/x"
-	a, err = books.Arrived(t.Context(), byRole, since)
+	finder.Destination = "ws_other/x"
+	a, err = finder.ReadArrivals(t.Context(), byRole, since)
 	require.NoError(t, err)
 	require.Zero(t, a.New+a.Old)
 }
 
 // Files whose receipts are in batches are found as well: each batch is read once.
-func TestArrivedTogether(t *testing.T) {
+func TestReadArrivalsFromBatches(t *testing.T) {
 	store := objstore.NewMemory("staging")
 	l := ledger.Log{Topic: "events", Incarnation: "1"}
 	var files []ledger.File
@@ -204,7 +204,7 @@ func TestArrivedTogether(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	a, err := Books{Staging: store, Topic: "events", Incarnation: "1", Destination: dest}.Arrived(t.Context(), byRole, since)
+	a, err := FileFinder{Staging: store, Topic: "events", Incarnation: "1", Destination: dest}.ReadArrivals(t.Context(), byRole, since)
 	require.NoError(t, err)
 	require.EqualValues(t, 3, a.New)
 	require.Equal(t, since+2000, a.First.At)
@@ -213,20 +213,20 @@ func TestArrivedTogether(t *testing.T) {
 	require.Equal(t, map[string]int{"list": 1, "get": 3 + 1}, asked)
 }
 
-func TestNewestFile(t *testing.T) {
-	store, books, _ := shelf(t, 40)
-	f, ok, err := books.Newest(t.Context())
+func TestFindSmallFile(t *testing.T) {
+	store, finder, _ := newDeliveredLedger(t, 40)
+	f, ok, err := finder.FindSmallFile(t.Context())
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.EqualValues(t, 1000-39, f.File.GzipBytes, "the smallest of the newest")
+	require.EqualValues(t, 1000-39, f.File.GzipBytes, "the smallest of the newest files")
 	require.NoError(t, store.Delete(t.Context(), f.File.StagedKey))
-	f, ok, err = books.Newest(t.Context())
+	f, ok, err = finder.FindSmallFile(t.Context())
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.EqualValues(t, 1000-38, f.File.GzipBytes, "of those that staging has")
+	require.EqualValues(t, 1000-38, f.File.GzipBytes, "the smallest of those that are still in staging")
 
-	books.Destination = "ws_other/y"
-	_, ok, err = books.Newest(t.Context())
+	finder.Destination = "ws_other/y"
+	_, ok, err = finder.FindSmallFile(t.Context())
 	require.NoError(t, err)
 	require.False(t, ok)
 }

@@ -126,7 +126,7 @@ func (m *mover) run(ctx context.Context, name string) error {
 	if m.plan, err = planMove(m.a, snapshot, found[0], to); err != nil {
 		return err
 	}
-	phase, err := migration.Next(m.log.Last(), placeOf(found[0]))
+	phase, err := migration.NextPhase(m.log.Last(), placeOf(found[0]))
 	if err != nil {
 		return fmt.Errorf("%w; put it as it was, or end the migration with --abort, which leaves the destination as it is", err)
 	}

@@ -62,8 +62,8 @@ func (m *mover) putter() *destination.Putter {
 	return destination.NewPutter(destination.Config{Roles: m.s.roles, Open: m.s.openBucket})
 }
 
-func (m *mover) finder() migration.Books {
-	return migration.Books{Staging: m.s.staging, Topic: m.s.cfg.Kafka.EventsTopic, Incarnation: m.s.cfg.Kafka.Incarnation, Destination: m.plan.now.ID}
+func (m *mover) finder() migration.FileFinder {
+	return migration.FileFinder{Staging: m.s.staging, Topic: m.s.cfg.Kafka.EventsTopic, Incarnation: m.s.cfg.Kafka.Incarnation, Destination: m.plan.now.ID}
 }
 
 // putTestFile is step 3: it puts a file into the test folder, the new way.
@@ -96,7 +96,7 @@ func (m *mover) putTestFile(ctx context.Context) error {
 // testObject returns a copy of a staged file that was owed to the destination, or a file with a
 // made-up line if there is none. The text describes it.
 func (m *mover) testObject(ctx context.Context, t catalog.Target) (destination.Object, string, error) {
-	f, ok, err := m.finder().Newest(ctx)
+	f, ok, err := m.finder().FindSmallFile(ctx)
 	if err != nil {
 		return destination.Object{}, "", err
 	}
@@ -205,7 +205,7 @@ func (m *mover) confirm(ctx context.Context) error {
 	var a migration.Arrivals
 	for begun := time.Now(); ; {
 		var err error
-		if a, err = m.finder().Arrived(ctx, last.To, last.At); err != nil {
+		if a, err = m.finder().ReadArrivals(ctx, last.To, last.At); err != nil {
 			return err
 		}
 		if a.New > 0 || time.Since(begun) > m.o.wait {
