@@ -26,8 +26,8 @@ type Rules struct {
 	Prefix string
 	// MaxBytes bounds an object; default 100,000,000.
 	MaxBytes int64
-	// Examples bounds Report.Examples; default 20.
-	Examples int
+	// MaxExamples bounds Report.Examples; default 20.
+	MaxExamples int
 	// Workers is how many objects are read concurrently; default GOMAXPROCS.
 	Workers int
 }
@@ -39,15 +39,15 @@ func (e *Expected) Check(objects iter.Seq2[Object, error], rules Rules) (*Report
 	if rules.MaxBytes <= 0 {
 		rules.MaxBytes = 100_000_000
 	}
-	if rules.Examples <= 0 {
-		rules.Examples = 20
+	if rules.MaxExamples <= 0 {
+		rules.MaxExamples = 20
 	}
 	if rules.Workers <= 0 {
 		rules.Workers = runtime.GOMAXPROCS(0)
 	}
 	e.mu.Lock()
 	e.reset()
-	r := &Report{Acknowledged: e.acked, Records: e.dumped, limit: rules.Examples}
+	r := &Report{Acknowledged: e.acked, Records: e.dumped, limit: rules.MaxExamples}
 	e.mu.Unlock()
 
 	root := "segment-logs/"
@@ -63,25 +63,25 @@ func (e *Expected) Check(objects iter.Seq2[Object, error], rules Rules) (*Report
 		wg.Go(func() {
 			for o := range work {
 				if !r.failed() {
-					e.object(r, o, o.Key[len(root):], rules)
+					e.checkObject(r, o, o.Key[len(root):], rules)
 				}
 			}
 		})
 	}
 	for o, err := range objects {
 		if err != nil {
-			r.fail(err)
+			r.setErr(err)
 		}
 		if r.failed() {
 			break
 		}
 		if !strings.HasPrefix(o.Key, root) {
-			r.add(&r.Ignored)
+			r.increment(&r.Ignored)
 			continue
 		}
 		base := o.Key[strings.LastIndexByte(o.Key, '/')+1:]
 		if first, ok := names[base]; ok {
-			r.problem(Malformed, o.Key, "", "the same file name as "+first)
+			r.addProblem(Malformed, o.Key, "", "the same file name as "+first)
 		}
 		names[base] = o.Key
 		work <- o
@@ -93,6 +93,6 @@ func (e *Expected) Check(objects iter.Seq2[Object, error], rules Rules) (*Report
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	r.Lost = e.lost()
+	r.Lost = e.countLost()
 	return r, nil
 }

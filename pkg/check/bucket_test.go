@@ -76,8 +76,8 @@ func name(ms int64, n int) string {
 	return fmt.Sprintf("%d.0123456789ab.%07x.01234567-89ab-5cde-8f01-%012x.gz", ms, n, n)
 }
 
-// good returns a bucket with that prefix, and what it must contain.
-func good(prefix string, dump bool) (bucket, *Expected) {
+// goodBucket returns a bucket with that prefix, and what it must contain.
+func goodBucket(prefix string, dump bool) (bucket, *Expected) {
 	var b bucket
 	e := new(Expected)
 	n := 0
@@ -152,16 +152,16 @@ func metadata(records int, alter byte) func(*testing.T, bucket) bucket {
 }
 
 func FuzzObject(f *testing.F) {
-	b, _ := good("", false)
+	b, _ := goodBucket("", false)
 	f.Add(b[0].key, b[0].body)
 	f.Add("segment-logs/a/0/x.gz", []byte("\x1f\x8b"))
 	f.Add("segment-logs/", []byte{})
 	f.Fuzz(func(t *testing.T, key string, body []byte) {
-		_, e := good("", false)
+		_, e := goodBucket("", false)
 		one := bucket{{key: key, contentType: "text/plain", contentEncoding: "gzip", body: body}}
 		r, err := e.Check(one.objects(), Rules{})
 		require.NoError(t, err)
-		require.False(t, r.OK(), "one object cannot hold what twelve should")
+		require.False(t, r.OK(), "one object cannot hold the lines of twelve")
 	})
 }
 

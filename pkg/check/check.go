@@ -1,9 +1,9 @@
 // Package check is the independent judge of a customer's bucket: given what was acknowledged, and
 // optionally what Kafka held, it reads every object as a strict consumer would, and says what is
 // lost, duplicated, foreign, misplaced or malformed (Expected). Given the operator's bucket as
-// well, it compares ledger, staged files, receipts and objects with each other (Books). It is for
-// the demo, for the end-to-end tests, and for anybody who does not want to rely on Sealift's own
-// counters.
+// well, it compares ledger, staged files, receipts and objects with each other (Installation). It
+// is for the demo, for the end-to-end tests, and for anybody who does not want to rely on Sealift's
+// own counters.
 //
 // It promises to be independent: it imports only the standard library, shares no code with what
 // writes the files, and restates the public contract of keys and objects. Its memory grows with the
@@ -132,9 +132,9 @@ const (
 	misplaced
 )
 
-// see counts a line found in the bucket below that source and day. A line found in a wrong place is
-// misplaced, and not lost as well.
-func (e *Expected) see(source string, day int64, message string, line []byte) verdict {
+// countLine counts a line found in the bucket below that source and day. A line found in a wrong
+// place is misplaced, and not lost as well.
+func (e *Expected) countLine(source string, day int64, message string, line []byte) verdict {
 	var k id
 	if e.dumped > 0 { // written before Check, read-only since
 		k = recordID(source, day, line)
@@ -143,48 +143,48 @@ func (e *Expected) see(source string, day int64, message string, line []byte) ve
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.dumped == 0 {
-		return e.seeEvent(message, m)
+		return e.countEvent(message, m)
 	}
 	r, known := e.records[k]
 	if !known {
-		return e.seeElsewhere(message, line)
+		return e.findElsewhere(message, line)
 	}
 	r.seen++
 	e.records[k] = r
-	e.touch(m)
+	e.markSeen(m)
 	if r.seen > r.want {
 		return duplicated
 	}
 	return fine
 }
 
-func (e *Expected) seeEvent(message string, m id) verdict {
+func (e *Expected) countEvent(message string, m id) verdict {
 	v, known := e.events[m]
 	if !known {
 		for other := range e.sources {
-			if e.touch(eventID(other, message)) {
+			if e.markSeen(eventID(other, message)) {
 				return misplaced
 			}
 		}
 		return foreign
 	}
-	e.touch(m)
+	e.markSeen(m)
 	if v.seen+1 > v.acked {
 		return duplicated
 	}
 	return fine
 }
 
-// seeElsewhere looks up a line under every other source and day if it is not expected where it was
+// findElsewhere looks up a line under every other source and day if it is not expected where it was
 // found. That is slow, but in a good bucket nothing is misplaced.
-func (e *Expected) seeElsewhere(message string, line []byte) verdict {
+func (e *Expected) findElsewhere(message string, line []byte) verdict {
 	for source := range e.sources {
 		for day := range e.days {
 			k := recordID(source, day, line)
 			if r, ok := e.records[k]; ok {
 				r.seen++
 				e.records[k] = r
-				e.touch(eventID(source, message))
+				e.markSeen(eventID(source, message))
 				return misplaced
 			}
 		}
@@ -192,7 +192,7 @@ func (e *Expected) seeElsewhere(message string, line []byte) verdict {
 	return foreign
 }
 
-func (e *Expected) touch(m id) bool {
+func (e *Expected) markSeen(m id) bool {
 	v, ok := e.events[m]
 	if ok {
 		v.seen++
@@ -201,8 +201,8 @@ func (e *Expected) touch(m id) bool {
 	return ok
 }
 
-// lost counts what must be in the bucket but is not.
-func (e *Expected) lost() (n int64) {
+// countLost counts what must be in the bucket but is not.
+func (e *Expected) countLost() (n int64) {
 	for _, r := range e.records {
 		n += max(0, int64(r.want)-int64(r.seen))
 	}

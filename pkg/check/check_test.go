@@ -25,11 +25,11 @@ func (r *Report) counts() counts {
 	return counts{r.Lost, r.Duplicated, r.Foreign, r.Misplaced, r.Malformed}
 }
 
-func TestGoodBucketIsGood(t *testing.T) {
+func TestGoodBucketPasses(t *testing.T) {
 	for _, dump := range []bool{false, true} {
 		for _, prefix := range []string{"", "acme/logs/"} {
 			t.Run(fmt.Sprintf("dump=%v prefix=%s", dump, prefix), func(t *testing.T) {
-				b, e := good(prefix, dump)
+				b, e := goodBucket(prefix, dump)
 				b = append(b, stored{key: "other/segment-logs/readme.txt"})
 				for range 2 { // Check starts over
 					r, err := e.Check(b.objects(), Rules{Prefix: strings.TrimSuffix(prefix, "/")})
@@ -72,7 +72,7 @@ func TestEveryDamageIsFound(t *testing.T) {
 			damage: edit(func(l []string) []string { return append(l, l[4], l[4], l[4]) }),
 			want:   counts{duplicated: 3},
 		},
-		"object_doubled_under_another_name": {
+		"object_copied_to_another_name": {
 			damage: func(_ *testing.T, b bucket) bucket {
 				c := b[0]
 				c.key = strings.Replace(c.key, ".0123456789ab.", ".ba9876543210.", 1)
@@ -181,14 +181,14 @@ func TestEveryDamageIsFound(t *testing.T) {
 			damage: rename(fmt.Sprintf("/%d.", day1+17), fmt.Sprintf("/%d.", day1+18)),
 			want:   counts{malformed: 1},
 		},
-		"day_not_midnight":  {damage: rename(fmt.Sprint(day1)+"/", fmt.Sprint(day1+1)+"/"), want: counts{lost: perFile, malformed: 1}},
-		"day_in_seconds":    {damage: rename(fmt.Sprint(day1)+"/", fmt.Sprint(day1/1000)+"/"), want: counts{lost: perFile, malformed: 1}},
-		"day_with_a_sign":   {damage: rename(fmt.Sprint(day1)+"/", "+"+fmt.Sprint(day1)+"/"), want: counts{lost: perFile, malformed: 1}},
-		"source_no_id":      {damage: rename("src_0", "src~0"), want: counts{lost: perFile, malformed: 1}},
-		"name_not_ours":     {damage: rename(".0123456789ab.", ".0123456789AB."), want: counts{lost: perFile, malformed: 1}},
-		"uuid_not_v5":       {damage: rename("-5cde-", "-4cde-"), want: counts{lost: perFile, malformed: 1}},
-		"stray_test_object": {damage: add(stored{key: "segment-logs/dummy-object.txt"}), want: counts{malformed: 1}},
-		"folder_marker":     {damage: add(stored{key: "segment-logs/src_0/"}), want: counts{malformed: 1}},
+		"day_not_midnight":    {damage: rename(fmt.Sprint(day1)+"/", fmt.Sprint(day1+1)+"/"), want: counts{lost: perFile, malformed: 1}},
+		"day_in_seconds":      {damage: rename(fmt.Sprint(day1)+"/", fmt.Sprint(day1/1000)+"/"), want: counts{lost: perFile, malformed: 1}},
+		"day_with_a_sign":     {damage: rename(fmt.Sprint(day1)+"/", "+"+fmt.Sprint(day1)+"/"), want: counts{lost: perFile, malformed: 1}},
+		"malformed_source_id": {damage: rename("src_0", "src~0"), want: counts{lost: perFile, malformed: 1}},
+		"malformed_file_name": {damage: rename(".0123456789ab.", ".0123456789AB."), want: counts{lost: perFile, malformed: 1}},
+		"uuid_not_v5":         {damage: rename("-5cde-", "-4cde-"), want: counts{lost: perFile, malformed: 1}},
+		"stray_test_object":   {damage: add(stored{key: "segment-logs/dummy-object.txt"}), want: counts{malformed: 1}},
+		"folder_marker":       {damage: add(stored{key: "segment-logs/src_0/"}), want: counts{malformed: 1}},
 		"one_file_name_twice": {
 			damage: func(_ *testing.T, b bucket) bucket {
 				c := b[0]
@@ -228,7 +228,7 @@ func TestEveryDamageIsFound(t *testing.T) {
 	for hazard, test := range tests {
 		for _, dump := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/dump=%v", hazard, dump), func(t *testing.T) {
-				b, e := good("", dump)
+				b, e := goodBucket("", dump)
 				// One after the other: which of two copies is the wrong one may depend on which is seen
 				// first.
 				r, err := e.Check(test.damage(t, b).objects(), Rules{MaxBytes: 900, Workers: 1})
@@ -247,7 +247,7 @@ func TestEveryDamageIsFound(t *testing.T) {
 	}
 }
 
-func TestASourceMayBeCalledPacks(t *testing.T) {
+func TestIsPack(t *testing.T) {
 	for key, want := range map[string]bool{
 		"data/t/1/00000/packs/0000000000000000007/1-2-0123456789abcdef.gz":   true,
 		"data/packs/packs/00000/1795356000000/packs/1-2-0123456789abcdef.gz": false,
@@ -267,22 +267,22 @@ func TestProducerRetryIsNoDuplicate(t *testing.T) {
 	e.Record("a", day1+5, []byte(l))
 	r, err := e.Check(twice.objects(), Rules{})
 	require.NoError(t, err)
-	require.Equal(t, counts{duplicated: 1}, r.counts(), "once in the topic, twice in the bucket")
+	require.Equal(t, counts{duplicated: 1}, r.counts(), "one record in the topic, two lines in the bucket")
 
 	e.Record("a", day1+5, []byte(l))
 	r, err = e.Check(twice.objects(), Rules{})
 	require.NoError(t, err)
-	require.True(t, r.OK(), "twice in both: %s", r)
+	require.True(t, r.OK(), "two records in the topic, two lines in the bucket: %s", r)
 
 	once := bucket{twice[0]}
 	once[0].body = zip(l + "\n")
 	r, err = e.Check(once.objects(), Rules{})
 	require.NoError(t, err)
-	require.Equal(t, counts{lost: 1}, r.counts(), "twice in the topic, once in the bucket")
+	require.Equal(t, counts{lost: 1}, r.counts(), "two records in the topic, one line in the bucket")
 }
 
 func TestAcknowledgedButNotInTheTopicIsLost(t *testing.T) {
-	b, e := good("", true)
+	b, e := goodBucket("", true)
 	e.Acknowledge("src_0", "never-written")
 	r, err := e.Check(b.objects(), Rules{})
 	require.NoError(t, err)
@@ -292,18 +292,18 @@ func TestAcknowledgedButNotInTheTopicIsLost(t *testing.T) {
 }
 
 func TestAcknowledgedTwiceMayBeThereOnceOrTwice(t *testing.T) {
-	b, e := good("", false)
+	b, e := goodBucket("", false)
 	e.Acknowledge("src_0", "m-0-0-0")
 	for _, copies := range []int{0, 1} {
 		r, err := e.Check(edit(func(l []string) []string { return append(l, slices.Repeat(l[:1], copies)...) })(t, slices.Clone(b)).objects(), Rules{})
 		require.NoError(t, err)
-		require.True(t, r.OK(), "%d more: %s", copies, r)
+		require.True(t, r.OK(), "%d more copies: %s", copies, r)
 	}
 }
 
 func TestUnreadableBucketIsAnErrorNotAVerdict(t *testing.T) {
 	cut := errors.New("connection reset")
-	b, e := good("", false)
+	b, e := goodBucket("", false)
 	for name, objects := range map[string]iter.Seq2[Object, error]{
 		"list": func(yield func(Object, error) bool) {
 			for o := range b[:2].objects() {
@@ -343,8 +343,8 @@ func TestUnreadableBucketIsAnErrorNotAVerdict(t *testing.T) {
 }
 
 func TestExamplesAreBounded(t *testing.T) {
-	b, e := good("", false)
-	r, err := e.Check(rename("src_0", "src_1")(t, b).objects(), Rules{Examples: 3})
+	b, e := goodBucket("", false)
+	r, err := e.Check(rename("src_0", "src_1")(t, b).objects(), Rules{MaxExamples: 3})
 	require.NoError(t, err)
 	require.Len(t, r.Examples, 3)
 	require.Contains(t, r.String(), "misplaced: segment-logs/src_1/")

@@ -13,8 +13,8 @@ const dayMs = 24 * 60 * 60 * 1000
 // dayOf returns the UTC midnight at or before ms, both in unix milliseconds.
 func dayOf(ms int64) int64 { return ms - ms%dayMs }
 
-// place is what an object's key says.
-type place struct {
+// parsedKey is what an object's key says.
+type parsedKey struct {
 	source   string
 	day      int64 // unix ms of a UTC midnight
 	received int64 // unix ms of the first record
@@ -27,25 +27,25 @@ var (
 )
 
 // parseKey parses {source}/{day}/{name}: a key without prefix and segment-logs/.
-func parseKey(rest string) (place, error) {
+func parseKey(rest string) (parsedKey, error) {
 	parts := strings.Split(rest, "/")
 	if len(parts) != 3 {
-		return place{}, errors.New("key is not segment-logs/{source}/{day}/{file}")
+		return parsedKey{}, errors.New("key is not segment-logs/{source}/{day}/{file}")
 	}
-	p := place{source: parts[0], name: parts[2]}
+	p := parsedKey{source: parts[0], name: parts[2]}
 	if !validSource.MatchString(p.source) {
-		return place{}, fmt.Errorf("source %q is no source id", p.source)
+		return parsedKey{}, fmt.Errorf("source %q is no source id", p.source)
 	}
 	var err error
 	if p.day, err = strconv.ParseInt(parts[1], 10, 64); err != nil || strconv.FormatInt(p.day, 10) != parts[1] || p.day < 0 || p.day%dayMs != 0 {
-		return place{}, fmt.Errorf("day %q is no UTC midnight in unix milliseconds", parts[1])
+		return parsedKey{}, fmt.Errorf("day %q is no UTC midnight in unix milliseconds", parts[1])
 	}
 	m := validName.FindStringSubmatch(p.name)
 	if m == nil {
-		return place{}, fmt.Errorf("file name %q is not {received-ms}.{12 hex}.{7 hex}.{uuid}.gz", p.name)
+		return parsedKey{}, fmt.Errorf("file name %q is not {received-ms}.{12 hex}.{7 hex}.{uuid}.gz", p.name)
 	}
 	if p.received, err = strconv.ParseInt(m[1], 10, 64); err != nil || dayOf(p.received) != p.day {
-		return place{}, fmt.Errorf("file name %q begins with a time outside of its day", p.name)
+		return parsedKey{}, fmt.Errorf("file name %q begins with a time outside of its day", p.name)
 	}
 	return p, nil
 }

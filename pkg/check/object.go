@@ -19,12 +19,12 @@ import (
 // producer at most Kafka's limit.
 const maxLine = 16 << 20 // 16 MiB
 
-// object judges one object below segment-logs/.
-func (e *Expected) object(r *Report, o Object, rest string, rules Rules) {
+// checkObject judges one object below segment-logs/.
+func (e *Expected) checkObject(r *Report, o Object, rest string, rules Rules) {
 	malformed := func(format string, args ...any) {
-		r.problem(Malformed, o.Key, "", fmt.Sprintf(format, args...))
+		r.addProblem(Malformed, o.Key, "", fmt.Sprintf(format, args...))
 	}
-	r.add(&r.Objects)
+	r.increment(&r.Objects)
 	at, err := parseKey(rest)
 	if err != nil {
 		malformed("%v", err)
@@ -35,17 +35,17 @@ func (e *Expected) object(r *Report, o Object, rest string, rules Rules) {
 	}
 	body, err := o.Open()
 	if err != nil {
-		r.fail(fmt.Errorf("open object %q: %w", o.Key, err))
+		r.setErr(fmt.Errorf("open object %q: %w", o.Key, err))
 		return
 	}
 	defer body.Close()
-	in := &counter{r: body, sum: sha256.New()}
+	in := &hashingReader{r: body, sum: sha256.New()}
 	stored := bufio.NewReaderSize(in, 64<<10)
 
 	raw, err := gzip.NewReader(stored)
 	if err != nil {
 		if in.failed(err) {
-			r.fail(fmt.Errorf("read object %q: %w", o.Key, in.err))
+			r.setErr(fmt.Errorf("read object %q: %w", o.Key, in.err))
 			return
 		}
 		malformed("not gzip: %v", err)
@@ -53,10 +53,10 @@ func (e *Expected) object(r *Report, o Object, rest string, rules Rules) {
 	}
 	// As many consumers do: read the first member and nothing after it.
 	raw.Multistream(false)
-	lines, whole, err := e.lines(r, o.Key, at, raw)
+	lines, whole, err := e.checkLines(r, o.Key, at, raw)
 	switch {
 	case in.failed(err):
-		r.fail(fmt.Errorf("read object %q: %w", o.Key, in.err))
+		r.setErr(fmt.Errorf("read object %q: %w", o.Key, in.err))
 		return
 	case err != nil:
 		malformed("after %d lines: %v", lines, err)
@@ -67,7 +67,7 @@ func (e *Expected) object(r *Report, o Object, rest string, rules Rules) {
 	}
 	if err == nil {
 		if rest, err := io.Copy(io.Discard, stored); err != nil {
-			r.fail(fmt.Errorf("read object %q: %w", o.Key, err))
+			r.setErr(fmt.Errorf("read object %q: %w", o.Key, err))
 		} else if rest > 0 {
 			malformed("%d bytes after the first gzip member", rest)
 		}
@@ -86,8 +86,8 @@ func (e *Expected) object(r *Report, o Object, rest string, rules Rules) {
 	r.mu.Unlock()
 }
 
-// lines judges every line; whole says that the last one ended in a newline.
-func (e *Expected) lines(r *Report, key string, at place, raw io.Reader) (n int64, whole bool, err error) {
+// checkLines judges every line; whole says that the last one ended in a newline.
+func (e *Expected) checkLines(r *Report, key string, at parsedKey, raw io.Reader) (n int64, whole bool, err error) {
 	in, whole := bufio.NewReaderSize(raw, 256<<10), true
 	var long []byte
 	for {
@@ -106,7 +106,7 @@ func (e *Expected) lines(r *Report, key string, at place, raw io.Reader) (n int6
 		if len(line) > 0 {
 			body, ended := bytes.CutSuffix(line, []byte{'\n'})
 			whole = ended
-			e.line(r, key, at, n == 0, body)
+			e.checkLine(r, key, at, n == 0, body)
 			n++
 		}
 		long = long[:0]
@@ -119,34 +119,34 @@ func (e *Expected) lines(r *Report, key string, at place, raw io.Reader) (n int6
 	}
 }
 
-// line judges one line.
-func (e *Expected) line(r *Report, key string, at place, first bool, line []byte) {
-	r.add(&r.Lines)
+// checkLine judges one line.
+func (e *Expected) checkLine(r *Report, key string, at parsedKey, first bool, line []byte) {
+	r.increment(&r.Lines)
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(line, &fields); err != nil || fields == nil {
-		r.problem(Malformed, key, "", fmt.Sprintf("a line of %d bytes that is not one JSON object", len(line)))
+		r.addProblem(Malformed, key, "", fmt.Sprintf("a line of %d bytes that is not one JSON object", len(line)))
 		if err != nil { // no event can be recognized in it
 			return
 		}
 	}
 	message, ok := stringField(fields, "messageId")
 	if !ok && e.dumped == 0 {
-		r.problem(Malformed, key, "", "a line without a messageId")
+		r.addProblem(Malformed, key, "", "a line without a messageId")
 	}
-	switch e.see(at.source, at.day, message, line) {
+	switch e.countLine(at.source, at.day, message, line) {
 	case duplicated:
-		r.problem(Duplicated, key, message, "more often than it was accepted")
+		r.addProblem(Duplicated, key, message, "more often than it was accepted")
 	case foreign:
-		r.problem(Foreign, key, message, "never accepted")
+		r.addProblem(Foreign, key, message, "never accepted")
 	case misplaced:
-		r.problem(Misplaced, key, message, "belongs to another source or day")
+		r.addProblem(Misplaced, key, message, "belongs to another source or day")
 	case fine:
-		e.times(r, key, at, first, message, fields)
+		e.checkTimes(r, key, at, first, message, fields)
 	}
 }
 
-// times compares the line's own time of receipt with what the key says.
-func (e *Expected) times(r *Report, key string, at place, first bool, message string, fields map[string]json.RawMessage) {
+// checkTimes compares the line's own time of receipt with what the key says.
+func (e *Expected) checkTimes(r *Report, key string, at parsedKey, first bool, message string, fields map[string]json.RawMessage) {
 	text, ok := stringField(fields, "receivedAt")
 	if !ok && e.dumped > 0 {
 		return // a record from another producer; its day was compared with the dump
@@ -154,11 +154,11 @@ func (e *Expected) times(r *Report, key string, at place, first bool, message st
 	received, err := time.Parse(time.RFC3339Nano, text)
 	switch {
 	case err != nil:
-		r.problem(Malformed, key, message, "a line without a valid receivedAt")
+		r.addProblem(Malformed, key, message, "a line without a valid receivedAt")
 	case dayOf(received.UnixMilli()) != at.day:
-		r.problem(Misplaced, key, message, "received on another day: "+text)
+		r.addProblem(Misplaced, key, message, "received on another day: "+text)
 	case first && received.UnixMilli() != at.received:
-		r.problem(Malformed, key, message, "the file name's time is not that of the first line: "+text)
+		r.addProblem(Malformed, key, message, "the file name's time is not that of the first line: "+text)
 	}
 }
 
@@ -168,16 +168,16 @@ func stringField(fields map[string]json.RawMessage, name string) (string, bool) 
 	return s, ok && json.Unmarshal(raw, &s) == nil && s != ""
 }
 
-// counter counts and hashes what was read, and keeps a read error, to distinguish a broken
+// hashingReader counts and hashes what was read, and keeps a read error, to distinguish a broken
 // connection from a broken object.
-type counter struct {
+type hashingReader struct {
 	r   io.Reader
 	n   int64
 	sum hash.Hash
 	err error
 }
 
-func (c *counter) Read(p []byte) (int, error) {
+func (c *hashingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
 	c.sum.Write(p[:n])
@@ -187,4 +187,4 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *counter) failed(err error) bool { return err != nil && c.err != nil }
+func (c *hashingReader) failed(err error) bool { return err != nil && c.err != nil }

@@ -8,24 +8,24 @@ import (
 	"strings"
 )
 
-// pack compares an object with the files that are supposed to be in it: one after the other, and
-// nothing else.
-func (r *BooksReport) pack(key string, packs map[string]Object, files []*sealed) error {
+// checkPack compares an object with the files that are supposed to be in it: one after the other,
+// and nothing else.
+func (r *InstallationReport) checkPack(key string, packs map[string]Object, files []*ledgerFile) error {
 	first, last, end := files[0].First, files[0].Last, int64(0)
 	for _, f := range files {
 		first, last = min(first, f.First), max(last, f.Last)
 	}
-	of := files[0]
-	named := fmt.Sprintf("data/%s/packs/%019d/%d-%d-", of.log, of.seq, first, last)
+	oneFile := files[0]
+	named := fmt.Sprintf("data/%s/packs/%019d/%d-%d-", oneFile.log, oneFile.seq, first, last)
 	for _, f := range files {
-		if !strings.HasPrefix(key, named) || f.log != of.log || f.seq != of.seq {
-			r.problem(Broken, f.at, "is staged in %q, not in %s...", key, named)
+		if !strings.HasPrefix(key, named) || f.log != oneFile.log || f.seq != oneFile.seq {
+			r.addProblem(Broken, f.label, "is staged in %q, not in %s...", key, named)
 		}
 	}
 	o, ok := packs[key]
 	if !ok {
 		for _, f := range files {
-			r.problem(Missing, key, "%s is not there", f.at)
+			r.addProblem(Missing, key, "%s is not there", f.label)
 		}
 		return nil
 	}
@@ -36,14 +36,14 @@ func (r *BooksReport) pack(key string, packs map[string]Object, files []*sealed)
 	size := int64(len(raw))
 	for _, f := range files {
 		if f.StagedAt != end || f.PackBytes != size {
-			r.problem(Broken, f.at, "lies at byte %d of the %d of %q, not at %d of %d", f.StagedAt, f.PackBytes, key, end, size)
+			r.addProblem(Broken, f.label, "lies at byte %d of the %d of %q, not at %d of %d", f.StagedAt, f.PackBytes, key, end, size)
 		}
 		end += f.GzipBytes
 		from := min(max(0, f.StagedAt), size)
-		r.content(f, key, map[string]payload{key: bodyOf(raw[from:min(size, from+max(0, f.GzipBytes))])})
+		r.checkContent(f, key, map[string]payload{key: bodyOf(raw[from:min(size, from+max(0, f.GzipBytes))])})
 	}
 	if sum := sha256.Sum256(raw); end != size || !strings.HasSuffix(key, "-"+hex.EncodeToString(sum[:8])+".gz") {
-		r.problem(Changed, key, "%s: %d bytes of sha256 %x, its files have %d", of.at, size, sum, end)
+		r.addProblem(Changed, key, "%s: %d bytes of sha256 %x, its files have %d", oneFile.label, size, sum, end)
 	}
 	return nil
 }
@@ -52,8 +52,8 @@ func (r *BooksReport) pack(key string, packs map[string]Object, files []*sealed)
 func bodyOf(raw []byte) payload {
 	var b payload
 	in := bytes.NewReader(raw)
-	if b.bad = b.unpack(in); b.bad == nil && in.Len() > 0 {
-		b.bad = errMember
+	if b.err = b.unpack(in); b.err == nil && in.Len() > 0 {
+		b.err = errTrailingBytes
 	}
 	sum := sha256.Sum256(raw)
 	b.bytes, b.sum = int64(len(raw)), hex.EncodeToString(sum[:])

@@ -40,50 +40,50 @@ func (c *receipt) ref() string {
 	return fmt.Sprintf("receipts/%s/%s/%05d/%019d/%05d/", c.File.Topic, c.File.Incarnation, c.File.Partition, c.File.Seq, c.File.Index)
 }
 
-// receipts checks each debt's receipts, and reports receipts that belong to no debt. It returns the
-// files that were delivered, by destination and by key without prefix: those of which any receipt
-// says so.
-func (r *BooksReport) receipts(files []*sealed, objects map[string][]byte) map[string]map[string]*sealed {
-	delivered := map[string]map[string]*sealed{}
-	left := r.claims(objects)
+// checkReceipts checks each debt's receipts, and reports receipts that belong to no debt. It
+// returns the files that were delivered, by destination and by key without prefix: those of which
+// any receipt says so.
+func (r *InstallationReport) checkReceipts(files []*ledgerFile, objects map[string][]byte) map[string]map[string]*ledgerFile {
+	delivered := map[string]map[string]*ledgerFile{}
+	remaining := r.receiptsByKey(objects)
 	for _, f := range files {
 		for _, dest := range f.Owed {
 			key := f.ref + dest + ".json"
-			claims := left[key]
-			delete(left, key)
-			if len(claims) == 0 {
-				r.problem(Owed, f.at, "no receipt of %s", dest)
+			stored := remaining[key]
+			delete(remaining, key)
+			if len(stored) == 0 {
+				r.addProblem(Owed, f.label, "no receipt of %s", dest)
 				continue
 			}
 			r.Receipts++
 			object := objectKey(f)
-			for _, c := range claims {
-				if r.receipt(f, dest, c.key, object, c.raw) {
+			for _, c := range stored {
+				if r.checkReceipt(f, dest, c.key, object, c.raw) {
 					if delivered[dest] == nil {
-						delivered[dest] = map[string]*sealed{}
+						delivered[dest] = map[string]*ledgerFile{}
 					}
 					delivered[dest][object] = f
 				}
 			}
 		}
 	}
-	for _, own := range slices.Sorted(maps.Keys(left)) {
-		for _, c := range left[own] {
-			r.problem(Untrue, c.key, "a receipt of nothing that is owed: %s", own)
+	for _, own := range slices.Sorted(maps.Keys(remaining)) {
+		for _, c := range remaining[own] {
+			r.addProblem(Untrue, c.key, "a receipt of nothing that is owed: %s", own)
 		}
 	}
 	return delivered
 }
 
-// receipt reports whether the receipt says that the file was delivered.
-func (r *BooksReport) receipt(f *sealed, dest, key, object string, raw []byte) bool {
+// checkReceipt reports whether the receipt says that the file was delivered.
+func (r *InstallationReport) checkReceipt(f *ledgerFile, dest, key, object string, raw []byte) bool {
 	var c receipt
 	if err := json.Unmarshal(raw, &c); err != nil || c.Version != 1 {
-		r.problem(Untrue, key, "is no receipt: %v", err)
+		r.addProblem(Untrue, key, "is no receipt: %v", err)
 		return true
 	}
 	if said := c.ref(); said != f.ref || c.Destination != dest {
-		r.problem(Untrue, key, "says that it is of %s%s", said, c.Destination)
+		r.addProblem(Untrue, key, "says that it is of %s%s", said, c.Destination)
 		return true
 	}
 	switch c.Outcome {
@@ -91,16 +91,16 @@ func (r *BooksReport) receipt(f *sealed, dest, key, object string, raw []byte) b
 		return false
 	case "delivered":
 	default:
-		r.problem(Untrue, key, "outcome %q", c.Outcome)
+		r.addProblem(Untrue, key, "outcome %q", c.Outcome)
 	}
 	if c.SHA256 != f.SHA256 || c.Bytes != f.GzipBytes || c.Records != f.Records || c.Key != object && !strings.HasSuffix(c.Key, "/"+object) {
-		r.problem(Untrue, key, "is of %d records in %d bytes, sha256 %s, at %s", c.Records, c.Bytes, c.SHA256, c.Key)
+		r.addProblem(Untrue, key, "is of %d records in %d bytes, sha256 %s, at %s", c.Records, c.Bytes, c.SHA256, c.Key)
 	}
 	return true
 }
 
-// place compares a bucket with what was delivered there.
-func (r *BooksReport) place(p Place, delivered map[string]*sealed) error {
+// checkBucket compares a bucket with what was delivered there.
+func (r *InstallationReport) checkBucket(p Bucket, delivered map[string]*ledgerFile) error {
 	prefix := ""
 	if p.Prefix != "" {
 		prefix = p.Prefix + "/"
@@ -112,7 +112,7 @@ func (r *BooksReport) place(p Place, delivered map[string]*sealed) error {
 		}
 		inner, ok := strings.CutPrefix(o.Key, prefix)
 		if !ok || delivered[inner] == nil {
-			r.problem(Foreign, o.Key, "no file of the ledger is this object")
+			r.addProblem(Foreign, o.Key, "no file of the ledger is this object")
 			continue
 		}
 		r.Objects++
@@ -121,21 +121,21 @@ func (r *BooksReport) place(p Place, delivered map[string]*sealed) error {
 		}
 	}
 	for _, inner := range slices.Sorted(maps.Keys(delivered)) {
-		r.content(delivered[inner], prefix+inner, bodies)
+		r.checkContent(delivered[inner], prefix+inner, bodies)
 	}
 	return nil
 }
 
-// content compares an object's bytes with the file.
-func (r *BooksReport) content(f *sealed, key string, bodies map[string]payload) {
+// checkContent compares an object's bytes with the file.
+func (r *InstallationReport) checkContent(f *ledgerFile, key string, bodies map[string]payload) {
 	b, ok := bodies[key]
 	switch {
 	case !ok:
-		r.problem(Missing, key, "%s is not there", f.at)
-	case b.bad != nil:
-		r.problem(Changed, key, "%s: %v", f.at, b.bad)
+		r.addProblem(Missing, key, "%s is not there", f.label)
+	case b.err != nil:
+		r.addProblem(Changed, key, "%s: %v", f.label, b.err)
 	case b.sum != f.SHA256 || b.bytes != f.GzipBytes || b.lines != f.Records || b.raw != f.RawBytes || fmt.Sprintf("%016x", b.crc) != f.RawCRC64:
-		r.problem(Changed, key, "%s: %d lines, %d bytes of %d, sha256 %s, crc64 %016x", f.at, b.lines, b.bytes, b.raw, b.sum, b.crc)
+		r.addProblem(Changed, key, "%s: %d lines, %d bytes of %d, sha256 %s, crc64 %016x", f.label, b.lines, b.bytes, b.raw, b.sum, b.crc)
 	}
 }
 
@@ -144,7 +144,7 @@ type payload struct {
 	bytes, raw, lines int64
 	sum               string
 	crc               uint64
-	bad               error // why it is not a gzip file of one member
+	err               error // why it is not a gzip file of one member
 }
 
 // nvme is the polynomial of CRC-64/NVME, reversed.
@@ -157,21 +157,21 @@ func readBody(o Object) (payload, error) {
 	}
 	defer in.Close()
 	var b payload
-	c := &counter{r: in, sum: sha256.New()}
+	c := &hashingReader{r: in, sum: sha256.New()}
 	stored := bufio.NewReader(c)
-	b.bad = b.unpack(stored)
+	b.err = b.unpack(stored)
 	rest, err := io.Copy(io.Discard, stored)
 	if err != nil || c.err != nil {
 		return payload{}, fmt.Errorf("read object %q: %w", o.Key, errors.Join(err, c.err))
 	}
-	if b.bad == nil && rest > 0 {
-		b.bad = errMember
+	if b.err == nil && rest > 0 {
+		b.err = errTrailingBytes
 	}
 	b.bytes, b.sum = c.n, hex.EncodeToString(c.sum.Sum(nil))
 	return b, nil
 }
 
-var errMember = errors.New("bytes after the first gzip member")
+var errTrailingBytes = errors.New("bytes after the first gzip member")
 
 // unpack reads the first gzip member, and nothing after it if stored is an io.ByteReader.
 func (b *payload) unpack(stored io.Reader) error {
@@ -202,11 +202,11 @@ func (b *payload) unpack(stored io.Reader) error {
 }
 
 // stagedKey and objectKey restate the names in schemas/delivery.md.
-func stagedKey(f *sealed) string {
+func stagedKey(f *ledgerFile) string {
 	return fmt.Sprintf("data/%s/%d/%s/%d-%d-%.16s.gz", f.log, f.Hour, f.Source, f.First, f.Last, f.SHA256)
 }
 
-func objectKey(f *sealed) string {
+func objectKey(f *ledgerFile) string {
 	from := sha256.Sum256([]byte(f.log))
 	space, _ := hex.DecodeString("5ea11f7d0b1e5c7a9d3f6b1f2a3c4d5e")
 	h := sha1.Sum(fmt.Appendf(space, "%s/%d-%d/%s", f.log, f.First, f.Last, f.SHA256)) //nolint:gosec // of uuid v5

@@ -64,7 +64,7 @@ func (r *Report) String() string {
 	return b.String()
 }
 
-func (r *Report) problem(kind Kind, key, message, detail string) {
+func (r *Report) addProblem(kind Kind, key, message, detail string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch kind {
@@ -82,13 +82,13 @@ func (r *Report) problem(kind Kind, key, message, detail string) {
 	}
 }
 
-func (r *Report) add(n *int64) {
+func (r *Report) increment(n *int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	*n++
 }
 
-func (r *Report) fail(err error) {
+func (r *Report) setErr(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err == nil {

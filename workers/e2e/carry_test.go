@@ -139,7 +139,7 @@ func (o *expectations) finish(ctx context.Context, t *testing.T, s *system, seen
 	})
 	filed.checkCoverage()
 	require.Empty(t, filed.problems)
-	sound, err := s.checkBooks(ctx, s.servers)
+	sound, err := s.checkInstallation(ctx, s.servers)
 	require.NoError(t, err)
 	require.Empty(t, sound.Problems)
 	dump(ctx, t, s.servers.kafka, s.eventsTopic(), func(d dumped) { // a second time, because lines are not kept
@@ -239,15 +239,15 @@ func bodies(ctx context.Context, from objstore.Store) iter.Seq2[check.Object, er
 	}
 }
 
-// checkBooks compares everything that a system left with each other.
-func (s *system) checkBooks(ctx context.Context, on servers) (*check.BooksReport, error) {
-	books := check.Books{Staging: bodies(ctx, store(on, s.staging())), Places: map[string]check.Place{}}
+// checkInstallation compares everything that a system left with each other.
+func (s *system) checkInstallation(ctx context.Context, on servers) (*check.InstallationReport, error) {
+	installation := check.Installation{Staging: bodies(ctx, store(on, s.staging())), Buckets: map[string]check.Bucket{}}
 	for _, w := range s.workspaces {
 		for _, d := range w.destinations {
-			books.Places[w.id+"/"+d.name] = check.Place{Prefix: d.prefix, Objects: bodies(ctx, store(on, d.bucket))}
+			installation.Buckets[w.id+"/"+d.name] = check.Bucket{Prefix: d.prefix, Objects: bodies(ctx, store(on, d.bucket))}
 		}
 	}
-	return books.Check()
+	return installation.Check()
 }
 
 // deliveryCounter counts the lines that have arrived so far, according to the objects' metadata. It

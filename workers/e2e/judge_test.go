@@ -126,7 +126,7 @@ func (n *nemesis) dumpEvents(ctx context.Context, each func(dumped)) {
 // checkBooks compares ledger, staged files, receipts and buckets with each other, and holds that
 // nothing is still parked or was ever written twice.
 func (j *judgement) checkBooks(ctx context.Context) {
-	report, err := j.n.s.checkBooks(ctx, j.n.direct)
+	report, err := j.n.s.checkInstallation(ctx, j.n.direct)
 	require.NoError(j.n.t, err)
 	for _, p := range report.Problems {
 		j.problem("%s: %s: %s", p.Kind, p.Key, p.Detail)

@@ -69,11 +69,11 @@ func (w *world) open(_ context.Context, dest string) (verify.Bucket, error) {
 	return verify.Bucket{Store: b, Name: name, Prefix: w.prefixes[dest]}, nil
 }
 
-// books returns the world for the independent judge.
-func (w *world) books() check.Books {
-	b := check.Books{Staging: bodies(w.t.Context(), w.staging), Places: map[string]check.Place{}}
+// installation returns the world for the independent judge.
+func (w *world) installation() check.Installation {
+	b := check.Installation{Staging: bodies(w.t.Context(), w.staging), Buckets: map[string]check.Bucket{}}
 	for dest, s := range w.buckets {
-		b.Places[dest] = check.Place{Prefix: w.prefixes[dest], Objects: bodies(w.t.Context(), s)}
+		b.Buckets[dest] = check.Bucket{Prefix: w.prefixes[dest], Objects: bodies(w.t.Context(), s)}
 	}
 	return b
 }
@@ -105,11 +105,11 @@ func TestUndamagedWorldPasses(t *testing.T) {
 func (w *world) requireAllWell() {
 	t := w.t
 	t.Helper()
-	books, err := w.books().Check()
+	judged, err := w.installation().Check()
 	require.NoError(t, err)
-	require.True(t, books.OK(), "%v", books.Problems)
-	require.EqualValues(t, worldRecords, books.Records)
-	require.Equal(t, books.Receipts, books.Objects)
+	require.True(t, judged.OK(), "%v", judged.Problems)
+	require.EqualValues(t, worldRecords, judged.Records)
+	require.Equal(t, judged.Receipts, judged.Objects)
 	for dest, e := range w.expected {
 		r, err := e.Check(objects(t.Context(), w.buckets[dest]), check.Rules{Prefix: w.prefixes[dest]})
 		require.NoError(t, err)
@@ -279,7 +279,7 @@ func (m mutation) requireFound(w *world) {
 	named := slices.ContainsFunc(r.Examples, func(p verify.Problem) bool { return strings.Contains(p.String(), where) })
 	require.True(t, named, "%s is not named in %v", where, r.Examples)
 
-	b, err := w.books().Check()
+	b, err := w.installation().Check()
 	require.NoError(t, err)
 	kinds := map[check.Kind]bool{}
 	for _, p := range b.Problems {

@@ -242,7 +242,7 @@ func TestAcceptedLossIsNotReported(t *testing.T) {
 	r := w.verify(nil)
 	require.True(t, r.OK(), "%v", r.Examples)
 	require.EqualValues(t, 50, r.Skipped[ledger.SkippedLost])
-	books, err := w.books().Check()
+	books, err := w.installation().Check()
 	require.NoError(t, err)
 	require.True(t, books.OK(), "%v", books.Problems)
 
