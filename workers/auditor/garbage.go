@@ -96,11 +96,11 @@ func (w *walk) collectEntries(ctx context.Context, seqs []int64) (more bool, err
 	})
 	for i, seq := range seqs {
 		c := found[i]
-		if errs[i] != nil || c.young {
+		if errs[i] != nil || c.tooYoung {
 			return false, errs[i]
 		}
 		at, isOpen := slices.BinarySearch(w.hint.Open, seq)
-		if c.left && !isOpen {
+		if c.objectsLeft && !isOpen {
 			w.hint.Open, isOpen = slices.Insert(w.hint.Open, at, seq), true
 		}
 		if c.files > 0 && isOpen {
@@ -114,10 +114,10 @@ func (w *walk) collectEntries(ctx context.Context, seqs []int64) (more bool, err
 
 // collectResult is the result of collecting an entry.
 type collectResult struct {
-	young  bool  // it is not its turn yet
-	files  int   // how many files the deleted objects held
-	latest int64 // unix ms by the store's clock: when the last of these files was delivered
-	left   bool  // some objects stay, because they are owed or not old enough
+	tooYoung    bool  // it is not its turn yet
+	files       int   // how many files the deleted objects held
+	latest      int64 // unix ms by the store's clock: when the last of these files was delivered
+	objectsLeft bool  // some objects stay, because they are owed or not old enough
 }
 
 // collectEntry deletes those staged objects of an entry that may be deleted.
@@ -131,7 +131,7 @@ func (w *walk) collectEntry(ctx context.Context, seq int64) (collectResult, erro
 	}
 	if old, err := w.entryAge(ctx, e); err != nil || old < w.cfg.Retain {
 		late := seq <= w.hint.Collected // its turn came before staging.retain was raised
-		return collectResult{young: !late, left: late}, err
+		return collectResult{tooYoung: !late, objectsLeft: late}, err
 	}
 	if len(e.Files) == 0 {
 		return collectResult{}, nil
@@ -146,12 +146,12 @@ func (w *walk) collectEntry(ctx context.Context, seq int64) (collectResult, erro
 	}
 	collectable, left := w.collectableOf(e.Seq, objects)
 	if len(collectable) == 0 {
-		return collectResult{left: left}, nil
+		return collectResult{objectsLeft: left}, nil
 	}
 	if needed, err := w.orders.needsEntry(ctx, e); err != nil || needed {
-		return collectResult{left: true}, err
+		return collectResult{objectsLeft: true}, err
 	}
-	done := collectResult{left: left}
+	done := collectResult{objectsLeft: left}
 	for _, o := range collectable {
 		if err := w.delete(ctx, o.key); err != nil {
 			return collectResult{}, err
@@ -220,9 +220,9 @@ func (w *walk) delete(ctx context.Context, key string) error {
 
 // collectOrphans deletes staged objects of this partition that no entry names and none ever will.
 //
-// Invariant: I11. An object is only considered once it is settled (delivery.StagedObject) which entry can
-// name it, if any. Nothing is deleted by age: the owner of an object that is not settled may be
-// slow, and not dead.
+// Invariant: I11. An object is only considered once it is settled (delivery.StagedObject) which
+// entry can name it, if any. Nothing is deleted by age: the owner of an object that is not settled
+// may be slow, and not dead.
 //
 // It lists everything that is staged. So a scheduled audit starts no further searches once they
 // have taken a quarter of auditor.every; the next audit continues.

@@ -51,31 +51,31 @@ func TestStagedFilesAreDeletedAfterRetention(t *testing.T) {
 // What an audit keeps before it starts over because of a missing receipt is still collected later.
 func TestFilesKeptBeforeARestartedAuditAreCollectedLater(t *testing.T) {
 	r := newRig(t, nil)
-	kept := r.seal(log0, 3*time.Hour, []string{one}, "a")
+	delivered := r.seal(log0, 3*time.Hour, []string{one}, "a")
 	lost := r.seal(log0, 2*time.Hour, []string{one}, "b")
-	r.deliver(kept, 0, one)
+	r.deliver(delivered, 0, one)
 	r.deliver(lost, 0, one)
 	r.audit()
 	require.EqualValues(t, -1, r.storedHint(log0).Collected, "want nothing collected yet")
 	require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(lost, 0), one)))
 	r.cfg.Retain = time.Hour
 	require.EqualValues(t, 1, r.audit().Enqueued)
-	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.storedHint(log0).Open)
+	require.Equal(t, []int64{delivered.Seq, lost.Seq}, r.storedHint(log0).Open)
 	r.ageObjects(time.Hour)
 	require.EqualValues(t, 1, r.audit().Collected)
-	require.Zero(t, r.stagedFiles(kept))
+	require.Zero(t, r.stagedFiles(delivered))
 	require.Equal(t, 1, r.stagedFiles(lost))
 }
 
 // What an audit collects before it starts over is neither collected nor counted a second time.
 func TestRestartedAuditCollectsFilesOnce(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
-	kept := r.seal(log0, 3*time.Hour, []string{one}, "a")
+	delivered := r.seal(log0, 3*time.Hour, []string{one}, "a")
 	lost := r.seal(log0, 2*time.Hour, []string{one}, "b")
-	r.deliver(kept, 0, one)
+	r.deliver(delivered, 0, one)
 	r.deliver(lost, 0, one)
 	r.audit()
-	require.Equal(t, []int64{kept.Seq, lost.Seq}, r.storedHint(log0).Open, "want both entries past their turn")
+	require.Equal(t, []int64{delivered.Seq, lost.Seq}, r.storedHint(log0).Open, "want both entries past their turn")
 	r.ageObjects(time.Hour)
 	require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(lost, 0), one)))
 	var deleted []string
@@ -83,7 +83,7 @@ func TestRestartedAuditCollectsFilesOnce(t *testing.T) {
 	report := r.audit()
 	require.EqualValues(t, 1, report.Enqueued)
 	require.EqualValues(t, 1, report.Collected)
-	require.Equal(t, []string{kept.Files[0].StagedKey}, deleted)
+	require.Equal(t, []string{delivered.Files[0].StagedKey}, deleted)
 }
 
 // ageObjects makes everything that is stored by now look older.

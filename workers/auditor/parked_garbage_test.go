@@ -270,7 +270,7 @@ func TestGarbageOfOpenEntriesIsBoundedInTime(t *testing.T) {
 func TestStagedObjectsAreDeletedExactlyWhenAllowed(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
-			g := &garbageHistory{rig: newRigWithoutRedis(t), Rand: rand.New(rand.NewPCG(seed, 2)), gone: map[string]bool{}}
+			g := &garbageHistory{rig: newRigWithoutRedis(t), Rand: rand.New(rand.NewPCG(seed, 2)), deleted: map[string]bool{}}
 			g.idleVisits = 1
 			for range 150 {
 				g.step()
@@ -296,11 +296,11 @@ func TestStagedObjectsAreDeletedExactlyWhenAllowed(t *testing.T) {
 type garbageHistory struct {
 	*rig
 	*rand.Rand
-	entries []*ledger.Entry
-	order   *delivery.Order // the last one given
-	ordered time.Time
-	hint    []byte // an old hint
-	gone    map[string]bool
+	entries   []*ledger.Entry
+	order     *delivery.Order // the last one given
+	orderTime time.Time
+	hint      []byte // an old hint
+	deleted   map[string]bool
 }
 
 func (g *garbageHistory) step() {
@@ -349,7 +349,7 @@ func (g *garbageHistory) step() {
 			require.NoError(g.t, g.staging.Delete(ctx, delivery.OrderKey(g.order.ID)))
 		}
 		g.order = &delivery.Order{ID: fmt.Sprint("r", len(g.entries)), Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: int64(g.IntN(len(g.entries) + 1))}, From: delivery.FromAuto}
-		g.ordered = time.Now()
+		g.orderTime = time.Now()
 		require.NoError(g.t, replay.WriteOrder(ctx, g.staging, g.order))
 	case 12:
 		g.forSome(func(e *ledger.Entry, i int, dest string) { g.batch(e, dest, i, g.IntN(len(e.Files))) })
@@ -399,14 +399,14 @@ func (g *garbageHistory) checkDeletions(why string) {
 	for _, e := range g.entries {
 		for i := range e.Files {
 			key := e.Files[i].StagedKey
-			if g.gone[key] || g.exists(key) {
+			if g.deleted[key] || g.exists(key) {
 				continue
 			}
-			g.gone[key] = true
+			g.deleted[key] = true
 			closed := g.closedAt(e, key)
 			require.False(g.t, closed.IsZero(), "%s: entry %d file %d is deleted although it is owed", why, e.Seq, i)
 			require.GreaterOrEqual(g.t, time.Since(closed), g.cfg.Retain, "%s: entry %d file %d is deleted too early", why, e.Seq, i)
-			needed := g.order != nil && time.Since(g.ordered) < g.cfg.Retain && g.order.Selects(e, &e.Files[i])
+			needed := g.order != nil && time.Since(g.orderTime) < g.cfg.Retain && g.order.Selects(e, &e.Files[i])
 			require.False(g.t, needed, "%s: entry %d file %d is deleted although a replay needs it", why, e.Seq, i)
 		}
 	}

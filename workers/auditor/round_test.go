@@ -27,9 +27,9 @@ func TestOtherAuditsDoNotHideWhatIsOwed(t *testing.T) {
 		return report
 	}
 	for name, c := range map[string]struct {
-		other   func(t *testing.T, r *rig) // audits, in addition to the role
-		skipped int
-		told    bool // reported by the role
+		other    func(t *testing.T, r *rig) // audits, in addition to the role
+		skipped  int
+		reported bool // reported by the role
 	}{
 		"nobody":          {func(*testing.T, *rig) {}, 0, true},
 		"itself":          {func(t *testing.T, r *rig) { scheduled(t, r.Auditor) }, 0, true},
@@ -55,7 +55,7 @@ func TestOtherAuditsDoNotHideWhatIsOwed(t *testing.T) {
 			c.other(t, r)
 			require.Equal(t, c.skipped, scheduled(t, role).Skipped)
 			n, reported := owed(t, reg)
-			require.Equal(t, c.told, reported)
+			require.Equal(t, c.reported, reported)
 			if reported {
 				require.EqualValues(t, 1, n)
 			}

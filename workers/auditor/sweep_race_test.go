@@ -24,7 +24,7 @@ type callbackStore struct {
 	do   func()
 }
 
-func (s *callbackStore) next() {
+func (s *callbackStore) beforeRequest() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.left == 0 {
@@ -34,17 +34,17 @@ func (s *callbackStore) next() {
 }
 
 func (s *callbackStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	s.next()
+	s.beforeRequest()
 	return s.Store.Get(ctx, key)
 }
 
 func (s *callbackStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
-	s.next()
+	s.beforeRequest()
 	return s.Store.List(ctx, prefix, after, limit)
 }
 
 func (s *callbackStore) Delete(ctx context.Context, key string) error {
-	s.next()
+	s.beforeRequest()
 	return s.Store.Delete(ctx, key)
 }
 
