@@ -71,9 +71,9 @@ func TestCountsMatchTheRequestsThatArrived(t *testing.T) {
 	r.setCatalog(func(ws []catalog.Workspace) { ws[0].Destinations[1].Bucket = "gone-logs" })
 	deliver(acmeTwo, "no bucket", outcomeFailed)
 
-	noted := r.pageAccounts(r.Copier)
+	accounts := r.pageAccounts(r.Copier)
 	var sum meter.Counts
-	for _, a := range noted {
+	for _, a := range accounts {
 		sum = sum.Plus(a.Counts)
 	}
 	arrived := r.s3.Requests()
@@ -82,19 +82,19 @@ func TestCountsMatchTheRequestsThatArrived(t *testing.T) {
 	require.Equal(t, arrived["GenerateDataKey"], sum.DataKeys)
 	require.EqualValues(t, 2, sum.DataKeys)
 	require.Greater(t, sum.AssumeRoles, int64(1), "a new session after the old one expired")
-	require.Equal(t, r.s3.BucketRequests("one-logs")["PutObject"], noted[acmeOne].Puts)
-	require.Zero(t, noted[acmeTwo].AssumeRoles, "a classic destination has no role")
-	require.False(t, noted[acmeOne].Failing())
-	require.Equal(t, "put_denied", noted[acmeOne].Trouble.Reason)
-	require.True(t, noted[acmeTwo].Failing())
-	require.Equal(t, "no_bucket", noted[acmeTwo].Trouble.Reason)
-	require.NotEmpty(t, noted[acmeTwo].Trouble.Fix)
+	require.Equal(t, r.s3.BucketRequests("one-logs")["PutObject"], accounts[acmeOne].Puts)
+	require.Zero(t, accounts[acmeTwo].AssumeRoles, "a classic destination has no role")
+	require.False(t, accounts[acmeOne].Failing())
+	require.Equal(t, "put_denied", accounts[acmeOne].Trouble.Reason)
+	require.True(t, accounts[acmeTwo].Failing())
+	require.Equal(t, "no_bucket", accounts[acmeTwo].Trouble.Reason)
+	require.NotEmpty(t, accounts[acmeTwo].Trouble.Fix)
 
 	// With a bucket key, S3 asks KMS only now and then, which nobody can observe; these requests
 	// are not counted.
 	require.NoError(t, r.s3.PutBucket(s3server.Bucket{Name: "gone-logs", Region: "eu-west-1", Key: key, BucketKey: true}))
 	deliver(acmeTwo, "bucket key", outcomeDone)
-	require.Equal(t, noted[acmeTwo].DataKeys, r.pageAccounts(r.Copier)[acmeTwo].DataKeys)
+	require.Equal(t, accounts[acmeTwo].DataKeys, r.pageAccounts(r.Copier)[acmeTwo].DataKeys)
 }
 
 // A request that an endpoint's guard refuses never leaves the process, so it is not counted.
@@ -127,9 +127,9 @@ func TestStagingRequestsAreCountedForTheDestination(t *testing.T) {
 	gone := r.job(acmeTwo, "parked")
 	require.NoError(t, r.park(t.Context(), gone, destination.NewVerdict(destination.Permanent, destination.ScopeFile, "x", "c", "f")))
 	read, wrote := reads, writes
-	noted := r.pageAccounts(r.Copier)
-	require.Equal(t, meter.Counts{Puts: 1, StagingReads: 2, StagingWrites: 1}, noted[acmeOne].Counts)
-	require.Equal(t, meter.Counts{StagingWrites: 1}, noted[acmeTwo].Counts)
+	accounts := r.pageAccounts(r.Copier)
+	require.Equal(t, meter.Counts{Puts: 1, StagingReads: 2, StagingWrites: 1}, accounts[acmeOne].Counts)
+	require.Equal(t, meter.Counts{StagingWrites: 1}, accounts[acmeTwo].Counts)
 	require.EqualValues(t, 2, read)
 	require.EqualValues(t, 3, wrote, "receipt, parked note and the file staged by the test")
 }

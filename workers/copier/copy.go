@@ -43,7 +43,7 @@ func (c *Copier) try(ctx context.Context, e attempt) error {
 
 	// Look under the lease, so as not to miss what its last holder did: it left a marker, and its
 	// receipt may be newer than our listing.
-	found, asked, err := c.findMarker(ctx, delivery.DoneMarker(job.File, job.Destination))
+	found, answered, err := c.findMarker(ctx, delivery.DoneMarker(job.File, job.Destination))
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (c *Copier) try(ctx context.Context, e attempt) error {
 		c.deps.Log.DebugContext(ctx, "job over: Redis says that its receipt exists", "destination", job.Destination, "file", job.File.String())
 		return errMoot
 	}
-	closed, err := c.receipts.lookUp(ctx, shared, job, entry, held != nil && asked)
+	closed, err := c.receipts.lookUp(ctx, shared, job, entry, held != nil && answered)
 	if err != nil {
 		return c.stagingFailed(err, "look for the receipt")
 	}

@@ -7,18 +7,18 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 )
 
-// onTimeToRegain is how many deliveries in time, without a failure or a late one in between, make a
-// suspect sound again.
-const onTimeToRegain = 4
+// deliveriesToBecomeSound is how many deliveries in time, without a failure or a late one in
+// between, make a suspect sound again.
+const deliveriesToBecomeSound = 4
 
 // pool is what the destinations of one standing (sound or suspect) share.
 type pool struct {
-	slots      int  // active copies at once
-	maxSending int  // copies at once, including those in which nothing moves
-	maxStored  int  // copies whose receipt is awaited
-	minWaiting int  // jobs that may always wait for a destination
-	maxWaiting int  // jobs that may wait besides those, see admits
-	eager      bool // a destination that has delivered in time goes next again, to leave the pool soon
+	slots            int  // active copies at once
+	maxSending       int  // copies at once, including those in which nothing moves
+	maxStored        int  // copies whose receipt is awaited
+	minWaiting       int  // jobs that may always wait for a destination
+	maxWaiting       int  // jobs that may wait besides those, see admits
+	preferRecovering bool // a destination that has delivered in time goes next again, to leave the pool soon
 
 	tally           // of all its destinations; one that is moved here may bring more copies than most
 	turns list.List // of *destState that may start a task, in the order of their turns
@@ -65,7 +65,7 @@ func (d *destState) updateTurn(limit int) {
 	case !mayStart:
 		d.dropTurn()
 	case d.turn != nil:
-	case d.pool.eager && d.onTime > 0 && d.lateTasks == 0:
+	case d.pool.preferRecovering && d.onTime > 0 && d.lateTasks == 0:
 		d.turn = d.pool.turns.PushFront(d)
 	default:
 		d.turn = d.pool.turns.PushBack(d)

@@ -14,7 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// Kafka gives access to the job topics; OnKafka returns the real one.
+// Kafka gives access to the job topics; NewKafka returns the real one.
 type Kafka interface {
 	Join(cfg stream.GroupConfig) (Membership, error)
 	Producer(topic string) Producer
@@ -40,21 +40,23 @@ type Fetcher interface {
 	Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error)
 }
 
-// OnKafka returns the job topics of the client's brokers.
-func OnKafka(client *stream.Client) Kafka { return onKafka{client} }
+// NewKafka returns the job topics of the client's brokers.
+func NewKafka(client *stream.Client) Kafka { return clientKafka{client} }
 
-type onKafka struct{ *stream.Client }
+type clientKafka struct{ *stream.Client }
 
 // Join implements Kafka.
-func (k onKafka) Join(cfg stream.GroupConfig) (Membership, error) { return k.Client.Join(cfg) }
+func (k clientKafka) Join(cfg stream.GroupConfig) (Membership, error) { return k.Client.Join(cfg) }
 
 // Producer implements Kafka.
-func (k onKafka) Producer(topic string) Producer {
+func (k clientKafka) Producer(topic string) Producer {
 	return k.NewProducer(stream.ProducerConfig{Topic: topic})
 }
 
 // Fetcher implements Kafka.
-func (k onKafka) Fetcher(topic string, partition int) Fetcher { return k.NewFetcher(topic, partition) }
+func (k clientKafka) Fetcher(topic string, partition int) Fetcher {
+	return k.NewFetcher(topic, partition)
+}
 
 // jobs gives access to the job topics of a lane: the group membership, a reader for each assigned
 // partition, a producer for each retry tier.
@@ -95,7 +97,7 @@ func openJobs(cfg Config, kafka Kafka, log *slog.Logger) (*jobs, error) {
 
 // read passes every record of the assigned partitions to take until ctx ends, in order within each
 // partition. A take that blocks holds up only its partition.
-func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, claim) error) error {
+func (j *jobs) read(ctx context.Context, onRecord func(context.Context, []byte, claim) error) error {
 	for {
 		next, err := j.group.Next(ctx)
 		if err != nil {
@@ -103,7 +105,7 @@ func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, clai
 		}
 		j.gen = &generation{Generation: next, offsets: map[string]map[int]*offsets{}, committed: map[string]map[int]int64{}}
 		j.onAssigned()
-		j.readGeneration(ctx, j.gen, take)
+		j.readGeneration(ctx, j.gen, onRecord)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -114,7 +116,7 @@ func (j *jobs) read(ctx context.Context, take func(context.Context, []byte, clai
 // finished since the last commit come again.
 const commitInterval = time.Second
 
-func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(context.Context, []byte, claim) error) {
+func (j *jobs) readGeneration(ctx context.Context, gen *generation, onRecord func(context.Context, []byte, claim) error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	delays := map[string]time.Duration{}
@@ -126,7 +128,7 @@ func (j *jobs) readGeneration(ctx context.Context, gen *generation, take func(co
 	for _, topic := range slices.Sorted(maps.Keys(gen.Assignments)) {
 		assignments := gen.Assignments[topic]
 		for _, a := range assignments {
-			r := &reader{jobs: j, topic: topic, partition: a.Partition, delay: delays[topic], gen: gen, offsets: gen.track(topic, a.Partition, a.Committed), done: gen.Done(), take: take}
+			r := &reader{jobs: j, topic: topic, partition: a.Partition, delay: delays[topic], gen: gen, offsets: gen.track(topic, a.Partition, a.Committed), done: gen.Done(), onRecord: onRecord}
 			readers.Go(func() { r.run(ctx, a.Committed) })
 			n++
 		}

@@ -52,7 +52,7 @@ func (r *kafkaRig) run(worker string, change func(*Config)) (c *Copier, stop fun
 			change(c)
 		}
 	})
-	c.deps.Kafka = OnKafka(r.client)
+	c.deps.Kafka = NewKafka(r.client)
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
@@ -158,7 +158,7 @@ func TestFailingCommitIsLoggedOnceAMinute(t *testing.T) {
 		j := &jobs{cfg: Config{JobsTopic: "jobs"}, log: slog.New(slog.NewTextHandler(&logged, nil))}
 		topic, done := j.cfg.JobsTopic, make(chan struct{})
 		o := newOffsets(-1)
-		finish := func(n int64) { o.take(n); o.finish(n) }
+		finish := func(n int64) { o.start(n); o.finish(n) }
 		gen := &generation{
 			Generation: stream.GenerationForTesting(7, nil, done, func(context.Context, string, map[int]stream.Mark) error {
 				if denied.Load() {
@@ -358,7 +358,7 @@ func TestCloseStepsShareOneDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		brokers := absentBrokers{new(int)}
 		done := newOffsets(-1)
-		done.take(4)
+		done.start(4)
 		done.finish(4)
 		gen := stream.GenerationForTesting(1, nil, make(chan struct{}), func(ctx context.Context, _ string, _ map[int]stream.Mark) error {
 			return brokers.Close(ctx)

@@ -28,8 +28,8 @@ type offset struct {
 // newOffsets starts at the offset that is read next, or -1 if it is not known.
 func newOffsets(from int64) *offsets { return &offsets{next: from, moved: make(chan struct{}, 1)} }
 
-// take notes that the job at offset n was taken. Offsets must increase.
-func (o *offsets) take(n int64) {
+// start notes that the job at offset n was taken. Offsets must increase.
+func (o *offsets) start(n int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.window) == 0 {

@@ -11,7 +11,7 @@ func TestOffsetsCommitTheContiguousPrefix(t *testing.T) {
 	o := newOffsets(-1)
 	require.EqualValues(t, -1, o.committable())
 	for _, n := range []int64{10, 11, 15} { // 12 to 14 do not exist
-		o.take(n)
+		o.start(n)
 	}
 	require.EqualValues(t, 10, o.committable())
 	o.finish(11)
@@ -30,7 +30,7 @@ func TestOffsetsNeverPassAnUnfinishedJob(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	o, open := newOffsets(-1), map[int64]bool{}
 	for n := range int64(2000) {
-		o.take(n)
+		o.start(n)
 		open[n] = true
 		for k := range open {
 			if rnd.IntN(20) == 0 {
@@ -48,7 +48,7 @@ func TestOffsetsBoundTheWindow(t *testing.T) {
 	o := newOffsets(-1)
 	for n := range int64(maxAhead) {
 		require.False(t, o.full())
-		o.take(n)
+		o.start(n)
 	}
 	require.True(t, o.full())
 	o.finish(5)

@@ -21,7 +21,7 @@ type reader struct {
 	gen       *generation
 	offsets   *offsets
 	done      <-chan struct{} // of the generation
-	take      func(context.Context, []byte, claim) error
+	onRecord  func(context.Context, []byte, claim) error
 }
 
 // run reads from the committed offset until ctx ends.
@@ -98,7 +98,7 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record, latest time.Tim
 			return ctx.Err()
 		}
 	}
-	r.offsets.take(rec.Offset)
+	r.offsets.start(rec.Offset)
 	// All records of a retry tier wait about equally long, so waiting for one of them delays the
 	// next ones by no more than they would wait anyway. latest ensures the same if a record asks
 	// for more: it bounds the wait for all records of one fetch.
@@ -111,7 +111,7 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record, latest time.Tim
 	if ablation.On(ablation.AcksFirst) {
 		r.offsets.finish(rec.Offset)
 	}
-	return r.take(ctx, rec.Value, position{r.done, r.offsets, rec.Offset})
+	return r.onRecord(ctx, rec.Value, position{r.done, r.offsets, rec.Offset})
 }
 
 // position is a record's position in its partition.

@@ -61,31 +61,32 @@ func TestReceiptsOfAnEntryAreListedOnce(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			r := newRig(t)
 			jobs := r.sealMany(c.debts)
-			asked := r.countReceiptRequests()
+			counts := r.countReceiptRequests()
 			for _, job := range jobs {
 				if c.job != nil {
 					c.job(&job)
 				}
 				require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
 			}
-			heads, lists := asked()
+			heads, lists := counts()
 			require.Equal(t, []int{c.heads, c.lists}, []int{heads, lists})
 			require.Len(t, r.buckets["one-logs"].opts, c.debts)
 		})
 	}
 }
 
-// Without Redis there is neither a lease nor a marker, so each job needs a listing that is not older.
+// Without Redis there is neither a lease nor a marker, so each job needs a listing that is not
+// older.
 func TestReceiptsAreListedForEachJobWithoutRedis(t *testing.T) {
 	r := newRig(t)
 	jobs := r.sealMany(minDebtsForBatch)
 	withoutRedis := r.newCopier("copier-2", func(c *Config) { c.WithoutRedis = true })
 	r.redis.Close()
-	asked := r.countReceiptRequests()
+	counts := r.countReceiptRequests()
 	for _, job := range jobs {
 		require.Equal(t, outcomeDone, withoutRedis.runJob(t.Context(), job).kind)
 	}
-	heads, lists := asked()
+	heads, lists := counts()
 	require.Equal(t, []int{0, minDebtsForBatch}, []int{heads, lists})
 }
 

@@ -40,8 +40,8 @@ func leaseName(job delivery.Job) string {
 }
 
 // findMarker looks for a marker in Redis. If Redis does not answer it returns an *awayError, or
-// asked as false if the configuration allows working without it.
-func (c *Copier) findMarker(ctx context.Context, key string) (found, asked bool, err error) {
+// answered as false if the configuration allows working without it.
+func (c *Copier) findMarker(ctx context.Context, key string) (found, answered bool, err error) {
 	found, err = c.deps.Leases.Marked(ctx, key)
 	if err != nil && c.cfg.WithoutRedis && ctx.Err() == nil {
 		return false, false, nil

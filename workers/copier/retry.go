@@ -16,12 +16,12 @@ type retryPolicy struct {
 	parkAfter time.Duration   // since the first failed try
 }
 
-// failed returns the job with its updated counts, and either the tier (from 0) that it waits in or
-// park. A job that fails transiently walks the tiers and is parked because of its age. One that
-// fails permanently waits in the slowest tier, and is parked after permanentTries such failures,
-// whatever else happened before, but not before it has waited there once: a store that has trouble,
-// or has just recovered, may refuse by mistake.
-func (p retryPolicy) failed(job delivery.Job, v destination.Verdict, now time.Time) (next delivery.Job, tier int, park bool) {
+// afterFailure returns the job with its updated counts, and either the tier (from 0) that it waits
+// in or park. A job that fails transiently walks the tiers and is parked because of its age. One
+// that fails permanently waits in the slowest tier, and is parked after permanentTries such
+// failures, whatever else happened before, but not before it has waited there once: a store that
+// has trouble, or has just recovered, may refuse by mistake.
+func (p retryPolicy) afterFailure(job delivery.Job, v destination.Verdict, now time.Time) (next delivery.Job, tier int, park bool) {
 	next = job
 	next.Attempt++
 	next.LastError = clip(v.Cause, maxCauseRunes)

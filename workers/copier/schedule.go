@@ -89,7 +89,7 @@ func newScheduler(l limits, r retryPolicy) *scheduler {
 	return &scheduler{
 		limits: l, retry: r, dests: map[string]*destState{},
 		sound:    pool{slots: l.concurrency, maxSending: 2 * l.concurrency, maxStored: l.maxStored, minWaiting: 2 * l.perDestination, maxWaiting: l.maxWaiting},
-		suspects: pool{slots: max(1, l.concurrency/2), maxSending: l.concurrency, maxStored: l.maxStored, maxWaiting: l.maxWaitingSuspects, eager: true},
+		suspects: pool{slots: max(1, l.concurrency/2), maxSending: l.concurrency, maxStored: l.maxStored, maxWaiting: l.maxWaitingSuspects, preferRecovering: true},
 	}
 }
 
@@ -159,7 +159,8 @@ func (s *scheduler) onStuck(t *task, now time.Time) []effect {
 
 // onStored notes that a started task's object is at the destination, which has thus delivered: what
 // fails there until the receipt is written is newer. Only the receipt is left, which concerns only
-// us and staging: the task no longer delays others that wait for a slot or for the same destination.
+// us and staging: the task no longer delays others that wait for a slot or for the same
+// destination.
 func (s *scheduler) onStored(t *task, now time.Time) []effect {
 	if !t.sending() {
 		return nil
@@ -221,7 +222,7 @@ func (s *scheduler) recordDelivery(d *destState, t *task, now time.Time) (out []
 		d.lateTasks--
 		return out
 	}
-	if d.onTime++; d.pool == &s.suspects && d.lateTasks == 0 && d.onTime >= onTimeToRegain {
+	if d.onTime++; d.pool == &s.suspects && d.lateTasks == 0 && d.onTime >= deliveriesToBecomeSound {
 		out = append(out, s.moveTo(d, &s.sound, now)...)
 	}
 	return out
@@ -330,7 +331,7 @@ func (s *scheduler) failUntried(d *destState, t *task, now time.Time) effect {
 }
 
 func (s *scheduler) retryOrPark(t *task, v destination.Verdict, why string, now time.Time) effect {
-	job, tier, parked := s.retry.failed(t.job, v, now)
+	job, tier, parked := s.retry.afterFailure(t.job, v, now)
 	switch {
 	case !parked:
 		return effect{kind: effectRequeue, task: t, job: job, tier: tier, why: why}

@@ -205,7 +205,7 @@ func TestOpenBreakerRequeuesWaitingTasks(t *testing.T) {
 	require.False(t, b.broken["a"])
 	b.finish(second, ok)
 	require.Contains(t, b.dests, "a", "forgotten while a suspect")
-	for range onTimeToRegain - 2 {
+	for range deliveriesToBecomeSound - 2 {
 		b.finish(b.arrive("a"), ok)
 	}
 	require.Empty(t, b.dests, "an idle sound destination is still kept")

@@ -175,7 +175,7 @@ func TestADestinationDeliversBeforeItsReceipts(t *testing.T) {
 		b := newBench(t, nil)
 		hangs := b.proveWorking("a")
 		b.apply(b.onLate(hangs, b.now))
-		for range onTimeToRegain {
+		for range deliveriesToBecomeSound {
 			next := b.arrive("a")
 			b.apply(b.onStored(next, b.now))
 		}
@@ -196,7 +196,7 @@ func TestSlowDestinationBecomesSoundAgain(t *testing.T) {
 	hangs, other := b.proveWorking("a"), b.arrive("a")
 	b.apply(b.onLate(hangs, b.now))
 	require.Equal(t, &b.suspects, b.dests["a"].pool)
-	for range onTimeToRegain {
+	for range deliveriesToBecomeSound {
 		next := b.arrive("a")
 		b.finish(other, ok)
 		other = next
@@ -244,11 +244,11 @@ func TestRecoveringSuspectGoesFirst(t *testing.T) {
 	for i := range 10 {
 		b.arrive(fmt.Sprint("hangs", i))
 	}
-	for range onTimeToRegain {
+	for range deliveriesToBecomeSound {
 		tasks = append(tasks, b.arrive("a"))
 	}
 	b.finish(hangs[0], timeout)
-	for n, next := range tasks[:onTimeToRegain] {
+	for n, next := range tasks[:deliveriesToBecomeSound] {
 		require.Equal(t, next, b.active[len(b.active)-1], "delivered %d", n)
 		b.finish(next, ok)
 	}

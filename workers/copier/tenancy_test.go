@@ -42,10 +42,10 @@ type visit struct {
 
 // recorder records the requests to a wireRig.
 type recorder struct {
-	mu    sync.Mutex         // guards all below
-	asked []session          // of STS
-	given map[string]session // by token
-	puts  []visit
+	mu          sync.Mutex         // guards all below
+	stsRequests []session          // of STS
+	sessions    map[string]session // by token
+	puts        []visit
 }
 
 func (w *recorder) locked(f func()) {
@@ -58,7 +58,7 @@ var tokenIn = regexp.MustCompile(`<SessionToken>([^<]+)</SessionToken>`)
 
 // watch starts recording the requests that reach the server.
 func (r *wireRig) watch() *recorder {
-	w := &recorder{given: map[string]session{}}
+	w := &recorder{sessions: map[string]session{}}
 	r.handler = http.HandlerFunc(func(to http.ResponseWriter, q *http.Request) {
 		answer := httptest.NewRecorder()
 		var asked session
@@ -67,16 +67,16 @@ func (r *wireRig) watch() *recorder {
 			q.Body = io.NopCloser(bytes.NewReader(raw))
 			form, _ := url.ParseQuery(string(raw))
 			asked = session{form.Get("RoleArn"), form.Get("ExternalId"), resourceOf(form.Get("Policy"))}
-			w.locked(func() { w.asked = append(w.asked, asked) })
+			w.locked(func() { w.stsRequests = append(w.stsRequests, asked) })
 		}
 		if q.Method == http.MethodPut {
 			w.locked(func() {
-				w.puts = append(w.puts, visit{strings.TrimPrefix(q.URL.Path, "/"), w.given[q.Header.Get("X-Amz-Security-Token")]})
+				w.puts = append(w.puts, visit{strings.TrimPrefix(q.URL.Path, "/"), w.sessions[q.Header.Get("X-Amz-Security-Token")]})
 			})
 		}
 		r.s3.ServeHTTP(answer, q)
 		if m := tokenIn.FindStringSubmatch(answer.Body.String()); m != nil {
-			w.locked(func() { w.given[m[1]] = asked })
+			w.locked(func() { w.sessions[m[1]] = asked })
 		}
 		maps.Copy(to.Header(), answer.Header())
 		to.WriteHeader(answer.Code)
@@ -162,7 +162,7 @@ func TestSessionsServeOneDestination(t *testing.T) {
 					require.Equal(t, session{target.RoleARN, target.Workspace, policy.ObjectARN(target, "*")}, last.as)
 				}
 			}
-			require.Len(t, w.given, 2, "want one session for each destination")
+			require.Len(t, w.sessions, 2, "want one session for each destination")
 			for _, f := range folders {
 				target, _ := r.live.Snapshot().Destination(f.dest)
 				narrow, err := policy.Session(target)
@@ -182,7 +182,7 @@ func TestSessionsServeOneDestination(t *testing.T) {
 					}
 				}
 			}
-			require.Len(t, w.given, 2, "a new session was requested")
+			require.Len(t, w.sessions, 2, "a new session was requested")
 		})
 	}
 }
@@ -198,9 +198,9 @@ func TestAnotherCustomersRoleIsNotAssumed(t *testing.T) {
 	puts := len(w.puts)
 	_, o = r.deliver(theirs, "app", "theirs")
 	require.Equal(t, "role_denied", o.verdict.Reason, o.verdict.Cause)
-	require.Equal(t, session{roleARN, other, "arn:aws:s3:::one-logs/b/segment-logs/*"}, w.asked[len(w.asked)-1])
+	require.Equal(t, session{roleARN, other, "arn:aws:s3:::one-logs/b/segment-logs/*"}, w.stsRequests[len(w.stsRequests)-1])
 	require.Len(t, w.puts, puts)
-	for _, s := range w.given {
+	for _, s := range w.sessions {
 		require.Equal(t, acme, s.externalID)
 	}
 }
@@ -244,7 +244,7 @@ func TestRecordsThatBypassedValidation(t *testing.T) {
 			_, o := r.deliver(other+"/"+d.Name, "app", "x")
 			require.Equal(t, outcomeFailed, o.kind)
 			require.Equal(t, "catalog_refused", o.verdict.Reason, o.verdict.Cause)
-			require.Empty(t, w.asked)
+			require.Empty(t, w.stsRequests)
 			require.Empty(t, w.puts)
 			_, o = r.deliver(acmeOne, "web", "x")
 			require.Equal(t, outcomeDone, o.kind, "the destination that was there first is refused too")
@@ -287,7 +287,7 @@ func TestSessionPolicyWithAPatternIsRefused(t *testing.T) {
 			target := catalog.Target{Destination: catalog.Destination{RoleARN: roleARN}, Workspace: acme, BucketName: c.bucket, Prefix: c.prefix}
 			_, err := r.customers.Put(t.Context(), target, destination.Object{Key: "k", Body: strings.NewReader("x")})
 			require.ErrorContains(t, err, "session policy")
-			require.Empty(t, w.asked)
+			require.Empty(t, w.stsRequests)
 			require.Empty(t, w.puts)
 		})
 	}
@@ -333,7 +333,7 @@ func TestNotBeforeDelaysAtMostTheTiersDelay(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &reader{delay: c.delay, offsets: newOffsets(-1), take: func(context.Context, []byte, claim) error { return nil }}
+				r := &reader{delay: c.delay, offsets: newOffsets(-1), onRecord: func(context.Context, []byte, claim) error { return nil }}
 				job := jobOf(acmeOne, 1)
 				job.NotBefore = c.notBefore
 				begun := time.Now()

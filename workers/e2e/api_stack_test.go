@@ -137,12 +137,12 @@ func (a *apiWire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	request := apiRequest{a.requests, body}
 	a.mu.Unlock()
 	r = r.WithContext(context.WithValue(r.Context(), apiRequestKey{}, request))
-	a.spell(r, request)
+	a.respell(r, request)
 	a.proxy.ServeHTTP(w, r)
 }
 
-// spell changes the form of a request, but not its meaning.
-func (a *apiWire) spell(r *http.Request, request apiRequest) {
+// respell changes the form of a request, but not its meaning.
+func (a *apiWire) respell(r *http.Request, request apiRequest) {
 	body := request.body
 	if strings.Contains(r.URL.Path, "/pixel/") {
 		r.Header.Set("User-Agent", "pixel-"+strconv.Itoa(request.number)) // stored in its line

@@ -138,8 +138,8 @@ func (b *books) read(ctx context.Context) error {
 // head returns the newest entry of a partition, or nil if it has none.
 func (b *books) head(p int32) *bookEntry { return b.chains[p][int64(len(b.chains[p]))-1] }
 
-// behind returns the partitions that are not sealed up to these ends.
-func (b *books) behind(ends map[int32]int64) (partitions []int32) {
+// notSealedUpTo returns the partitions that are not sealed up to these ends.
+func (b *books) notSealedUpTo(ends map[int32]int64) (partitions []int32) {
 	for p, end := range ends {
 		if head := b.head(p); end > 0 && (head == nil || head.LowWatermark < end) {
 			partitions = append(partitions, p)
@@ -153,8 +153,8 @@ func (b *books) receiptKey(p int32, seq int64, index int, destination string) st
 	return fmt.Sprintf("receipts/%s/1/%05d/%019d/%05d/%s.json", b.topic, p, seq, index, destination)
 }
 
-// owing counts all debts, and those without a receipt.
-func (b *books) owing() (owed, open int) {
+// countDebts counts all debts, and those without a receipt.
+func (b *books) countDebts() (owed, open int) {
 	for p, chain := range b.chains {
 		for seq, e := range chain {
 			for i, f := range e.Files {

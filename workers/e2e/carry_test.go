@@ -125,8 +125,8 @@ func (o *expectations) finish(ctx context.Context, t *testing.T, s *system, seen
 	ends := topicEnds(ctx, t, s.servers.kafka, s.eventsTopic())
 	seen.wait(ctx, t, "all deliveries", func() bool {
 		require.NoError(t, filed.books.read(ctx))
-		_, open := filed.books.owing()
-		return len(filed.books.behind(ends)) == 0 && open == 0
+		_, open := filed.books.countDebts()
+		return len(filed.books.notSealedUpTo(ends)) == 0 && open == 0
 	})
 	s.stop()
 	require.NoError(t, filed.books.read(ctx)) // what was written while stopping

@@ -223,8 +223,8 @@ func (c *contestant) run(b *testing.B, cmd *exec.Cmd) {
 	})
 }
 
-// up waits until a first batch is accepted.
-func (c *contestant) up(b *testing.B) {
+// waitUntilUp waits until a first batch is accepted.
+func (c *contestant) waitUntilUp(b *testing.B) {
 	ctx, cancel := context.WithTimeout(b.Context(), readyWithin)
 	defer cancel()
 	for {
@@ -257,7 +257,7 @@ func startBare(b *testing.B, c *contestant) {
 	url, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(b, err)
 	c.host = strings.TrimSpace(strings.TrimPrefix(url, "http://"))
-	c.up(b)
+	c.waitUntilUp(b)
 }
 
 func startCollector(b *testing.B, c *contestant) {
@@ -285,7 +285,7 @@ func startCollector(b *testing.B, c *contestant) {
 	c.run(b, cmd)
 	b.Logf("%s profiles: http://%s/debug/pprof/profile", c.name, admin)
 	c.host = listen
-	c.up(b)
+	c.waitUntilUp(b)
 }
 
 // startJitsu starts Jitsu's ingest with its defaults, with all events on one topic.
@@ -307,5 +307,5 @@ func startJitsu(b *testing.B, c *contestant) {
 	cmd.Env = append(environ(), "GIN_MODE=release", "INGEST_INSTANCE_ID=bench", "INGEST_HTTP_PORT="+port, "INGEST_METRICS_PORT="+metrics, "INGEST_REPOSITORY_URL="+repository.URL,
 		"INGEST_SCRIPT_ORIGIN="+repository.URL, "INGEST_KAFKA_BOOTSTRAP_SERVERS="+c.kafka, "INGEST_KAFKA_DESTINATIONS_TOPIC_NAME="+c.topic)
 	c.run(b, cmd)
-	c.up(b)
+	c.waitUntilUp(b)
 }

@@ -46,7 +46,7 @@ func BenchmarkCopy(b *testing.B) {
 			turns = turns[:1]
 		}
 		for i := range turns {
-			run := r.noted(turns[(i+*copyRound)%len(turns)]())
+			run := r.recordResult(turns[(i+*copyRound)%len(turns)]())
 			b.ReportMetric(float64(run.Files)/run.WallSeconds, run.What+"-files/s")
 			b.ReportMetric(run.CPUSeconds/float64(run.Files)*1e3, run.What+"-cpu-ms/file")
 		}
@@ -75,8 +75,8 @@ type copyRun struct {
 	ServerCPUSeconds float64 `json:"server_cpu_seconds"` // of MinIO
 }
 
-// noted completes a run and writes it to the file of results.
-func (r *copyRig) noted(run copyRun) copyRun {
+// recordResult completes a run and writes it to the file of results.
+func (r *copyRig) recordResult(run copyRun) copyRun {
 	run.Label, run.Commit, run.Time, run.Machine = *copyLabel, *copyCommit, time.Now().UTC().Format(time.RFC3339), machine()
 	run.Files, run.FileBytes, run.Packed, run.DelayMs, run.Concurrency = *copyFiles, *copyBytes, r.packed(), copyDelay.Milliseconds(), copyConcurrency
 	run.Bytes, run.Round = r.bytes, r.tag

@@ -176,7 +176,7 @@ func newTenants(b *testing.B, l arrivals, broken bool) (*tenants, func()) {
 		require.NoError(b, brokers.EnsureTopics(b.Context(), true, stream.Topic{Name: name, Partitions: 8}))
 	}
 	c, err := copier.New(cfg, copier.Deps{
-		Kafka: copier.OnKafka(brokers), Leases: leases, Staging: f.staging, Catalog: live, Log: log, Open: f.open(client),
+		Kafka: copier.NewKafka(brokers), Leases: leases, Staging: f.staging, Catalog: live, Log: log, Open: f.open(client),
 		Roles: assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: operator, HTTPClient: client}),
 	})
 	require.NoError(b, err)

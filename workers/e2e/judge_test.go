@@ -73,8 +73,8 @@ func (j *judgement) drain(ctx context.Context) {
 		if err := j.books.read(ctx); ctx.Err() == nil {
 			require.NoError(t, err)
 		}
-		behind := j.books.behind(ends)
-		owed, open := j.books.owing()
+		behind := j.books.notSealedUpTo(ends)
+		owed, open := j.books.countDebts()
 		if len(behind) == 0 && open == 0 {
 			j.n.logf("all is delivered %v after the last event: %d files owed", time.Since(began).Round(time.Millisecond), owed)
 			return

@@ -90,8 +90,8 @@ var mutations = map[string]mutation{
 	"objects_swapped": {
 		damage: func(w *world) string {
 			one, two := w.objectKey(lake, w.sealedEntries()[0], 0), w.objectKey(lake, w.second(), 0)
-			b1, i1 := stored(w.t, w.buckets[lake], one)
-			b2, i2 := stored(w.t, w.buckets[lake], two)
+			b1, i1 := readObject(w.t, w.buckets[lake], one)
+			b2, i2 := readObject(w.t, w.buckets[lake], two)
 			put(w.t, w.buckets[lake], one, b2, i2)
 			put(w.t, w.buckets[lake], two, b1, i1)
 			return two
@@ -124,7 +124,7 @@ var mutations = map[string]mutation{
 	"object_at_a_destination_of_which_its_source_is_none": {
 		damage: func(w *world) string {
 			e, i := w.lakeOnly()
-			b, info := stored(w.t, w.buckets[lake], w.objectKey(lake, e, i))
+			b, info := readObject(w.t, w.buckets[lake], w.objectKey(lake, e, i))
 			put(w.t, w.buckets[archive], w.objectKey(archive, e, i), b, info)
 			return w.objectKey(archive, e, i)
 		},
@@ -158,8 +158,8 @@ var mutations = map[string]mutation{
 	"staged_swapped": {
 		damage: func(w *world) string {
 			one, two := w.sealedEntries()[0].Files[0].StagedKey, w.second().Files[0].StagedKey
-			b1, i1 := stored(w.t, w.staging, one)
-			b2, i2 := stored(w.t, w.staging, two)
+			b1, i1 := readObject(w.t, w.staging, one)
+			b2, i2 := readObject(w.t, w.staging, two)
 			put(w.t, w.staging, one, b2, i2)
 			put(w.t, w.staging, two, b1, i1)
 			return placeOf(w.second())

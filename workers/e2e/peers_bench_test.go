@@ -165,7 +165,7 @@ func (r *peerRig) measure(ctx context.Context, p peer, events *peerEvents, topic
 	})
 	require.NoError(r.b, err)
 	r.b.Logf("%s", line)
-	if wrong := judge.wrong(); wrong != "" || failed != nil {
+	if wrong := judge.problems(); wrong != "" || failed != nil {
 		said, err := os.ReadFile(log.Name())
 		require.NoError(r.b, err)
 		r.b.Errorf("%s: %s (ended with %v)\n%s", p.name, cmp.Or(wrong, "all is there"), failed, said[max(0, len(said)-4000):])
@@ -197,7 +197,7 @@ func (r *peerRig) drain(ctx context.Context, tree *processTree, events *peerEven
 		objects = now
 	}
 	time.Sleep(time.Until(judge.last.Add(peerSettle)))
-	tree.look()
+	tree.sample()
 	return judge.last
 }
 

@@ -87,7 +87,7 @@ type peerCounts struct {
 	Other     int64 `json:"other"`     // objects that are not gzip, such as a program's own state; not an error
 }
 
-func (c peerCounts) wrong() string {
+func (c peerCounts) problems() string {
 	if c.Missing+c.Doubled+c.Damaged+c.Misplaced+c.Broken == 0 {
 		return ""
 	}
@@ -225,8 +225,8 @@ func TestPeerJudge(t *testing.T) {
 			want.Lines += all
 			want.Missing += rest
 			require.Equal(t, want, judge.peerCounts)
-			require.Contains(t, judge.wrong(), fmt.Sprintf("%d missing", want.Missing))
+			require.Contains(t, judge.problems(), fmt.Sprintf("%d missing", want.Missing))
 		})
 	}
-	require.Empty(t, peerCounts{Lines: 40, Other: 1}.wrong())
+	require.Empty(t, peerCounts{Lines: 40, Other: 1}.problems())
 }

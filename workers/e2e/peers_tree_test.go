@@ -43,7 +43,7 @@ func startTree(ctx context.Context, cmd *exec.Cmd) (*processTree, error) {
 	}()
 	go func() {
 		for tick := time.NewTicker(200 * time.Millisecond); ; {
-			p.look()
+			p.sample()
 			select {
 			case <-ctx.Done():
 				tick.Stop()
@@ -55,9 +55,9 @@ func startTree(ctx context.Context, cmd *exec.Cmd) (*processTree, error) {
 	return p, nil
 }
 
-// look records what the processes use, and returns those that have not ended. A process's times
+// sample records what the processes use, and returns those that have not ended. A process's times
 // include those of children that it has waited for, so nothing is lost when one ends.
-func (p *processTree) look() (pids []int) {
+func (p *processTree) sample() (pids []int) {
 	var cpu time.Duration
 	var rss int64
 	entries, _ := os.ReadDir("/proc")
@@ -117,7 +117,7 @@ func (p *processTree) stop(within time.Duration) {
 	case <-time.After(within):
 	}
 	for range 50 {
-		pids := slices.DeleteFunc(p.look(), func(pid int) bool { return syscall.Kill(pid, syscall.SIGKILL) != nil })
+		pids := slices.DeleteFunc(p.sample(), func(pid int) bool { return syscall.Kill(pid, syscall.SIGKILL) != nil })
 		if len(pids) == 0 {
 			break
 		}

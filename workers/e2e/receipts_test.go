@@ -67,7 +67,7 @@ func (w *world) receiptOf(e *ledger.Entry, i int, dest string) (string, delivery
 func (w *world) replaceReceipt(e *ledger.Entry, i int, dest string, by func(delivery.Receipt) []delivery.Receipt) string {
 	w.t.Helper()
 	key, old := w.receiptOf(e, i, dest)
-	body, info := stored(w.t, w.staging, key)
+	body, info := readObject(w.t, w.staging, key)
 	var rs []delivery.Receipt
 	for line := range bytes.Lines(body) {
 		r, err := delivery.DecodeReceipt(line)
@@ -212,7 +212,7 @@ var batchMutations = map[string]mutation{
 	"batch_of_another_entry": {
 		damage: func(w *world) string {
 			e, key := w.batch()
-			body, _ := stored(w.t, w.staging, key)
+			body, _ := readObject(w.t, w.staging, key)
 			other := delivery.BatchKey(e.Log(), e.Seq-1, body)
 			w.copyTo(w.staging, key, other)
 			return other

@@ -81,7 +81,7 @@ func (r *replays) startCopier() {
 	cfg := r.copiers
 	cfg.Worker, cfg.SpoolDir = "copier", r.t.TempDir()
 	c, err := copier.New(cfg, copier.Deps{
-		Kafka: copier.OnKafka(r.client), Leases: leases, Staging: r.staging, Roles: noRoles{}, Catalog: r.catalog, Log: slog.New(slog.DiscardHandler),
+		Kafka: copier.NewKafka(r.client), Leases: leases, Staging: r.staging, Roles: noRoles{}, Catalog: r.catalog, Log: slog.New(slog.DiscardHandler),
 		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
 			return countingStore{r.buckets[t.BucketName], r, t.BucketName}
 		},

@@ -24,7 +24,7 @@ import (
 func (w *world) replay(order *delivery.Order, e *ledger.Entry, dest string) (object string) {
 	w.t.Helper()
 	f, ref := &e.Files[0], delivery.Ref(e, 0)
-	body, info := stored(w.t, w.staging, f.StagedKey)
+	body, info := readObject(w.t, w.staging, f.StagedKey)
 	body = editLines(func(l []string) []string { return l })(body[f.StagedAt : f.StagedAt+f.GzipBytes])
 	sum := sha256.Sum256(body)
 	info.Metadata = delivery.ObjectMetadata(e.Log(), f)
@@ -135,7 +135,7 @@ func TestObjectsOfExpiredReplaysAreVerified(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			w := good.clone(t)
-			b, was := stored(t, w.buckets[lake], object)
+			b, was := readObject(t, w.buckets[lake], object)
 			b, was = c.write(b, was)
 			put(t, w.buckets[lake], object, b, was)
 			for deep, want := range map[bool][]verify.Kind{false: c.quick, true: c.deep} {

@@ -54,7 +54,7 @@ func BenchmarkOpenStreams(b *testing.B) {
 			"drain_peak_rss_MB": float64(peakRSS(drain)) / 1e6, "open_files": last.values["sealift_appender_open_files"],
 			"heap_alloc_MB": last.values["go_memstats_heap_alloc_bytes"] / 1e6, "next_gc_MB": last.values["go_memstats_next_gc_bytes"] / 1e6,
 		}
-		before := r.control(0)
+		before := r.setDelay(0)
 		ctx, cancel := context.WithCancel(b.Context())
 		produced := make(chan struct{})
 		go func() { defer close(produced); r.produce(ctx, math.MaxInt64, *scaleRate) }()
@@ -90,11 +90,11 @@ func BenchmarkOpenStreams(b *testing.B) {
 		figures["turn_cpu_s"] = (end.cpu - steady[len(steady)-1].cpu).Seconds()
 		r.entries(figures)
 		requests := map[string]int64{}
-		for kind, n := range r.control(0) {
+		for kind, n := range r.setDelay(0) {
 			requests[kind] = n - before[kind]
 		}
 		figures["requests"] = requests
-		r.note(b.Name(), figures)
+		r.recordResult(b.Name(), figures)
 		r.stop()
 		b.ReportMetric(float64(max(peakRSS(drain), peakRSS(steady), peakRSS(turned)))/1e6, "peak-rss-MB")
 		b.ReportMetric(recovered.Seconds(), "lag-recovered-s")
@@ -115,7 +115,9 @@ func BenchmarkOverload(b *testing.B) {
 		figures := map[string]any{"label": *scaleLabel, "sources": *scaleSources, "events": *scaleEvents, "memory": *scaleMemory, "for": scaleFor.String()}
 		r.produce(b.Context(), *scaleEvents, 0)
 		r.start("memory: " + *scaleMemory + ", roll_every: 1h, seal_on_stop: true")
-		rate := func(ms []moment) float64 { return per(ms[:len(ms)-1], func(m moment) float64 { return m.read }) }
+		rate := func(ms []moment) float64 {
+			return ratePerSecond(ms[:len(ms)-1], func(m moment) float64 { return m.read })
+		}
 		// The second half: before that, lines fill the memory and are not compressed yet.
 		r.watch("records read", 10*time.Minute, func(m moment) bool { return m.lag() <= float64(*scaleEvents)/2 })
 		level := r.watch("records read", 10*time.Minute, func(m moment) bool { return m.lag() <= 0 })
@@ -143,7 +145,7 @@ func BenchmarkOverload(b *testing.B) {
 		b.Logf("%v", figures)
 		r.slowStaging(figures)
 		figures["records_in_ledger"], figures["records_acked"] = r.verified(), r.acked.Load()
-		r.note(b.Name(), figures)
+		r.recordResult(b.Name(), figures)
 		b.ReportMetric(rate(catchUp)/steady, "catch-up-ratio")
 		b.ReportMetric(float64(max(peakRSS(over), peakRSS(catchUp)))/1e6, "peak-rss-MB")
 	}
@@ -183,18 +185,18 @@ func (r *scaleRig) slowStaging(figures map[string]any) {
 	}
 	r.watch("files are sealed", time.Minute, phase(2*roll))
 	level := r.watch("files are sealed", 5*time.Minute, phase(3*roll))
-	sealed := per(level, func(m moment) float64 { return float64(m.staged) })
+	sealed := ratePerSecond(level, func(m moment) float64 { return float64(m.staged) })
 	delay := time.Duration(3 * stagingUploads / sealed * float64(time.Second))
-	r.control(delay)
+	r.setDelay(delay)
 	slow := r.watch("staging is slow", 10*time.Minute, phase(max(*scaleFor, 3*roll)))
 	cancel()
 	<-produced
-	r.control(0)
+	r.setDelay(0)
 	catchUp := r.watch("catch-up of staging", 10*time.Minute, func(m moment) bool {
 		return m.lag() <= 0 && m.at.Sub(begin) > roll && m.values["sealift_appender_waiting_files"] == 0
 	})
 	figures["staging_put_delay_ms"], figures["staging_sealed_per_s"] = delay.Milliseconds(), sealed
-	figures["staging_slow_per_s"] = per(slow, func(m moment) float64 { return float64(m.staged) })
+	figures["staging_slow_per_s"] = ratePerSecond(slow, func(m moment) float64 { return float64(m.staged) })
 	figures["staging_slow_waiting"], figures["staging_peak_rss_MB"] = slow[len(slow)-1].values["sealift_appender_waiting_files"], float64(peakRSS(slow))/1e6
 	figures["staging_most_per_s"], figures["staging_catch_up_most_per_s"] = mostStaged(level), mostStaged(catchUp)
 	figures["staging_catch_up_ratio"] = mostStaged(catchUp) / mostStaged(level)
@@ -204,8 +206,8 @@ func (r *scaleRig) slowStaging(figures map[string]any) {
 // stagingUploads is the default of rotator.Config.Uploads.
 const stagingUploads = 16
 
-// per returns the increase of a value per second.
-func per(ms []moment, of func(moment) float64) float64 {
+// ratePerSecond returns the increase of a value per second.
+func ratePerSecond(ms []moment, of func(moment) float64) float64 {
 	from, to := ms[0], ms[len(ms)-1]
 	return (of(to) - of(from)) / to.at.Sub(from.at).Seconds()
 }

@@ -105,7 +105,7 @@ func (r *scaleRig) start(section string) {
 
 // stop ends the appender as operators do.
 func (r *scaleRig) stop() {
-	if m, ok := r.look(); ok {
+	if m, ok := r.observe(); ok {
 		r.passed = m.read
 	}
 	require.NoError(r, r.appender.signal(syscall.SIGTERM))
@@ -166,8 +166,8 @@ type moment struct {
 
 func (m moment) lag() float64 { return m.acked - m.read }
 
-// look returns what can be observed now; ok is false while there is no answer.
-func (r *scaleRig) look() (m moment, ok bool) {
+// observe returns what can be observed now; ok is false while there is no answer.
+func (r *scaleRig) observe() (m moment, ok bool) {
 	pid := strconv.Itoa(r.appender.cmd.Process.Pid)
 	m.at, m.acked = time.Now(), float64(r.acked.Load())
 	var err error
@@ -194,7 +194,7 @@ func (r *scaleRig) look() (m moment, ok bool) {
 func (r *scaleRig) watch(what string, within time.Duration, done func(moment) bool) (all []moment) {
 	r.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(250 * time.Millisecond) {
-		if m, ok := r.look(); ok {
+		if m, ok := r.observe(); ok {
 			all = append(all, m)
 			if done(m) {
 				return all
@@ -250,9 +250,9 @@ func (r *scaleRig) entries(figures map[string]any) {
 	}
 }
 
-// control makes PUTs of staged files take that long from now on, and returns the numbers of
+// setDelay makes PUTs of staged files take that long from now on, and returns the numbers of
 // requests so far, by kind.
-func (r *scaleRig) control(delay time.Duration) map[string]int64 {
+func (r *scaleRig) setDelay(delay time.Duration) map[string]int64 {
 	return r.requests(url.Values{"delay": {delay.String()}})
 }
 
@@ -290,8 +290,8 @@ func (s *benchS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Handler.ServeHTTP(w, r)
 }
 
-// note adds a line of JSON to the file named by -scale.out.
-func (r *scaleRig) note(name string, figures map[string]any) {
+// recordResult adds a line of JSON to the file named by -scale.out.
+func (r *scaleRig) recordResult(name string, figures map[string]any) {
 	figures["benchmark"], figures["at"], figures["machine"], figures["commit"] = name, time.Now().UTC().Format(time.RFC3339), machine(), *scaleCommit
 	line, err := json.Marshal(figures)
 	require.NoError(r, err)

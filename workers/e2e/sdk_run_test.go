@@ -115,7 +115,7 @@ func (r *sdkRun) await(ctx context.Context, t *testing.T, c <-chan struct{}, wha
 // until waits until the condition holds for what has passed the wire.
 func (r *sdkRun) until(ctx context.Context, t *testing.T, what string, enough func(*wire) bool) {
 	t.Helper()
-	for !r.wire.is(enough) {
+	for !r.wire.check(enough) {
 		select {
 		case <-r.wire.news:
 		case <-ctx.Done():

@@ -158,8 +158,8 @@ func (w *wire) tell() {
 	}
 }
 
-// is tells whether a condition holds; the condition must not keep the wire.
-func (w *wire) is(condition func(*wire) bool) bool {
+// check tells whether a condition holds; the condition must not keep the wire.
+func (w *wire) check(condition func(*wire) bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return condition(w)

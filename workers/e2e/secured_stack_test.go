@@ -44,7 +44,7 @@ func TestSecuredByRealServers(t *testing.T) {
 			s.delivers(t, set)
 		})
 	}
-	t.Run("wrong", s.saysWhatIsWrong)
+	t.Run("wrong", s.testWrongSettings)
 }
 
 // right is the environment with which a process is admitted, as variables without their prefix.
@@ -146,7 +146,7 @@ func (s *secured) delivers(t *testing.T, set map[string]string) {
 	require.NotContains(t, string(read(t, p.log)), securedPassword)
 }
 
-func (s *secured) saysWhatIsWrong(t *testing.T) {
+func (s *secured) testWrongSettings(t *testing.T) {
 	stranger := certtest.NewCA(t, "a stranger's")
 	theirs := stranger.Issue("client", nil)
 	dir := t.TempDir()
@@ -219,11 +219,11 @@ func (s *secured) saysWhatIsWrong(t *testing.T) {
 			switch c.command[0] {
 			case "all":
 				p, _, _ := s.runs(ctx, t, c.set)
-				said = says(ctx, t, p, c.want)
+				said = waitForLog(ctx, t, p, c.want)
 			case "copier":
 				p := newProcess(t, t.TempDir(), "copier", "", set, "copier")
 				require.NoError(t, p.start())
-				said = says(ctx, t, p, c.want)
+				said = waitForLog(ctx, t, p, c.want)
 			default:
 				out, err := sealift(ctx, set, c.command...)
 				require.Error(t, err, "%s", out)
@@ -235,8 +235,8 @@ func (s *secured) saysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// says lets a process run until its log contains want, and returns the log.
-func says(ctx context.Context, t *testing.T, p *process, want string) string {
+// waitForLog lets a process run until its log contains want, and returns the log.
+func waitForLog(ctx context.Context, t *testing.T, p *process, want string) string {
 	for {
 		said := string(read(t, p.log))
 		if strings.Contains(said, want) || ctx.Err() != nil || p.alive() != nil {

@@ -69,11 +69,11 @@ func TestSpoolSurvivesKill9(t *testing.T) {
 		t.Logf("killed with %.0f records in the spool, and again with %.0f left", held, left)
 		require.NoError(t, collector.start())
 		require.NoError(t, collector.ready(ctx))
-		emptied(ctx, t, collector)
+		waitUntilSpoolIsEmpty(ctx, t, collector)
 		clients.await(ctx, t, 50)
 	}
 	clients.stop()
-	emptied(ctx, t, collector)
+	waitUntilSpoolIsEmpty(ctx, t, collector)
 	require.NoError(t, collector.terminate(drainWithin))
 	copies := clients.judge(ctx, t, s)
 	t.Logf("%d events acknowledged, %d tries were not, %d copies", clients.total(), clients.tries.Load(), copies)

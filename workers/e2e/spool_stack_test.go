@@ -50,11 +50,11 @@ func TestSpoolWhileKafkaIsAway(t *testing.T) {
 		taken := clients.total() - before
 		require.NoError(t, stack(ctx, "up"))
 		t.Logf("brokers %s for %v: %d events acknowledged meanwhile, %.0f records in the spool", c.hazard, outage, taken, held)
-		emptied(ctx, t, s.collectors[0]) // although clients send as fast as they can
+		waitUntilSpoolIsEmpty(ctx, t, s.collectors[0]) // although clients send as fast as they can
 		clients.await(ctx, t, 1000)
 	}
 	clients.stop()
-	emptied(ctx, t, s.collectors[0])
+	waitUntilSpoolIsEmpty(ctx, t, s.collectors[0])
 	copies := clients.judge(ctx, t, s)
 	t.Logf("%d events acknowledged, %d tries were not, %d copies in the topic", clients.total(), clients.tries.Load(), copies)
 

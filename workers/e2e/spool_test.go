@@ -104,8 +104,8 @@ func (l *lanes) judge(ctx context.Context, t *testing.T, s *system) (copies int)
 	return copies
 }
 
-// emptied waits until nothing is left in a collector's spool.
-func emptied(ctx context.Context, t *testing.T, p *process) {
+// waitUntilSpoolIsEmpty waits until nothing is left in a collector's spool.
+func waitUntilSpoolIsEmpty(ctx context.Context, t *testing.T, p *process) {
 	t.Helper()
 	for {
 		left, err := p.metric(ctx, "sealift_collector_spool_records")

@@ -251,7 +251,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 				made = append(made, c)
 			}
 		}
-		for what, less := range lesser(p) {
+		for what, less := range withOneLess(p) {
 			if !slices.ContainsFunc(made, func(c call) bool { return !allowed(&less, c) }) {
 				t.Errorf("%s: not minimal: nothing that it did needs %s", user, what)
 			}
@@ -262,8 +262,8 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 	}
 }
 
-// lesser returns the policies that have one action or resource of a statement less.
-func lesser(p iam.Policy) map[string]iam.Policy {
+// withOneLess returns the policies that have one action or resource of a statement less.
+func withOneLess(p iam.Policy) map[string]iam.Policy {
 	out := map[string]iam.Policy{}
 	for i, s := range p.Statement {
 		for k, r := range s.Resource {

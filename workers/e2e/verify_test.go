@@ -53,7 +53,7 @@ func TestObjectsAllowedInABucket(t *testing.T) {
 	// stray puts a file that is only owed to the lake into the archive.
 	stray := func(w *world) {
 		e, i := w.lakeOnly()
-		b, info := stored(w.t, w.buckets[lake], w.objectKey(lake, e, i))
+		b, info := readObject(w.t, w.buckets[lake], w.objectKey(lake, e, i))
 		put(w.t, w.buckets[archive], w.objectKey(archive, e, i), b, info)
 	}
 	good := newWorld(t)
@@ -94,7 +94,7 @@ func TestObjectsAllowedInABucket(t *testing.T) {
 			e, i := w.lakeOnly()
 			order := w.orderFor("r1", func(o *delivery.Order) { o.Destinations = []string{second} })
 			put(t, w.staging, delivery.OrderKey("r1"), order.Encode(), objstore.Info{})
-			b, info := stored(w.t, w.buckets[lake], w.objectKey(lake, e, i))
+			b, info := readObject(w.t, w.buckets[lake], w.objectKey(lake, e, i))
 			put(w.t, w.buckets[archive], w.objectKey(archive, e, i), b, info)
 		}},
 		"another_users_sources": {world: func(w *world) {

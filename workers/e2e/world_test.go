@@ -91,7 +91,7 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = leases.Close() })
 	cop, err := copier.New(copier.Config{JobsTopic: "jobs", Worker: "c", SpoolDir: t.TempDir(), SessionTimeout: 2 * time.Second}, copier.Deps{
-		Kafka: copier.OnKafka(p.client), Leases: leases, Staging: p.staging, Roles: anyRole{}, Catalog: live, Log: slog.New(slog.DiscardHandler),
+		Kafka: copier.NewKafka(p.client), Leases: leases, Staging: p.staging, Roles: anyRole{}, Catalog: live, Log: slog.New(slog.DiscardHandler),
 		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
 			return w.buckets[t.ID]
 		},
@@ -236,13 +236,13 @@ func cloneStore(t testing.TB, from *objstore.Memory) *objstore.Memory {
 	to := objstore.NewMemory("copy")
 	for info, err := range objstore.All(context.Background(), from, "") {
 		require.NoError(t, err)
-		body, head := stored(t, from, info.Key)
+		body, head := readObject(t, from, info.Key)
 		put(t, to, info.Key, body, head)
 	}
 	return to
 }
 
-func stored(t testing.TB, s *objstore.Memory, key string) ([]byte, objstore.Info) {
+func readObject(t testing.TB, s *objstore.Memory, key string) ([]byte, objstore.Info) {
 	t.Helper()
 	r, info, err := s.Get(context.Background(), key)
 	require.NoError(t, err)
@@ -263,7 +263,7 @@ func put(t testing.TB, s *objstore.Memory, key string, body []byte, like objstor
 
 func (w *world) edit(s *objstore.Memory, key string, change func([]byte) []byte) {
 	w.t.Helper()
-	body, info := stored(w.t, s, key)
+	body, info := readObject(w.t, s, key)
 	put(w.t, s, key, change(slices.Clone(body)), info)
 }
 
@@ -288,7 +288,7 @@ func (w *world) removeAll(prefix string) {
 func (w *world) copyTo(s *objstore.Memory, from, to string) {
 	w.t.Helper()
 	require.NotEqual(w.t, from, to)
-	body, info := stored(w.t, s, from)
+	body, info := readObject(w.t, s, from)
 	put(w.t, s, to, body, info)
 }
 
@@ -304,7 +304,7 @@ func (w *world) editEntry(e *ledger.Entry, change func(*ledger.Entry)) {
 	change(e)
 	body, err := json.Marshal(e)
 	require.NoError(w.t, err)
-	_, info := stored(w.t, w.staging, key)
+	_, info := readObject(w.t, w.staging, key)
 	put(w.t, w.staging, key, append(body, '\n'), info)
 }
 

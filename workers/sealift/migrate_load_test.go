@@ -75,7 +75,7 @@ func (r *loadRig) startStaleCopier() (stop func()) {
 	c := copierConfig(cfg)
 	c.Worker = "behind"
 	late, err := copier.New(c, copier.Deps{
-		Kafka: copier.OnKafka(s.kafka), Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.openBucket, Log: s.log, Metrics: s.metrics,
+		Kafka: copier.NewKafka(s.kafka), Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.openBucket, Log: s.log, Metrics: s.metrics,
 	})
 	require.NoError(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

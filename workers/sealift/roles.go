@@ -154,7 +154,7 @@ func appenderConfig(cfg config.Config) appender.Config {
 
 func (a *assembly) addCopier(s *services) error {
 	c, err := copier.New(copierConfig(s.cfg), copier.Deps{
-		Kafka: copier.OnKafka(s.kafka), Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.openBucket,
+		Kafka: copier.NewKafka(s.kafka), Leases: s.redis, Staging: s.staging, Roles: s.roles, Catalog: s.catalog, Open: s.openBucket,
 		Log: s.log.With("role", copierRole), Metrics: s.metrics,
 	})
 	if err == nil {

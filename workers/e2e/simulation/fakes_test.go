@@ -12,8 +12,8 @@ import (
 	"github.com/sealift/sealift/pkg/objstore/conformance"
 )
 
-// benign returns a world in which every request succeeds at once, until stop is called.
-func benign() (w *world, a *actor, stop func()) {
+// newBenignWorld returns a world in which every request succeeds at once, until stop is called.
+func newBenignWorld() (w *world, a *actor, stop func()) {
 	w = &world{intercepted: make(chan *op)}
 	w.judge = newJudge(w)
 	a = &actor{name: "test", died: make(chan struct{})}
@@ -29,7 +29,7 @@ func benign() (w *world, a *actor, stop func()) {
 }
 
 func TestBucketConformance(t *testing.T) {
-	w, a, stop := benign()
+	w, a, stop := newBenignWorld()
 	defer stop()
 	conformance.Run(t, func(*testing.T) objstore.Store {
 		b := &bucket{Memory: objstore.NewMemory("one"), name: "one"}
@@ -39,7 +39,7 @@ func TestBucketConformance(t *testing.T) {
 
 func TestRedisConformance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, a, stop := benign()
+		w, a, stop := newBenignWorld()
 		defer stop()
 		r, ctx := newRedis(), t.Context()
 		one, two := lease.New(r.clientFor(w, a)), lease.New(r.clientFor(w, a))

@@ -132,8 +132,8 @@ func (w *world) diskOf(number, life int) string {
 	return filepath.Join(w.dir, fmt.Sprintf("appender-%d.%d", number, life))
 }
 
-// over says whether everything has settled; it calls settle when it is time for that.
-func (w *world) over() bool {
+// isOver says whether everything has settled; it calls settle when it is time for that.
+func (w *world) isOver() bool {
 	if !w.calm {
 		if w.step < w.chaosSteps && time.Since(w.begun) < w.chaos {
 			return false

@@ -46,8 +46,8 @@ func newWorkload(w *world) *workload {
 
 var sources = []string{"web", "app", "iot", "nobodys"}
 
-// due writes what is due, and says whether anything was.
-func (l *workload) due() (some bool) {
+// runDue writes what is due, and says whether anything was.
+func (l *workload) runDue() (some bool) {
 	for !l.w.calm && !time.Now().Before(l.next) {
 		d := newDice(l.w.seed, "workload", l.n)
 		l.n++

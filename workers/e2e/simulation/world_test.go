@@ -104,7 +104,7 @@ func (w *world) run() error {
 		w.advance(1009)
 		synctest.Wait()
 		w.admit()
-		if w.over() {
+		if w.isOver() {
 			break
 		}
 		d := w.plan.at(w.step)
@@ -142,7 +142,7 @@ func (w *world) admit() {
 
 // runDue carries out what is due by the clock, and says whether anything was.
 func (w *world) runDue(d *dice) (some bool) {
-	some = w.workload.due()
+	some = w.workload.runDue()
 	for now := time.Now(); ; some = true {
 		i := -1
 		for j, a := range w.later {
