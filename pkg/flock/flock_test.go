@@ -10,7 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/flock"
 )
 
-func TestOneHasIt(t *testing.T) {
+func TestOnlyOneHolderAtATime(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "lock")
 	one, err := flock.Open(name)
 	require.NoError(t, err)
@@ -20,7 +20,7 @@ func TestOneHasIt(t *testing.T) {
 	require.NoError(t, one.Close())
 	two, err := flock.Open(name)
 	require.NoError(t, err)
-	require.NoError(t, flock.Lock(two), "it is ours already")
+	require.NoError(t, flock.Lock(two), "locking a file again that is locked by us")
 	require.NoError(t, two.Close())
 	_, err = flock.Open(filepath.Join(name, "below a file"))
 	require.ErrorIs(t, err, syscall.ENOTDIR)

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-var decide atomic.Pointer[func(time.Duration) time.Duration]
+var override atomic.Pointer[func(time.Duration) time.Duration]
 
 // N returns a duration in [0, d); d must be positive.
 func N(d time.Duration) time.Duration {
-	if f := decide.Load(); f != nil {
+	if f := override.Load(); f != nil {
 		return (*f)(d)
 	}
 	return rand.N(d)
@@ -25,6 +25,6 @@ func N(d time.Duration) time.Duration {
 // SetForTesting makes every N in the process return f's result until restore is called. It may be
 // called from any goroutine.
 func SetForTesting(f func(time.Duration) time.Duration) (restore func()) {
-	old := decide.Swap(&f)
-	return func() { decide.Store(old) }
+	old := override.Swap(&f)
+	return func() { override.Store(old) }
 }

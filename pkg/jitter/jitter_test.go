@@ -19,7 +19,7 @@ func TestWaitsAreSpreadBelowTheBound(t *testing.T) {
 	require.Greater(t, seen[false], 300)
 }
 
-func TestASimulationDecides(t *testing.T) {
+func TestSetForTesting(t *testing.T) {
 	restore := SetForTesting(func(d time.Duration) time.Duration { return d / 2 })
 	require.Equal(t, time.Second, N(2*time.Second))
 	restore()

@@ -22,8 +22,8 @@ import (
 )
 
 var (
-	mu    sync.Mutex           // guards given
-	given = map[int]*os.File{} // kept locked during the life of the process
+	mu     sync.Mutex           // guards locked
+	locked = map[int]*os.File{} // kept locked during the life of the process
 )
 
 // Free returns a free loopback address. Its port is below the range that the kernel uses for
@@ -35,10 +35,10 @@ func Free(t testing.TB) string {
 	defer mu.Unlock()
 	for range 100 {
 		port := 10_000 + rand.IntN(10_000)
-		if given[port] != nil {
+		if locked[port] != nil {
 			continue
 		}
-		file, err := take(port)
+		file, err := lockPort(port)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +47,7 @@ func Free(t testing.TB) string {
 		}
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
 		if l, err := net.Listen("tcp", addr); err == nil {
-			given[port] = file
+			locked[port] = file
 			if err := l.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -59,8 +59,8 @@ func Free(t testing.TB) string {
 	return ""
 }
 
-// take locks the port's file; it returns nil if another process holds the lock.
-func take(port int) (*os.File, error) {
+// lockPort locks the port's file; it returns nil if another process holds the lock.
+func lockPort(port int) (*os.File, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("sealift-test-ports-%d", os.Getuid()))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

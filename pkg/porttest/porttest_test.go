@@ -9,7 +9,7 @@ import (
 )
 
 // With 700 random ports, two would be equal in almost every run if nothing prevented it.
-func TestNoAddressIsGivenTwice(t *testing.T) {
+func TestNoAddressIsReturnedTwice(t *testing.T) {
 	seen := map[string]bool{}
 	for range 700 {
 		addr := Free(t)
@@ -20,12 +20,12 @@ func TestNoAddressIsGivenTwice(t *testing.T) {
 
 // A port that was returned is locked. The lock belongs to an open file, so taking it again fails
 // even in the same process, as it would in another.
-func TestAnAddressIsKeptFromOtherProcesses(t *testing.T) {
+func TestReturnedPortIsLocked(t *testing.T) {
 	_, port, err := net.SplitHostPort(Free(t))
 	require.NoError(t, err)
 	n, err := strconv.Atoi(port)
 	require.NoError(t, err)
-	file, err := take(n)
+	file, err := lockPort(n)
 	require.NoError(t, err)
 	require.Nil(t, file)
 }

@@ -19,7 +19,7 @@ const Mask = "***"
 // Text is a secret. The zero value is the empty secret, which prints as nothing. In an unexported
 // field, where package fmt calls no methods, it prints as a pointer. Texts can be compared with ==.
 type Text struct {
-	is unique.Handle[string] // holds a pointer, which no verb of fmt follows; zero: ""
+	handle unique.Handle[string] // holds a pointer, which no verb of fmt follows; zero: ""
 }
 
 // New returns the secret with this text.
@@ -35,7 +35,7 @@ func (t Text) Reveal() string {
 	if t == (Text{}) {
 		return ""
 	}
-	return t.is.Value()
+	return t.handle.Value()
 }
 
 // String returns the mask.
