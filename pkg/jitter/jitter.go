@@ -12,6 +12,7 @@ import (
 	"time"
 )
 
+// override, if set, decides instead of chance.
 var override atomic.Pointer[func(time.Duration) time.Duration]
 
 // N returns a duration in [0, d); d must be positive.
