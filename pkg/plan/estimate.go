@@ -71,7 +71,7 @@ const (
 	day           = 24 * time.Hour
 	daysPerMonth  = 30.4
 	filesPerEntry = 1000 // at most, in one ledger entry
-	leastWorkers  = 2    // one may be down
+	minWorkers    = 2    // one may be down
 	dedupDisk     = 18   // bytes per message, see pkg/dedup
 	dedupMemory   = 1.5
 	dedupBudget   = 256 << 20 // appender.dedup_memory
@@ -95,18 +95,18 @@ func Estimate(l Load, m Measured) (Plan, error) {
 		Load: l, Measured: m, Prices: Prices(), PriceSource: PriceSource,
 		BytesPerDay: l.EventsPerSecond * day.Seconds() * l.EventBytes, GzipPerDay: mean.gzip * rolls,
 		FilesPerDay: mean.count * rolls, DeliveriesPerDay: mean.count * rolls * l.Copies,
-		MedianFile: mean.atMedian, HottestShare: mean.hottest,
+		MedianFile: mean.medianBytes, HottestShare: mean.hottest,
 	}
-	p.workers(peak)
-	p.kafka(peak)
-	p.requests(mean, rolls)
-	p.notes(peak)
+	p.sizeWorkers(peak)
+	p.sizeKafka(peak)
+	p.countRequests(mean, rolls)
+	p.addNotes(peak)
 	return p, nil
 }
 
-// workers sizes the roles. Files are made and delivered after the turn of the hour, so the work for
-// them has to be done within DeliverWithin.
-func (p *Plan) workers(peak files) {
+// sizeWorkers sizes the roles. Files are made and delivered after the turn of the hour, so the work
+// for them has to be done within DeliverWithin.
+func (p *Plan) sizeWorkers(peak rollFiles) {
 	l, m := p.Load, p.Measured
 	bytes := l.EventsPerSecond * l.Peak * l.EventBytes
 	turn := min(l.DeliverWithin, l.RollEvery).Seconds()
@@ -115,17 +115,17 @@ func (p *Plan) workers(peak files) {
 		n := max(least, int(ceil(cores/l.Utilisation/l.Cores)))
 		p.Workers = append(p.Workers, Worker{role, cores, n, memory, disk / float64(n)})
 	}
-	add("collector", bytes*m.CollectorPerByte, leastWorkers, float64(m.CollectorRSS), 0)
+	add("collector", bytes*m.CollectorPerByte, minWorkers, float64(m.CollectorRSS), 0)
 	messages := l.EventsPerSecond * l.DedupWindow.Seconds()
 	// Open files, and files that are sealed but not staged yet.
 	disk := 2*peak.gzip + dedupDisk*messages
-	add("appender", bytes*m.AppenderPerByte+peak.count/turn*m.AppenderPerFile, leastWorkers, float64(m.AppenderRSS), disk)
+	add("appender", bytes*m.AppenderPerByte+peak.count/turn*m.AppenderPerFile, minWorkers, float64(m.AppenderRSS), disk)
 	// The benchmark's appender held few lines.
 	appender := p.worker("appender")
 	appender.MemoryBytes += heapOverLines * min(lineBudget, blockBytes*peak.count/float64(appender.Count))
 	// A copier spends most of the time waiting for S3.
 	slots := deliveries * requestsEach * l.S3Latency.Seconds()
-	copiers := max(leastWorkers, int(ceil(slots/float64(l.Concurrency))))
+	copiers := max(minWorkers, int(ceil(slots/float64(l.Concurrency))))
 	add("copier", peak.gzip*l.Copies/turn*m.CopierPerByte+deliveries*m.CopierPerFile, copiers, float64(m.CopierRSS),
 		float64(3*l.Concurrency*copiers)*min(l.MaxBytes, peak.gzip/peak.count*10))
 	p.Workers = append(p.Workers, Worker{Role: "auditor", Count: 1, MemoryBytes: baseMemory})
@@ -135,9 +135,9 @@ func (p *Plan) worker(role string) *Worker {
 	return &p.Workers[slices.IndexFunc(p.Workers, func(w Worker) bool { return w.Role == role })]
 }
 
-// kafka sizes the events topic: a partition is read by one goroutine of one appender, and it should
-// be possible to share the partitions evenly among the appenders.
-func (p *Plan) kafka(peak files) {
+// sizeKafka sizes the events topic: a partition is read by one goroutine of one appender, and it
+// should be possible to share the partitions evenly among the appenders.
+func (p *Plan) sizeKafka(peak rollFiles) {
 	l, appender := p.Load, p.worker("appender")
 	n := max(8, 2*float64(appender.Count), ceil(appender.Busy/l.Utilisation))
 	if peak.spread > 0 {
@@ -149,47 +149,47 @@ func (p *Plan) kafka(peak files) {
 	perSecond := l.EventsPerSecond * l.EventBytes * p.Measured.KafkaPerByte
 	p.Kafka = Kafka{
 		Partitions: int(n), BytesPerSecond: perSecond * l.Peak,
-		DiskBytes: perSecond * l.KafkaKeeps.Seconds() * float64(l.Replication),
+		DiskBytes: perSecond * l.KafkaRetention.Seconds() * float64(l.Replication),
 	}
 }
 
-// requests counts the requests of a day, and their cost.
-func (p *Plan) requests(mean files, rolls float64) {
+// countRequests counts the requests of a day, and their cost.
+func (p *Plan) countRequests(mean rollFiles, rolls float64) {
 	l, partitions := p.Load, float64(p.Kafka.Partitions)
-	turns := max(partitions, ceil((mean.count-mean.bySize)/filesPerEntry))
-	entries := turns + mean.bySize
+	turns := max(partitions, ceil((mean.count-mean.cutBySize)/filesPerEntry))
+	entries := turns + mean.cutBySize
 	p.EntriesPerDay = entries * rolls
-	staged := mean.count - mean.small + Packs(mean.small, mean.smallGz, turns)
+	staged := mean.count - mean.small + PackCount(mean.small, mean.smallGzip, turns)
 	copiers := min(float64(p.worker("copier").Count), max(1, mean.count*l.Copies/entries)) // that share an entry
-	sealed := Sealed(mean.count, l.Copies, mean.small, Spans(mean.small, mean.smallGz, turns), staged, entries, 0, copiers).scale(rolls)
+	sealed := CountRequests(mean.count, l.Copies, mean.small, SpanCount(mean.small, mean.smallGzip, turns), staged, entries, 0, copiers).scale(rolls)
 	for _, kind := range slices.Sorted(maps.Keys(sealed)) {
 		payer := "operator"
 		if kind == "put object" {
 			payer = "customers"
 		}
-		p.cost(kind, payer, sealed[kind])
+		p.addCost(kind, payer, sealed[kind])
 	}
 	// An audit runs each hour (auditor.every). For each chain it reads the head and its hint, and
 	// writes the hint. For each new entry it reads the entry, lists the receipts and reads their
 	// batches.
 	audits := float64(day/time.Hour) * partitions
-	p.cost("list audit", "operator", audits+p.EntriesPerDay*ceil(mean.count*l.Copies/entries/filesPerEntry))
+	p.addCost("list audit", "operator", audits+p.EntriesPerDay*ceil(mean.count*l.Copies/entries/filesPerEntry))
 	batches := sealed["put receipt"]
 	if batches == p.DeliveriesPerDay {
 		batches = 0
 	}
-	p.cost("get audit", "operator", audits+p.EntriesPerDay+batches)
-	p.cost("put audit", "operator", audits)
-	p.cost("data_key object", "customers", p.DeliveriesPerDay*l.KMSShare)
+	p.addCost("get audit", "operator", audits+p.EntriesPerDay+batches)
+	p.addCost("put audit", "operator", audits)
+	p.addCost("data_key object", "customers", p.DeliveriesPerDay*l.KMSShare)
 	// A destination's role is assumed once an hour by each copier that delivers to it, for all of
 	// its sources. Its trust is verified once a day.
-	p.cost("assume_role", "operator", float64(l.Destinations)*float64(p.worker("copier").Count)*26)
-	p.StagedBytes = p.GzipPerDay * l.StagingKeeps.Hours() / 24
+	p.addCost("assume_role", "operator", float64(l.Destinations)*float64(p.worker("copier").Count)*26)
+	p.StagedBytes = p.GzipPerDay * l.StagingRetention.Hours() / 24
 	p.StorageUSD = p.StagedBytes / 1e9 * storagePrice
 	p.OperatorUSD += p.StorageUSD
 }
 
-func (p *Plan) cost(kind, payer string, perDay float64) {
+func (p *Plan) addCost(kind, payer string, perDay float64) {
 	op, _, _ := strings.Cut(kind, " ")
 	c := Cost{Kind: kind, Payer: payer, PerDay: perDay, USD: perDay * daysPerMonth * priceOf(op), PerFile: perDay / p.DeliveriesPerDay}
 	p.Requests = append(p.Requests, c)
@@ -201,8 +201,8 @@ func (p *Plan) cost(kind, payer string, perDay float64) {
 	}
 }
 
-// notes adds notes on what breaks or hurts first.
-func (p *Plan) notes(peak files) {
+// addNotes adds notes on what breaks or hurts first.
+func (p *Plan) addNotes(peak rollFiles) {
 	l, m := p.Load, p.Measured
 	note := func(format string, args ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, args...)) }
 	hot := l.cores(peak.hottest, m)

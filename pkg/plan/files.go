@@ -23,16 +23,16 @@ func (l Load) shares() []float64 {
 	return shares
 }
 
-// files describes the files that one roll (by default an hour) of events results in.
-type files struct {
-	count    float64 // cut at the turn of the hour or by size
-	bySize   float64 // those that were cut because they were full
-	gzip     float64 // bytes
-	small    float64 // those that are packed
-	smallGz  float64 // bytes of those
-	hottest  float64 // share of the largest source
-	atMedian float64 // bytes of the median source's file, compressed
-	spread   int     // sources that are spread
+// rollFiles describes the files that one roll (by default an hour) of events results in.
+type rollFiles struct {
+	count       float64 // cut at the turn of the hour or by size
+	cutBySize   float64 // those that were cut because they were full
+	gzip        float64 // bytes
+	small       float64 // those that are packed
+	smallGzip   float64 // bytes of those
+	hottest     float64 // share of the largest source
+	medianBytes float64 // bytes of the median source's file, compressed
+	spread      int     // sources that are spread
 }
 
 // cores returns how many of the appenders' cores a source with that share keeps busy at the peak.
@@ -43,9 +43,9 @@ func (l Load) cores(share float64, m Measured) float64 {
 
 // roll computes the files for events that are spread over the sources: one for each source and
 // partition that has any, and one more for each time that it is full.
-func (l Load) roll(events float64, m Measured) files {
+func (l Load) roll(events float64, m Measured) rollFiles {
 	shares := l.shares()
-	f := files{hottest: shares[0]}
+	f := rollFiles{hottest: shares[0]}
 	for i, share := range shares {
 		parts := 1.0
 		if l.Spread > 1 && l.cores(share, m) > l.Utilisation {
@@ -53,18 +53,18 @@ func (l Load) roll(events float64, m Measured) files {
 			f.spread++
 		}
 		mean := events * share / parts
-		any := -math.Expm1(-mean) // probability of any event, if arrivals are independent
-		gz := mean*l.EventBytes*m.GzipPerByte + any*m.GzipPerFile
+		anyEvent := -math.Expm1(-mean) // probability of any event, if arrivals are independent
+		gz := mean*l.EventBytes*m.GzipPerByte + anyEvent*m.GzipPerFile
 		cuts := math.Floor(gz / l.MaxBytes)
-		f.count += parts * (any + cuts)
-		f.bySize += parts * cuts
+		f.count += parts * (anyEvent + cuts)
+		f.cutBySize += parts * cuts
 		f.gzip += parts * gz
-		if rest := gz - cuts*l.MaxBytes; rest < any*delivery.PackedBelow {
-			f.small += parts * any
-			f.smallGz += parts * rest
+		if rest := gz - cuts*l.MaxBytes; rest < anyEvent*delivery.PackedBelow {
+			f.small += parts * anyEvent
+			f.smallGzip += parts * rest
 		}
 		if i == len(shares)/2 {
-			f.atMedian = gz
+			f.medianBytes = gz
 		}
 	}
 	return f

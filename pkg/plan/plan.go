@@ -32,25 +32,25 @@ type Load struct {
 	// KMSShare is the share of files that go to buckets with a KMS key but without a bucket key.
 	KMSShare float64 `json:"kms_share"`
 
-	RollEvery     time.Duration `json:"-"` // time of receipt that one file covers, as long as it is below MaxBytes
-	MaxBytes      float64       `json:"max_bytes"`
-	DedupWindow   time.Duration `json:"-"`
-	KafkaKeeps    time.Duration `json:"-"`
-	Replication   int           `json:"replication"`
-	StagingKeeps  time.Duration `json:"-"`
-	DeliverWithin time.Duration `json:"-"`           // how long after the turn of the hour all its files have to be delivered
-	Cores         float64       `json:"cores"`       // of a worker
-	Utilisation   float64       `json:"utilisation"` // of cores, at the peak
-	S3Latency     time.Duration `json:"-"`           // of one request
-	Concurrency   int           `json:"concurrency"` // copies that one copier makes at once
+	RollEvery        time.Duration `json:"-"` // time of receipt that one file covers, as long as it is below MaxBytes
+	MaxBytes         float64       `json:"max_bytes"`
+	DedupWindow      time.Duration `json:"-"`
+	KafkaRetention   time.Duration `json:"-"`
+	Replication      int           `json:"replication"`
+	StagingRetention time.Duration `json:"-"`
+	DeliverWithin    time.Duration `json:"-"`           // how long after the turn of the hour all its files have to be delivered
+	Cores            float64       `json:"cores"`       // of a worker
+	Utilisation      float64       `json:"utilisation"` // of cores, at the peak
+	S3Latency        time.Duration `json:"-"`           // of one request
+	Concurrency      int           `json:"concurrency"` // copies that one copier makes at once
 }
 
 // DefaultLoad returns a medium-sized installation with Sealift's default configuration.
 func DefaultLoad() Load {
 	return Load{
 		EventsPerSecond: 10_000, Peak: 2, EventBytes: 900, Sources: 1_000, Destinations: 100, Copies: 1, Skew: 1.1, Spread: 1,
-		RollEvery: time.Hour, MaxBytes: 100e6, DedupWindow: 24 * time.Hour, KafkaKeeps: 7 * 24 * time.Hour, Replication: 3,
-		StagingKeeps: 7 * 24 * time.Hour, DeliverWithin: 20 * time.Minute,
+		RollEvery: time.Hour, MaxBytes: 100e6, DedupWindow: 24 * time.Hour, KafkaRetention: 7 * 24 * time.Hour, Replication: 3,
+		StagingRetention: 7 * 24 * time.Hour, DeliverWithin: 20 * time.Minute,
 		Cores: 4, Utilisation: 0.6, S3Latency: 50 * time.Millisecond, Concurrency: 16,
 	}
 }
@@ -77,7 +77,7 @@ func (l Load) Validate() error {
 	bad(!(l.Utilisation > 0) || l.Utilisation > 1, "utilisation", "above 0 and at most 1")
 	bad(l.RollEvery < time.Second || l.RollEvery > time.Hour, "time in one file", "1s to 1h")
 	bad(!(l.MaxBytes >= 1e6), "bytes of a file", "1 MB or more")
-	bad(l.DedupWindow < 0 || l.KafkaKeeps <= 0 || l.StagingKeeps <= 0 || l.DeliverWithin <= 0 || l.S3Latency <= 0, "times", "above 0")
+	bad(l.DedupWindow < 0 || l.KafkaRetention <= 0 || l.StagingRetention <= 0 || l.DeliverWithin <= 0 || l.S3Latency <= 0, "times", "above 0")
 	bad(l.Concurrency < 1, "copies at once", "1 or more")
 	return errors.Join(errs...)
 }

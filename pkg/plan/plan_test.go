@@ -44,25 +44,25 @@ func TestFilesOfARoll(t *testing.T) {
 	}
 }
 
-func TestASpreadSourceHasAFileInEachPartition(t *testing.T) {
-	of := func(spread int) Plan {
+func TestSpreadSourceHasAFileInEachPartition(t *testing.T) {
+	withSpread := func(spread int) Plan {
 		return estimate(t, func(l *Load) {
 			l.EventsPerSecond, l.EventBytes, l.Peak, l.Sources, l.Skew, l.DedupWindow, l.MaxBytes = 150_000, 1000, 1, 3, 2, 0, 1e12
 			l.Spread = spread
 		})
 	}
-	one, few, many := of(1), of(2), of(64)
+	one, few, many := withSpread(1), withSpread(2), withSpread(64)
 	require.InDelta(t, 3*24, one.FilesPerDay, 1e-6)
 	require.Len(t, one.Notes, 1)
 	require.Contains(t, one.Notes[0], "spread: 2 in the catalog")
-	require.Empty(t, few.Notes, "what was recommended is enough")
-	require.InDelta(t, 4*24, few.FilesPerDay, 1e-6, "the others are not spread")
+	require.Empty(t, few.Notes, "the recommended spread is enough")
+	require.InDelta(t, 4*24, few.FilesPerDay, 1e-6, "only the hot source is spread")
 	require.InDelta(t, (64+2)*24, many.FilesPerDay, 1e-6)
 	require.GreaterOrEqual(t, many.Kafka.Partitions, 64)
 	require.InEpsilon(t, one.GzipPerDay, few.GzipPerDay, 1e-6)
 }
 
-func TestSkewMovesEventsNotTheirSum(t *testing.T) {
+func TestSharesDecreaseAndSumToOne(t *testing.T) {
 	l := DefaultLoad()
 	for _, l.Skew = range []float64{0, 0.5, 1.1, 3} {
 		sum, last := 0.0, 1.0
@@ -74,18 +74,18 @@ func TestSkewMovesEventsNotTheirSum(t *testing.T) {
 	}
 }
 
-func TestWhatALoadNeeds(t *testing.T) {
+func TestEstimate(t *testing.T) {
 	p := estimate(t, func(l *Load) {
 		l.EventsPerSecond, l.EventBytes, l.Peak, l.Sources, l.Skew = 100_000, 1000, 2, 1000, 0
 		l.Cores, l.Utilisation, l.Copies, l.KMSShare = 2, 0.5, 2, 0.25
 	})
 	require.InDelta(t, 86400*1e8, p.BytesPerDay, 1)
-	require.Equal(t, 2, p.worker("collector").Count, "2 cores busy of 200 MB/s, 1 of each worker")
+	require.Equal(t, 2, p.worker("collector").Count, "200 MB/s keep 2 cores busy, and each worker may use 1")
 	require.GreaterOrEqual(t, p.worker("appender").Count, 2)
-	require.Zero(t, p.Kafka.Partitions%p.worker("appender").Count, "partitions are shared evenly")
+	require.Zero(t, p.Kafka.Partitions%p.worker("appender").Count, "partitions cannot be shared evenly among the appenders")
 	require.InDelta(t, 1e8*0.3*7*86400*3, p.Kafka.DiskBytes, 1)
 	require.InDelta(t, 2*p.FilesPerDay, p.DeliveriesPerDay, 1e-6)
-	of := func(kind string) (c Cost) {
+	costOf := func(kind string) (c Cost) {
 		for _, r := range p.Requests {
 			if r.Kind == kind {
 				c = r
@@ -93,11 +93,11 @@ func TestWhatALoadNeeds(t *testing.T) {
 		}
 		return c
 	}
-	require.InDelta(t, p.FilesPerDay, of("put staged").PerDay, 1e-6, "of 72 MB each: alone")
-	require.InDelta(t, p.DeliveriesPerDay, of("put object").PerDay, 1e-6)
-	require.Equal(t, "customers", of("put object").Payer)
-	require.InDelta(t, p.DeliveriesPerDay*30.4*0.005/1000, of("put object").USD, 1e-6)
-	require.InDelta(t, p.DeliveriesPerDay/4, of("data_key object").PerDay, 1e-6)
+	require.InDelta(t, p.FilesPerDay, costOf("put staged").PerDay, 1e-6, "files of 72 MB are not packed")
+	require.InDelta(t, p.DeliveriesPerDay, costOf("put object").PerDay, 1e-6)
+	require.Equal(t, "customers", costOf("put object").Payer)
+	require.InDelta(t, p.DeliveriesPerDay*30.4*0.005/1000, costOf("put object").USD, 1e-6)
+	require.InDelta(t, p.DeliveriesPerDay/4, costOf("data_key object").PerDay, 1e-6)
 	sum := p.StorageUSD
 	for _, r := range p.Requests {
 		if r.Payer == "operator" {
@@ -124,13 +124,13 @@ func TestOpenFilesTakeMemory(t *testing.T) {
 
 // TestPartitionsTakeMemory: each partition has its own buffers.
 func TestPartitionsTakeMemory(t *testing.T) {
-	of := func(spread int) Plan {
+	withSpread := func(spread int) Plan {
 		return estimate(t, func(l *Load) {
 			l.EventsPerSecond, l.EventBytes, l.Peak, l.Sources, l.Skew, l.MaxBytes = 150_000, 1000, 1, 3, 2, 1e12
 			l.Spread = spread
 		})
 	}
-	few, many := of(2), of(256)
+	few, many := withSpread(2), withSpread(256)
 	n := many.worker("appender").Count
 	require.Equal(t, few.worker("appender").Count, n)
 	require.GreaterOrEqual(t, many.Kafka.Partitions, 256)
@@ -139,9 +139,9 @@ func TestPartitionsTakeMemory(t *testing.T) {
 	require.InDelta(t, 1.25*(9e6*float64(more)+files*(128<<10))/float64(n), many.worker("appender").MemoryBytes-few.worker("appender").MemoryBytes, 1e6)
 }
 
-// TestSmallFilesAreStagedTogether: the number of staged objects follows bytes and entries, not
+// TestSmallFilesAreStagedInPacks: the number of staged objects follows bytes and entries, not
 // sources.
-func TestSmallFilesAreStagedTogether(t *testing.T) {
+func TestSmallFilesAreStagedInPacks(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		files, bytes, entries, want float64
 	}{
@@ -152,7 +152,7 @@ func TestSmallFilesAreStagedTogether(t *testing.T) {
 		"a_file_an_entry":   {3, 300, 8, 3},
 		"none":              {0, 0, 8, 0},
 	} {
-		require.InDelta(t, c.want, Packs(c.files, c.bytes, c.entries), 1e-9, hazard)
+		require.InDelta(t, c.want, PackCount(c.files, c.bytes, c.entries), 1e-9, hazard)
 	}
 	for sources, want := range map[int]float64{10_000: 20, 20_000: 20, 100_000: 100} { // an hour has 128 MB of gzip and 100 bytes per file; entries have 1,000
 		p := estimate(t, func(l *Load) {
@@ -171,7 +171,7 @@ func TestNotes(t *testing.T) {
 		"a_source_is_more_than_a_partition": func(l *Load) { calm(l); l.EventsPerSecond, l.Sources, l.Skew = 500_000, 50, 2 },
 		"the_window_does_not_fit":           func(l *Load) { l.EventsPerSecond = 100_000; l.DedupWindow = 24 * time.Hour },
 		"tiny_files":                        func(l *Load) { calm(l); l.EventsPerSecond, l.Sources = 100, 100_000 },
-		"s3_is_asked_too_much": func(l *Load) {
+		"too_many_requests_a_second": func(l *Load) {
 			calm(l)
 			l.EventsPerSecond, l.Sources, l.Copies, l.DeliverWithin = 100_000, 200_000, 10, time.Minute
 		},
@@ -180,15 +180,15 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-func TestLoadsThatMakeNoSense(t *testing.T) {
+func TestInvalidLoads(t *testing.T) {
 	for hazard, change := range map[string]func(*Load){
-		"no_events":     func(l *Load) { l.EventsPerSecond = 0 },
-		"no_sources":    func(l *Load) { l.Sources = 0 },
-		"calm_peak":     func(l *Load) { l.Peak = 0.5 },
-		"negative_skew": func(l *Load) { l.Skew = -1 },
-		"no_spread":     func(l *Load) { l.Spread = 0 },
-		"too_busy":      func(l *Load) { l.Utilisation = 1.1 },
-		"days_in_one":   func(l *Load) { l.RollEvery = 48 * time.Hour },
+		"no_events":                func(l *Load) { l.EventsPerSecond = 0 },
+		"no_sources":               func(l *Load) { l.Sources = 0 },
+		"peak_below_average":       func(l *Load) { l.Peak = 0.5 },
+		"negative_skew":            func(l *Load) { l.Skew = -1 },
+		"no_spread":                func(l *Load) { l.Spread = 0 },
+		"too_busy":                 func(l *Load) { l.Utilisation = 1.1 },
+		"roll_longer_than_an_hour": func(l *Load) { l.RollEvery = 48 * time.Hour },
 	} {
 		l := DefaultLoad()
 		change(&l)
@@ -239,7 +239,7 @@ func TestEmbeddedConstants(t *testing.T) {
 }
 
 // The sums are the sums of the rows.
-func TestSumsAreOfTheRows(t *testing.T) {
+func TestTotalsAreSumsOfTheRows(t *testing.T) {
 	p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew, l.KMSShare = 1000, 10, 3, 0.5 })
 	perFile, usd := 0.0, map[string]float64{"operator": p.StorageUSD}
 	for _, r := range p.Requests {

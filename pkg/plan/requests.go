@@ -13,48 +13,50 @@ const spanBytes = 256 << 10 // 256 KiB
 // Requests are numbers of requests by operation and object, named as in Run.Requests.
 type Requests map[string]float64
 
-// Packs returns the number of packs for small files with a total compressed size of bytes. Each
+// PackCount returns the number of packs for small files with a total compressed size of bytes. Each
 // entry has packs of its own.
-func Packs(files, bytes, entries float64) float64 {
+func PackCount(files, bytes, entries float64) float64 {
 	return min(files, entries*max(1, ceil(bytes/entries/delivery.PackBytes)))
 }
 
-// Spans returns the number of sections of those packs that a copier reads with one request each.
-func Spans(files, bytes, entries float64) float64 {
+// SpanCount returns the number of sections of those packs that a copier reads with one request
+// each.
+func SpanCount(files, bytes, entries float64) float64 {
 	return min(files, entries*max(1, ceil(bytes/entries/spanBytes)))
 }
 
-// Sealed counts the requests for files that are each owed to copies destinations, and are stored in
-// staged objects and ledger entries; claims of the entries only took a partition over. small of the
-// files are in packs, in spans sections. copiers is how many copiers read an entry for its jobs.
+// CountRequests counts the requests for files that are each owed to copies destinations, and are
+// stored in staged objects and ledger entries; claims of the entries only took a partition over.
+// small of the files are in packs, in spans sections. copiers is how many copiers read an entry for
+// its jobs.
 //
 // An appender puts the staged object and the entry, and lists and reads the end of a chain that it
 // takes over. A copier reads an entry once, and each section of small files; for each delivery of
 // another file it reads the staged object. Then it puts the object and the receipt. If the entry
 // owes few deliveries, each receipt is looked for and written by itself. If it owes many, a copier
 // lists them once, and writes them in batches.
-func Sealed(files, copies, small, spans, staged, entries, claims, copiers float64) Requests {
+func CountRequests(files, copies, small, spans, staged, entries, claims, copiers float64) Requests {
 	deliveries := files * copies
-	looks, looked, batches := "head receipt", deliveries, deliveries
+	lookupKind, lookups, batches := "head receipt", deliveries, deliveries
 	if deliveries >= delivery.BatchFrom*(entries-claims) {
-		looks, looked = "list receipt", (entries-claims)*copiers
-		batches = Batches(deliveries, looked)
+		lookupKind, lookups = "list receipt", (entries-claims)*copiers
+		batches = BatchCount(deliveries, lookups)
 	}
 	return Requests{
 		"put staged":  staged,
 		"put entry":   entries,
 		"get entry":   (entries-claims)*copiers + claims,
 		"list entry":  claims,
-		looks:         looked,
+		lookupKind:    lookups,
 		"get staged":  (files-small)*copies + min(small*copies, spans*copiers),
 		"put object":  deliveries,
 		"put receipt": batches,
 	}
 }
 
-// Batches returns the number of requests with which receipts are written, for entries that each are
-// the work of some copiers; parts is the number of entries times that of copiers.
-func Batches(deliveries, parts float64) float64 {
+// BatchCount returns the number of requests with which receipts are written, for entries that each
+// are the work of some copiers; parts is the number of entries times that of copiers.
+func BatchCount(deliveries, parts float64) float64 {
 	return min(deliveries, max(parts, deliveries/receiptsPerBatch))
 }
 

@@ -45,9 +45,9 @@ func planCounts(t *testing.T, sources, partitions int) {
 
 	want := map[string]int64{}
 	files, entries := float64(run.Files), float64(run.Entries-run.Claims)
-	staged, spans := plan.Packs(files, float64(run.GzipBytes), entries), plan.Spans(files, float64(run.GzipBytes), entries)
+	staged, spans := plan.PackCount(files, float64(run.GzipBytes), entries), plan.SpanCount(files, float64(run.GzipBytes), entries)
 	require.Less(t, staged, files, "small files were not staged together")
-	for kind, n := range plan.Sealed(files, 1, files, spans, staged, float64(run.Entries), float64(run.Claims), 1) {
+	for kind, n := range plan.CountRequests(files, 1, files, spans, staged, float64(run.Entries), float64(run.Claims), 1) {
 		want[kind] = int64(n)
 	}
 	got := maps.Clone(run.Requests)
