@@ -183,11 +183,11 @@ func (r *InstallationReport) addEntry(s *staging, key, rest string, raw []byte) 
 	if err == nil {
 		err = json.Unmarshal(raw, &e)
 	}
-	switch said := fmt.Sprintf("%s/%s/%05d", e.Topic, e.Incarnation, e.Partition); {
+	switch claimed := fmt.Sprintf("%s/%s/%05d", e.Topic, e.Incarnation, e.Partition); {
 	case err != nil || e.Version != 1:
 		r.addProblem(Broken, key, "is no ledger entry: %v", err)
-	case said != log || e.Seq != 1<<63-1-n:
-		r.addProblem(Broken, key, "says that it is entry %d of %s", e.Seq, said)
+	case claimed != log || e.Seq != 1<<63-1-n:
+		r.addProblem(Broken, key, "says that it is entry %d of %s", e.Seq, claimed)
 	default:
 		e.key = key
 		s.chains[log] = append(s.chains[log], &e)
@@ -255,14 +255,14 @@ func (r *InstallationReport) checkFile(f *ledgerFile, through map[stream]int64, 
 
 // checkFilter compares sealed_through with all files so far.
 func (r *InstallationReport) checkFilter(e *entry, through map[stream]int64) {
-	said := map[stream]int64{}
+	recorded := map[stream]int64{}
 	for _, t := range e.SealedThrough {
-		said[stream{t.Source, t.Hour}] = t.Offset
+		recorded[stream{t.Source, t.Hour}] = t.Offset
 	}
 	want := maps.Clone(through)
 	maps.DeleteFunc(want, func(_ stream, last int64) bool { return last < e.LowWatermark })
-	if !maps.Equal(said, want) {
-		r.addProblem(Broken, e.key, "sealed_through says %v, its files %v", said, want)
+	if !maps.Equal(recorded, want) {
+		r.addProblem(Broken, e.key, "sealed_through says %v, its files %v", recorded, want)
 	}
 }
 

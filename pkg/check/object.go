@@ -75,11 +75,11 @@ func (e *Expected) checkObject(r *Report, o Object, rest string, rules Rules) {
 	if in.n > rules.MaxBytes {
 		malformed("more than %d bytes", rules.MaxBytes)
 	}
-	if says := o.Metadata["records"]; o.Metadata != nil && says != strconv.FormatInt(lines, 10) {
-		malformed("%d lines, but its metadata says %q", lines, says)
+	if recorded := o.Metadata["records"]; o.Metadata != nil && recorded != strconv.FormatInt(lines, 10) {
+		malformed("%d lines, but its metadata says %q", lines, recorded)
 	}
-	if says, is := o.Metadata["sha256"], hex.EncodeToString(in.sum.Sum(nil)); o.Metadata != nil && says != is {
-		malformed("its sha256 is %s, but its metadata says %q", is, says)
+	if recorded, is := o.Metadata["sha256"], hex.EncodeToString(in.sum.Sum(nil)); o.Metadata != nil && recorded != is {
+		malformed("its sha256 is %s, but its metadata says %q", is, recorded)
 	}
 	r.mu.Lock()
 	r.Bytes += in.n

@@ -82,8 +82,8 @@ func (r *InstallationReport) checkReceipt(f *ledgerFile, dest, key, object strin
 		r.addProblem(Untrue, key, "is no receipt: %v", err)
 		return true
 	}
-	if said := c.ref(); said != f.ref || c.Destination != dest {
-		r.addProblem(Untrue, key, "says that it is of %s%s", said, c.Destination)
+	if claimed := c.ref(); claimed != f.ref || c.Destination != dest {
+		r.addProblem(Untrue, key, "says that it is of %s%s", claimed, c.Destination)
 		return true
 	}
 	switch c.Outcome {

@@ -355,9 +355,9 @@ func TestReadExisting(t *testing.T) {
 		require.NoError(t, put(t.Context(), r.staging, delivery.ReplayReceiptKey("r", job.File, job.Destination), body, false))
 	}
 	for most, want := range map[int]Existing{10: {Existed: 2, ReceiptsRead: 5}, 4: {Existed: 2, ReceiptsRead: 4}, 1: {ReceiptsRead: 1}} {
-		there, err := ReadExisting(t.Context(), r.staging, "r", most)
+		existing, err := ReadExisting(t.Context(), r.staging, "r", most)
 		require.NoError(t, err)
-		require.Equal(t, want, there)
+		require.Equal(t, want, existing)
 	}
 }
 
@@ -415,24 +415,24 @@ func TestRateIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		_, second := r.fill()
-		begun := time.Now()
+		start := time.Now()
 		_, err := r.run().Enqueue(t.Context(), r.order("files", func(o *delivery.Order) { o.FilesPerSecond = 0.5 }), false)
 		require.NoError(t, err)
-		require.Equal(t, 10*time.Second, time.Since(begun), "the first file at once, the other five every two seconds")
+		require.Equal(t, 10*time.Second, time.Since(start), "the first file at once, the other five every two seconds")
 		for i := range r.enqueuedAt {
-			require.LessOrEqual(t, r.enqueuedAt[i].Sub(begun), time.Duration(i+1)*2*time.Second)
+			require.LessOrEqual(t, r.enqueuedAt[i].Sub(start), time.Duration(i+1)*2*time.Second)
 		}
 
-		begun = time.Now()
+		start = time.Now()
 		size := second.Files[0].GzipBytes
 		_, err = r.run().Enqueue(t.Context(), r.order("bytes", func(o *delivery.Order) { o.BytesPerSecond = size; o.Sources = []string{"web"} }), false)
 		require.NoError(t, err)
-		require.InDelta(t, time.Second, time.Since(begun), float64(200*time.Millisecond))
+		require.InDelta(t, time.Second, time.Since(start), float64(200*time.Millisecond))
 
-		begun, r.enqueuedAt = time.Now(), nil
+		start, r.enqueuedAt = time.Now(), nil
 		_, err = r.run().Enqueue(t.Context(), r.order("fast", func(o *delivery.Order) { o.FilesPerSecond = 20 }), false)
 		require.NoError(t, err)
-		require.Equal(t, 200*time.Millisecond, r.enqueuedAt[5].Sub(begun), "the last job is enqueued at the ordered rate")
+		require.Equal(t, 200*time.Millisecond, r.enqueuedAt[5].Sub(start), "the last job is enqueued at the ordered rate")
 		require.Equal(t, r.enqueuedAt[0], r.enqueuedAt[1], "the first jobs are enqueued in one request")
 	})
 }

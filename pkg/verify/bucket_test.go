@@ -133,7 +133,7 @@ func (s slowReader) Read(p []byte) (int, error) {
 func TestSlowBodiesAreGivenUp(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		pause time.Duration
-		says  string
+		want  string
 	}{
 		"silent":       {24 * time.Hour, "fell silent"},
 		"byte_by_byte": {20 * time.Second, "it comes at less than 32 KiB a second"},
@@ -151,13 +151,13 @@ func TestSlowBodiesAreGivenUp(t *testing.T) {
 				v.buckets = &buckets{v: v, byDestination: map[string]*bucket{"ws/one": {id: "ws/one", objectsPerFolder: map[folder]int64{}, Bucket: Bucket{Store: objstore.WithReadRetries(slowBody{store, c.pause}), Name: "b"}}}}
 				v.buckets.byDestination["ws/one"].once.Do(func() {})
 				o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
-				began := time.Now()
+				start := time.Now()
 				for range 3 * maxObjectFailures {
 					require.NoError(t, v.buckets.verifyObject(t.Context(), o, "ws/one", delivery.Receipt{Bucket: "b", Key: "k", Bytes: 1000, SHA256: f.SHA256}))
 				}
-				require.Less(t, time.Since(began), maxObjectFailures*3*time.Minute)
+				require.Less(t, time.Since(start), maxObjectFailures*3*time.Minute)
 				require.Equal(t, bucketUnreadable, v.report.dests["ws/one"].Bucket)
-				require.Contains(t, v.report.Unread[0], c.says)
+				require.Contains(t, v.report.Unread[0], c.want)
 			})
 		})
 	}

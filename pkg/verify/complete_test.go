@@ -116,7 +116,7 @@ func TestGivenUpIsNotDelivered(t *testing.T) {
 func TestCompleteThroughFromTheFutureIsIgnored(t *testing.T) {
 	at := func(hours int64) int64 { return hour0 + hours*hourLength }
 	ahead := time.Now().Add(30 * 24 * time.Hour).UnixMilli()
-	says := func(through, written int64) ledger.Entry {
+	entryWith := func(through, written int64) ledger.Entry {
 		return ledger.Entry{CompleteThrough: through, WrittenAt: written, Files: []ledger.File{fileInHour(0, "a", 0, 4)}}
 	}
 	for name, c := range map[string]struct {
@@ -126,12 +126,12 @@ func TestCompleteThroughFromTheFutureIsIgnored(t *testing.T) {
 	}{
 		"not_yet_corrected":         {},
 		"claimed_afterwards":        {after: []ledger.Entry{{Kind: ledger.KindClaim, CompleteThrough: ahead, WrittenAt: at(2)}}},
-		"corrected":                 {after: []ledger.Entry{says(at(1), at(1)+20_000)}, complete: true},
-		"late_after_the_correction": {after: []ledger.Entry{says(at(1), at(1)+20_000), says(at(1), at(1)+30_000)}, complete: true, late: 1},
+		"corrected":                 {after: []ledger.Entry{entryWith(at(1), at(1)+20_000)}, complete: true},
+		"late_after_the_correction": {after: []ledger.Entry{entryWith(at(1), at(1)+20_000), entryWith(at(1), at(1)+30_000)}, complete: true, late: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := objstore.NewMemory("staging")
-			appendEntries(t, store, 3, append([]ledger.Entry{says(ahead, ahead)}, c.after...)...)
+			appendEntries(t, store, 3, append([]ledger.Entry{entryWith(ahead, ahead)}, c.after...)...)
 			r, err := ReadCompleteness(t.Context(), Config{Topic: "events"}, Deps{Staging: store}, nil)
 			require.NoError(t, err)
 			require.Equal(t, c.complete, r.Hours[0].Complete)

@@ -18,48 +18,48 @@ import (
 )
 
 // If a configuration is wrong at a secret, or next to one, neither the error nor `config print`
-// shows the secret. says must be in the error, which proves that the mistake was noticed.
+// shows the secret. want must be in the error, which proves that the mistake was noticed.
 func TestWrongConfigurationsShowNoSecret(t *testing.T) {
 	for hazard, c := range map[string]struct {
 		yaml, env string
 		args      []string
-		says      string
+		want      string
 	}{
-		"redis_scheme":          {env: "SEALIFT_REDIS_URL=http://:CANARY@localhost", says: "redis.url"},
-		"redis_no_url":          {env: "SEALIFT_REDIS_URL=CANARY", says: "redis.url"},
-		"redis_port":            {env: "SEALIFT_REDIS_URL=redis://:CANARY@localhost:port/0", says: "redis.url"},
-		"redis_escape":          {env: "SEALIFT_REDIS_URL=redis://:CANARY%zz@localhost/0", says: "redis.url"},
-		"redis_bracket":         {env: "SEALIFT_REDIS_URL=redis://:CANARY@[::1", says: "redis.url"},
-		"redis_database":        {env: "SEALIFT_REDIS_URL=redis://:CANARY@localhost/x", says: "redis.url"},
-		"redis_section":         {yaml: "redis: redis://:CANARY@localhost/0", says: "redis"},
-		"redis_wrong_key":       {yaml: "redis:\n  uri: redis://:CANARY@localhost/0", says: "redis.uri"},
-		"password_list":         {yaml: "kafka:\n  sasl:\n    password: [CANARY, b]", says: "kafka.sasl.password"},
-		"password_mapping":      {yaml: "kafka:\n  sasl:\n    password: {CANARY: b}", says: "kafka.sasl.password"},
-		"password_misplaced":    {yaml: "kafka:\n  password: CANARY", says: "kafka.password"},
-		"password_alone":        {env: "SEALIFT_KAFKA_SASL_PASSWORD=CANARY", says: "kafka.sasl.mechanism"},
-		"password_variable":     {env: "SEALIFT_KAFKA_PASSWORD=CANARY", says: "SEALIFT_KAFKA_PASSWORD"},
-		"sasl_is_the_password":  {yaml: "kafka:\n  sasl: CANARY", says: "kafka.sasl"},
-		"mechanism":             {yaml: "kafka:\n  sasl: {mechanism: digest, username: u, password: CANARY}", says: "kafka.sasl.mechanism"},
-		"yaml_tab":              {yaml: "kafka:\n  sasl:\n\t  password: CANARY", says: "line"},
-		"yaml_quote":            {yaml: "kafka:\n  sasl:\n    password: \"CANARY", says: "line"},
-		"yaml_bracket":          {yaml: "kafka:\n  sasl: {password: CANARY", says: "line"},
-		"yaml_indent":           {yaml: "kafka:\n  sasl:\n    username: u\n  password: CANARY\n   x: y", says: "sealift.yaml"},
-		"yaml_twice":            {yaml: "redis:\n  url: redis://:CANARY@a\n  url: redis://:CANARY@b", says: "line"},
-		"yaml_anchor":           {yaml: "redis:\n  url: &CANARY redis://:CANARY@a", says: "line"},
-		"yaml_alias":            {yaml: "redis:\n  url: *CANARY", says: "line"},
-		"yaml_tag":              {yaml: "redis:\n  url: !CANARY x", says: "line"},
-		"yaml_text":             {yaml: "redis://:CANARY@localhost", says: "sealift.yaml"},
-		"yaml_second":           {yaml: "redis:\n  url: redis://:CANARY@a\n---\nredis:\n  url: redis://:CANARY@b", says: "second YAML document"},
-		"broker_with_password":  {env: "SEALIFT_KAFKA_BROKERS=alice:CANARY@kafka:9092", says: "kafka.brokers"},
-		"broker_with_scheme":    {env: "SEALIFT_KAFKA_BROKERS=SASL_SSL://alice:CANARY@kafka:9092", says: "kafka.brokers"},
-		"staging_with_keys":     {env: "SEALIFT_STAGING_ENDPOINT=https://AKIA:CANARY@minio:9000", says: "staging.endpoint"},
-		"staging_with_slashes":  {env: "SEALIFT_STAGING_ENDPOINT=https://AKIA:a/CANARY@minio:9000", says: "staging.endpoint"},
-		"staging_presigned":     {env: "SEALIFT_STAGING_ENDPOINT=https://minio:9000/b?X-Amz-Signature=CANARY", says: "staging.endpoint"},
-		"sts_with_keys":         {yaml: "sts: {endpoint: \"https://AKIA:CANARY@sts\"}", says: "sts.endpoint"},
-		"allowed_with_password": {env: "SEALIFT_DESTINATIONS_ALLOWED_ENDPOINTS=u:CANARY@minio:9000,https://u:CANARY@minio", says: "destinations.allowed_endpoints"},
-		"set_without_key":       {args: []string{"--set", "kafka.sasl.password:CANARY"}, says: "--set"},
-		"set_wrong_key":         {args: []string{"--set", "kafka.password=CANARY"}, says: "kafka.password"},
-		"flag_of_redis":         {args: []string{"--redis-url", "http://:CANARY@localhost"}, says: "redis.url"},
+		"redis_scheme":          {env: "SEALIFT_REDIS_URL=http://:CANARY@localhost", want: "redis.url"},
+		"redis_no_url":          {env: "SEALIFT_REDIS_URL=CANARY", want: "redis.url"},
+		"redis_port":            {env: "SEALIFT_REDIS_URL=redis://:CANARY@localhost:port/0", want: "redis.url"},
+		"redis_escape":          {env: "SEALIFT_REDIS_URL=redis://:CANARY%zz@localhost/0", want: "redis.url"},
+		"redis_bracket":         {env: "SEALIFT_REDIS_URL=redis://:CANARY@[::1", want: "redis.url"},
+		"redis_database":        {env: "SEALIFT_REDIS_URL=redis://:CANARY@localhost/x", want: "redis.url"},
+		"redis_section":         {yaml: "redis: redis://:CANARY@localhost/0", want: "redis"},
+		"redis_wrong_key":       {yaml: "redis:\n  uri: redis://:CANARY@localhost/0", want: "redis.uri"},
+		"password_list":         {yaml: "kafka:\n  sasl:\n    password: [CANARY, b]", want: "kafka.sasl.password"},
+		"password_mapping":      {yaml: "kafka:\n  sasl:\n    password: {CANARY: b}", want: "kafka.sasl.password"},
+		"password_misplaced":    {yaml: "kafka:\n  password: CANARY", want: "kafka.password"},
+		"password_alone":        {env: "SEALIFT_KAFKA_SASL_PASSWORD=CANARY", want: "kafka.sasl.mechanism"},
+		"password_variable":     {env: "SEALIFT_KAFKA_PASSWORD=CANARY", want: "SEALIFT_KAFKA_PASSWORD"},
+		"sasl_is_the_password":  {yaml: "kafka:\n  sasl: CANARY", want: "kafka.sasl"},
+		"mechanism":             {yaml: "kafka:\n  sasl: {mechanism: digest, username: u, password: CANARY}", want: "kafka.sasl.mechanism"},
+		"yaml_tab":              {yaml: "kafka:\n  sasl:\n\t  password: CANARY", want: "line"},
+		"yaml_quote":            {yaml: "kafka:\n  sasl:\n    password: \"CANARY", want: "line"},
+		"yaml_bracket":          {yaml: "kafka:\n  sasl: {password: CANARY", want: "line"},
+		"yaml_indent":           {yaml: "kafka:\n  sasl:\n    username: u\n  password: CANARY\n   x: y", want: "sealift.yaml"},
+		"yaml_twice":            {yaml: "redis:\n  url: redis://:CANARY@a\n  url: redis://:CANARY@b", want: "line"},
+		"yaml_anchor":           {yaml: "redis:\n  url: &CANARY redis://:CANARY@a", want: "line"},
+		"yaml_alias":            {yaml: "redis:\n  url: *CANARY", want: "line"},
+		"yaml_tag":              {yaml: "redis:\n  url: !CANARY x", want: "line"},
+		"yaml_text":             {yaml: "redis://:CANARY@localhost", want: "sealift.yaml"},
+		"yaml_second":           {yaml: "redis:\n  url: redis://:CANARY@a\n---\nredis:\n  url: redis://:CANARY@b", want: "second YAML document"},
+		"broker_with_password":  {env: "SEALIFT_KAFKA_BROKERS=alice:CANARY@kafka:9092", want: "kafka.brokers"},
+		"broker_with_scheme":    {env: "SEALIFT_KAFKA_BROKERS=SASL_SSL://alice:CANARY@kafka:9092", want: "kafka.brokers"},
+		"staging_with_keys":     {env: "SEALIFT_STAGING_ENDPOINT=https://AKIA:CANARY@minio:9000", want: "staging.endpoint"},
+		"staging_with_slashes":  {env: "SEALIFT_STAGING_ENDPOINT=https://AKIA:a/CANARY@minio:9000", want: "staging.endpoint"},
+		"staging_presigned":     {env: "SEALIFT_STAGING_ENDPOINT=https://minio:9000/b?X-Amz-Signature=CANARY", want: "staging.endpoint"},
+		"sts_with_keys":         {yaml: "sts: {endpoint: \"https://AKIA:CANARY@sts\"}", want: "sts.endpoint"},
+		"allowed_with_password": {env: "SEALIFT_DESTINATIONS_ALLOWED_ENDPOINTS=u:CANARY@minio:9000,https://u:CANARY@minio", want: "destinations.allowed_endpoints"},
+		"set_without_key":       {args: []string{"--set", "kafka.sasl.password:CANARY"}, want: "--set"},
+		"set_wrong_key":         {args: []string{"--set", "kafka.password=CANARY"}, want: "kafka.password"},
+		"flag_of_redis":         {args: []string{"--redis-url", "http://:CANARY@localhost"}, want: "redis.url"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			f := newSecretFinder()
@@ -74,7 +74,7 @@ func TestWrongConfigurationsShowNoSecret(t *testing.T) {
 				}
 				code, stdout, stderr := runSealift(t, "", []string{"SEALIFT_CONFIG=" + file, fill(c.env)}, args...)
 				require.NotZero(t, code)
-				require.Contains(t, stderr, c.says)
+				require.Contains(t, stderr, c.want)
 				require.Empty(t, f.leaks(stdout+stderr), "%v\n%s%s", command, stdout, stderr)
 			}
 		})

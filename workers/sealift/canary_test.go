@@ -221,12 +221,12 @@ func (w *canaryRig) runWithFailures(t *testing.T, runs map[string][]canaryRun) {
 		w.runAll(runs, how, env, 2*time.Second)
 		w.endAndRead(t, all, syscall.SIGQUIT)
 	}
-	for how, c := range map[string]struct{ env, says string }{
+	for how, c := range map[string]struct{ env, want string }{
 		"refused by Redis": {redis, "WRONGPASS"},
 		"without Redis":    {"SEALIFT_REDIS_URL=redis://:" + w.plant("password of no redis", "") + "@127.0.0.1:1/0", "waiting for redis at 127.0.0.1:1"},
 	} {
 		copier := w.daemon(t, "copier "+how, "copier", "json", append(without(), c.env, "SEALIFT_CONFIG="+os.DevNull))
-		copier.await(t, c.says)
+		copier.await(t, c.want)
 		w.endAndRead(t, copier, syscall.SIGQUIT)
 	}
 	w.markUsed("password of no redis") // a dial with it was tried

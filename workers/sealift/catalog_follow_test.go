@@ -100,9 +100,9 @@ func TestCatalogChangeReachesEveryRole(t *testing.T) {
 
 	within := func(what string, done func() bool) {
 		t.Helper()
-		began := time.Now()
+		start := time.Now()
 		require.Eventually(t, done, time.Minute, 100*time.Millisecond, what)
-		t.Logf("%s after %v", what, time.Since(began).Round(time.Millisecond))
+		t.Logf("%s after %v", what, time.Since(start).Round(time.Millisecond))
 	}
 	track := func(key, id string) int {
 		r, err := http.NewRequest(http.MethodPost, "http://"+p.collector.Addr()+"/v1/track", strings.NewReader(fmt.Sprintf(`{"userId":"u","event":"E","messageId":%q}`, id)))

@@ -111,17 +111,17 @@ func TestApplyWithAnInvalidDocumentChangesNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		breaks func(ws []catalog.Workspace)
 		edit   [2]string // replacement in the YAML
-		says   string
+		want   string
 	}{
-		"malformed":                    {edit: [2]string{"bucket: customer-77-logs/raw", "bucket: [customer-77-logs/raw"}, says: "line "},
-		"unknown_key":                  {edit: [2]string{"bucket: customer-77-logs/raw", "buckt: customer-77-logs/raw"}, says: "buckt: unknown key; the nearest known key is bucket"},
-		"unknown_source":               {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Sources = []string{"web"} }, says: `unknown source "web"`},
-		"uri":                          {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "s3://x" }, says: `"s3://x" is a URI`},
-		"bucket_of_another_workspace":  {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "customer-1-logs/raw" }, says: "of workspace ws_00000000000000000001 delivers to the same place"},
-		"bucket_of_a_stored_workspace": {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "stored-logs" }, says: "of workspace ws_stored00000000000000 delivers to the same place"},
-		"source_of_a_stored_workspace": {breaks: func(ws []catalog.Workspace) { ws[bad].Sources[0].ID, ws[bad].Destinations[0].Sources[0] = "web", "web" }, says: "taken by a source of workspace ws_stored00000000000000"},
-		"key_of_a_stored_workspace":    {breaks: func(ws []catalog.Workspace) { ws[bad].Sources[0].WriteKeys = []string{"k"} }, says: `source "web" has the same write key`},
-		"workspace_twice":              {breaks: func(ws []catalog.Workspace) { ws[bad].ID = ws[0].ID }, says: "another document has the same id"},
+		"malformed":                    {edit: [2]string{"bucket: customer-77-logs/raw", "bucket: [customer-77-logs/raw"}, want: "line "},
+		"unknown_key":                  {edit: [2]string{"bucket: customer-77-logs/raw", "buckt: customer-77-logs/raw"}, want: "buckt: unknown key; the nearest known key is bucket"},
+		"unknown_source":               {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Sources = []string{"web"} }, want: `unknown source "web"`},
+		"uri":                          {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "s3://x" }, want: `"s3://x" is a URI`},
+		"bucket_of_another_workspace":  {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "customer-1-logs/raw" }, want: "of workspace ws_00000000000000000001 delivers to the same place"},
+		"bucket_of_a_stored_workspace": {breaks: func(ws []catalog.Workspace) { ws[bad].Destinations[0].Bucket = "stored-logs" }, want: "of workspace ws_stored00000000000000 delivers to the same place"},
+		"source_of_a_stored_workspace": {breaks: func(ws []catalog.Workspace) { ws[bad].Sources[0].ID, ws[bad].Destinations[0].Sources[0] = "web", "web" }, want: "taken by a source of workspace ws_stored00000000000000"},
+		"key_of_a_stored_workspace":    {breaks: func(ws []catalog.Workspace) { ws[bad].Sources[0].WriteKeys = []string{"k"} }, want: `source "web" has the same write key`},
+		"workspace_twice":              {breaks: func(ws []catalog.Workspace) { ws[bad].ID = ws[0].ID }, want: "another document has the same id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,7 +138,7 @@ func TestApplyWithAnInvalidDocumentChangesNothing(t *testing.T) {
 			}
 			code, stdout, stderr := b.runSealift(t, "catalog", "apply", "-f", file)
 			require.Equal(t, exitFailure, code)
-			require.Contains(t, stderr, c.says)
+			require.Contains(t, stderr, c.want)
 			require.Less(t, len(stderr), 1000)
 			require.Empty(t, stdout)
 			require.Equal(t, written, b.produced.Load(), "no record was produced")
@@ -215,9 +215,9 @@ func TestApplyThatWritesNothingFails(t *testing.T) {
 func TestApplyThatFailsAndCannotReadTheCatalog(t *testing.T) {
 	b := newBroker(t)
 	b.refuseAt.Store(2)
-	was := catalogTimeout
+	previous := catalogTimeout
 	catalogTimeout = 5 * time.Second // the first write has to succeed within it
-	defer func() { catalogTimeout = was }()
+	defer func() { catalogTimeout = previous }()
 	b.ControlKey(int16(kmsg.ListOffsets), func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.KeepControl()
 		if b.produced.Load() >= 2 {
@@ -362,6 +362,6 @@ func TestReadingCatalogFromStdinEndsAtASignal(t *testing.T) {
 	defer func() { require.NoError(t, out.Close()) }()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(interruptedError{os.Interrupt})
-	var said bytes.Buffer
-	require.Equal(t, exitInterrupted, run(ctx, []string{"catalog", "validate", "-f", "-"}, nil, in, &said, &said), said.String())
+	var output bytes.Buffer
+	require.Equal(t, exitInterrupted, run(ctx, []string{"catalog", "validate", "-f", "-"}, nil, in, &output, &output), output.String())
 }

@@ -163,7 +163,7 @@ func (m *mover) waitUntilIdle(ctx context.Context) error {
 	if !m.plan.changesPlace() || m.plan.now.BucketName != m.plan.next.BucketName {
 		return nil
 	}
-	for begun := time.Now(); ; {
+	for start := time.Now(); ; {
 		s, err := auditor.ReadStatus(ctx, auditor.StatusConfig{
 			Topic: m.s.cfg.Kafka.EventsTopic, Destinations: []string{m.plan.now.ID},
 		}, m.s.staging, nil)
@@ -177,7 +177,7 @@ func (m *mover) waitUntilIdle(ctx context.Context) error {
 		if pending == 0 {
 			return nil
 		}
-		if time.Since(begun) > m.o.wait {
+		if time.Since(start) > m.o.wait {
 			m.printf("%s still in flight: if a copier dies right now, a file may end up below both prefixes", progress.Plural(pending, "file"))
 			return nil
 		}
@@ -203,12 +203,12 @@ func (m *mover) confirm(ctx context.Context) error {
 	}
 	m.printStepName("confirm")
 	var a migration.Arrivals
-	for begun := time.Now(); ; {
+	for start := time.Now(); ; {
 		var err error
 		if a, err = m.finder().ReadArrivals(ctx, last.To, last.At); err != nil {
 			return err
 		}
-		if a.New > 0 || time.Since(begun) > m.o.wait {
+		if a.New > 0 || time.Since(start) > m.o.wait {
 			break
 		}
 		if err := sleep(ctx, time.Second); err != nil {

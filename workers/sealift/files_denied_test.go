@@ -65,7 +65,7 @@ func TestFilesCommandsNameTheMissingPermission(t *testing.T) {
 		policies []string
 		args     []string
 		code     int
-		says     []string
+		want     []string
 	}{
 		"all_permissions":    {[]string{list, get, decrypt}, []string{"sync", all}, exitOK, []string{"8 files downloaded"}},
 		"one_source":         {[]string{listWeb, getWeb, decrypt}, []string{"sync", web}, exitOK, []string{"4 files downloaded"}},
@@ -90,8 +90,8 @@ func TestFilesCommandsNameTheMissingPermission(t *testing.T) {
 			var out bytes.Buffer
 			code := run(t.Context(), args, nil, strings.NewReader(""), &out, &out)
 			require.Equal(t, c.code, code, out.String())
-			for _, says := range c.says {
-				require.Contains(t, out.String(), says)
+			for _, want := range c.want {
+				require.Contains(t, out.String(), want)
 			}
 		})
 	}
@@ -100,13 +100,13 @@ func TestFilesCommandsNameTheMissingPermission(t *testing.T) {
 // If the credentials are useless, the command ends at once and says what to do.
 func TestFilesWithBadCredentials(t *testing.T) {
 	s := startReadersBucket(t)
-	for code, says := range map[string]string{
+	for code, want := range map[string]string{
 		"ExpiredToken": "aws sso login", "InvalidToken": "AWS_SESSION_TOKEN", "RequestTimeTooSkewed": "clock",
 	} {
 		s.SetFault(func(*http.Request) s3server.Fault { return s3server.Fault{Status: http.StatusBadRequest, Code: code} })
 		var out bytes.Buffer
 		require.Equal(t, exitFailure, run(t.Context(), []string{"files", "sync", "s3://acme-logs", t.TempDir()}, nil, strings.NewReader(""), &out, &out))
 		require.Contains(t, out.String(), "fix: ")
-		require.Contains(t, out.String(), says)
+		require.Contains(t, out.String(), want)
 	}
 }

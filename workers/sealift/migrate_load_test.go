@@ -182,9 +182,9 @@ func TestMigrationUnderLoad(t *testing.T) {
 			r.awaitReceipts("behind old-logs/", "follows old-logs/")
 			before := r.receipts()[c.behind]
 
-			code, said := r.migrate(c.args...)
-			require.Equal(t, exitOK, code, said)
-			require.Contains(t, said, "make the same change in the document")
+			code, output := r.migrate(c.args...)
+			require.Equal(t, exitOK, code, output)
+			require.Contains(t, output, "make the same change in the document")
 			document, err := os.ReadFile(r.file)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(r.file, bytes.Replace(document, []byte(c.edit[0]), []byte(c.edit[1]), 1), 0o600))
@@ -209,7 +209,7 @@ func TestMigrationUnderLoad(t *testing.T) {
 			}
 			t.Logf("%d events acknowledged, receipts %v", report.Acknowledged, r.receipts())
 			if len(c.buckets) > 1 { // the printed command brings what was delivered before
-				_, printed, _ := strings.Cut(said, "  sealift replay ")
+				_, printed, _ := strings.Cut(output, "  sealift replay ")
 				args := strings.Fields(strings.TrimSuffix(strings.SplitN(printed, "\n", 2)[0], " --dry-run"))
 				var out bytes.Buffer
 				require.Equal(t, exitOK, run(t.Context(), append([]string{"replay"}, args...), r.env, strings.NewReader(""), &out, &out), out.String())

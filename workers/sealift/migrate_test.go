@@ -143,9 +143,9 @@ func TestMigrationCompletesAfterAnyInterruption(t *testing.T) {
 				t.Logf("died at each of %d requests", request-1)
 				return
 			}
-			code, said := r.migrate(t.Context(), n, target.ID, "--role-arn", role)
-			require.Equal(t, exitOK, code, said)
-			require.Contains(t, said, "aws s3 rm --recursive")
+			code, output := r.migrate(t.Context(), n, target.ID, "--role-arn", role)
+			require.Equal(t, exitOK, code, output)
+			require.Contains(t, output, "aws s3 rm --recursive")
 			require.Equal(t, migration.Place{Bucket: target.Bucket, RoleARN: role}, placeOf(r.target(target.ID)))
 			keys := r.objects(target.BucketName)
 			require.Len(t, keys, 1, "request %d: want only the test file, once", request)
@@ -156,11 +156,11 @@ func TestMigrationCompletesAfterAnyInterruption(t *testing.T) {
 			if !taken {
 				died, _ = r.migrateAndDieAt(request, after, n, target.ID, "--abort")
 				taken = !died
-				code, said = r.migrate(t.Context(), n, target.ID, "--abort")
+				code, output = r.migrate(t.Context(), n, target.ID, "--abort")
 				if code == exitFailure {
-					require.Contains(t, said, "no migration", "the abort was complete before the cut")
+					require.Contains(t, output, "no migration", "the abort was complete before the cut")
 				} else {
-					require.Equal(t, exitOK, code, said)
+					require.Equal(t, exitOK, code, output)
 				}
 				require.Equal(t, placeOf(target), placeOf(r.target(target.ID)))
 			}
@@ -189,12 +189,12 @@ func (r *moveRig) migrateAndDieAt(request int, after bool, n int, args ...string
 		return s3server.Fault{Cut: true, After: after}
 	})
 	defer r.stack.s3.SetFault(nil)
-	code, said := r.migrate(ctx, n, args...)
+	code, output := r.migrate(ctx, n, args...)
 	if seen.Load() < int64(request) {
-		require.Equal(r.t, exitOK, code, said)
+		require.Equal(r.t, exitOK, code, output)
 		return false, false
 	}
-	require.NotEqual(r.t, exitOK, code, said)
+	require.NotEqual(r.t, exitOK, code, output)
 	return true, put.Load()
 }
 
@@ -209,14 +209,14 @@ func TestConcurrentMigrationsOfOneDestination(t *testing.T) {
 	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
 		if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/migrations/") && strings.HasSuffix(q.URL.Path, "00001.json") && once.CompareAndSwap(false, true) {
 			r.stack.s3.SetFault(nil)
-			code, said := r.migrate(t.Context(), 1, target.ID)
-			require.Equal(t, exitOK, code, said)
+			code, output := r.migrate(t.Context(), 1, target.ID)
+			require.Equal(t, exitOK, code, output)
 		}
 		return s3server.Fault{}
 	})
-	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	code, output := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
 	require.Equal(t, exitFailure, code)
-	require.Contains(t, said, "somebody else takes this destination further: tried, by ")
+	require.Contains(t, output, "somebody else takes this destination further: tried, by ")
 	require.Equal(t, role, r.target(target.ID).RoleARN)
 	require.Len(t, r.objects(target.BucketName), 1)
 }
@@ -238,9 +238,9 @@ func TestMigrationRetriesStagingReads(t *testing.T) {
 		failed[kind] = true
 		return s3server.Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"}
 	})
-	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", movedRole+"-1")
-	require.Equal(t, exitOK, code, said)
-	require.Contains(t, said, "1 file of the newest arrived")
+	code, output := r.migrate(t.Context(), 1, target.ID, "--role-arn", movedRole+"-1")
+	require.Equal(t, exitOK, code, output)
+	require.Contains(t, output, "1 file of the newest arrived")
 	mu.Lock()
 	defer mu.Unlock()
 	require.True(t, failed["ledger"] && failed["migrations"] && failed["receipts"], "%v", failed)
@@ -257,14 +257,14 @@ func TestPrefixChangeWaitsForFilesInFlight(t *testing.T) {
 		receipt = info.Key
 	}
 	require.NoError(t, r.svc.staging.Delete(t.Context(), receipt))
-	code, said := r.migrate(t.Context(), 1, target.ID, "--bucket", target.BucketName+"/new", "--wait", "1s")
-	require.Equal(t, exitPartial, code, said)
-	require.Contains(t, said, "1 file still in flight")
-	require.Contains(t, said, "waits for its first file")
+	code, output := r.migrate(t.Context(), 1, target.ID, "--bucket", target.BucketName+"/new", "--wait", "1s")
+	require.Equal(t, exitPartial, code, output)
+	require.Contains(t, output, "1 file still in flight")
+	require.Contains(t, output, "waits for its first file")
 	require.Equal(t, target.BucketName+"/new", r.target(target.ID).Bucket)
-	code, said = r.migrate(t.Context(), 1, target.ID, "--abort", "--wait", "1s")
-	require.Equal(t, exitOK, code, said)
-	require.Contains(t, said, "1 file still in flight", "an abort waits for files in flight too")
+	code, output = r.migrate(t.Context(), 1, target.ID, "--abort", "--wait", "1s")
+	require.Equal(t, exitOK, code, output)
+	require.Contains(t, output, "1 file still in flight", "an abort waits for files in flight too")
 }
 
 // A migration can be aborted while STS, which says who Sealift is, does not answer. Starting one
@@ -275,20 +275,20 @@ func TestMigrationIsAbortedWithoutSTS(t *testing.T) {
 	role := movedRole + "-1"
 	mute := func(q *http.Request) s3server.Fault { return s3server.Fault{Cut: q.URL.Path == "/"} }
 	r.stack.s3.SetFault(mute)
-	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role, "--dry-run")
-	require.Equal(t, exitFailure, code, said)
-	require.Contains(t, said, "name it with destinations.principal:")
-	require.NotContains(t, said, "--principal")
+	code, output := r.migrate(t.Context(), 1, target.ID, "--role-arn", role, "--dry-run")
+	require.Equal(t, exitFailure, code, output)
+	require.Contains(t, output, "name it with destinations.principal:")
+	require.NotContains(t, output, "--principal")
 
 	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
 		return s3server.Fault{Cut: q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "/00001.json")}
 	})
-	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
-	require.Equal(t, exitFailure, code, "the migration is begun but not tried: %s", said)
+	code, output = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitFailure, code, "the migration is begun but not tried: %s", output)
 	r.stack.s3.SetFault(mute)
-	code, said = r.migrate(t.Context(), 1, target.ID, "--abort")
-	require.Equal(t, exitOK, code, said)
-	require.Contains(t, said, "the catalog says what it said before")
+	code, output = r.migrate(t.Context(), 1, target.ID, "--abort")
+	require.Equal(t, exitOK, code, output)
+	require.Contains(t, output, "the catalog says what it said before")
 }
 
 // If a copier does not follow the catalog, the command names it, and the migration is not
@@ -298,22 +298,22 @@ func TestMigrationNamesACopierWithAStaleCatalog(t *testing.T) {
 	target := r.addWorkspace(1)
 	role := movedRole + "-1"
 	r.deliver(1, 2, delivery.Receipt{Worker: "deaf", At: time.Now().Add(2 * time.Hour).UnixMilli()})
-	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
-	require.Equal(t, exitPartial, code, said)
-	require.Contains(t, said, "copier deaf still delivered the old way at")
+	code, output := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitPartial, code, output)
+	require.Contains(t, output, "copier deaf still delivered the old way at")
 	log, err := migration.Open(t.Context(), r.svc.staging, target.ID)
 	require.NoError(t, err)
 	require.Equal(t, migration.Switched, log.Last().Step)
 
 	// Once it has been named, it is not granted another minute to follow.
 	r.redeliver(1, 2, delivery.Receipt{Worker: "deaf", At: log.Last().At + 1})
-	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
-	require.Equal(t, exitPartial, code, said)
-	require.Contains(t, said, "copier deaf still delivered the old way at")
+	code, output = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitPartial, code, output)
+	require.Contains(t, output, "copier deaf still delivered the old way at")
 
 	// After a restart it follows. What it delivered before is not held against it again.
-	code, said = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
-	require.Equal(t, exitOK, code, said)
+	code, output = r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitOK, code, output)
 }
 
 // Changes that are applied to the catalog between the start and the switch are kept.
@@ -333,8 +333,8 @@ func TestMigrationKeepsConcurrentCatalogChanges(t *testing.T) {
 		}
 		return s3server.Fault{}
 	})
-	code, said := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
-	require.Equal(t, exitOK, code, said)
+	code, output := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitOK, code, output)
 	now := r.target(target.ID)
 	require.Equal(t, role, now.RoleARN)
 	require.Equal(t, "bucket-owner-full-control", now.ACL)

@@ -53,8 +53,8 @@ func TestProcessWaitsForKafka(t *testing.T) {
 		ended <- runProcess(ctx, cfg, processOptions{roles: []string{collectorRole}, onReady: func(p *process) { ready <- p }}, silent)
 	}()
 	require.Eventually(t, func() bool {
-		said := readyz(cfg.Admin.Listen)
-		return strings.HasPrefix(said, "503") && strings.Contains(said, "waiting for kafka at "+cfg.Kafka.Brokers[0]+" (kafka.brokers)")
+		answer := readyz(cfg.Admin.Listen)
+		return strings.HasPrefix(answer, "503") && strings.Contains(answer, "waiting for kafka at "+cfg.Kafka.Brokers[0]+" (kafka.brokers)")
 	}, 20*time.Second, 20*time.Millisecond)
 
 	startKafka(t, cfg.Kafka.Brokers[0])

@@ -68,7 +68,7 @@ func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id str
 		return nil
 	}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		begun := time.Now()
+		start := time.Now()
 		status, err := replay.ReadStatus(ctx, staging, id)
 		switch {
 		case err != nil && (untilOver || ctx.Err() != nil):
@@ -85,7 +85,7 @@ func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id str
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(max(wait, 10*time.Since(begun))):
+		case <-time.After(max(wait, 10*time.Since(start))):
 		}
 	}
 }
@@ -130,9 +130,9 @@ func readReplay(ctx context.Context, staging objstore.Store, o *delivery.Order) 
 	})
 	r := replayResult{Order: o, Status: s, State: replayState(s), Causes: table.rows()}
 	if err == nil && !o.Force { // with Force, objects are overwritten, and no receipt says that one existed
-		var there replay.Existing
-		there, err = replay.ReadExisting(ctx, staging, o.ID, maxReceiptsRead)
-		r.Existing = &there
+		var existing replay.Existing
+		existing, err = replay.ReadExisting(ctx, staging, o.ID, maxReceiptsRead)
+		r.Existing = &existing
 	}
 	return r, err
 }
@@ -172,15 +172,15 @@ func printReplay(out io.Writer, r replayResult) error {
 	if r.Plan != nil {
 		copies = progress.Plural(r.Plan.Copies, "copy")
 	}
-	there := ""
+	existingText := ""
 	if r.Existing != nil && r.Existed > 0 {
-		there = " (there already: " + progress.Count(r.Existed)
+		existingText = " (there already: " + progress.Count(r.Existed)
 		if r.ReceiptsRead < r.Delivered {
-			there += " of the " + progress.Count(r.ReceiptsRead) + " looked at"
+			existingText += " of the " + progress.Count(r.ReceiptsRead) + " looked at"
 		}
-		there += ")"
+		existingText += ")"
 	}
-	_, err := fmt.Fprintf(out, "replay %s: %s; %s of %s delivered%s, %s failed\n", r.ID, r.State, progress.Count(r.Delivered), copies, there, progress.Count(r.Failed))
+	_, err := fmt.Fprintf(out, "replay %s: %s; %s of %s delivered%s, %s failed\n", r.ID, r.State, progress.Count(r.Delivered), copies, existingText, progress.Count(r.Failed))
 	return errors.Join(err, printCauses(out, r.Causes))
 }
 

@@ -47,14 +47,14 @@ func TestDescribeOrder(t *testing.T) {
 }
 
 func TestPrintReplayCountsExistingObjects(t *testing.T) {
-	for want, there := range map[string]*replay.Existing{
+	for want, existing := range map[string]*replay.Existing{
 		"3 of 3 copies delivered, 0 failed":                                       nil,
 		"3 of 3 copies delivered, 0 failed\n":                                     {ReceiptsRead: 3},
 		"3 of 3 copies delivered (there already: 2), 0 failed":                    {Existed: 2, ReceiptsRead: 3},
 		"3 of 3 copies delivered (there already: 2 of the 2 looked at), 0 failed": {Existed: 2, ReceiptsRead: 2},
 	} {
 		var out strings.Builder
-		require.NoError(t, printReplay(&out, replayResult{Order: &delivery.Order{ID: "r"}, Status: replay.Status{Plan: &delivery.Plan{Copies: 3}, Delivered: 3}, Existing: there}))
+		require.NoError(t, printReplay(&out, replayResult{Order: &delivery.Order{ID: "r"}, Status: replay.Status{Plan: &delivery.Plan{Copies: 3}, Delivered: 3}, Existing: existing}))
 		require.Contains(t, out.String(), want)
 	}
 }

@@ -102,7 +102,7 @@ func TestSendOfInputWithoutEvents(t *testing.T) {
 	url, topic := startCollector(t)
 	for in, c := range map[string]struct {
 		code int
-		says string
+		want string
 	}{
 		"":                         {exitOK, "sent 0 events"},
 		"[{\"type\":\"page\"}]\n":  {exitFailure, "standard input has no event that can be sent; one JSON object a line is read (`jq -c . FILE`"},
@@ -111,7 +111,7 @@ func TestSendOfInputWithoutEvents(t *testing.T) {
 	} {
 		code, out, errOut := runSealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web")
 		require.Equal(t, c.code, code, errOut)
-		require.Contains(t, out+errOut, c.says)
+		require.Contains(t, out+errOut, c.want)
 	}
 	require.Empty(t, topic.ids)
 }

@@ -25,11 +25,11 @@ func TestRolesRefuseAnUnreadableCatalog(t *testing.T) {
 	const whole = "ws_7Qm2Zc9LkTRpV4xWnBsD0a"
 	for name, c := range map[string]struct {
 		values []string // of one workspace, in order
-		says   string
+		want   string
 	}{
-		"later_release":                  {values: []string{`{"version":99}`}, says: whole},
+		"later_release":                  {values: []string{`{"version":99}`}, want: whole},
 		"superseded":                     {values: []string{`{"version":99}`, ""}},
-		"unreadable_after_a_good_record": {values: []string{"", `{"new_field":1}`}, says: "new_field"},
+		"unreadable_after_a_good_record": {values: []string{"", `{"new_field":1}`}, want: "new_field"},
 		"empty_and_deleted":              {values: []string{""}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,11 +53,11 @@ func TestRolesRefuseAnUnreadableCatalog(t *testing.T) {
 			go func() { ended <- s.followCatalog(ctx) }()
 			<-s.catalogLoaded
 			require.NoError(t, s.checkCatalogRead([]string{copierRole, auditorRole}))
-			if c.says == "" {
+			if c.want == "" {
 				require.NoError(t, s.checkCatalogRead(allRoles))
 			} else {
 				for _, roles := range [][]string{{collectorRole}, {appenderRole}, allRoles} {
-					require.ErrorContains(t, s.checkCatalogRead(roles), c.says)
+					require.ErrorContains(t, s.checkCatalogRead(roles), c.want)
 				}
 			}
 			cancel()
@@ -121,9 +121,9 @@ func TestCloseDoesNotWaitForUnresponsiveBrokers(t *testing.T) {
 	silence, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer silence.Close()
-	was := closeTimeout
+	previous := closeTimeout
 	closeTimeout = 50 * time.Millisecond
-	defer func() { closeTimeout = was }()
+	defer func() { closeTimeout = previous }()
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{silence.Addr().String()}
 	s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
@@ -131,9 +131,9 @@ func TestCloseDoesNotWaitForUnresponsiveBrokers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	require.Error(t, s.producer("t", 0).Produce(ctx, stream.Record{Value: []byte("x")}))
-	began := time.Now()
+	start := time.Now()
 	require.NoError(t, s.close())
-	require.Less(t, time.Since(began), 3*time.Second)
+	require.Less(t, time.Since(start), 3*time.Second)
 }
 
 func TestLedgerNamesDiffer(t *testing.T) {

@@ -50,9 +50,9 @@ func verifyRig(t *testing.T) (s *stack, env []string) {
 	key, meta := delivery.ObjectKey("raw", l, &f), delivery.ObjectMetadata(l, &f)
 	meta["sha256"] = f.SHA256
 	target, _ := requireStoredCatalog(t, svc).Destination(verifiedDest)
-	there, err := svc.openBucket(target, nil).Put(t.Context(), key, bytes.NewReader(body.Bytes()), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
+	stored, err := svc.openBucket(target, nil).Put(t.Context(), key, bytes.NewReader(body.Bytes()), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
 	require.NoError(t, err)
-	ledgertest.Receipt(t, svc.staging, seal, 0, verifiedDest, delivery.Receipt{Bucket: "acme-logs", Key: key, ETag: there.ETag, SHA256: f.SHA256, Bytes: f.GzipBytes, Records: 1})
+	ledgertest.Receipt(t, svc.staging, seal, 0, verifiedDest, delivery.Receipt{Bucket: "acme-logs", Key: key, ETag: stored.ETag, SHA256: f.SHA256, Bytes: f.GzipBytes, Records: 1})
 
 	t.Setenv("AWS_ACCESS_KEY_ID", s.key.AccessKeyID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", s.key.SecretAccessKey.Reveal())
@@ -89,19 +89,19 @@ func TestVerifyDistinguishesDeniedFromUnavailableBuckets(t *testing.T) {
 		open             bool // the role can be assumed without its external id
 		env              []string
 		code             int
-		says, doesNotSay []string
+		want, doesNotSay []string
 	}{
-		"operator":                           {code: exitOK, says: []string{"read    1 of 1", "no problems"}},
-		"role_that_may_list_and_get":         {policies: []string{list, get}, operator: denied, code: exitOK, says: []string{"read    1 of 1", "no problems"}},
-		"role_that_may_only_put":             {operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
-		"role_that_may_get_and_not_list":     {policies: []string{get}, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
-		"role_that_may_list_and_not_get":     {policies: []string{list}, operator: denied, code: exitFailure, says: []string{"not verified: s3://acme-logs/raw/segment-logs/web/"}, doesNotSay: []string{"no problems"}},
-		"role_without_external_id":           {policies: []string{list, get}, open: true, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "without its external id"}},
-		"role_cannot_be_assumed":             {sts: denied, operator: denied, code: exitOK, says: []string{"not readable: as role " + verifiedRole, "no problems"}},
-		"sts_unavailable":                    {sts: away, operator: denied, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
-		"bucket_unavailable":                 {role: away, operator: away, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
-		"bucket_unavailable_to_the_operator": {operator: away, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
-		"catalog_unavailable":                {env: []string{"SEALIFT_KAFKA_BROKERS=127.0.0.1:1"}, code: exitFailure, says: []string{"not verified: " + verifiedDest + ": its bucket: the catalog cannot be read"}, doesNotSay: []string{"no problems"}},
+		"operator":                           {code: exitOK, want: []string{"read    1 of 1", "no problems"}},
+		"role_that_may_list_and_get":         {policies: []string{list, get}, operator: denied, code: exitOK, want: []string{"read    1 of 1", "no problems"}},
+		"role_that_may_only_put":             {operator: denied, code: exitOK, want: []string{"not readable: as role " + verifiedRole, "no problems"}},
+		"role_that_may_get_and_not_list":     {policies: []string{get}, operator: denied, code: exitOK, want: []string{"not readable: as role " + verifiedRole, "no problems"}},
+		"role_that_may_list_and_not_get":     {policies: []string{list}, operator: denied, code: exitFailure, want: []string{"not verified: s3://acme-logs/raw/segment-logs/web/"}, doesNotSay: []string{"no problems"}},
+		"role_without_external_id":           {policies: []string{list, get}, open: true, operator: denied, code: exitOK, want: []string{"not readable: as role " + verifiedRole, "without its external id"}},
+		"role_cannot_be_assumed":             {sts: denied, operator: denied, code: exitOK, want: []string{"not readable: as role " + verifiedRole, "no problems"}},
+		"sts_unavailable":                    {sts: away, operator: denied, code: exitFailure, want: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
+		"bucket_unavailable":                 {role: away, operator: away, code: exitFailure, want: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
+		"bucket_unavailable_to_the_operator": {operator: away, code: exitFailure, want: []string{"not verified: " + verifiedDest + ": its bucket: as role"}, doesNotSay: []string{"no problems"}},
+		"catalog_unavailable":                {env: []string{"SEALIFT_KAFKA_BROKERS=127.0.0.1:1"}, code: exitFailure, want: []string{"not verified: " + verifiedDest + ": its bucket: the catalog cannot be read"}, doesNotSay: []string{"no problems"}},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			role := s3server.PutOnlyRole(verifiedRole, s.s3.OperatorARN(), "ws_AAAAAAAAAAAAAAAA", "acme-logs")
@@ -125,8 +125,8 @@ func TestVerifyDistinguishesDeniedFromUnavailableBuckets(t *testing.T) {
 			var out bytes.Buffer
 			code := run(t.Context(), []string{"verify"}, append(append([]string{}, env...), c.env...), strings.NewReader(""), &out, &out)
 			require.Equal(t, c.code, code, out.String())
-			for _, says := range c.says {
-				require.Contains(t, out.String(), says)
+			for _, want := range c.want {
+				require.Contains(t, out.String(), want)
 			}
 			for _, not := range c.doesNotSay {
 				require.NotContains(t, out.String(), not)

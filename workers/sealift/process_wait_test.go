@@ -29,19 +29,19 @@ func TestProcessWaitsForRedisAndStaging(t *testing.T) {
 	cfg.Redis.URL = secret.New("redis://:hunter2@" + redisAt + "/0")
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = "http://"+s3At, true, "us-east-1"
 	cfg.Admin.Listen = porttest.Free(t)
-	says := func(status string, words ...string) {
+	awaitReadyz := func(status string, words ...string) {
 		t.Helper()
-		var said string
+		var answer string
 		require.Eventually(t, func() bool {
-			said = readyz(cfg.Admin.Listen)
+			answer = readyz(cfg.Admin.Listen)
 			for _, w := range words {
-				if !strings.Contains(said, w) {
+				if !strings.Contains(answer, w) {
 					return false
 				}
 			}
-			return strings.HasPrefix(said, status)
-		}, 30*time.Second, 50*time.Millisecond, "%v in %v", words, &said)
-		require.NotContains(t, said, "hunter2")
+			return strings.HasPrefix(answer, status)
+		}, 30*time.Second, 50*time.Millisecond, "%v in %v", words, &answer)
+		require.NotContains(t, answer, "hunter2")
 	}
 	store, err := s3server.Open(s3server.Config{Dir: t.TempDir(), AccessKey: "a", SecretKey: "b", Region: "us-east-1"})
 	require.NoError(t, err)
@@ -53,24 +53,24 @@ func TestProcessWaitsForRedisAndStaging(t *testing.T) {
 	go func() {
 		ended <- runProcess(ctx, cfg, processOptions{roles: []string{copierRole}, id: identity{credentials: testCredentials}}, silent)
 	}()
-	says("503", "waiting for staging at http://"+s3At+"/sealift-staging (staging.bucket)", "connection refused")
+	awaitReadyz("503", "waiting for staging at http://"+s3At+"/sealift-staging (staging.bucket)", "connection refused")
 	web := startServer(t, s3At, store)
-	says("503", "waiting for redis at "+redisAt+" (redis.url)", "connection refused")
+	awaitReadyz("503", "waiting for redis at "+redisAt+" (redis.url)", "connection refused")
 	redis, err := embedded.StartRedis(redisAt)
 	require.NoError(t, err)
-	says("200")
+	awaitReadyz("200")
 
 	require.NoError(t, redis.Close())
-	says("503", redisAt+" (redis.url): ", "redis unavailable")
+	awaitReadyz("503", redisAt+" (redis.url): ", "redis unavailable")
 	redis, err = embedded.StartRedis(redisAt)
 	require.NoError(t, err)
 	defer redis.Close()
-	says("200")
+	awaitReadyz("200")
 
 	require.NoError(t, web.Close())
-	says("503", "http://"+s3At+"/sealift-staging (staging.bucket): ", "store unavailable")
+	awaitReadyz("503", "http://"+s3At+"/sealift-staging (staging.bucket): ", "store unavailable")
 	startServer(t, s3At, store)
-	says("200")
+	awaitReadyz("200")
 	cancel()
 	require.NoError(t, <-ended)
 }
