@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,6 +110,47 @@ func TestGivenUpIsNotDelivered(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []HourDelivery{{Destination: "ws/a", Owed: 5, Delivered: 2, GivenUp: 2}}, r.Hours[0].Destinations)
 	require.Len(t, gets, 3, "only receipts too short to name an object are read")
+}
+
+// Batches are read only of entries with files that are asked for.
+func TestCompletenessReadsOnlyWhatIsSelected(t *testing.T) {
+	store := objstore.NewMemory("staging")
+	head := ledgertest.Append(t, store, ledgertest.Init(testLog, fromMillis(hour0)))
+	in := func(i int) delivery.Receipt {
+		return delivery.Receipt{File: delivery.FileRef{Index: i}, Destination: "ws/a"}
+	}
+	for n, source := range []string{"a", "b", "a"} {
+		first := int64(10 * n)
+		head = ledgertest.Append(t, store, ledgertest.Next(head, fileInHour(int64(n), source, first, first+4), fileInHour(int64(n), source, first+5, first+9)))
+		ledgertest.Batch(t, store, head, in(0), in(1))
+	}
+	var gets atomic.Int32
+	store.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" && strings.HasPrefix(op.Key, "receipts/") {
+			gets.Add(1)
+		}
+		return objstore.Fault{}
+	})
+	for hazard, c := range map[string]struct {
+		cfg   Config
+		files int64
+		gets  int32
+	}{
+		"all":      {Config{Topic: "events"}, 6, 3},
+		"a_source": {Config{Topic: "events", Source: "b"}, 2, 1},
+		"an_hour":  {Config{Topic: "events", Until: fromMillis(hour0 + hourLength)}, 2, 1},
+		"both":     {Config{Topic: "events", Source: "b", Until: fromMillis(hour0 + hourLength)}, 0, 0},
+	} {
+		gets.Store(0)
+		r, err := ReadCompleteness(t.Context(), c.cfg, Deps{Staging: store}, nil)
+		require.NoError(t, err)
+		delivered := int64(0)
+		for _, h := range r.Hours {
+			delivered += h.Destinations[0].Delivered
+		}
+		require.Equal(t, c.files, delivered, hazard)
+		require.Equal(t, c.gets, gets.Load(), hazard)
+	}
 }
 
 // TestCompleteThroughFromTheFutureIsIgnored: a CompleteThrough from a clock that was ahead neither
