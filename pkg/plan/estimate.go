@@ -174,9 +174,9 @@ func (p *Plan) countRequests(mean rollFiles, rolls float64) {
 	// batches.
 	audits := float64(day/time.Hour) * partitions
 	p.addCost("list audit", "operator", audits+p.EntriesPerDay*ceil(mean.count*l.Copies/entries/filesPerEntry))
-	batches := sealed["put receipt"]
-	if batches == p.DeliveriesPerDay {
-		batches = 0
+	batches := 0.0
+	if sealed["list receipt"] > 0 {
+		batches = sealed["put receipt"]
 	}
 	p.addCost("get audit", "operator", audits+p.EntriesPerDay+batches)
 	p.addCost("put audit", "operator", audits)

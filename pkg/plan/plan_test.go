@@ -139,6 +139,24 @@ func TestPartitionsTakeMemory(t *testing.T) {
 	require.InDelta(t, 1.25*(9e6*float64(more)+files*(128<<10))/float64(n), many.worker("appender").MemoryBytes-few.worker("appender").MemoryBytes, 1e6)
 }
 
+// An audit reads batches of receipts, and entries that owe few deliveries have none.
+func TestAnAuditReadsBatches(t *testing.T) {
+	for _, copies := range []float64{1, 1.1, 1.2, 1.3, 1.7, 2.3} {
+		for sources, batches := range map[int]bool{1: false, 1000: true} {
+			p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew, l.Copies = 1_000, sources, 0, copies })
+			of := func(kind string) float64 {
+				i := slices.IndexFunc(p.Requests, func(c Cost) bool { return c.Kind == kind })
+				return p.Requests[i].PerDay
+			}
+			want := 24*float64(p.Kafka.Partitions) + p.EntriesPerDay
+			if batches {
+				want += of("put receipt")
+			}
+			require.InDelta(t, want, of("get audit"), 1e-6, "%v copies, %d sources", copies, sources)
+		}
+	}
+}
+
 // TestSmallFilesAreStagedInPacks: the number of staged objects follows bytes and entries, not
 // sources.
 func TestSmallFilesAreStagedInPacks(t *testing.T) {
