@@ -22,10 +22,12 @@ import (
 )
 
 const (
-	maxReceipt       = 1 << 20  // 1 MiB, larger than any receipt
-	maxBatch         = 16 << 20 // 16 MiB, larger than any batch
-	maxParallelReads = 8        // batches of an entry
+	maxReceipt = 1 << 20  // 1 MiB, larger than any receipt
+	maxBatch   = 16 << 20 // 16 MiB, larger than any batch
 )
+
+// MaxParallelReads is how many batches of an entry are read at a time, unless many entries are.
+const MaxParallelReads = 8
 
 // Write closes a debt for good. It is not an error if the debt has such a receipt already.
 func Write(ctx context.Context, staging objstore.Store, r delivery.Receipt) error {
@@ -111,7 +113,7 @@ type Set map[Pair]Found
 
 // List returns the receipts of an entry. It takes a request for each batch, besides the listing.
 func List(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64) (Set, error) {
-	return list(ctx, staging, l, seq, delivery.ReceiptPrefix(l, seq), maxParallelReads)
+	return list(ctx, staging, l, seq, delivery.ReceiptPrefix(l, seq), MaxParallelReads)
 }
 
 // ListOneByOne is List with one request at a time, for callers that list many entries at once.
@@ -121,7 +123,7 @@ func ListOneByOne(ctx context.Context, staging objstore.Store, l ledger.Log, seq
 
 // ListBatched is List without the receipts that are objects of their own.
 func ListBatched(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64) (Set, error) {
-	return list(ctx, staging, l, seq, delivery.BatchPrefix(l, seq), maxParallelReads)
+	return list(ctx, staging, l, seq, delivery.BatchPrefix(l, seq), MaxParallelReads)
 }
 
 func list(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, prefix string, atOnce int) (Set, error) {
@@ -132,20 +134,16 @@ func list(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, 
 		}
 		listed = append(listed, info)
 	}
-	return build(ctx, staging, l, seq, listed, func(string, error) {}, atOnce)
+	return FromListing(ctx, staging, l, seq, listed, atOnce, nil)
 }
 
 // FromListing returns the receipts in objects that were listed below the entry's
-// delivery.ReceiptPrefix. It calls onBad, unless it is nil, with each object that is no receipt and
-// each batch that is not understood.
-func FromListing(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, listed []objstore.Info, onBad func(key string, err error)) (Set, error) {
+// delivery.ReceiptPrefix. It reads atOnce batches at a time. It calls onBad, unless it is nil, with
+// each object that is no receipt and each batch that is not understood.
+func FromListing(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, listed []objstore.Info, atOnce int, onBad func(key string, err error)) (Set, error) {
 	if onBad == nil {
 		onBad = func(string, error) {}
 	}
-	return build(ctx, staging, l, seq, listed, onBad, maxParallelReads)
-}
-
-func build(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, listed []objstore.Info, onBad func(key string, err error), atOnce int) (Set, error) {
 	set, prefix := Set{}, delivery.ReceiptPrefix(l, seq)
 	var batches []objstore.Info
 	for _, info := range listed {

@@ -129,7 +129,7 @@ func (s *slowStore) Get(ctx context.Context, key string) (io.ReadCloser, objstor
 
 func TestListParallelAndListOneByOne(t *testing.T) {
 	type list = func(context.Context, objstore.Store, ledger.Log, int64) (Set, error)
-	for most, list := range map[int32]list{maxParallelReads: List, 1: ListOneByOne} {
+	for most, list := range map[int32]list{MaxParallelReads: List, 1: ListOneByOne} {
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				staging, e := objstore.NewMemory("staging"), entry(20)
@@ -177,7 +177,7 @@ func TestUnreadableReceiptsAreReported(t *testing.T) {
 		require.NoError(t, err)
 		listed = append(listed, info)
 	}
-	set, err := FromListing(ctx, staging, log0, e.Seq, listed, func(key string, err error) {
+	set, err := FromListing(ctx, staging, log0, e.Seq, listed, 1, func(key string, err error) {
 		require.ErrorContains(t, err, keys[key])
 		delete(keys, key)
 	})

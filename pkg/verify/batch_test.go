@@ -3,6 +3,8 @@ package verify
 import (
 	"context"
 	"fmt"
+	"io"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -370,6 +372,48 @@ func TestStagedFilesMayBeGoneOnceBatchesCloseDebts(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, r.OK(), "%v", r.Examples)
 			require.EqualValues(t, 1, r.Staged.Collected)
+		})
+	}
+}
+
+// busyReceipts lets others go first when a receipt or a batch is read, and knows how many are read at
+// once.
+type busyReceipts struct {
+	objstore.Store
+	now, peak atomic.Int32
+}
+
+func (s *busyReceipts) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
+	if strings.HasPrefix(key, "receipts/") {
+		s.peak.Store(max(s.peak.Load(), s.now.Add(1)))
+		defer s.now.Add(-1)
+		for range 1000 {
+			runtime.Gosched()
+		}
+	}
+	return s.Store.Get(ctx, key)
+}
+
+// However many batches an entry has, no more requests are made for them at once than checks are.
+func TestConcurrencyHoldsForBatches(t *testing.T) {
+	for name, read := range map[string]func(ctx context.Context, cfg Config, deps Deps) error{
+		"verify": func(ctx context.Context, cfg Config, deps Deps) error { _, err := Verify(ctx, cfg, deps); return err },
+		"completeness": func(ctx context.Context, cfg Config, deps Deps) error {
+			_, err := ReadCompleteness(ctx, cfg, deps, nil)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBatchFixture(t)
+			for n := range 20 {
+				r := b.receipt(n % 3)
+				r.At += int64(n)
+				b.putBatch(r)
+			}
+			busy := &busyReceipts{Store: b.staging}
+			require.NoError(t, read(t.Context(), Config{Topic: "events", Partition: -1, Concurrency: 3}, Deps{Staging: busy}))
+			require.Positive(t, busy.peak.Load())
+			require.LessOrEqual(t, busy.peak.Load(), int32(3))
 		})
 	}
 }

@@ -189,7 +189,7 @@ func (c *completenessBuilder) isSelected(f ledger.File) bool {
 
 // countEntry counts an entry's selected files. through is how far the hours were complete before it.
 func (c *completenessBuilder) countEntry(ctx context.Context, e *ledger.Entry, listed []objstore.Info, through int64) error {
-	receipts, err := receipt.FromListing(ctx, c.staging, e.Log(), e.Seq, listed, nil)
+	receipts, err := receipt.FromListing(ctx, c.staging, e.Log(), e.Seq, listed, 1, nil)
 	if err != nil {
 		return err
 	}

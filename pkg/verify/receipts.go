@@ -35,7 +35,7 @@ func pairOf(ref delivery.FileRef, destination string) receipt.Pair {
 func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objstore.Info) (*receiptSet, error) {
 	s := &receiptSet{destinations: map[int][]string{}, relist: w.lazyReceipts(ctx, w.log, e.Seq)}
 	var err error
-	s.Set, err = receipt.FromListing(ctx, w.staging, w.log, e.Seq, listed, func(key string, err error) {
+	s.Set, err = receipt.FromListing(ctx, w.staging, w.log, e.Seq, listed, 1, func(key string, err error) {
 		if errors.Is(err, objstore.ErrNotFound) {
 			err = errGone
 		}
@@ -52,7 +52,7 @@ func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objst
 		listed = slices.DeleteFunc(listed, func(o objstore.Info) bool {
 			return delivery.IsBatchKey(delivery.ReceiptPrefix(w.log, e.Seq), o.Key)
 		})
-		if s.Set, err = receipt.FromListing(ctx, w.staging, w.log, e.Seq, listed, nil); err != nil {
+		if s.Set, err = receipt.FromListing(ctx, w.staging, w.log, e.Seq, listed, 1, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -78,7 +78,7 @@ func allReceipts(found receipt.Found) []receipt.Found {
 
 // lazyReceipts returns a function that lists the receipts of an entry when it is first called.
 func (v *verifier) lazyReceipts(ctx context.Context, l ledger.Log, seq int64) func() (receipt.Set, error) {
-	return sync.OnceValues(func() (receipt.Set, error) { return receipt.List(ctx, v.staging, l, seq) })
+	return sync.OnceValues(func() (receipt.Set, error) { return receipt.ListOneByOne(ctx, v.staging, l, seq) })
 }
 
 // receiptStream lists the receipts of a chain along with a walk of its entries: they come in the

@@ -51,8 +51,8 @@ type Config struct {
 	// AllowGaps says that the log itself may have gaps in its offsets, as with transactional
 	// producers or a compacted topic.
 	AllowGaps bool
-	// Concurrency is the number of concurrent checks, each of which makes one request at a time, or
-	// eight if it reads batches of receipts; default 32.
+	// Concurrency is the number of concurrent checks, each of which makes one request at a time;
+	// default 32.
 	Concurrency int
 	// MaxExamples bounds Report.Examples; default 100.
 	MaxExamples int

@@ -166,7 +166,7 @@ func (r *receipts) fetchReceipts(ctx context.Context, e *ledger.Entry, l *listin
 		}
 		unknown = append(unknown, info)
 	}
-	return receipt.FromListing(ctx, r.staging, e.Log(), e.Seq, unknown, nil)
+	return receipt.FromListing(ctx, r.staging, e.Log(), e.Seq, unknown, receipt.MaxParallelReads, nil)
 }
 
 // boundedLister is a store with requestTimeout for each page of a listing.
