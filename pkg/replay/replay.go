@@ -29,9 +29,9 @@ func NewID(now time.Time) string {
 	return now.UTC().Format("20060102-150405-") + hex.EncodeToString(b[:])
 }
 
-// Heads returns the newest entry of every partition, which bounds what an order given now can
+// ReadHeads returns the newest entry of every partition, which bounds what an order given now can
 // cover.
-func Heads(ctx context.Context, staging objstore.Store, topic, incarnation string) (map[int]int64, error) {
+func ReadHeads(ctx context.Context, staging objstore.Store, topic, incarnation string) (map[int]int64, error) {
 	logs, err := ledger.Logs(ctx, staging, topic, incarnation)
 	if err != nil {
 		return nil, err
@@ -74,9 +74,9 @@ func ReadOrder(ctx context.Context, staging objstore.Store, id string) (*deliver
 	return o, nil
 }
 
-// IDs returns the ids of all replays of which anything is in staging, oldest first, with one
+// ListIDs returns the ids of all replays of which anything is in staging, oldest first, with one
 // request per replay.
-func IDs(ctx context.Context, staging objstore.Store) ([]string, error) {
+func ListIDs(ctx context.Context, staging objstore.Store) ([]string, error) {
 	var ids []string
 	for after := ""; ; {
 		infos, err := staging.List(ctx, delivery.ReplaysPrefix, after, 1)

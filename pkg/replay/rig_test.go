@@ -133,7 +133,7 @@ func (r *rig) seal(most int64, drop func(offset int64) bool) *ledger.Entry {
 
 // order gives an order for everything that is sealed.
 func (r *rig) order(id string, change func(*delivery.Order)) *delivery.Order {
-	heads, err := Heads(r.t.Context(), r.staging, testLog.Topic, testLog.Incarnation)
+	heads, err := ReadHeads(r.t.Context(), r.staging, testLog.Topic, testLog.Incarnation)
 	require.NoError(r.t, err)
 	o := &delivery.Order{ID: id, Topic: testLog.Topic, Incarnation: testLog.Incarnation, Heads: heads, From: delivery.FromAuto}
 	change(o)

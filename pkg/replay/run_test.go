@@ -479,7 +479,7 @@ func TestOrdersAreGivenOnceAndFound(t *testing.T) {
 		require.NoError(t, err)
 		r.deliver(r.jobs...)
 	}
-	ids, err := IDs(t.Context(), r.staging)
+	ids, err := ListIDs(t.Context(), r.staging)
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{"a", "a-b", "b"}, ids)
 	o, err := ReadOrder(t.Context(), r.staging, "a-b")

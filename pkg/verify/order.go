@@ -18,7 +18,7 @@ import (
 
 // listOrders reads the orders of all replays of this topic.
 func (v *verifier) listOrders(ctx context.Context) error {
-	ids, err := replay.IDs(ctx, v.staging)
+	ids, err := replay.ListIDs(ctx, v.staging)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func (a *Auditor) listReplays(ctx context.Context) (*replays, error) {
 // refresh reads the orders that were given or resumed since the last look.
 func (r *replays) refresh(ctx context.Context) error {
 	begun := time.Now()
-	ids, err := replay.IDs(ctx, r.deps.Staging)
+	ids, err := replay.ListIDs(ctx, r.deps.Staging)
 	if err != nil {
 		return err
 	}

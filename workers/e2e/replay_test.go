@@ -125,7 +125,7 @@ func (c countingStore) Put(ctx context.Context, key string, body io.ReadSeeker, 
 // replay gives the order and carries it out. Its jobs go to jobs, or to the topic if that is nil.
 func (r *replays) replay(change func(*delivery.Order), jobs func(...stream.Record)) *delivery.Order {
 	r.t.Helper()
-	heads, err := replay.Heads(r.t.Context(), r.staging, r.topic, "1")
+	heads, err := replay.ReadHeads(r.t.Context(), r.staging, r.topic, "1")
 	require.NoError(r.t, err)
 	o := &delivery.Order{ID: replay.NewID(time.Now()), Topic: r.topic, Incarnation: "1", Heads: heads, From: delivery.FromAuto}
 	change(o)

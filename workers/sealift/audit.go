@@ -44,7 +44,7 @@ written since the last audit and what was open then; --full counts everything.
 				cfg.Topic = s.cfg.Kafka.EventsTopic
 				cfg.Every, cfg.Minute, cfg.Grace, cfg.Retain = s.cfg.Auditor.Every, s.cfg.Auditor.Minute, s.cfg.Auditor.Grace, s.cfg.Staging.Retain
 				aud, err := auditor.New(cfg, auditor.Deps{
-					Staging: s.staging, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: tryReadCatalog(c.Context(), s), Log: s.log,
+					Staging: s.staging, Jobs: s.topicProducer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: tryReadCatalog(c.Context(), s), Log: s.log,
 				})
 				if err != nil {
 					return err

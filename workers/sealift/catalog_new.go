@@ -31,7 +31,7 @@ and only their hashes are applied.`,
 		RunE: func(*cobra.Command, []string) error {
 			text := d.yaml()
 			if _, err := catalog.Parse([]byte(text)); err != nil {
-				return flagProblem(err)
+				return documentFlagError(err)
 			}
 			_, err := fmt.Fprint(a.stdout, text)
 			return err
@@ -45,8 +45,9 @@ and only their hashes are applied.`,
 	return c
 }
 
-// flagProblem turns a problem of the document into a usage error that names the flag at fault.
-func flagProblem(err error) error {
+// documentFlagError turns a problem of the document into a usage error that names the flag at
+// fault.
+func documentFlagError(err error) error {
 	var invalid *catalog.Error
 	if !errors.As(err, &invalid) {
 		return &exitError{exitUsage, err}

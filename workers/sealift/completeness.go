@@ -136,7 +136,7 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 		return err
 	}
 	if unowed > 0 {
-		fmt.Fprintf(out, "owed to nobody: %s; %s\n", progress.Plural(unowed, "file"), whyUnowed)
+		fmt.Fprintf(out, "owed to nobody: %s; %s\n", progress.Plural(unowed, "file"), unowedHint)
 	}
 	if len(r.Hours) == 0 {
 		fmt.Fprintln(out, "no sealed files in this window: check --source and --since, and `sealift sources status`")
@@ -169,8 +169,8 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 	return err
 }
 
-// whyUnowed says why files are owed to nobody, which may be intended, and how to deliver them.
-const whyUnowed = "no destination was enabled for their source when they were sealed. " +
+// unowedHint says why files are owed to nobody, which may be intended, and how to deliver them.
+const unowedHint = "no destination was enabled for their source when they were sealed. " +
 	"Where one should have been, deliver them: sealift replay --source SOURCE --destination WORKSPACE/NAME"
 
 // partitionsText formats a list: "partition 3", "partitions 1, 2".

@@ -60,9 +60,9 @@ var demoSources = []string{"web", "ios", "android", "server", "backend"}
 // errNotDelivered is the error of a demo whose check failed.
 var errNotDelivered = errors.New("the buckets do not hold what was sent")
 
-// demo runs the whole system in this process, sends events through it, and
+// runDemo runs the whole system in this process, sends events through it, and
 // judges the buckets.
-func demo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
+func runDemo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
 	if o.file != "" {
 		if o.in, err = os.Open(o.file); err != nil {
 			return err

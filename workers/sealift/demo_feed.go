@@ -171,9 +171,9 @@ func (s *sendTally) countWrapped(e send.Event) {
 	}
 }
 
-// explainWrapped says what happened to lines that are not Segment calls, because somebody who
+// wrappedText says what happened to lines that are not Segment calls, because somebody who
 // merely forgot the type did not mean that.
-func explainWrapped(n int64) string {
+func wrappedText(n int64) string {
 	if n == 1 {
 		return "1 line is not a Segment call; it was sent as a track call named Line"
 	}
@@ -206,7 +206,7 @@ func (s *sendTally) printNotes(out io.Writer) {
 		fmt.Fprintf(out, "%s not sent: not an event, or too large.\n", progress.Plural(s.refused, "line"))
 	}
 	if s.wrapped > 0 {
-		fmt.Fprintln(out, explainWrapped(s.wrapped)+".")
+		fmt.Fprintln(out, wrappedText(s.wrapped)+".")
 	}
 	if s.repeated > 0 {
 		fmt.Fprintf(out, "%s had a messageId that was already sent to the same source; each message is delivered once.\n", progress.Plural(s.repeated, "event"))

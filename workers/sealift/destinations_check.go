@@ -110,7 +110,7 @@ func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string
 		} else {
 			err = printChecks(a.stdout, a.cfg.Destinations.Endpoint, results)
 		}
-		return errors.Join(err, checkError(results))
+		return errors.Join(err, failedChecksError(results))
 	}()
 	return errors.Join(err, s.close())
 }
@@ -215,8 +215,8 @@ func countParked(ctx context.Context, s *services, id string) *int64 {
 	return &n
 }
 
-// checkError returns the error that the command ends with.
-func checkError(results []checkResult) error {
+// failedChecksError returns the error that the command ends with.
+func failedChecksError(results []checkResult) error {
 	failed := 0
 	for _, r := range results {
 		if !r.OK {

@@ -119,7 +119,7 @@ func (m *mover) run(ctx context.Context, name string) error {
 		m.printCleanUp(ctx, *last)
 		return nil
 	}
-	to, err := m.goal(found[0])
+	to, err := m.targetPlace(found[0])
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (m *mover) run(ctx context.Context, name string) error {
 	for _, step := range []struct {
 		phase migration.Phase
 		take  func(context.Context) error
-	}{{migration.Try, m.putTestFile}, {migration.Switch, m.switchOver}, {migration.Confirm, m.confirm}} {
+	}{{migration.Try, m.putTestFile}, {migration.Switch, m.switchOver}, {migration.Confirm, m.confirmArrivals}} {
 		if step.phase < phase {
 			continue
 		}
@@ -159,9 +159,9 @@ func (m *mover) flagsMatch(to migration.Place) bool {
 	return (m.o.role == "" || m.o.role == to.RoleARN) && (m.o.bucket == "" || m.o.bucket == to.Bucket)
 }
 
-// goal returns where the destination is to go, from the flags and the migration in progress, if
-// any.
-func (m *mover) goal(t catalog.Target) (migration.Place, error) {
+// targetPlace returns where the destination is to go, from the flags and the migration in progress,
+// if any.
+func (m *mover) targetPlace(t catalog.Target) (migration.Place, error) {
 	last := m.log.Last()
 	if last != nil && last.Over() {
 		last = nil
@@ -196,7 +196,7 @@ func (m *mover) ask(ctx context.Context, question string) error {
 	if m.o.yes {
 		return nil
 	}
-	if yes, err := confirm(ctx, m.a.stderr, m.in, question); yes || err != nil {
+	if yes, err := askYesNo(ctx, m.a.stderr, m.in, question); yes || err != nil {
 		return err
 	}
 	return partialError("stopped; the same command continues from here (--yes where nobody can be asked), and --abort reverts it")

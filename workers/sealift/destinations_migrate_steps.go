@@ -190,9 +190,9 @@ func (m *mover) waitUntilIdle(ctx context.Context) error {
 // followTimeout is how long running copiers may take to read the switch.
 const followTimeout = time.Minute
 
-// confirm is step 5: it waits for a file to arrive the new way, and checks that none arrives the
-// old way any more.
-func (m *mover) confirm(ctx context.Context) error {
+// confirmArrivals is step 5: it waits for a file to arrive the new way, and checks that none
+// arrives the old way any more.
+func (m *mover) confirmArrivals(ctx context.Context) error {
 	last := m.log.Last()
 	if last.Step != migration.Switched { // the change was applied with a document
 		note := migration.Note{Step: migration.Switched, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")}

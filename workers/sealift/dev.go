@@ -57,8 +57,8 @@ destinations:
     role_arn: arn:aws:iam::123456789012:role/demo-logs
 `
 
-// dev runs everything in this process until ctx ends, with its data in o.data.
-func dev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, log *slog.Logger) (err error) {
+// runDev runs everything in this process until ctx ends, with its data in o.data.
+func runDev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer, log *slog.Logger) (err error) {
 	lock, err := lockDir(o.data)
 	if err != nil {
 		return err

@@ -84,7 +84,7 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case interrupted(ctx, err):
+	case wasInterrupted(ctx, err):
 		return exitInterrupted
 	case errors.As(err, &own):
 		return own.code
@@ -92,8 +92,8 @@ func exitCode(ctx context.Context, err error) int {
 	return exitFailure
 }
 
-// interrupted reports whether err is the consequence of a signal.
-func interrupted(ctx context.Context, err error) bool {
+// wasInterrupted reports whether err is the consequence of a signal.
+func wasInterrupted(ctx context.Context, err error) bool {
 	var cause interruptedError
 	return errors.As(context.Cause(ctx), &cause) && (errors.Is(err, context.Canceled) || errors.As(err, &cause))
 }

@@ -69,8 +69,8 @@ func seedLetters(ctx context.Context, svc *services) error {
 	}}
 	event := deadletter.NewRefused("web", received, []byte(`{"userId":"sEcReT"}`), true, []byte("m-0"), "")
 	return errors.Join(
-		svc.producer(svc.cfg.Kafka.EventsTopic, 0).Produce(ctx, event),
-		svc.producer(svc.cfg.Kafka.DeadLettersTopic, 0).Produce(ctx, found,
+		svc.topicProducer(svc.cfg.Kafka.EventsTopic, 0).Produce(ctx, event),
+		svc.topicProducer(svc.cfg.Kafka.DeadLettersTopic, 0).Produce(ctx, found,
 			deadletter.NewRefused("web", received, []byte(`{"type":"page","a":"sEcReT"}`), true, []byte("m-1"), "no_user"),
 			deadletter.NewRefused("web", received, []byte(`{"type":"track","userId":"sEcReT"}`), true, []byte("m-2"), "no_event_name")))
 }

@@ -162,13 +162,13 @@ func (p *sizedRow) add(records, bytes int64) {
 	p.Records, p.Bytes = p.Records+records, p.Bytes+bytes
 }
 
-// nothingParked also says what happens to files that failed but are not parked: whoever has fixed a
-// destination looks for them here.
-const nothingParked = "nothing is parked; what failed is retried automatically (copier.retry_tiers), or sooner with: sealift audit --force"
+// nothingParkedText also says what happens to files that failed but are not parked: whoever has
+// fixed a destination looks for them here.
+const nothingParkedText = "nothing is parked; what failed is retried automatically (copier.retry_tiers), or sooner with: sealift audit --force"
 
 func printParked(out io.Writer, rows []sizedRow) error {
 	if len(rows) == 0 {
-		_, err := fmt.Fprintln(out, nothingParked)
+		_, err := fmt.Fprintln(out, nothingParkedText)
 		return err
 	}
 	for _, row := range rows {

@@ -78,26 +78,26 @@ the last lines say where.`,
 
 func printPlan(out io.Writer, p sizing.Plan) error {
 	l := p.Load
-	fmt.Fprintf(out, "%s events/s of %.0f B, peak x%g; %s, %s, skew %g; the largest source has %.2g %%; workers of %g cores, %.3g %% busy\n", count(l.EventsPerSecond), l.EventBytes, l.Peak,
+	fmt.Fprintf(out, "%s events/s of %.0f B, peak x%g; %s, %s, skew %g; the largest source has %.2g %%; workers of %g cores, %.3g %% busy\n", formatCount(l.EventsPerSecond), l.EventBytes, l.Peak,
 		progress.Plural(int64(l.Sources), "source"), progress.Plural(int64(l.Destinations), "destination"), l.Skew, 100*p.HottestShare, l.Cores, 100*l.Utilisation)
-	fmt.Fprintf(out, "a day: %s of lines, %s of gzip in %s files, %s deliveries, %s ledger entries\n\n", size(p.BytesPerDay), size(p.GzipPerDay),
-		count(p.FilesPerDay), count(p.DeliveriesPerDay), count(p.EntriesPerDay))
+	fmt.Fprintf(out, "a day: %s of lines, %s of gzip in %s files, %s deliveries, %s ledger entries\n\n", formatSize(p.BytesPerDay), formatSize(p.GzipPerDay),
+		formatCount(p.FilesPerDay), formatCount(p.DeliveriesPerDay), formatCount(p.EntriesPerDay))
 
 	var tables strings.Builder
 	w := tabwriter.NewWriter(&tables, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WORKERS\tBUSY CORES\tCOUNT\tMEMORY EACH\tDISK EACH")
 	for _, r := range p.Workers {
-		fmt.Fprintf(w, "%s\t%.1f\t%d\t%s\t%s\n", r.Role, r.Busy, r.Count, size(r.MemoryBytes), size(r.DiskBytes))
+		fmt.Fprintf(w, "%s\t%.1f\t%d\t%s\t%s\n", r.Role, r.Busy, r.Count, formatSize(r.MemoryBytes), formatSize(r.DiskBytes))
 	}
 	fmt.Fprintf(w, "\t\t\t\t\nKAFKA\tPARTITIONS\tPEAK\tDISK OF %d REPLICAS\t\n", l.Replication)
-	fmt.Fprintf(w, "events topic\t%d\t%s/s\t%s\t\n", p.Kafka.Partitions, size(p.Kafka.BytesPerSecond), size(p.Kafka.DiskBytes))
+	fmt.Fprintf(w, "events topic\t%d\t%s/s\t%s\t\n", p.Kafka.Partitions, formatSize(p.Kafka.BytesPerSecond), formatSize(p.Kafka.DiskBytes))
 	fmt.Fprintln(w, "\t\t\t\t\nREQUESTS\tA DAY\tA DELIVERY\tUSD A MONTH\tPAID BY")
 	for _, r := range p.Requests {
 		if r.PerDay > 0 {
-			fmt.Fprintf(w, "%s\t%s\t%.3f\t%.2f\t%s\n", r.Kind, count(r.PerDay), r.PerFile, r.USD, r.Payer)
+			fmt.Fprintf(w, "%s\t%s\t%.3f\t%.2f\t%s\n", r.Kind, formatCount(r.PerDay), r.PerFile, r.USD, r.Payer)
 		}
 	}
-	fmt.Fprintf(w, "staging, %s\t\t\t%.2f\toperator\n", size(p.StagedBytes), p.StorageUSD)
+	fmt.Fprintf(w, "staging, %s\t\t\t%.2f\toperator\n", formatSize(p.StagedBytes), p.StorageUSD)
 	fmt.Fprintf(w, "sum\t\t%.3f\t%.2f\toperator\n\t\t\t%.2f\tcustomers\n", p.RequestsPerFile, p.OperatorUSD, p.CustomersUSD)
 	if err := w.Flush(); err != nil {
 		return err
@@ -114,5 +114,5 @@ func printPlan(out io.Writer, p sizing.Plan) error {
 	return err
 }
 
-func count(x float64) string { return progress.Count(int64(x + 0.5)) }
-func size(x float64) string  { return progress.Bytes(int64(x + 0.5)) }
+func formatCount(x float64) string { return progress.Count(int64(x + 0.5)) }
+func formatSize(x float64) string  { return progress.Bytes(int64(x + 0.5)) }

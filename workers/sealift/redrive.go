@@ -53,7 +53,7 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 				found := parkedTable{}
 				r.Staging, r.Worker, r.OnParked = s.staging, workerName("redrive"), found.add
 				if !r.DryRun && !r.Skip {
-					r.Jobs = s.producer(s.cfg.Kafka.JobsTopic, 0)
+					r.Jobs = s.topicProducer(s.cfg.Kafka.JobsTopic, 0)
 				}
 				if skips && !yes && isTerminal(a.stdin) {
 					if err := confirmSkip(c.Context(), a, &r); err != nil {
@@ -107,7 +107,7 @@ func confirmSkip(ctx context.Context, a *app, r *copier.Redrive) error {
 		return err // the caller says that nothing is parked
 	}
 	r.Filter = func(p delivery.Parked) bool { return shown[key(p)] }
-	yes, err := confirm(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Plural(found.Found, "parked file"), r.Destination))
+	yes, err := askYesNo(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Plural(found.Found, "parked file"), r.Destination))
 	if err == nil && !yes {
 		return partialError("nothing is given up")
 	}
@@ -187,7 +187,7 @@ func printRedrive(out io.Writer, done copier.RedriveResult, r copier.Redrive, ro
 	case done.Found == 0 && r.Skip:
 		_, err = fmt.Fprintln(out, "nothing is parked")
 	case done.Found == 0:
-		_, err = fmt.Fprintln(out, nothingParked)
+		_, err = fmt.Fprintln(out, nothingParkedText)
 	case r.DryRun && r.Skip:
 		_, err = fmt.Fprintf(out, "%s would be given up: never delivered there\n", progress.Plural(done.Found, "file"))
 	case r.DryRun:

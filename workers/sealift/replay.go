@@ -111,13 +111,13 @@ func (v *replayCommand) parseFlags(c *cobra.Command, now time.Time) (err error) 
 		}
 	}
 	for _, text := range v.offsets {
-		r, err := replayRange(text)
+		r, err := parseOffsetRange(text)
 		if err != nil {
 			return usageError("--offsets: " + err.Error())
 		}
 		o.Offsets = append(o.Offsets, r)
 	}
-	if o.FilesPerSecond, o.BytesPerSecond, err = replayRate(v.rate); err != nil {
+	if o.FilesPerSecond, o.BytesPerSecond, err = parseReplayRate(v.rate); err != nil {
 		return usageError("--rate: " + err.Error())
 	}
 	o.Version = delivery.FormatVersion
@@ -147,7 +147,7 @@ func (v *replayCommand) run(ctx context.Context) error {
 	}
 	o := &v.order
 	var err error
-	if o.Heads, err = replay.Heads(ctx, v.staging, o.Topic, o.Incarnation); err != nil {
+	if o.Heads, err = replay.ReadHeads(ctx, v.staging, o.Topic, o.Incarnation); err != nil {
 		return err
 	}
 	r, err := v.runner(ctx)
@@ -248,7 +248,7 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 			}
 		}
 	}
-	r.Jobs = v.producer(jobs, 0)
+	r.Jobs = v.topicProducer(jobs, 0)
 	screen := newReplayScreen(v.app.stderr)
 	r.OnTally = screen.setTally
 	watched, stop := context.WithCancel(ctx)
@@ -273,8 +273,8 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 	return v.report(ctx, o, &tally)
 }
 
-// replayRange reads PARTITION:FIRST-LAST.
-func replayRange(text string) (r delivery.Range, err error) {
+// parseOffsetRange reads PARTITION:FIRST-LAST.
+func parseOffsetRange(text string) (r delivery.Range, err error) {
 	n, err := fmt.Sscanf(text, "%d:%d-%d", &r.Partition, &r.First, &r.Last)
 	if err != nil || n != 3 || r.String() != text || r.Partition < 0 || r.First < 0 || r.Last < r.First {
 		return r, fmt.Errorf("%q is no range; write PARTITION:FIRST-LAST, like 3:1000-1999", text)
@@ -282,8 +282,8 @@ func replayRange(text string) (r delivery.Range, err error) {
 	return r, nil
 }
 
-// replayRate reads files per second (50, 50/s) or bytes per second (20MB, 20MB/s).
-func replayRate(text string) (files float64, bytes int64, err error) {
+// parseReplayRate reads files per second (50, 50/s) or bytes per second (20MB, 20MB/s).
+func parseReplayRate(text string) (files float64, bytes int64, err error) {
 	amount := strings.TrimSuffix(text, "/s")
 	if amount == "" {
 		return 0, 0, nil

@@ -264,7 +264,7 @@ func newReplayListCommand(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withServices(a, false, func(s *services) error {
-				ids, err := replay.IDs(c.Context(), s.staging)
+				ids, err := replay.ListIDs(c.Context(), s.staging)
 				if err != nil {
 					return err
 				}

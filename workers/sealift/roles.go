@@ -79,7 +79,7 @@ func (a *assembly) addCollector(s *services) error {
 	deps := collector.Deps{
 		Catalog: s.catalog, Loaded: s.catalogLoaded,
 		Producer: s.eventsProducer(), Ping: s.kafka.Ping,
-		DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
+		DeadLetters: s.topicProducer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
 		Log:         log, Metrics: s.metrics,
 	}
 	if c.Spool.Dir != "" {
@@ -115,7 +115,7 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 	rot, err := rotator.New(rotator.Config{
 		Cluster: cluster, Router: ledger.RouterRule(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom),
 	}, rotator.Deps{
-		Staging: s.staging, Kafka: s.kafka, Jobs: s.producer(s.cfg.Kafka.JobsTopic, 0),
+		Staging: s.staging, Kafka: s.kafka, Jobs: s.topicProducer(s.cfg.Kafka.JobsTopic, 0),
 		Owed:   func(source string) []string { return s.catalog.Snapshot().Owed(source) },
 		Logger: log, Metrics: s.metrics,
 	})
@@ -132,7 +132,7 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 				KeepOnClose: !s.cfg.Appender.SealOnStop,
 			})
 		},
-		DeadLetters: s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
+		DeadLetters: s.topicProducer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
 		Rotator:     rot, Logger: log, Metrics: s.metrics,
 	})
 	if err == nil {
@@ -179,7 +179,7 @@ func (a *assembly) addAuditor(s *services) error {
 		Every: s.cfg.Auditor.Every, Minute: s.cfg.Auditor.Minute, Grace: s.cfg.Auditor.Grace, Retain: s.cfg.Staging.Retain,
 	}, auditor.Deps{
 		Staging: objstore.WithReadRetries(s.staging), // an audit makes many requests, and one failure would void much of it
-		Jobs:    s.producer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
+		Jobs:    s.topicProducer(s.cfg.Kafka.JobsTopic, 0), Leases: s.redis, Catalog: s.catalog,
 		Unowned: func(ctx context.Context) ([]int, error) {
 			return s.kafka.Unowned(ctx, s.cfg.Kafka.Group, s.cfg.Kafka.EventsTopic)
 		},

@@ -139,7 +139,7 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
 func helpAbout(c *cobra.Command, args []string) error {
 	about, rest, err := c.Root().Find(args)
 	if err != nil || len(rest) > 0 {
-		return unknownCommand(about, rest[0])
+		return unknownCommandError(about, rest[0])
 	}
 	about.InitDefaultHelpFlag()
 	return about.Help()
@@ -164,7 +164,7 @@ func wrapCommands(a *app, c *cobra.Command) {
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return unknownCommand(c, args[0])
+				return unknownCommandError(c, args[0])
 			}
 			return c.Help()
 		}
@@ -177,7 +177,7 @@ func wrapCommands(a *app, c *cobra.Command) {
 			case err == nil:
 				return nil
 			case c.HasSubCommands():
-				return unknownCommand(c, got[0])
+				return unknownCommandError(c, got[0])
 			case args(c, nil) == nil && args(c, got[:1]) != nil: // cobra would say: unknown command
 				err = fmt.Errorf("%q takes no arguments, but got %q", c.CommandPath(), got[0])
 			}
@@ -201,7 +201,7 @@ func wrapCommands(a *app, c *cobra.Command) {
 	}
 }
 
-func unknownCommand(parent *cobra.Command, name string) error {
+func unknownCommandError(parent *cobra.Command, name string) error {
 	var known []string
 	for _, sub := range parent.Commands() {
 		if sub.IsAvailableCommand() {

@@ -81,7 +81,7 @@ itself does not read one that dev wrote.`,
 					return err
 				}
 			}
-			return dev(cmd.Context(), a.cfg, o, a.stdout, a.log)
+			return runDev(cmd.Context(), a.cfg, o, a.stdout, a.log)
 		},
 	}
 	f := cmd.Flags()
@@ -129,7 +129,7 @@ The last line is "delivered N events in M files, 0 lost, 0 duplicated"; only the
 				c.Level = "warn"
 				log = newLogger(a.stderr, c)
 			}
-			return demo(cmd.Context(), o, log)
+			return runDemo(cmd.Context(), o, log)
 		},
 	}
 	cmd.Flags().IntVar(&o.events, "events", 10_000, "number of events in the sample")

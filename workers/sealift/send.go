@@ -204,7 +204,7 @@ func (a *app) printCounts(o *sendOptions, c sendCounts) error {
 		text += fmt.Sprintf(", %s sent again", progress.Plural(c.Resent, "event"))
 	}
 	if c.Wrapped > 0 {
-		text += "\n" + explainWrapped(c.Wrapped)
+		text += "\n" + wrappedText(c.Wrapped)
 	}
 	if c.DeadLetters > 0 {
 		text += "\n`sealift sources status` shows dead letters, `sealift sources redrive` sends them again after a fix"

@@ -113,7 +113,7 @@ func openServices(cfg config.Config, id identity, withRedis bool, log *slog.Logg
 		HTTPClient: s.stsClient,
 	})
 	s.catalogProducer = sync.OnceValue(func() *stream.Producer {
-		return s.producer(cfg.Kafka.CatalogTopic, maxWorkspaceBytes+recordOverhead)
+		return s.topicProducer(cfg.Kafka.CatalogTopic, maxWorkspaceBytes+recordOverhead)
 	})
 	return s, nil
 }
@@ -145,9 +145,9 @@ func (s *services) close() error {
 	return err
 }
 
-// producer returns a producer that lives as long as the services. batchBytes limits its batches; 0
-// means the default.
-func (s *services) producer(topic string, batchBytes int) *stream.Producer {
+// topicProducer returns a producer that lives as long as the services. batchBytes limits its
+// batches; 0 means the default.
+func (s *services) topicProducer(topic string, batchBytes int) *stream.Producer {
 	return s.newProducer(stream.ProducerConfig{Topic: topic, BatchBytes: batchBytes})
 }
 

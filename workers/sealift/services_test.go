@@ -46,7 +46,7 @@ func TestRolesRefuseAnUnreadableCatalog(t *testing.T) {
 				if v != "" {
 					r.Value = []byte(v)
 				}
-				require.NoError(t, s.producer(cfg.Kafka.CatalogTopic, 0).Produce(t.Context(), r))
+				require.NoError(t, s.topicProducer(cfg.Kafka.CatalogTopic, 0).Produce(t.Context(), r))
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
@@ -130,7 +130,7 @@ func TestCloseDoesNotWaitForUnresponsiveBrokers(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	require.Error(t, s.producer("t", 0).Produce(ctx, stream.Record{Value: []byte("x")}))
+	require.Error(t, s.topicProducer("t", 0).Produce(ctx, stream.Record{Value: []byte("x")}))
 	start := time.Now()
 	require.NoError(t, s.close())
 	require.Less(t, time.Since(start), 3*time.Second)

@@ -77,7 +77,7 @@ appenders still remember the messageIds (appender.dedup_window).`,
 						return errors.New("redrive: the catalog cannot be read, which says what sources are spread: events that were redriven before would come twice; try again when it can")
 					}
 					resender.Events = s.eventsProducer()
-					resender.Letters = s.producer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
+					resender.Letters = s.topicProducer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
 				}
 				var done deadletter.Tally
 				run := func(ctx context.Context) (err error) { done, err = resender.Run(ctx, w); return err }
@@ -101,7 +101,7 @@ appenders still remember the messageIds (appender.dedup_window).`,
 				if asJSON {
 					shown = a.printJSON(redrivenLetters{done, dryRun})
 				} else {
-					shown = printRedriven(a.stdout, done, dryRun)
+					shown = printRedrivenLetters(a.stdout, done, dryRun)
 				}
 				if err != nil {
 					return &exitError{exitPartial, fmt.Errorf("%s sent, run it again for the others: %w", progress.Plural(done.Sent, "dead letter"), err)}
@@ -157,7 +157,7 @@ type redrivenLetters struct {
 	DryRun bool `json:"dry_run"`
 }
 
-func printRedriven(out io.Writer, done deadletter.Tally, dryRun bool) error {
+func printRedrivenLetters(out io.Writer, done deadletter.Tally, dryRun bool) error {
 	verb := "sent again"
 	if dryRun {
 		verb = "would be sent again"

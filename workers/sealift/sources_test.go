@@ -105,7 +105,7 @@ func TestLastSeenOnABusyPartition(t *testing.T) {
 	event := func(source string) stream.Record {
 		return deadletter.NewRefused(source, time.Now(), []byte(`{}`), true, []byte("m"), "")
 	}
-	events := svc.producer(cfg.Kafka.EventsTopic, 0)
+	events := svc.topicProducer(cfg.Kafka.EventsTopic, 0)
 	web := func() sourceRow {
 		status, err := readSources(t.Context(), svc, []string{"web"}, deadletter.Window{})
 		require.NoError(t, err)

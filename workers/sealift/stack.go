@@ -119,8 +119,8 @@ func (a address) listen(log *slog.Logger, start func(at string) error) error {
 		return err
 	}
 	err = start(net.JoinHostPort(host, port))
-	if err == nil || a.chosen || port == "0" || !inUse(err) {
-		if inUse(err) {
+	if err == nil || a.chosen || port == "0" || !isAddrInUse(err) {
+		if isAddrInUse(err) {
 			return fmt.Errorf("%w; choose another one with %s, :0 is any free port", err, a.flag)
 		}
 		return err
@@ -261,5 +261,5 @@ func writeFile(path string, b []byte) error {
 	return os.Rename(tmp, path)
 }
 
-// inUse reports whether listening failed because the address is taken.
-func inUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
+// isAddrInUse reports whether listening failed because the address is taken.
+func isAddrInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }

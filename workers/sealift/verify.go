@@ -236,7 +236,7 @@ func printVerify(out io.Writer, r *verify.Report, complete bool) error {
 	fmt.Fprintf(out, "debts: %s owed, %s delivered, %s given up, %s expired, %s pending, %s parked\n",
 		n(r.Owed), n(r.Receipts.Delivered), n(r.Receipts.Skipped), n(r.Receipts.Expired), n(r.Pending), n(r.Parked))
 	if r.Unowed.Files > 0 {
-		fmt.Fprintf(out, "owed to nobody: %s of %s; %s\n", progress.Plural(r.Unowed.Files, "file"), progress.Plural(r.Unowed.Records, "record"), whyUnowed)
+		fmt.Fprintf(out, "owed to nobody: %s of %s; %s\n", progress.Plural(r.Unowed.Files, "file"), progress.Plural(r.Unowed.Records, "record"), unowedHint)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Destinations) > 0 {

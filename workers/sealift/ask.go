@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// confirm asks a question. Any answer but y, Y or yes means no.
-func confirm(ctx context.Context, out io.Writer, in *bufio.Reader, question string) (bool, error) {
+// askYesNo asks a question. Any answer but y, Y or yes means no.
+func askYesNo(ctx context.Context, out io.Writer, in *bufio.Reader, question string) (bool, error) {
 	fmt.Fprintf(out, "%s [y/N] ", question)
 	answer := make(chan string, 1)
 	go func() {
