@@ -71,6 +71,7 @@ const (
 	day           = 24 * time.Hour
 	daysPerMonth  = 30.4
 	filesPerEntry = 1000 // at most, in one ledger entry
+	listedAtOnce  = 1000 // objects in the answer to a LIST
 	minWorkers    = 2    // one may be down
 	dedupDisk     = 18   // bytes per message, see pkg/dedup
 	dedupMemory   = 1.5
@@ -173,7 +174,7 @@ func (p *Plan) countRequests(mean rollFiles, rolls float64) {
 	// writes the hint. For each new entry it reads the entry, lists the receipts and reads their
 	// batches.
 	audits := float64(day/time.Hour) * partitions
-	p.addCost("list audit", "operator", audits+p.EntriesPerDay*ceil(mean.count*l.Copies/entries/filesPerEntry))
+	p.addCost("list audit", "operator", audits+p.EntriesPerDay*ceil(sealed["put receipt"]/p.EntriesPerDay/listedAtOnce))
 	batches := 0.0
 	if sealed["list receipt"] > 0 {
 		batches = sealed["put receipt"]

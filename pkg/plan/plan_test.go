@@ -157,6 +157,14 @@ func TestAnAuditReadsBatches(t *testing.T) {
 	}
 }
 
+// The receipts of an entry that owes 40,000 deliveries are 4,000 objects.
+func TestAnAuditListsBatches(t *testing.T) {
+	p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew, l.Copies = 1_000, 100_000, 0, 40 })
+	i := slices.IndexFunc(p.Requests, func(c Cost) bool { return c.Kind == "list audit" })
+	require.InDelta(t, 40_000, p.DeliveriesPerDay/p.EntriesPerDay, 400)
+	require.InDelta(t, 24*float64(p.Kafka.Partitions)+4*p.EntriesPerDay, p.Requests[i].PerDay, 1e-6)
+}
+
 // TestSmallFilesAreStagedInPacks: the number of staged objects follows bytes and entries, not
 // sources.
 func TestSmallFilesAreStagedInPacks(t *testing.T) {
