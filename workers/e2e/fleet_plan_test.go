@@ -55,7 +55,7 @@ func planCounts(t *testing.T, sources, partitions int) {
 	maps.DeleteFunc(got, func(kind string, _ int64) bool { return strings.HasSuffix(kind, " other") })
 	if files >= delivery.BatchFrom*entries { // how many receipts share a request depends on how fast the copier is
 		require.GreaterOrEqual(t, got["put receipt"], int64(entries))
-		require.LessOrEqual(t, got["put receipt"], want["put receipt"])
+		require.LessOrEqual(t, got["put receipt"], max(want["put receipt"], run.Files/2))
 		got["put receipt"] = want["put receipt"]
 	}
 	require.Equal(t, want, got, "requests")
