@@ -32,7 +32,7 @@ var buffers [pooledSizes]sync.Pool
 func sizeClass(bytes int) int { return bits.Len(uint(bytes/firstBuffer)) - 1 }
 
 // newBuffer returns an empty buffer of that capacity, which must be firstBuffer times a power of
-// two if it is not more than keptBuffer.
+// two if it is not more than maxPooledBuffer.
 func newBuffer(bytes int) []byte {
 	if bytes <= maxPooledBuffer {
 		if b, ok := buffers[sizeClass(bytes)].Get().(*[]byte); ok {

@@ -37,7 +37,7 @@ func OpenSpools(dir string, maxBytes int64, log *slog.Logger) (events, letters *
 }
 
 // stuckKeys remembers the keys whose letters Kafka did not accept at the last try: further letters
-// of these keys would wait for Kafka in vain. Every lettersFor, the letters of one request are
+// of these keys would wait for Kafka in vain. Every lettersTimeout, the letters of one request are
 // tried again all the same, because letters in the spool may be stuck behind another key's. The
 // zero value has no keys.
 type stuckKeys struct {
