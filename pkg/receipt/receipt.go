@@ -43,6 +43,12 @@ func WriteBatch(ctx context.Context, staging objstore.Store, rs []delivery.Recei
 	return create(ctx, staging, delivery.BatchKey(file.Log(), file.Seq, batch), batch)
 }
 
+// WriteReplayed records that a file was delivered for a replay. It is not an error if that is
+// recorded already.
+func WriteReplayed(ctx context.Context, staging objstore.Store, r delivery.Receipt) error {
+	return create(ctx, staging, delivery.ReplayReceiptKey(r.Replay, r.File, r.Destination), r.Encode())
+}
+
 // create stores an object that nobody changes or deletes. That it exists already is no error.
 func create(ctx context.Context, staging objstore.Store, key string, body []byte) error {
 	_, err := staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
@@ -73,6 +79,11 @@ func ReadBatch(ctx context.Context, staging objstore.Store, l ledger.Log, seq in
 type Pair struct {
 	Index       int // of the file
 	Destination string
+}
+
+// PairOf returns the debt of a file to a destination.
+func PairOf(file delivery.FileRef, destination string) Pair {
+	return Pair{Index: file.Index, Destination: destination}
 }
 
 // Found is a receipt that was found.
@@ -178,7 +189,7 @@ func FromListing(ctx context.Context, staging objstore.Store, l ledger.Log, seq 
 			onBad(info.Key, bad[i])
 		}
 		for _, r := range contents[i] {
-			pair, found := Pair{r.File.Index, r.Destination}, Found{Key: info.Key, StoredAt: info.LastModified, size: info.Size, inBatch: &r}
+			pair, found := PairOf(r.File, r.Destination), Found{Key: info.Key, StoredAt: info.LastModified, size: info.Size, inBatch: &r}
 			if other, ok := set[pair]; ok {
 				if other.StoredAt.Before(found.StoredAt) {
 					found.StoredAt = other.StoredAt

@@ -59,7 +59,7 @@ func (o *file) belongsIn(ctx context.Context, b *bucket, key string, receipts fu
 		if err != nil {
 			return false, err
 		}
-		found, ok := set[pairOf(o.ref, dest)]
+		found, ok := set[receipt.PairOf(o.ref, dest)]
 		if !ok {
 			continue
 		}

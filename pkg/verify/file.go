@@ -89,14 +89,14 @@ func (o *file) age() time.Duration { return o.now.Sub(time.UnixMilli(o.e.Written
 // time after which it would be parked, counted from when it was sealed or redriven. When it was
 // redriven is not recorded: the problem's fix mentions that.
 func (o *file) verifyDebt(ctx context.Context, dest string) error {
-	_, closed := o.receipts.Set[pairOf(o.ref, dest)]
+	_, closed := o.receipts.Set[receipt.PairOf(o.ref, dest)]
 	parked := o.parked.take(o.ref, dest)
 	if !closed && !parked && !o.receipts.partial && o.age() > o.cfg.Overdue {
 		latest, err := o.receipts.relist() // look at what became of it meanwhile
 		if err != nil {
 			return err
 		}
-		if _, closed = latest[pairOf(o.ref, dest)]; !closed {
+		if _, closed = latest[receipt.PairOf(o.ref, dest)]; !closed {
 			if parked, err = objstore.Exists(ctx, o.verifier.staging, delivery.ParkedKey(o.ref, dest)); err != nil {
 				return err
 			}
@@ -126,7 +126,7 @@ func (o *file) verifyDebt(ctx context.Context, dest string) error {
 //
 // Invariant: I7, I9.
 func (o *file) verifyReceipts(ctx context.Context, dest string) error {
-	found := o.receipts.Set[pairOf(o.ref, dest)]
+	found := o.receipts.Set[receipt.PairOf(o.ref, dest)]
 	for _, other := range found.Duplicates {
 		if r, err := o.readReceipt(ctx, other, dest); err != nil {
 			return err

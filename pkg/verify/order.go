@@ -177,7 +177,7 @@ func (v *verifier) verifyReplayReceipt(ctx context.Context, order *delivery.Orde
 		if err != nil {
 			return err
 		}
-		if found, ok := set[pairOf(r.File, r.Destination)]; ok {
+		if found, ok := set[receipt.PairOf(r.File, r.Destination)]; ok {
 			if owedReceipt, err := found.Read(ctx, v.staging); err == nil && owedReceipt.Outcome == delivery.Delivered && owedReceipt.Key == r.Key {
 				return nil
 			}

@@ -26,10 +26,6 @@ type receiptSet struct {
 	relist func() (receipt.Set, error)
 }
 
-func pairOf(ref delivery.FileRef, destination string) receipt.Pair {
-	return receipt.Pair{Index: ref.Index, Destination: destination}
-}
-
 // readReceipts returns the receipts of an entry, given what was listed, and reports those that are
 // of no file or not understood.
 func (w *walk) readReceipts(ctx context.Context, e *ledger.Entry, listed []objstore.Info) (*receiptSet, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // stagedSet has the staged objects of one partition that no entry was seen to name yet, with their
@@ -103,7 +104,7 @@ func (o *file) verifyStaged(ctx context.Context) (bool, error) {
 func (o *file) checkMissingStaged(ctx context.Context) error {
 	open := 0
 	for _, dest := range o.f.Owed {
-		if _, closed := o.receipts.Set[pairOf(o.ref, dest)]; closed {
+		if _, closed := o.receipts.Set[receipt.PairOf(o.ref, dest)]; closed {
 			continue
 		}
 		if o.receipts.partial {
@@ -113,7 +114,7 @@ func (o *file) checkMissingStaged(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, closed := latest[pairOf(o.ref, dest)]; !closed {
+		if _, closed := latest[receipt.PairOf(o.ref, dest)]; !closed {
 			open++
 		}
 	}

@@ -145,7 +145,7 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 		e := entries[i]
 		receipts, err := receipt.ListOneByOne(ctx, a.deps.Staging, e.log, e.seq)
 		for _, d := range notes[e] {
-			if _, is := receipts[receipt.Pair{Index: d.file.Index, Destination: d.destination}]; is {
+			if _, is := receipts[receipt.PairOf(d.file, d.destination)]; is {
 				closed[i] = append(closed[i], delivery.ParkedKey(d.file, d.destination))
 			}
 		}

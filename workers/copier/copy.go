@@ -308,14 +308,11 @@ func isPassing(err error) bool {
 	return errors.As(err, &e) && (e.CredentialsExpired() || e.ClockSkewed())
 }
 
-// putJSON writes a note of ours to staging. With ifAbsent, an existing note is no error.
-func putJSON(ctx context.Context, staging objstore.Store, key string, body []byte, ifAbsent bool) error {
+// putNote stores a note in staging, in place of any that is there.
+func putNote(ctx context.Context, staging objstore.Store, key string, note []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := staging.Put(ctx, key, bytes.NewReader(body), objstore.PutOptions{IfAbsent: ifAbsent, ContentType: "application/json"})
-	if errors.Is(err, objstore.ErrExists) {
-		return nil
-	}
+	_, err := staging.Put(ctx, key, bytes.NewReader(note), objstore.PutOptions{ContentType: "application/json"})
 	return err
 }
 

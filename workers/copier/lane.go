@@ -69,7 +69,7 @@ func (c *Copier) retryQueue(source queue) queue {
 // note, so one of the two sees what the other wrote.
 func (r *replayer) setAside(ctx context.Context, job delivery.Job, v destination.Verdict) error {
 	note := parkedNote(job, v)
-	if err := putJSON(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode(), false); err != nil {
+	if err := putNote(ctx, r.deps.Staging, delivery.ReplayFailedKey(job.Replay, job.File, job.Destination), note.Encode()); err != nil {
 		return err
 	}
 	switch delivered, err := exists(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination)); {

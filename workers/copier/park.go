@@ -16,7 +16,7 @@ func (c *Copier) park(ctx context.Context, job delivery.Job, v destination.Verdi
 	ctx, addUp := c.countRequests(ctx, job.Destination)
 	defer addUp()
 	p := parkedNote(job, v)
-	if err := putJSON(ctx, c.deps.Staging, delivery.ParkedKey(job.File, job.Destination), p.Encode(), false); err != nil {
+	if err := putNote(ctx, c.deps.Staging, delivery.ParkedKey(job.File, job.Destination), p.Encode()); err != nil {
 		return fmt.Errorf("park a job: %w", err)
 	}
 	c.metrics.parked.WithLabelValues(job.Destination, v.Reason).Inc()

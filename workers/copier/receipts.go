@@ -66,10 +66,6 @@ func newReceipts(staging objstore.Store) *receipts {
 	return &receipts{staging: staging, gatherFor: gatherFor, puts: semaphore.NewWeighted(maxPuts), lists: map[string]*listing{}, pending: map[*listing]string{}, gathering: map[string]*batch{}}
 }
 
-func pairOf(f delivery.FileRef, destination string) receipt.Pair {
-	return receipt.Pair{Index: f.Index, Destination: destination}
-}
-
 // lookUp reports whether the job's debt has a receipt. recent allows a listing that is not older
 // than listedFor; otherwise it has to begin after the call, and serves all who wait for one. shared is
 // the context for making it, because it serves many destinations and must not count as one
@@ -78,7 +74,7 @@ func (r *receipts) lookUp(ctx, shared context.Context, job delivery.Job, e *ledg
 	if e.Debts() < minDebtsForBatch { // it has no batches
 		return exists(ctx, r.staging, delivery.ReceiptKey(job.File, job.Destination))
 	}
-	prefix, pair := delivery.ReceiptPrefix(e.Log(), e.Seq), pairOf(job.File, job.Destination)
+	prefix, pair := delivery.ReceiptPrefix(e.Log(), e.Seq), receipt.PairOf(job.File, job.Destination)
 	notBefore := time.Now()
 	if recent {
 		notBefore = notBefore.Add(-listedFor)
@@ -271,7 +267,7 @@ func (r *receipts) put(ctx context.Context, rs []delivery.Receipt) error {
 	defer r.mu.Unlock()
 	add := func(l *listing) {
 		for _, rec := range rs {
-			l.closed[pairOf(rec.File, rec.Destination)] = true
+			l.closed[receipt.PairOf(rec.File, rec.Destination)] = true
 		}
 	}
 	if l := r.lists[prefix]; l != nil && l.closed != nil {

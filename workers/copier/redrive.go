@@ -160,7 +160,7 @@ func (r Redrive) readBatches(ctx context.Context, parked []delivery.Parked) (del
 		set, err := receipt.ListBatched(ctx, r.Staging, e.Log(), e.Seq)
 		for _, i := range byEntry[e] {
 			j := parked[i].Job
-			_, delivered[i] = set[pairOf(j.File, j.Destination)]
+			_, delivered[i] = set[receipt.PairOf(j.File, j.Destination)]
 			unknown[i] = err
 		}
 		return nil

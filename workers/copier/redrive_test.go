@@ -89,7 +89,7 @@ func TestRedriveWorksInParallel(t *testing.T) {
 			const n = 10 * 16 // job.InParallel runs 16 at once
 			for i := range n {
 				p := delivery.Parked{Job: delivery.Job{File: delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 1, Index: i}, Destination: acmeOne}, Cause: fmt.Sprint(i), Fix: "y"}
-				require.NoError(t, putJSON(t.Context(), staging, delivery.ParkedKey(p.Job.File, acmeOne), p.Encode(), false))
+				require.NoError(t, putNote(t.Context(), staging, delivery.ParkedKey(p.Job.File, acmeOne), p.Encode()))
 			}
 			topic, seen := &jobTopic{}, []string(nil)
 			begun := time.Now()
@@ -184,7 +184,7 @@ func TestRedriveSkipWhileCopiersRun(t *testing.T) {
 	jobs := r.sealMany(minDebtsForBatch)
 	job := jobs[1]
 	require.Equal(t, outcomeDone, r.runJob(t.Context(), jobs[0]).kind)
-	_, listed := r.receipts.lookUpListed(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), pairOf(job.File, acmeOne), time.Now().Add(-listedFor))
+	_, listed := r.receipts.lookUpListed(delivery.ReceiptPrefix(job.File.Log(), job.File.Seq), receipt.PairOf(job.File, acmeOne), time.Now().Add(-listedFor))
 	require.True(t, listed)
 	require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}}))
 	skip := Redrive{Staging: r.staging, Destination: acmeOne, Skip: true, Leases: r.deps.Leases}

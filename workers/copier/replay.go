@@ -12,6 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 	"github.com/sealift/sealift/pkg/replay"
 )
 
@@ -164,16 +165,23 @@ func (r *replayer) fetchOrdered(ctx context.Context, order *delivery.Order, job 
 // recordDelivery writes what follows a delivery: 1. the debt's own receipt, if the file is owed and
 // may have none  2. the replay's receipt  3. it deletes the note of a failure. Each step is
 // harmless when repeated.
-func (r *replayer) recordDelivery(ctx context.Context, receipt delivery.Receipt, e *ledger.Entry, debt bool) error {
+func (r *replayer) recordDelivery(ctx context.Context, rec delivery.Receipt, e *ledger.Entry, debt bool) error {
 	if debt {
-		if err := r.closeDebt(ctx, receipt, e); err != nil {
+		if err := r.closeDebt(ctx, rec, e); err != nil {
 			return err
 		}
 	}
-	if err := putJSON(ctx, r.deps.Staging, delivery.ReplayReceiptKey(receipt.Replay, receipt.File, receipt.Destination), receipt.Encode(), true); err != nil {
+	if err := r.writeReplayed(ctx, rec); err != nil {
 		return err
 	}
-	return r.deleteFailureNote(ctx, delivery.Job{File: receipt.File, Destination: receipt.Destination, Replay: receipt.Replay})
+	return r.deleteFailureNote(ctx, delivery.Job{File: rec.File, Destination: rec.Destination, Replay: rec.Replay})
+}
+
+// writeReplayed is receipt.WriteReplayed with requestTimeout.
+func (r *replayer) writeReplayed(ctx context.Context, rec delivery.Receipt) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return receipt.WriteReplayed(ctx, r.deps.Staging, rec)
 }
 
 // spoolRebuilt is spool for an object that was rebuilt from Kafka. It may be compressed differently

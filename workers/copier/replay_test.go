@@ -16,6 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 	"github.com/sealift/sealift/pkg/replay"
 )
 
@@ -236,7 +237,7 @@ func TestFailureNoteIsDeletedAfterDelivery(t *testing.T) {
 				return err
 			}
 			r := delivery.Receipt{File: job.File, Destination: job.Destination, Outcome: delivery.Delivered, Replay: job.Replay}
-			if err := putJSON(t.Context(), lane.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination), r.Encode(), true); err != nil {
+			if err := receipt.WriteReplayed(t.Context(), lane.deps.Staging, r); err != nil {
 				return err
 			}
 			if o := lane.runJob(t.Context(), job); o.kind != outcomeMoot {

@@ -189,7 +189,7 @@ func (r *rig) job(dest, content string) delivery.Job {
 func (r *rig) receipt(job delivery.Job) *delivery.Receipt {
 	set, err := receipt.List(context.Background(), r.staging, job.File.Log(), job.File.Seq)
 	require.NoError(r.t, err)
-	found, ok := set[pairOf(job.File, job.Destination)]
+	found, ok := set[receipt.PairOf(job.File, job.Destination)]
 	if !ok {
 		return nil
 	}
