@@ -14,7 +14,7 @@ type Lease struct {
 	Fence int64
 
 	name string
-	drop func(context.Context) error
+	drop func(ctx context.Context, marker string, ttl time.Duration) error
 	*keeper
 }
 
@@ -22,11 +22,19 @@ type Lease struct {
 // limits the single request to Redis. An error, which wraps ErrUnavailable, only means that the
 // name stays taken until its ttl is over. Releasing a lease that was lost or already released is
 // not an error.
-func (l *Lease) Release(ctx context.Context) error {
+func (l *Lease) Release(ctx context.Context) error { return l.release(ctx, "", 0) }
+
+// ReleaseAndMark is Release, and also stores a marker as Client.Mark does, with the same request.
+// The marker is stored even if the lease was lost. It is not if the lease was already released.
+func (l *Lease) ReleaseAndMark(ctx context.Context, marker string, ttl time.Duration) error {
+	return l.release(ctx, marker, ttl)
+}
+
+func (l *Lease) release(ctx context.Context, marker string, ttl time.Duration) error {
 	if !l.stop() {
 		return nil
 	}
-	if err := l.drop(ctx); err != nil {
+	if err := l.drop(ctx, marker, ttl); err != nil {
 		return unavailable("release lease "+l.name, err)
 	}
 	return nil

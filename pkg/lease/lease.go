@@ -26,6 +26,8 @@ import (
 var (
 	// ErrHeld says that somebody else holds the lease.
 	ErrHeld = errors.New("lease is held")
+	// ErrMarked says that there is no use for the lease any more, because the marker exists.
+	ErrMarked = errors.New("marked")
 	// ErrUnavailable says that Redis did not answer, or not as Redis does. The request may or may
 	// not have been carried out.
 	ErrUnavailable = errors.New("redis unavailable")
@@ -38,6 +40,12 @@ const (
 	pingKey   = keyPrefix + "ping"
 )
 
+// Results of Server.Take in place of a fencing number.
+const (
+	TakenByAnother int64 = 0
+	Marked         int64 = -1
+)
+
 // Server is what leases and markers need from Redis. It is implemented by the Redis that Open
 // connects to, and by simulations. Keys are complete. After any error it is unknown whether the
 // request was carried out.
@@ -45,13 +53,14 @@ type Server interface {
 	// Ping returns an error if leases cannot be acquired.
 	Ping(ctx context.Context) error
 	// Take gives the key to the token for ttl and returns a fencing number larger than any before,
-	// or 0 if another token holds the key. Repeated with the same token, for instance after a lost
-	// reply, it succeeds.
-	Take(ctx context.Context, key, token string, ttl time.Duration) (fence int64, err error)
+	// or TakenByAnother, or Marked if marker exists, which may be "". Repeated with the same token,
+	// for instance after a lost reply, it succeeds.
+	Take(ctx context.Context, key, token string, ttl time.Duration, marker string) (fence int64, err error)
 	// Extend gives the key's holder another ttl. held is false if the token does not hold the key.
 	Extend(ctx context.Context, key, token string, ttl time.Duration) (held bool, err error)
-	// Drop deletes the key if the token holds it.
-	Drop(ctx context.Context, key, token string) error
+	// Drop deletes the key if the token holds it. Before, and in any case, it stores marker for ttl,
+	// unless it is "".
+	Drop(ctx context.Context, key, token, marker string, ttl time.Duration) error
 	// Set stores the key for ttl, which starts again if the key exists.
 	Set(ctx context.Context, key string, ttl time.Duration) error
 	Exists(ctx context.Context, key string) (bool, error)
@@ -117,20 +126,37 @@ func (c *Client) Ping(ctx context.Context) error {
 // ErrHeld if somebody else holds it. ttl must be positive; it is how long the name stays taken
 // after its holder died.
 func (c *Client) Acquire(ctx context.Context, name string, ttl time.Duration) (*Lease, error) {
+	return c.acquire(ctx, name, ttl, "")
+}
+
+// AcquireUnlessMarked is Acquire, but returns ErrMarked if the marker exists, whether or not
+// somebody holds the lease. It is one request to Redis.
+func (c *Client) AcquireUnlessMarked(ctx context.Context, name string, ttl time.Duration, marker string) (*Lease, error) {
+	return c.acquire(ctx, name, ttl, c.markerKey(marker))
+}
+
+func (c *Client) acquire(ctx context.Context, name string, ttl time.Duration, marker string) (*Lease, error) {
 	token, key := newToken(), c.leaseKey(name)
 	// The deadline counts from before the request, because Redis cannot have started its own
 	// countdown earlier.
 	sent := time.Now()
-	fence, err := c.server.Take(ctx, key, token, ttl)
+	fence, err := c.server.Take(ctx, key, token, ttl, marker)
 	switch {
 	case err != nil:
 		return nil, unavailable(fmt.Sprintf("acquire lease %q", name), err)
-	case fence == 0:
+	case fence == TakenByAnother:
 		return nil, fmt.Errorf("acquire lease %q: %w", name, ErrHeld)
+	case fence == Marked:
+		return nil, fmt.Errorf("acquire lease %q: %w", name, ErrMarked)
 	}
 	l := &Lease{Fence: fence, name: name, keeper: newKeeper(sent, ttl)}
 	l.extend = func(ctx context.Context) (bool, error) { return c.server.Extend(ctx, key, token, ttl) }
-	l.drop = func(ctx context.Context) error { return c.server.Drop(ctx, key, token) }
+	l.drop = func(ctx context.Context, marker string, ttl time.Duration) error {
+		if marker != "" {
+			marker = c.markerKey(marker)
+		}
+		return c.server.Drop(ctx, key, token, marker, ttl)
+	}
 	l.start()
 	return l, nil
 }

@@ -15,9 +15,11 @@ type redisServer struct {
 
 var _ Server = redisServer{}
 
-// take gives KEYS[1] to the token ARGV[1] for ARGV[2] milliseconds, and
-// returns a new fencing number, or 0 if another token holds it.
+// take gives KEYS[1] to the token ARGV[1] for ARGV[2] milliseconds, and returns a new fencing number
+// counted in KEYS[2]. It returns -1 if the marker KEYS[3] is there, and 0 if another token holds
+// KEYS[1].
 var take = redis.NewScript(`
+if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return -1 end
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -28,8 +30,10 @@ var extend = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 
-// drop deletes KEYS[1], if ARGV[1] still holds it.
+// drop sets the marker KEYS[2], if there is one, for ARGV[2] milliseconds, and deletes KEYS[1] if
+// ARGV[1] still holds it.
 var drop = redis.NewScript(`
+if KEYS[2] then redis.call('SET', KEYS[2], 1, 'PX', ARGV[2]) end
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 
@@ -40,8 +44,8 @@ func (s redisServer) Ping(ctx context.Context) error {
 }
 
 // Take implements Server.
-func (s redisServer) Take(ctx context.Context, key, token string, ttl time.Duration) (int64, error) {
-	fence, err := take.Run(ctx, s.rdb, []string{key, fenceKey}, token, ttl.Milliseconds()).Int64()
+func (s redisServer) Take(ctx context.Context, key, token string, ttl time.Duration, marker string) (int64, error) {
+	fence, err := take.Run(ctx, s.rdb, keys(key, fenceKey, marker), token, ttl.Milliseconds()).Int64()
 	return fence, s.explain(err)
 }
 
@@ -52,8 +56,16 @@ func (s redisServer) Extend(ctx context.Context, key, token string, ttl time.Dur
 }
 
 // Drop implements Server.
-func (s redisServer) Drop(ctx context.Context, key, token string) error {
-	return s.explain(drop.Run(ctx, s.rdb, []string{key}, token).Err())
+func (s redisServer) Drop(ctx context.Context, key, token, marker string, ttl time.Duration) error {
+	return s.explain(drop.Run(ctx, s.rdb, keys(key, marker), token, ttl.Milliseconds()).Err())
+}
+
+// keys returns those that are not "", of which only the last may be.
+func keys(all ...string) []string {
+	if last := len(all) - 1; all[last] == "" {
+		return all[:last]
+	}
+	return all
 }
 
 // Set implements Server.

@@ -35,28 +35,21 @@ func (c *Copier) try(ctx context.Context, e attempt) error {
 	f, shared := &entry.Files[job.File.Index], ctx
 	ctx, addUp := c.countRequests(ctx, job.Destination)
 	defer addUp()
-	held, err := c.acquire(ctx, job)
+	held, err := c.acquireDebt(ctx, job)
 	if err != nil {
 		return err
 	}
-	defer c.release(ctx, held)
+	marker := "" // left when the debt is closed
+	defer func() { c.release(ctx, held, marker) }()
 
 	// Look under the lease, so as not to miss what its last holder did: it left a marker, and its
 	// receipt may be newer than our listing.
-	found, answered, err := c.findMarker(ctx, delivery.DoneMarker(job.File, job.Destination))
-	if err != nil {
-		return err
-	}
-	if found { // may be of another entry's debt, if an older ledger was restored and Redis was not cleared
-		c.deps.Log.DebugContext(ctx, "job over: Redis says that its receipt exists", "destination", job.Destination, "file", job.File.String())
-		return errMoot
-	}
-	closed, err := c.receipts.lookUp(ctx, shared, job, entry, held != nil && answered)
+	closed, err := c.receipts.lookUp(ctx, shared, job, entry, held != nil)
 	if err != nil {
 		return c.stagingFailed(err, "look for the receipt")
 	}
 	if closed {
-		c.markDone(ctx, job)
+		marker = delivery.DoneMarker(job.File, job.Destination)
 		return errMoot
 	}
 	t, err := c.target(job)
@@ -74,23 +67,17 @@ func (c *Copier) try(ctx context.Context, e attempt) error {
 	}
 	defer body.remove()
 	return c.deliver(ctx, e, t, f, body, held, false, func(r delivery.Receipt) error {
-		return c.closeDebt(ctx, r, entry)
+		if err := c.receipts.write(ctx, r, entry); err != nil {
+			return err
+		}
+		marker = delivery.DoneMarker(job.File, job.Destination)
+		return nil
 	})
-}
-
-// closeDebt writes the receipt of a debt, and sets a marker for other copiers, whose listings may
-// be older.
-func (c *Copier) closeDebt(ctx context.Context, r delivery.Receipt, e *ledger.Entry) error {
-	if err := c.receipts.write(ctx, r, e); err != nil {
-		return err
-	}
-	c.markDone(ctx, delivery.Job{File: r.File, Destination: r.Destination})
-	return nil
 }
 
 // deliver puts the object, then closes the job by calling closeJob.
 //
-// Invariant: I8, I9, I12. The order is: 1. object  2. receipt and marker, by closeJob  3. lease
+// Invariant: I8, I9, I12. The order is: 1. object  2. receipt, by closeJob  3. marker and lease
 // 4. offset, by the caller. After a crash the steps before it are repeated, and each is harmless
 // when repeated.
 func (c *Copier) deliver(ctx context.Context, job attempt, t catalog.Target, f *ledger.File, body *spooledFile, held *lease.Lease,

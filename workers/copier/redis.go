@@ -9,18 +9,35 @@ import (
 	"github.com/sealift/sealift/pkg/lease"
 )
 
-// doneTTL is how long Redis remembers a receipt. The marker saves a request to the staging bucket
-// when a job comes twice, so it need not be long.
+// doneTTL is how long Redis remembers a receipt, by delivery.DoneMarker. The marker saves a request
+// to the staging bucket when a job comes twice, and tells copiers whose listings are older. It need
+// not be long.
 const doneTTL = 24 * time.Hour
 
 // releaseTimeout bounds requests that are not necessary, such as releasing a lease that expires
 // anyway.
 const releaseTimeout = 2 * time.Second
 
-// acquire takes the lease of the job's debt, or returns errBusy. The lease is nil if Redis is away
-// and the configuration allows working without it.
-func (c *Copier) acquire(ctx context.Context, job delivery.Job) (*lease.Lease, error) {
-	held, err := c.deps.Leases.Acquire(ctx, leaseName(job), c.cfg.LockTTL)
+// acquireDebt takes the lease of the job's debt. It returns errBusy if somebody else has it, and
+// errMoot if a marker says that the debt is closed. The lease is nil if Redis is away and the
+// configuration allows working without it.
+func (c *Copier) acquireDebt(ctx context.Context, job delivery.Job) (*lease.Lease, error) {
+	name := delivery.LeaseName(job.File, job.Destination)
+	held, err := c.deps.Leases.AcquireUnlessMarked(ctx, name, c.cfg.LockTTL, delivery.DoneMarker(job.File, job.Destination))
+	if errors.Is(err, lease.ErrMarked) { // may be of another entry's debt, if an older ledger was restored and Redis was not cleared
+		c.deps.Log.DebugContext(ctx, "job over: Redis says that its receipt exists", "destination", job.Destination, "file", job.File.String())
+		return nil, errMoot
+	}
+	return c.leaseOrVerdict(ctx, held, err)
+}
+
+// acquireReplayed is acquireDebt for a job of a replay, which has no marker.
+func (c *Copier) acquireReplayed(ctx context.Context, job delivery.Job) (*lease.Lease, error) {
+	held, err := c.deps.Leases.Acquire(ctx, delivery.ReplayLeaseName(job.Replay, job.File, job.Destination), c.cfg.LockTTL)
+	return c.leaseOrVerdict(ctx, held, err)
+}
+
+func (c *Copier) leaseOrVerdict(ctx context.Context, held *lease.Lease, err error) (*lease.Lease, error) {
 	switch {
 	case errors.Is(err, lease.ErrHeld):
 		return nil, errBusy
@@ -32,31 +49,7 @@ func (c *Copier) acquire(ctx context.Context, job delivery.Job) (*lease.Lease, e
 	return held, err
 }
 
-func leaseName(job delivery.Job) string {
-	if job.Replay != "" {
-		return delivery.ReplayLeaseName(job.Replay, job.File, job.Destination)
-	}
-	return delivery.LeaseName(job.File, job.Destination)
-}
-
-// findMarker looks for a marker in Redis. If Redis does not answer it returns an *awayError, or
-// answered as false if the configuration allows working without it.
-func (c *Copier) findMarker(ctx context.Context, key string) (found, answered bool, err error) {
-	found, err = c.deps.Leases.Marked(ctx, key)
-	if err != nil && c.cfg.WithoutRedis && ctx.Err() == nil {
-		return false, false, nil
-	}
-	if err != nil {
-		return false, false, &awayError{c.redis, err}
-	}
-	return found, true, nil
-}
-
-// markDone remembers the receipt in Redis. This is a cache: an error only costs a request later.
-func (c *Copier) markDone(ctx context.Context, job delivery.Job) {
-	c.setMarker(ctx, delivery.DoneMarker(job.File, job.Destination), doneTTL)
-}
-
+// setMarker sets a marker. All are caches: an error only costs a request later.
 func (c *Copier) setMarker(ctx context.Context, key string, ttl time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
@@ -65,15 +58,22 @@ func (c *Copier) setMarker(ctx context.Context, key string, ttl time.Duration) {
 	}
 }
 
-// release releases the lease, even while stopping.
-func (c *Copier) release(ctx context.Context, held *lease.Lease) {
-	if held == nil {
-		return
-	}
+// release releases the lease and leaves the marker for doneTTL, even while stopping. Either may be
+// absent. Errors only cost requests later.
+func (c *Copier) release(ctx context.Context, held *lease.Lease, marker string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	if err := held.Release(ctx); err != nil {
-		c.deps.Log.DebugContext(ctx, "lease not released", "err", err)
+	var err error
+	switch {
+	case held != nil && marker != "":
+		err = held.ReleaseAndMark(ctx, marker, doneTTL)
+	case held != nil:
+		err = held.Release(ctx)
+	case marker != "":
+		err = c.deps.Leases.Mark(ctx, marker, doneTTL)
+	}
+	if err != nil {
+		c.deps.Log.DebugContext(ctx, "lease not released, or marker not set", "err", err)
 	}
 }
 

@@ -38,11 +38,11 @@ func (r *replayer) try(ctx context.Context, a attempt) error {
 	f := &e.Files[job.File.Index]
 	ctx, addUp := r.countRequests(ctx, job.Destination)
 	defer addUp()
-	held, err := r.acquire(ctx, job)
+	held, err := r.acquireReplayed(ctx, job)
 	if err != nil {
 		return err
 	}
-	defer r.release(ctx, held)
+	defer r.release(ctx, held, "")
 	delivered, err := exists(ctx, r.deps.Staging, delivery.ReplayReceiptKey(job.Replay, job.File, job.Destination))
 	switch {
 	case err != nil:
@@ -167,9 +167,10 @@ func (r *replayer) fetchOrdered(ctx context.Context, order *delivery.Order, job 
 // harmless when repeated.
 func (r *replayer) recordDelivery(ctx context.Context, rec delivery.Receipt, e *ledger.Entry, debt bool) error {
 	if debt {
-		if err := r.closeDebt(ctx, rec, e); err != nil {
+		if err := r.receipts.write(ctx, rec, e); err != nil {
 			return err
 		}
+		r.setMarker(ctx, delivery.DoneMarker(rec.File, rec.Destination), doneTTL)
 	}
 	if err := r.writeReplayed(ctx, rec); err != nil {
 		return err

@@ -68,12 +68,12 @@ func TestRedisConformance(t *testing.T) {
 
 		server := r.clientFor(w, a)
 		for range 2 { // as after a lost reply
-			fence, err := server.Take(ctx, "y", "me", time.Minute)
+			fence, err := server.Take(ctx, "y", "me", time.Minute, "")
 			require.NoError(t, err)
 			require.Positive(t, fence)
 		}
 		time.Sleep(time.Minute)
-		fence, err := server.Take(ctx, "y", "you", time.Minute)
+		fence, err := server.Take(ctx, "y", "you", time.Minute, "")
 		require.NoError(t, err)
 		require.Positive(t, fence, "an expired lease was not granted")
 
@@ -81,9 +81,16 @@ func TestRedisConformance(t *testing.T) {
 		is, err := two.Marked(ctx, "m")
 		require.NoError(t, err)
 		require.True(t, is)
+		_, err = one.AcquireUnlessMarked(ctx, "z", time.Minute, "m")
+		require.ErrorIs(t, err, lease.ErrMarked)
 		time.Sleep(time.Minute)
 		is, err = two.Marked(ctx, "m")
 		require.NoError(t, err)
 		require.False(t, is)
+		l, err = one.AcquireUnlessMarked(ctx, "z", time.Minute, "m")
+		require.NoError(t, err)
+		require.NoError(t, l.ReleaseAndMark(ctx, "m", time.Minute))
+		_, err = one.AcquireUnlessMarked(ctx, "z", time.Minute, "m")
+		require.ErrorIs(t, err, lease.ErrMarked)
 	})
 }

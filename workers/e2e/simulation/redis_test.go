@@ -72,10 +72,15 @@ func (c *redisClient) do(ctx context.Context, kind, key string, effect func()) e
 func (c *redisClient) Ping(ctx context.Context) error { return c.do(ctx, "ping", "", func() {}) }
 
 // Take implements lease.Server.
-func (c *redisClient) Take(ctx context.Context, key, token string, ttl time.Duration) (int64, error) {
+func (c *redisClient) Take(ctx context.Context, key, token string, ttl time.Duration, marker string) (int64, error) {
 	var fence int64 // not the return value, which may be written after the return
 	err := c.do(ctx, "take", key, func() {
+		if _, ok := c.r.get(marker); ok {
+			fence = lease.Marked
+			return
+		}
 		if v, ok := c.r.get(key); ok && v.token != token {
+			fence = lease.TakenByAnother
 			return
 		}
 		c.r.keys[key] = value{token, time.Now().Add(ttl)}
@@ -104,8 +109,11 @@ func (c *redisClient) Extend(ctx context.Context, key, token string, ttl time.Du
 }
 
 // Drop implements lease.Server.
-func (c *redisClient) Drop(ctx context.Context, key, token string) error {
+func (c *redisClient) Drop(ctx context.Context, key, token, marker string, ttl time.Duration) error {
 	return c.do(ctx, "drop", key, func() {
+		if marker != "" {
+			c.r.keys[marker] = value{"", time.Now().Add(ttl)}
+		}
 		if v, ok := c.r.get(key); ok && v.token == token {
 			delete(c.r.keys, key)
 		}
