@@ -37,7 +37,7 @@ type Bar struct {
 // Start draws a bar on out until Finish. A total of 0 means that it is not known (yet). If out is
 // not a terminal it returns nil, which draws nothing.
 func Start(out io.Writer, label string, total int64, unit Unit) *Bar {
-	if !IsTerminal(out) {
+	if !CanDraw(out) {
 		return nil
 	}
 	b := newBar(out, label, total, unit)
@@ -62,14 +62,17 @@ func newBar(out io.Writer, label string, total int64, unit Unit) *Bar {
 	return b
 }
 
-// IsTerminal reports whether w is a terminal on which a bar can be drawn.
-func IsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" {
+// CanDraw reports whether w is a terminal on which a line can be overwritten.
+func CanDraw(w io.Writer) bool { return IsTerminal(w) && os.Getenv("TERM") != "dumb" }
+
+// IsTerminal reports whether f is a terminal, where a person reads or writes.
+func IsTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	if !ok {
 		return false
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
 }
 
 // Add counts n more as done.

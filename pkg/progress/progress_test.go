@@ -39,6 +39,7 @@ func TestSilentWithoutTerminal(t *testing.T) {
 	b.Finish()
 	require.Nil(t, b)
 	require.Empty(t, out.String())
+	require.False(t, IsTerminal(&out))
 
 	f, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)

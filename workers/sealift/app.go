@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/progress"
 )
 
 // app is what every command gets: the merged configuration, a logger and the
@@ -127,20 +128,10 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 		}
 		return a
 	}}
-	if c.Format == "text" || c.Format == "" && isTerminal(w) {
+	if c.Format == "text" || c.Format == "" && progress.IsTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, o))
 	}
 	return slog.New(slog.NewJSONHandler(w, o))
-}
-
-// isTerminal reports whether w is a terminal, where a person reads progress and logs.
-func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
 }
 
 // printJSON writes v to stdout, for --json.

@@ -88,7 +88,7 @@ func (l filesListOptions) list(ctx context.Context, a *app, r *selectedFiles) er
 	switch {
 	case days > l.last && l.last > 0:
 		fmt.Fprintf(a.stderr, "sealift: the last %d of %s, in %s; --last 0 shows all\n", l.last, progress.Plural(int64(days), "day"), requests)
-	case isTerminal(a.stderr):
+	case progress.IsTerminal(a.stderr):
 		fmt.Fprintf(a.stderr, "sealift: %s\n", requests)
 	}
 	return nil

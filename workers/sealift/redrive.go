@@ -55,7 +55,7 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 				if !r.DryRun && !r.Skip {
 					r.Jobs = s.topicProducer(s.cfg.Kafka.JobsTopic, 0)
 				}
-				if skips && !yes && isTerminal(a.stdin) {
+				if skips && !yes && progress.IsTerminal(a.stdin) {
 					if err := confirmSkip(c.Context(), a, &r); err != nil {
 						return err
 					}

@@ -30,7 +30,7 @@ type replayScreen struct {
 
 func newReplayScreen(out io.Writer) *replayScreen {
 	s := &replayScreen{}
-	if progress.IsTerminal(out) {
+	if progress.CanDraw(out) {
 		s.out = out
 	}
 	return s
