@@ -141,7 +141,7 @@ func (bs *buckets) verifyObject(ctx context.Context, o *file, dest string, r del
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		b.resetFailures()
-		bs.v.report.addFixableProblem(ObjectMissing, o.replayToCommand(dest), where, "delivered at %s as %s says, and not there", formatMillis(r.At), describeFile(o.ref))
+		bs.v.report.addFixableProblem(ObjectMissing, o.replayToCommand(dest), where, "delivered at %s as %s says, and not there", time.UnixMilli(r.At).UTC().Format(time.RFC3339), describeFile(o.ref))
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -299,5 +299,3 @@ func logID(key string) string {
 	}
 	return part[1]
 }
-
-func formatMillis(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }

@@ -128,7 +128,7 @@ func listFiles(out io.Writer, files iter.Seq2[mirror.File, error], asJSON bool) 
 			}
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", time.UnixMilli(f.Received).UTC().Format(time.RFC3339), progress.Bytes(f.Size), f.Key); err != nil {
+		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", formatMillis(f.Received), progress.Bytes(f.Size), f.Key); err != nil {
 			return err
 		}
 	}

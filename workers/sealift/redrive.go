@@ -158,7 +158,7 @@ type parkedTable map[[2]string]parkedRow
 
 func (t parkedTable) add(p delivery.Parked) {
 	key := [2]string{p.Job.Destination, p.Cause}
-	since := time.UnixMilli(p.Since).UTC()
+	since := fromMillis(p.Since)
 	row, seen := t[key]
 	if !seen {
 		row = parkedRow{Destination: p.Job.Destination, Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: since}

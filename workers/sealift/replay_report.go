@@ -346,7 +346,7 @@ func printReplays(out io.Writer, all []replayResult) error {
 		fmt.Fprintln(w, "REPLAY\tORDERED\tWHAT\tSTATE\tDELIVERED\tFAILED")
 	}
 	for _, r := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, time.UnixMilli(r.CreatedAt).UTC().Format(time.RFC3339), quoteControls(describeOrder(r.Order)), r.State, progress.Count(r.Delivered), progress.Count(r.Failed))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, formatMillis(r.CreatedAt), quoteControls(describeOrder(r.Order)), r.State, progress.Count(r.Delivered), progress.Count(r.Failed))
 	}
 	return w.Flush()
 }
