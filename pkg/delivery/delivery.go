@@ -79,6 +79,12 @@ func IsDestination(s string) bool {
 	return ok && len(s) <= maxName && isKeyPart(workspace) && isKeyPart(dest)
 }
 
+// WorkspaceOf returns the workspace of a destination.
+func WorkspaceOf(destination string) string {
+	workspace, _, _ := strings.Cut(destination, "/")
+	return workspace
+}
+
 // maxJob bounds a job, so that any job that was read can be enqueued again.
 const maxJob = 16 << 10
 

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
@@ -24,8 +24,8 @@ var (
 // ledger and the catalog know about file and source must belong to the destination's workspace.
 func CheckPermitted(s *catalog.Snapshot, f *ledger.File, destination string) error {
 	for _, d := range f.Owed { // a source id may have changed hands since
-		if !sameWorkspace(d, destination) {
-			return fmt.Errorf("replay source %q to %q: %w, %q", f.Source, destination, ErrForeign, workspaceOf(d))
+		if owner := delivery.WorkspaceOf(d); owner != delivery.WorkspaceOf(destination) {
+			return fmt.Errorf("replay source %q to %q: %w, %q", f.Source, destination, ErrForeign, owner)
 		}
 	}
 	if slices.Contains(f.Owed, destination) {
@@ -37,18 +37,11 @@ func CheckPermitted(s *catalog.Snapshot, f *ledger.File, destination string) err
 // CheckSubscribed returns nil if the catalog sends the source's files to the destination; otherwise
 // ErrForeign or ErrNotSubscribed, with what to do.
 func CheckSubscribed(s *catalog.Snapshot, source, destination string) error {
-	if src, ok := s.Source(source); ok && src.Workspace != workspaceOf(destination) {
+	if src, ok := s.Source(source); ok && src.Workspace != delivery.WorkspaceOf(destination) {
 		return fmt.Errorf("replay source %q to %q: %w, %q", source, destination, ErrForeign, src.Workspace)
 	}
 	if !slices.Contains(s.Owed(source), destination) {
 		return fmt.Errorf("replay source %q to %q: %w: add it to the destination's sources, enabled, and `sealift catalog apply`", source, destination, ErrNotSubscribed)
 	}
 	return nil
-}
-
-func sameWorkspace(a, b string) bool { return workspaceOf(a) == workspaceOf(b) }
-
-func workspaceOf(destination string) string {
-	workspace, _, _ := strings.Cut(destination, "/")
-	return workspace
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
@@ -18,7 +17,7 @@ func (v *verifier) recordSource(f *ledger.File) {
 		v.sources[f.Source] = map[string]bool{}
 	}
 	for _, dest := range f.Owed {
-		v.sources[f.Source][workspaceOf(dest)] = true
+		v.sources[f.Source][delivery.WorkspaceOf(dest)] = true
 	}
 }
 
@@ -26,12 +25,7 @@ func (v *verifier) recordSource(f *ledger.File) {
 // workspace, which is not known if its files were never owed to anybody.
 func (v *verifier) sourceMayGoTo(source, dest string) bool {
 	workspaces := v.sources[source]
-	return len(workspaces) == 0 || workspaces[workspaceOf(dest)]
-}
-
-func workspaceOf(dest string) string {
-	workspace, _, _ := strings.Cut(dest, "/")
-	return workspace
+	return len(workspaces) == 0 || workspaces[delivery.WorkspaceOf(dest)]
 }
 
 // belongsIn reports whether the file's object belongs in the bucket: because the file is owed to
@@ -49,7 +43,7 @@ func (o *file) belongsIn(ctx context.Context, b *bucket, key string, receipts fu
 		candidates = append(candidates, order.Destinations...)
 	}
 	for _, dest := range candidates {
-		if workspaceOf(dest) != workspaceOf(b.id) || !o.owedOrOrdered(dest) {
+		if delivery.WorkspaceOf(dest) != delivery.WorkspaceOf(b.id) || !o.owedOrOrdered(dest) {
 			continue
 		}
 		if o.buckets.open(ctx, dest).site() == b.site() {

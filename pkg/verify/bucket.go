@@ -82,7 +82,7 @@ func (bs *buckets) connect(ctx context.Context, b *bucket) {
 // may share a place.
 type site struct{ workspace, server, name, prefix string }
 
-func (b *bucket) site() site { return site{workspaceOf(b.id), b.Server, b.Name, b.Prefix} }
+func (b *bucket) site() site { return site{delivery.WorkspaceOf(b.id), b.Server, b.Name, b.Prefix} }
 
 // root is the prefix of everything of ours.
 func (b *bucket) root() string {
