@@ -101,7 +101,7 @@ func (f Found) Read(ctx context.Context, staging objstore.Store) (delivery.Recei
 	if f.inBatch != nil {
 		return *f.inBatch, nil
 	}
-	return read(ctx, staging, f.Key)
+	return Read(ctx, staging, f.Key)
 }
 
 // Outcome returns the outcome of the receipt, for a file of the entry. Only a receipt that is too
@@ -203,14 +203,14 @@ func FromListing(ctx context.Context, staging objstore.Store, l ledger.Log, seq 
 	return set, nil
 }
 
-// ReadSingle returns the receipt of a debt that is an object of its own. The error may wrap
-// objstore.ErrNotFound or delivery.ErrBadReceipt.
+// ReadSingle is Read for the receipt of a debt.
 func ReadSingle(ctx context.Context, staging objstore.Store, f delivery.FileRef, destination string) (delivery.Receipt, error) {
-	return read(ctx, staging, delivery.ReceiptKey(f, destination))
+	return Read(ctx, staging, delivery.ReceiptKey(f, destination))
 }
 
-// read reads a receipt that is an object of its own.
-func read(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
+// Read returns a receipt that is an object of its own, of a debt or of a replay. The error may wrap
+// objstore.ErrNotFound or delivery.ErrBadReceipt.
+func Read(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
 	b, err := objstore.Read(ctx, staging, key, maxReceipt)
 	if errors.Is(err, objstore.ErrTooLarge) {
 		return delivery.Receipt{}, fmt.Errorf("%w: %w", delivery.ErrBadReceipt, err)

@@ -8,6 +8,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/receipt"
 )
 
 // Status is what has become of an order so far, in copies.
@@ -59,9 +60,6 @@ type Existing struct {
 	ReceiptsRead int64 `json:"receipts_read"`
 }
 
-// maxReceiptBytes is more than the size of any receipt.
-const maxReceiptBytes = 64 << 10 // 64 KiB
-
 // ReadExisting reads the first receipts of a replay, at most as many as most, concurrently.
 // Receipts that cannot be read are left out: `sealift verify` reports them.
 func ReadExisting(ctx context.Context, staging objstore.Store, id string, most int) (Existing, error) {
@@ -79,11 +77,7 @@ func ReadExisting(ctx context.Context, staging objstore.Store, id string, most i
 	}
 	existed := make([]bool, len(keys))
 	errs := job.InParallel(len(keys), walkConcurrency, func(i int) error {
-		b, err := objstore.Read(ctx, staging, keys[i], maxReceiptBytes)
-		if err != nil {
-			return err
-		}
-		r, err := delivery.DecodeReceipt(b)
+		r, err := receipt.Read(ctx, staging, keys[i])
 		existed[i] = r.Existed
 		return err
 	})

@@ -353,6 +353,20 @@ func TestReplayOfBatchedReceiptIsNotCheckedAgain(t *testing.T) {
 	require.Equal(t, [3]int64{1, 0, 3}, [3]int64{report.Receipts.Replayed, d.Replayed, d.Objects})
 }
 
+// A replay's receipt that is not one is a problem of its own, and does not end the run.
+func TestBadReceiptsOfReplaysAreReported(t *testing.T) {
+	for hazard, body := range map[string][]byte{"garbled": []byte("{"), "endless": make([]byte, 2<<20)} {
+		t.Run(hazard, func(t *testing.T) {
+			b := newBatchFixture(t)
+			b.putBatch(b.receipt(0), b.receipt(1), b.receipt(2))
+			order := delivery.Order{ID: "r", Topic: "events", Incarnation: "1", Heads: map[int]int64{testLog.Partition: 1}, From: delivery.FromAuto}
+			ledgertest.Put(t, b.staging, delivery.OrderKey(order.ID), order.Encode())
+			ledgertest.Put(t, b.staging, delivery.ReplayReceiptKey(order.ID, b.receipt(1).File, "ws/a"), body)
+			require.Equal(t, map[Kind]int64{BadReceipt: 1}, b.verify(nil).ByKind)
+		})
+	}
+}
+
 // Staged files may be gone once their debts are closed in batches, even in one that came after the
 // receipts were listed.
 func TestStagedFilesMayBeGoneOnceBatchesCloseDebts(t *testing.T) {

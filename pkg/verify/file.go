@@ -198,9 +198,6 @@ func (o *file) checkReceipt(r delivery.Receipt, key string) bool {
 	return true
 }
 
-// maxReceiptBytes bounds receipts and other small objects.
-const maxReceiptBytes = 1 << 20 // 1 MiB
-
 func joinOwed(owed []string) string {
 	if len(owed) == 0 {
 		return "nobody"

@@ -64,7 +64,7 @@ func (o *file) replayReceipts(ctx context.Context, dest string) ([]delivery.Rece
 		if order.View != "" || !order.Covers(o.e, o.f, dest) {
 			continue
 		}
-		r, err := readReplayReceipt(ctx, o.verifier.staging, delivery.ReplayReceiptKey(order.ID, o.ref, dest))
+		r, err := receipt.Read(ctx, o.verifier.staging, delivery.ReplayReceiptKey(order.ID, o.ref, dest))
 		switch {
 		case errors.Is(err, objstore.ErrNotFound) || errors.Is(err, delivery.ErrBadReceipt):
 		case err != nil:
@@ -129,7 +129,7 @@ func (v *verifier) verifyReplays(ctx context.Context) error {
 // and receipts those of the entry's debts.
 func (v *verifier) verifyReplayReceipt(ctx context.Context, order *delivery.Order, key string, entry func() (*ledger.Entry, error), receipts func() (receipt.Set, error)) error {
 	bad := func(format string, args ...any) { v.report.addProblem(BadReceipt, key, format, args...) }
-	r, err := readReplayReceipt(ctx, v.staging, key)
+	r, err := receipt.Read(ctx, v.staging, key)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return nil
@@ -186,13 +186,4 @@ func (v *verifier) verifyReplayReceipt(ctx context.Context, order *delivery.Orde
 	o := &file{walk: &walk{verifier: v, log: r.File.Log()}, e: e, f: f, ref: r.File, view: order.View}
 	v.report.updateDestination(r.Destination, func(d *Destination) { d.Replayed++ })
 	return v.buckets.verifyObject(ctx, o, r.Destination, r)
-}
-
-// readReplayReceipt reads the receipt of a replay.
-func readReplayReceipt(ctx context.Context, staging objstore.Store, key string) (delivery.Receipt, error) {
-	b, err := objstore.Read(ctx, staging, key, maxReceiptBytes)
-	if err != nil {
-		return delivery.Receipt{}, err
-	}
-	return delivery.DecodeReceipt(b)
 }
