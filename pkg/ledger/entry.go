@@ -216,6 +216,15 @@ func (e *Entry) Debts() (n int) {
 	return n
 }
 
+// Owes reports whether the entry owes at least so many deliveries. It counts no further.
+func (e *Entry) Owes(atLeast int) bool {
+	n := 0
+	for i := 0; i < len(e.Files) && n < atLeast; i++ {
+		n += len(e.Files[i].Owed)
+	}
+	return n >= atLeast
+}
+
 // Log returns the log that the entry belongs to.
 func (e *Entry) Log() Log {
 	return Log{Topic: e.Topic, Incarnation: e.Incarnation, Partition: e.Partition}

@@ -71,7 +71,7 @@ func newReceipts(staging objstore.Store) *receipts {
 // the context for making it, because it serves many destinations and must not count as one
 // destination's request.
 func (r *receipts) lookUp(ctx, shared context.Context, job delivery.Job, e *ledger.Entry, recent bool) (bool, error) {
-	if e.Debts() < minDebtsForBatch { // it has no batches
+	if !e.Owes(minDebtsForBatch) { // it has no batches
 		return exists(ctx, r.staging, delivery.ReceiptKey(job.File, job.Destination))
 	}
 	prefix, pair := delivery.ReceiptPrefix(e.Log(), e.Seq), receipt.PairOf(job.File, job.Destination)
@@ -185,7 +185,7 @@ type batch struct {
 
 // write closes a debt of the entry, and adds the receipt to our listings.
 func (r *receipts) write(ctx context.Context, rec delivery.Receipt, e *ledger.Entry) error {
-	if e.Debts() < minDebtsForBatch {
+	if !e.Owes(minDebtsForBatch) {
 		return r.put(ctx, []delivery.Receipt{rec})
 	}
 	for {
