@@ -58,8 +58,8 @@ type Server interface {
 	Take(ctx context.Context, key, token string, ttl time.Duration, marker string) (fence int64, err error)
 	// Extend gives the key's holder another ttl. held is false if the token does not hold the key.
 	Extend(ctx context.Context, key, token string, ttl time.Duration) (held bool, err error)
-	// Drop deletes the key if the token holds it. Before, and in any case, it stores marker for ttl,
-	// unless it is "".
+	// Drop deletes the key if the token holds it, and stores marker for ttl in any case, unless it is
+	// "".
 	Drop(ctx context.Context, key, token, marker string, ttl time.Duration) error
 	// Set stores the key for ttl, which starts again if the key exists.
 	Set(ctx context.Context, key string, ttl time.Duration) error

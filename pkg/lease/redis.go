@@ -30,12 +30,13 @@ var extend = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 
-// drop sets the marker KEYS[2], if there is one, for ARGV[2] milliseconds, and deletes KEYS[1] if
-// ARGV[1] still holds it.
+// drop deletes KEYS[1] if ARGV[1] still holds it, and sets the marker KEYS[2], if there is one, for
+// ARGV[2] milliseconds. It deletes first, because a Redis that
+// is full refuses a script that begins with writing.
 var drop = redis.NewScript(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 if KEYS[2] then redis.call('SET', KEYS[2], 1, 'PX', ARGV[2]) end
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])`)
+return 1`)
 
 // Ping implements Server. It writes, because a replica or a full Redis answers PING but grants no
 // leases.

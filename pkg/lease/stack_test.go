@@ -48,3 +48,22 @@ func TestPingNeedsWrites(t *testing.T) {
 		})
 	}
 }
+
+// Leases are released even if Redis is full.
+func TestReleaseIntoAFullRedis(t *testing.T) {
+	url := os.Getenv("SEALIFT_TEST_REDIS_2_URL")
+	require.NotEmpty(t, url, "SEALIFT_TEST_REDIS_2_URL names the second Redis of the test stack")
+	client, err := Open(url, nil)
+	require.NoError(t, err)
+	defer client.Close()
+	ctx, name := t.Context(), t.Name()+newToken()
+	l, err := client.Acquire(ctx, name, time.Minute)
+	require.NoError(t, err)
+	require.NoError(t, rdb(client).ConfigSet(ctx, "maxmemory", "1").Err())
+	err = l.ReleaseAndMark(ctx, name, time.Minute)
+	require.NoError(t, rdb(client).ConfigSet(ctx, "maxmemory", "0").Err())
+	require.NoError(t, err)
+	held, err := client.Held(ctx, name)
+	require.NoError(t, err)
+	require.False(t, held)
+}
