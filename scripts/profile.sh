@@ -36,15 +36,15 @@ if [ "$role" = copier ]; then
   exit
 fi
 case $role in
-appender) package=./workers/e2e bench='Appender/sources=100$' focus='appender|rotator|stream' ;;
-collector) package=./workers/collector bench=Collect focus='' ;;
-writer) package=./pkg/segment bench='Writer/sources=100$' focus='segment' ;;
+appender) package=./workers/e2e benchtime=1x bench='Appender/sources=100$' focus='appender|rotator|stream' ;;
+collector) package=./workers/collector benchtime=5s bench='Collect/collector' focus='' ;;
+writer) package=./pkg/segment benchtime=1x bench='Writer/sources=100$' focus='segment' ;;
 *)
   echo "profile: no benchmark for role \"$role\": use appender, collector, copier or writer" >&2
   exit 2
   ;;
 esac
 mkdir -p "$out"
-go test -run '^$' -bench "${BENCH:-$bench}" -benchtime 1x -o "$out/test" \
+go test -run '^$' -bench "${BENCH:-$bench}" -benchtime "$benchtime" -o "$out/test" \
   -cpuprofile "$out/cpu" -memprofile "$out/heap" -blockprofile "$out/block" "$package"
 go tool pprof -top -cum -nodecount 40 ${focus:+-focus "$focus"} "$out/test" "$out/cpu"
