@@ -320,7 +320,7 @@ func (w *writer) times() {
 func (w *writer) time(name string, t time.Time) {
 	w.dst = append(w.dst, name...)
 	w.dst = append(w.dst, '"')
-	w.dst = t.AppendFormat(w.dst, layout)
+	w.dst = appendTime(w.dst, t)
 	w.dst = append(w.dst, `",`...)
 }
 

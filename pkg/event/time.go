@@ -5,8 +5,13 @@ import (
 	"time"
 )
 
-// layout is how the API writes a time: UTC, with milliseconds.
-const layout = "2006-01-02T15:04:05.000Z"
+// appendTime appends a time as the API writes it: 2006-01-02T15:04:05.000Z. t is in UTC, in years 1
+// to 9999. RFC 3339 is the layout for which package time is fast.
+func appendTime(dst []byte, t time.Time) []byte {
+	dst = t.AppendFormat(dst, time.RFC3339)
+	ms := t.Nanosecond() / int(time.Millisecond)
+	return append(dst[:len(dst)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+}
 
 // parseTime reads a client's time from a raw JSON value: ISO 8601 as SDKs and people write it (any
 // fraction; any zone, or none for UTC; "2015-2-02"; a space instead of the T; only a date), or unix
@@ -85,8 +90,8 @@ func parseISO(b []byte) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	t := time.Date(year, time.Month(month), day, hour, minute, second-offset, nanos, time.UTC)
-	// Other years would change the length of layout, and readers would not take the result for a
-	// time.
+	// Other years would change the length of appendTime's result, and readers would not take it for
+	// a time.
 	return t, t.Year() >= 1 && t.Year() <= 9999
 }
 
