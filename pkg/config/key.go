@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -67,13 +69,17 @@ func findKey(path string) (key, bool) {
 	return key{}, false
 }
 
-// set parses text into the leaf v. Lists are comma-separated. The error says what to write. It
-// contains no secret, because secrets accept any text.
+// set parses text into the leaf v. Lists are comma-separated. The error says what to write, and
+// contains no secret. A masked secret is refused: a copy of what Print wrote would otherwise be
+// taken for the password.
 func set(v reflect.Value, text string) error {
 	switch p := v.Addr().Interface().(type) {
 	case *string:
 		*p = text
 	case *secret.Text:
+		if text == secret.Mask || strings.Contains(text, "://") && strings.Contains(text, secret.Mask) {
+			return errors.New("the secret is masked, as `sealift config print` shows it; write the secret itself")
+		}
 		*p = secret.New(text)
 	case *bool:
 		b, err := strconv.ParseBool(text)
@@ -141,6 +147,15 @@ func splitList(text string) []string {
 		}
 	}
 	return out
+}
+
+// printed returns the items of the key's value in c as leafTexts does, but of Redis's URL masks only
+// the credentials: which Redis it is, is not secret.
+func (k key) printed(c *Config) (items []string, list bool) {
+	if u, err := url.Parse(c.Redis.URL.Reveal()); k.path == "redis.url" && err == nil && u.Host != "" && u.Fragment == "" {
+		return []string{withoutCredentials(c.Redis.URL.Reveal())}, false
+	}
+	return leafTexts(k.value(c))
 }
 
 // leafTexts returns the items of a leaf in the form that set parses, with secrets masked; a scalar

@@ -10,7 +10,7 @@ import (
 )
 
 // Print writes the effective configuration as YAML that Load can read, with a comment that gives
-// the origin of each value that is set. Secrets are masked.
+// the origin of each value that is set. Secrets are masked, and Load refuses them as such.
 func (c Config) Print(w io.Writer) error {
 	var b strings.Builder
 	var open []string // the sections being written
@@ -24,7 +24,7 @@ func (c Config) Print(w io.Writer) error {
 			}
 		}
 		open = open[:len(sections)]
-		items, list := leafTexts(k.value(&c))
+		items, list := k.printed(&c)
 		for i := range items {
 			items[i] = quote(items[i])
 		}
@@ -52,7 +52,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	}
 	out := map[string]entry{}
 	for _, k := range keys() {
-		items, list := leafTexts(k.value(&c))
+		items, list := k.printed(&c)
 		e := entry{Value: items, Origin: c.Origin(k.path), Env: k.env()}
 		if !list {
 			e.Value = items[0]

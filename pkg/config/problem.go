@@ -19,14 +19,13 @@ type Problem struct {
 
 func (p Problem) String() string {
 	var b strings.Builder
-	b.WriteString(p.Key)
-	if p.From != "" {
-		if p.Key != "" {
-			b.WriteByte(' ')
-		}
-		fmt.Fprintf(&b, "(%s)", p.From)
+	switch {
+	case p.Key != "" && p.From != "":
+		fmt.Fprintf(&b, "%s (%s): ", p.Key, p.From)
+	case p.Key != "" || p.From != "":
+		b.WriteString(p.Key + p.From + ": ")
 	}
-	b.WriteString(": " + p.What)
+	b.WriteString(p.What)
 	if p.Fix != "" {
 		b.WriteString("; " + p.Fix)
 	}
