@@ -184,6 +184,9 @@ func testTopics(t *testing.T, c *stream.Client, topic string) {
 	kept := stream.Topic{Name: topic + "-kept", Partitions: 1, Replication: 1, Compacted: true, MaxRecordBytes: 2 << 20}
 	err = c.EnsureTopics(ctx, false, kept)
 	require.ErrorContains(t, err, "--create --topic "+kept.Name+" --partitions 1 --replication-factor 1 --config cleanup.policy=compact --config max.message.bytes=2097152 (or")
+	tooMany := kept
+	tooMany.Replication = 4
+	require.ErrorContains(t, c.EnsureTopics(ctx, true, tooMany), "set kafka.replication to at most the number of brokers")
 	require.NoError(t, c.EnsureTopics(ctx, true, kept))
 	require.NoError(t, c.EnsureTopics(ctx, false, kept))
 	makeTopic(t, c, topic, 3)

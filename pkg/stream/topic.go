@@ -129,6 +129,9 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 	if err == nil {
 		err = res.Errors[t.Name]
 	}
+	if errors.Is(err, kafka.InvalidReplicationFactor) {
+		return fmt.Errorf("create topic %q: %w; set kafka.replication to at most the number of brokers", t.Name, err)
+	}
 	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
 		return fmt.Errorf("create topic %q: %w", t.Name, err)
 	}
