@@ -101,6 +101,9 @@ func checkForeignBucket(s string) (what, fix string) {
 		}
 		return fmt.Sprintf("%q is an ARN", s), "write the bucket's name; access points are not supported"
 	}
+	if strings.HasPrefix(s, "/") {
+		return fmt.Sprintf("%q begins with a slash", s), writeBucket(s)
+	}
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
 		host, path, _ := strings.Cut(s, "/")

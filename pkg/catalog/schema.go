@@ -72,11 +72,7 @@ func explain(e *jsonschema.ValidationError) []violation {
 	switch k := e.ErrorKind.(type) {
 	case *kind.AdditionalProperties:
 		for _, p := range k.Properties {
-			v := violation{path: join(path, p), structural: true, what: "unknown key", fix: "remove it"}
-			if near := spelling.Suggest(p, keysAt(e.InstanceLocation)); near != "" {
-				v.fix = "the nearest known key is " + near
-			}
-			out = append(out, v)
+			out = append(out, violation{path: join(path, p), structural: true, what: "unknown key", fix: replaceKey(p, keysAt(e.InstanceLocation))})
 		}
 	case *kind.Required:
 		for _, p := range k.Missing {
@@ -88,6 +84,22 @@ func explain(e *jsonschema.ValidationError) []violation {
 		out = append(out, violation{path: path, what: e.ErrorKind.LocalizedString(message.NewPrinter(language.English))})
 	}
 	return out
+}
+
+// replaceKey says what to do about an unknown key, where other keys are known.
+func replaceKey(key string, known []string) string {
+	if slices.Contains(known, "bucket") && (key == "prefix" || strings.HasSuffix(key, "_prefix")) {
+		return "write the prefix behind the bucket's name, bucket: NAME/path/prefix"
+	}
+	if near := spelling.Suggest(key, known); near != "" {
+		return "the nearest known key is " + near
+	}
+	for _, k := range known { // role means role_arn
+		if slices.Contains(strings.Split(k, "_"), key) {
+			return "the nearest known key is " + k
+		}
+	}
+	return "remove it"
 }
 
 // words describes the schema's types for people.

@@ -54,6 +54,9 @@ func TestParseRefusesAndSaysWhatToWrite(t *testing.T) {
 		"unknown_key":         {"bucket: acme-logs", "buckets: acme-logs", `line 8: workspace ws_AAAAAAAAAAAAAAAA: destination "acme": buckets: unknown key; the nearest known key is bucket`},
 		"unknown_top_key":     {"sources:\n", "source:\n", "source: unknown key; the nearest known key is sources"},
 		"key_in_wrong_case":   {"region:", "Region:", "Region: unknown key; the nearest known key is region"},
+		"part_of_a_key":       {"acl: private", "encryption: x", "encryption: unknown key; the nearest known key is server_side_encryption"},
+		"no_such_key":         {"acl: private", "kms: x", "kms: unknown key; remove it"},
+		"prefix_as_key":       {"acl: private", "path_prefix: a/b", "path_prefix: unknown key; write the prefix behind the bucket's name, bucket: NAME/path/prefix"},
 		"missing_bucket":      {"    bucket: acme-logs\n", "", `destination "acme": bucket: it is missing; write bucket: …`},
 		"number_for_text":     {`"123456789012"`, "123456789012", `line 12: workspace ws_AAAAAAAAAAAAAAAA: destination "acme": expected_bucket_owner: it must be text, not a number; write it in quotes: "123456789012"`},
 		"text_for_list":       {"sources: [web]", "sources: web", "sources: it must be a list, not text"},
@@ -89,6 +92,7 @@ func TestParseRefusesAndSaysWhatToWrite(t *testing.T) {
 		"dest_source_twice":   {"sources: [web]", "sources: [web, web]", `sources[1]: "web" stands there twice`},
 
 		"bucket_s3_uri":           {"acme-logs", "s3://acme-logs/a/b/", `line 8: workspace ws_AAAAAAAAAAAAAAAA: destination "acme": bucket: "s3://acme-logs/a/b/" is a URI; write bucket: acme-logs/a/b`},
+		"bucket_slash_first":      {"acme-logs", "/acme-logs/a", `bucket: "/acme-logs/a" begins with a slash; write bucket: acme-logs/a`},
 		"bucket_s3_bad":           {"acme-logs", "s3://", "write the bucket's name"},
 		"bucket_virtual_hosted":   {"acme-logs", "https://acme-logs.s3.eu-west-1.amazonaws.com/a", "write bucket: acme-logs/a"},
 		"bucket_old_dash_host":    {"acme-logs", "https://acme-logs.s3-eu-west-1.amazonaws.com", "write bucket: acme-logs"},

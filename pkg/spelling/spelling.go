@@ -23,7 +23,11 @@ func Nearest(word string, known []string) string {
 // it would confuse.
 func Suggest(word string, known []string) string {
 	best := Nearest(word, known)
-	if distance(strings.ToLower(word), strings.ToLower(best)) > max(2, len(word)/3) {
+	limit := max(2, len(word)/3)
+	if len(word) <= 3 {
+		limit = 1 // with two of three letters changed, "get" would be "cat"
+	}
+	if distance(strings.ToLower(word), strings.ToLower(best)) > limit {
 		return ""
 	}
 	return best

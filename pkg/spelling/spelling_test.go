@@ -24,6 +24,8 @@ func TestSuggest(t *testing.T) {
 	require.Equal(t, "web", Suggest("wbe", []string{"ios", "web"}))
 	require.Empty(t, Suggest("something", []string{"ios", "web"}))
 	require.Empty(t, Suggest("something", nil))
+	require.Empty(t, Suggest("get", []string{"cat", "ls"}))
+	require.Equal(t, "ls", Suggest("sl", []string{"cat", "ls"}))
 }
 
 func TestDistance(t *testing.T) {
