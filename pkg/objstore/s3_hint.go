@@ -56,5 +56,12 @@ func (s *S3) hint(e *Error) string {
 	case s.endpoint != "" && errors.Is(e.Err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("start that server, or correct %s", key("endpoint"))
 	}
+	var late net.Error
+	switch noAnswer := lookup == nil && errors.As(e.Err, &late) && late.Timeout(); {
+	case noAnswer && s.endpoint == "":
+		return fmt.Sprintf("no answer in time; if that lasts, look at the network between here and S3, and at %s", key("region"))
+	case noAnswer:
+		return fmt.Sprintf("no answer in time; if that lasts, look at that server, the network on the way to it, and %s", key("endpoint"))
+	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package objstore_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -79,6 +80,8 @@ func TestUnreachableNamesTheKey(t *testing.T) {
 		"no_host":                {"http://minio:9000", true, unknown, "; correct staging.endpoint, or look at this machine's DNS"},
 		"no_such_region":         {"", false, unknown, "; correct staging.region, or look at this machine's DNS"},
 		"not_started":            {"http://minio:9000", true, syscall.ECONNREFUSED, "; start that server, or correct staging.endpoint"},
+		"no_answer_of_aws":       {"", false, context.DeadlineExceeded, "; no answer in time; if that lasts, look at the network between here and S3, and at staging.region"},
+		"no_answer":              {"http://minio:9000", true, context.DeadlineExceeded, "; no answer in time; if that lasts, look at that server, the network on the way to it, and staging.endpoint"},
 		"dns_away":               {"http://minio:9000", false, &net.DNSError{Err: "timeout", IsTimeout: true}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
