@@ -135,5 +135,6 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	_ = e.Encode(v) // fails only if the client has gone away
+	e.SetEscapeHTML(false) // people read the URLs in errors
+	_ = e.Encode(v)        // fails only if the client has gone away
 }

@@ -72,7 +72,7 @@ func TestReadyz(t *testing.T) {
 	s := start(t, Config{})
 	s.Check("kafka", func(context.Context) error { return nil })
 	s.Check("redis", func(context.Context) error {
-		return errors.New("dial tcp 127.0.0.1:6379: connection refused (redis.url)")
+		return errors.New("dial tcp 127.0.0.1:6379?a&b: connection refused (redis.url)")
 	})
 	s.Check("broken", func(context.Context) error { panic("oh") })
 
@@ -85,6 +85,7 @@ func TestReadyz(t *testing.T) {
 	require.True(t, r.Checks[0].OK)
 	require.False(t, r.Checks[1].OK)
 	require.Contains(t, r.Checks[1].Error, "redis.url")
+	require.Contains(t, body, "a&b", "URLs are escaped")
 	require.Contains(t, r.Checks[2].Error, "probe panicked: oh")
 }
 
