@@ -148,7 +148,7 @@ func (o *filesOptions) timeFilter(now time.Time) (f mirror.Filter, err error) {
 	if f.Until, err = parseHour(o.until, now); err != nil {
 		return f, usageError("--until: " + err.Error())
 	}
-	return f, nil
+	return f, checkWindow(f.Since, f.Until)
 }
 
 // list lists the wanted files. If there are none, it says so on stderr: that is not an error, but

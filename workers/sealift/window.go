@@ -30,7 +30,16 @@ func parseWindow(since, until string) (from, to time.Time, err error) {
 	if to, err = parseTime(until, now); err != nil {
 		return from, to, usageError("--until: " + err.Error())
 	}
-	return from, to, nil
+	return from, to, checkWindow(from, to)
+}
+
+// checkWindow refuses a window in which nothing can be: its empty result would be taken for an
+// answer.
+func checkWindow(from, to time.Time) error {
+	if !from.IsZero() && !to.IsZero() && !to.After(from) {
+		return usageError(fmt.Sprintf("--until has to be after --since: this is from %s until %s", from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339)))
+	}
+	return nil
 }
 
 // parseHour is like parseTime, but accepts only beginnings of hours. How long ago is counted back
