@@ -244,6 +244,8 @@ func (a *app) probeCollector(ctx context.Context, collector, key string) error {
 		return nil
 	case resp.StatusCode == http.StatusNotFound && answer.Code == "unknown_write_key":
 		return fmt.Errorf("the collector at %s knows no source with this write key; compare `printf %%s KEY | sha256sum` with write_key_hashes in `sealift catalog get`", collector)
+	case resp.StatusCode == http.StatusNotFound && answer.Code == "path":
+		return fmt.Errorf("--url %s: the collector there serves nothing below that path; leave the path out", collector)
 	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(text), "HTTPS"): // Go's server and nginx, to plain http
 		return fmt.Errorf("--url %s: TLS is spoken there; write https://…", collector)
 	}

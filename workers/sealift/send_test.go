@@ -163,6 +163,7 @@ func TestSendErrors(t *testing.T) {
 		"no_write_key":                  {[]string{"--url", url}, exitUsage, "--write-key"},
 		"wrong_url":                     {[]string{"--url", "localhost", "--write-key", "wk_web"}, exitUsage, "http://localhost:8080"},
 		"unknown_write_key":             {[]string{"--url", url, "--write-key", "wk_sEcReT"}, exitFailure, "knows no source with this write key"},
+		"url_of_the_api":                {[]string{"--url", url + "/v1", "--write-key", "wk_web"}, exitFailure, "/v1: the collector there serves nothing below that path; leave the path out"},
 		"no_collector":                  {[]string{"--url", closed.URL, "--write-key", "wk_sEcReT"}, exitFailure, "is it running"},
 		"http_to_a_tls_server":          {[]string{"--url", strings.Replace(secure.URL, "https", "http", 1), "--write-key", "wk_web"}, exitFailure, "TLS is spoken there; write https://"},
 		"https_to_a_plain_server":       {[]string{"--url", strings.Replace(url, "http", "https", 1), "--write-key", "wk_web"}, exitFailure, "plain http is spoken there: write http://"},
