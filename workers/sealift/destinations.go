@@ -141,6 +141,8 @@ func unknownDestinationError(all []catalog.Target, name string) error {
 	hint := "`sealift catalog get` lists them"
 	if near := spelling.Suggest(name, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
+	} else if slices.Sort(known); len(known) > 0 && len(known) <= 5 {
+		hint = "it has " + strings.Join(slices.Compact(known), ", ")
 	}
 	return fmt.Errorf("the catalog has no destination %q; %s", name, hint)
 }

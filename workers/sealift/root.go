@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/shell"
 	"github.com/sealift/sealift/pkg/spelling"
 )
 
@@ -125,8 +126,8 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
 		case "help":
 			c.Run, c.RunE, c.Annotations = nil, helpAbout, withoutConfig
 		case "completion":
-			for _, shell := range c.Commands() {
-				shell.Annotations = withoutConfig
+			for _, sub := range c.Commands() {
+				sub.Annotations = withoutConfig
 			}
 		}
 	}
@@ -179,7 +180,7 @@ func wrapCommands(a *app, c *cobra.Command) {
 			case c.HasSubCommands():
 				return unknownCommandError(c, got[0])
 			case args(c, nil) == nil && args(c, got[:1]) != nil: // cobra would say: unknown command
-				err = fmt.Errorf("%q takes no arguments, but got %q", c.CommandPath(), got[0])
+				err = fmt.Errorf("%q takes no arguments, but got %q%s", c.CommandPath(), got[0], flagFor(c, got[0]))
 			}
 			return &exitError{exitUsage, err}
 		}
@@ -199,6 +200,17 @@ func wrapCommands(a *app, c *cobra.Command) {
 		}
 		return run(c, args)
 	}
+}
+
+// flagFor proposes the flag that takes what was written as an argument. Other commands take a
+// destination or a source as an argument, so that is easily done.
+func flagFor(c *cobra.Command, arg string) string {
+	for _, name := range []string{"destination", "source", "partition"} {
+		if c.Flags().Lookup(name) != nil {
+			return fmt.Sprintf("; did you mean --%s %s?", name, shell.QuoteIfNeeded(arg))
+		}
+	}
+	return ""
 }
 
 func unknownCommandError(parent *cobra.Command, name string) error {
