@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding"
 	"encoding/binary"
@@ -135,7 +136,9 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
 	}
 	a.lines = append(a.lines, '\n')
-	s.open[stream] = a
+	if a.Records == 0 {
+		s.open[stream] = a
+	}
 	a.Last = offset
 	a.Records++
 	a.RawBytes += int64(n)
@@ -349,22 +352,40 @@ func (s *Spool) Files(fn func(m Meta)) {
 // Seal finishes the stream's file for the given reason; the next Append of the stream begins
 // another one. Without such a file it returns nil and no error.
 func (s *Spool) Seal(stream ledger.Stream, reason Reason) (*Sealed, error) {
+	sealed, err := s.SealAll([]ledger.Stream{stream}, reason)
+	if err != nil || len(sealed) == 0 {
+		return nil, err
+	}
+	return sealed[0], nil
+}
+
+// SealAll is like Seal for several streams, of which it leaves out those without a file. It returns
+// the files in the order of their first offsets. Their last blocks lie on the disk in that order,
+// and are written together: a write for each of them would take longer than compressing it, if it
+// is small.
+func (s *Spool) SealAll(streams []ledger.Stream, reason Reason) ([]*Sealed, error) {
 	if s.broken != nil {
 		return nil, s.broken
 	}
-	a := s.open[stream]
-	if a == nil {
-		return nil, nil
+	files := make([]*active, 0, len(streams))
+	for _, stream := range streams {
+		if a := s.open[stream]; a != nil {
+			files = append(files, a)
+		}
 	}
-	if err := s.flush(a, false); err != nil {
+	slices.SortFunc(files, func(a, b *active) int { return cmp.Compare(a.First, b.First) })
+	sealed := make([]*Sealed, 0, len(files))
+	for _, a := range files {
+		if err := s.flush(a, false); err != nil {
+			return nil, err
+		}
+		sealed = append(sealed, s.finish(a, reason))
+		delete(s.open, a.Stream)
+		s.dropWindow(a)
+	}
+	if err := s.writeChunk(); err != nil { // readers of the sealed files will read the chunk
 		return nil, err
 	}
-	if err := s.writeChunk(); err != nil { // readers of the sealed file will read the chunk
-		return nil, err
-	}
-	sealed := s.finish(a, reason)
-	delete(s.open, stream)
-	s.dropWindow(a)
 	return sealed, nil
 }
 

@@ -102,6 +102,24 @@ func read(t *testing.T, f *Sealed) []byte {
 	return b
 }
 
+// TestSealAllSealsInOrderOfFirstOffsets, and leaves out streams without a file.
+func TestSealAllSealsInOrderOfFirstOffsets(t *testing.T) {
+	s := newSpool(t, Config{})
+	for i := range 30 {
+		require.NoError(t, s.Append(stream(2-i%3), int64(i), 5, line(i, 300)))
+	}
+	sealed, err := s.SealAll([]ledger.Stream{stream(0), stream(7), stream(1), stream(2)}, ReasonTime)
+	require.NoError(t, err)
+	require.Len(t, sealed, 3)
+	for i, f := range sealed {
+		require.Equal(t, stream(2-i), f.Stream)
+		require.EqualValues(t, i, f.First)
+		require.Equal(t, sha256.Sum256(read(t, f)), f.SHA256)
+		require.Len(t, bytes.Split(members(t, f.Reader()), []byte("\n")), 11)
+	}
+	require.Zero(t, s.Len())
+}
+
 func TestObjectNeverExceedsItsLimit(t *testing.T) {
 	const limit = 64 << 10
 	for name, c := range map[string]struct {

@@ -254,24 +254,22 @@ func (c *core) sealWhere(reason segment.Reason, due func(deadline int64) bool) e
 			c.earliestDeadline = min(c.earliestDeadline, deadline)
 		}
 	}
-	slices.SortFunc(streams, ledger.Stream.Compare)
-	for _, stream := range streams {
-		if err := c.seal(stream, reason); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.sealStreams(streams, reason)
 }
 
 func (c *core) seal(stream ledger.Stream, reason segment.Reason) error {
-	f, err := c.spool.Seal(stream, reason)
+	return c.sealStreams([]ledger.Stream{stream}, reason)
+}
+
+func (c *core) sealStreams(streams []ledger.Stream, reason segment.Reason) error {
+	files, err := c.spool.SealAll(streams, reason)
 	if err != nil {
 		return err
 	}
-	delete(c.open, stream)
-	if f != nil {
-		c.sealed = append(c.sealed, f)
+	for _, stream := range streams {
+		delete(c.open, stream)
 	}
+	c.sealed = append(c.sealed, files...)
 	return nil
 }
 
