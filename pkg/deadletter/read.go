@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -174,10 +175,8 @@ func boundsNow(ctx context.Context, kafka Kafka, topic string, partition int, en
 	if err != nil || now[partition].End >= end {
 		return now[partition], err
 	}
-	select {
-	case <-ctx.Done():
-		return stream.Bounds{}, ctx.Err()
-	case <-time.After(electionTime):
+	if err := sleep.For(ctx, electionTime); err != nil {
+		return stream.Bounds{}, err
 	}
 	now, err = boundsSince(ctx, kafka, topic, time.Time{})
 	return now[partition], err

@@ -27,6 +27,7 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/policy"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // MaxSends is how often Put sends a request whose outcome stays unclear.
@@ -162,10 +163,7 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 			redated = true
 		case (errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable)) && unclearSends < MaxSends && ctx.Err() == nil:
 			unclearSends++
-			select {
-			case <-time.After(pause/2 + jitter.N(pause)):
-			case <-ctx.Done():
-			}
+			_ = sleep.For(ctx, pause/2+jitter.N(pause))
 			pause *= 4
 		default:
 			return r, err

@@ -3,6 +3,8 @@ package jitter
 import (
 	"context"
 	"time"
+
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // Backoff computes the waits between retries of something that fails. They double from Min to Max,
@@ -22,16 +24,7 @@ func (b *Backoff) Next() time.Duration {
 }
 
 // Wait waits for the duration that Next returns, or until ctx ends; then it returns ctx's error.
-func (b *Backoff) Wait(ctx context.Context) error {
-	timer := time.NewTimer(b.Next())
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
+func (b *Backoff) Wait(ctx context.Context) error { return sleep.For(ctx, b.Next()) }
 
 // Reset starts a new series of tries: the next wait is Min again.
 func (b *Backoff) Reset() { b.next = 0 }

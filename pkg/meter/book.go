@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // PageEvery is how often a page is written, if there is something to write.
@@ -125,10 +126,8 @@ func (b *Book) wait(ctx context.Context) bool {
 		return true
 	case <-b.urgent:
 	}
-	select {
-	case <-ctx.Done():
+	if sleep.For(ctx, UrgentPageAfter) != nil {
 		return false
-	case <-time.After(UrgentPageAfter):
 	}
 	select { // what came meanwhile is in this page
 	case <-b.urgent:

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 const (
@@ -61,14 +62,7 @@ func newFetch(ctx context.Context, r objstore.Reader, f File, onRead func(int64)
 		d.cancel, d.silence = cancel, time.AfterFunc(stallTimeout, cancel)
 		return r.GetFrom(ctx, f.Key, etag, from)
 	}
-	d.wait = func(pause time.Duration) error {
-		select {
-		case <-time.After(pause/2 + jitter.N(pause)):
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	d.wait = func(pause time.Duration) error { return sleep.For(ctx, pause/2+jitter.N(pause)) }
 	return d
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/flock"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // diskError is a failure of the local disk. It ends the whole download, because other files would
@@ -57,10 +58,8 @@ func awaitPart(ctx context.Context, path string, warn func(part string)) (*part,
 		if time.Since(since) >= busyWarnAfter {
 			warn(partPath(path))
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(busyPause):
+		if err := sleep.For(ctx, busyPause); err != nil {
+			return nil, err
 		}
 	}
 }

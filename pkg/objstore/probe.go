@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // ErrUnconditional says that a store overwrites objects in spite of create-if-absent. The ledger's
@@ -56,10 +58,8 @@ func probePut(ctx context.Context, store Store, body []byte) error {
 		if !errors.Is(err, ErrConflict) || try == probeTries {
 			return err
 		}
-		select { // another process is probing at the same time
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Duration(try) * 20 * time.Millisecond):
+		if err := sleep.For(ctx, time.Duration(try)*20*time.Millisecond); err != nil { // another process is probing at the same time
+			return err
 		}
 	}
 }

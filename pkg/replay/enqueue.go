@@ -13,6 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -166,7 +167,7 @@ func (q *enqueuer) addJob(ctx context.Context, j delivery.Job, f *ledger.File, f
 			return err
 		}
 		q.reportTally(q.tally)
-		if err := sleep(ctx, wait); err != nil {
+		if err := sleep.For(ctx, wait); err != nil {
 			return err
 		}
 	}

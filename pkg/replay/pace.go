@@ -1,9 +1,6 @@
 package replay
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // pacer keeps a rate of files and of bytes, file by file. It does not make up for pauses: after one
 // it continues at the same rate.
@@ -28,15 +25,4 @@ func (p *pacer) reserve(size int64, now time.Time) time.Duration {
 	}
 	p.next = p.next.Add(cost)
 	return wait
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // Fault says what goes wrong with one request. The zero Fault does nothing.
@@ -59,12 +61,8 @@ func (s *Server) standingFault(r *request) Fault {
 
 // wait waits for the delay, or until the client is gone.
 func (f Fault) wait(ctx context.Context) {
-	if f.Delay <= 0 {
-		return
-	}
-	select {
-	case <-time.After(f.Delay):
-	case <-ctx.Done():
+	if f.Delay > 0 {
+		_ = sleep.For(ctx, f.Delay)
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/transport"
 )
 
@@ -190,10 +191,8 @@ func (s *Sender) deliver(events []Event) error {
 		if s.cfg.RetryFor > 0 && time.Since(start) > s.cfg.RetryFor {
 			return fmt.Errorf("send %d events to %s: not taken in %s: %w", len(events), s.cfg.URL, s.cfg.RetryFor, a.failure())
 		}
-		select {
-		case <-s.ctx.Done():
+		if sleep.For(s.ctx, max(backoff.Next(), a.retryAfter)) != nil {
 			return fmt.Errorf("send %d events to %s: %w", len(events), s.cfg.URL, errors.Join(context.Cause(s.ctx), a.err))
-		case <-time.After(max(backoff.Next(), a.retryAfter)):
 		}
 		if a.err != nil || a.status != http.StatusTooManyRequests {
 			s.resent.Add(int64(len(events)))

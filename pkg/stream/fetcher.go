@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // ErrOffsetOutOfRange says that the log does not hold the requested offset: retention deleted it,
@@ -74,10 +76,7 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, opts FetchOptions) (F
 	}
 	got, err := f.fetch(ctx, offset, opts)
 	for throttle := throttledError(0); errors.As(err, &throttle); {
-		select {
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-time.After(min(time.Duration(throttle), time.Minute)):
+		if err = sleep.For(ctx, min(time.Duration(throttle), time.Minute)); err == nil {
 			got, err = f.fetch(ctx, offset, opts)
 		}
 	}

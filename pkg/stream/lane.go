@@ -16,6 +16,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 const (
@@ -279,10 +280,8 @@ func (l *lane) writeWithRetries(batch []piece) error {
 		if time.Since(began) > produceRetryFor {
 			return err
 		}
-		select {
-		case <-l.producer.requestCtx.Done():
+		if sleep.For(l.producer.requestCtx, max(backoff.Next(), time.Until(l.notBefore))) != nil {
 			return io.ErrClosedPipe
-		case <-time.After(max(backoff.Next(), time.Until(l.notBefore))):
 		}
 		l.producer.refreshMetadata(l.producer.requestCtx, err, time.Since(l.failingSince) < produceRetryFor)
 	}

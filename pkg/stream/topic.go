@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // ErrNoTopic says that a topic does not exist.
@@ -143,10 +145,8 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 			return nil
 		}
 		c.refreshMetadata(ctx, err, false)
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for topic %q: %w", t.Name, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
+		if err := sleep.For(ctx, 50*time.Millisecond); err != nil {
+			return fmt.Errorf("wait for topic %q: %w", t.Name, err)
 		}
 	}
 }

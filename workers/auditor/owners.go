@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -25,10 +26,8 @@ func (a *Auditor) watchOwners(ctx context.Context) {
 	var last []int
 	known, warned := time.Now(), time.Time{} // warned is zero if the last look succeeded
 	for {
-		select { // waits at first as well, because processes start together
-		case <-ctx.Done():
+		if sleep.For(ctx, ownersEvery+jitter.N(ownersEvery/10)) != nil { // at first as well, because processes start together
 			return
-		case <-time.After(ownersEvery + jitter.N(ownersEvery/10)):
 		}
 		unowned, err := a.deps.Unowned(ctx)
 		if ctx.Err() != nil {

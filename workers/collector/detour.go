@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/spool"
 )
 
@@ -147,11 +148,4 @@ func (c *Collector) unspoolEvents(stopping, cut context.Context) {
 }
 
 // pause waits between d/2 and d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d/2 + jitter.N(d/2))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
+func pause(ctx context.Context, d time.Duration) { _ = sleep.For(ctx, d/2+jitter.N(d/2)) }

@@ -17,6 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/netguard"
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/shell"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/workers/auditor"
 )
 
@@ -181,8 +182,8 @@ func (m *mover) waitUntilIdle(ctx context.Context) error {
 			m.printf("%s still in flight: if a copier dies right now, a file may end up below both prefixes", progress.Plural(pending, "file"))
 			return nil
 		}
-		if err := sleep(ctx, 500*time.Millisecond); err != nil {
-			return err
+		if sleep.For(ctx, 500*time.Millisecond) != nil {
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -211,8 +212,8 @@ func (m *mover) confirmArrivals(ctx context.Context) error {
 		if a.New > 0 || time.Since(start) > m.o.wait {
 			break
 		}
-		if err := sleep(ctx, time.Second); err != nil {
-			return err
+		if sleep.For(ctx, time.Second) != nil {
+			return context.Cause(ctx)
 		}
 	}
 	switch {
@@ -304,15 +305,6 @@ func (m *mover) endMigration(ctx context.Context, t catalog.Target, last migrati
 
 func (m *mover) appendAborted(ctx context.Context, last migration.Note) error {
 	return m.log.Append(ctx, migration.Note{Step: migration.Aborted, From: last.From, To: last.To, Test: last.Test, By: workerName("migrate")})
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
 }
 
 func formatMillis(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // drainTimeout is how long one role may take to end. Roles limit themselves to less; the process
@@ -104,10 +105,8 @@ func await(ctx context.Context, log *slog.Logger, d dependency, phase func(strin
 		phase(waiting + ": " + err.Error())
 		wait := backoff.Next().Round(time.Millisecond)
 		log.Warn("waiting for a service", "service", d.name, "address", d.address, "key", d.key, "err", err, "again_in", wait)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := sleep.For(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

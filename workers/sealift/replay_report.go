@@ -18,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/replay"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // replayScreen shows the progress of a replay on a terminal.
@@ -82,10 +83,8 @@ func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id str
 			s.mu.Unlock()
 		}
 		// Counting lists all receipts; it may take up to a tenth of the time.
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(max(wait, 10*time.Since(start))):
+		if err := sleep.For(ctx, max(wait, 10*time.Since(start))); err != nil {
+			return err
 		}
 	}
 }
