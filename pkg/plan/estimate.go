@@ -161,8 +161,10 @@ func (p *Plan) countRequests(mean rollFiles, rolls float64) {
 	entries := turns + mean.cutBySize
 	p.EntriesPerDay = entries * rolls
 	staged := mean.count - mean.small + PackCount(mean.small, mean.smallGzip, turns)
-	copiers := min(float64(p.worker("copier").Count), max(1, mean.count*l.Copies/entries)) // that share an entry
-	sealed := CountRequests(mean.count, l.Copies, mean.small, SpanCount(mean.small, mean.smallGzip, turns), staged, entries, 0, copiers).scale(rolls)
+	sealed := CountRequests(Volume{
+		Files: mean.count, Copies: l.Copies, Small: mean.small, Spans: SpanCount(mean.small, mean.smallGzip, turns), Staged: staged, Entries: entries,
+		Copiers: min(float64(p.worker("copier").Count), max(1, mean.count*l.Copies/entries)),
+	}).scale(rolls)
 	for _, kind := range slices.Sorted(maps.Keys(sealed)) {
 		payer := "operator"
 		if kind == "put object" {

@@ -25,47 +25,42 @@ func SpanCount(files, bytes, entries float64) float64 {
 	return min(files, entries*max(1, ceil(bytes/entries/spanBytes)))
 }
 
-// CountRequests counts the requests for files that are each owed to copies destinations, and are
-// stored in staged objects and ledger entries; claims of the entries only took a partition over.
-// small of the files are in packs, in spans sections. copiers is how many copiers read an entry for
-// its jobs.
+// Volume is what requests are counted for.
+type Volume struct {
+	Files   float64
+	Copies  float64 // destinations that each file is owed to
+	Small   float64 // files that are in packs
+	Spans   float64 // sections of these packs, see SpanCount
+	Staged  float64 // staged objects of all files
+	Entries float64 // of the ledger
+	Claims  float64 // entries that only took a partition over
+	Copiers float64 // that read an entry for its jobs
+}
+
+// CountRequests counts the requests for a volume.
 //
 // An appender puts the staged object and the entry, and lists and reads the end of a chain that it
 // takes over. A copier reads an entry once, and each section of small files; for each delivery of
 // another file it reads the staged object. Then it puts the object and the receipt. If the entry
 // owes few deliveries, each receipt is looked for and written by itself. If it owes many, a copier
 // lists them once, and writes them in batches.
-func CountRequests(files, copies, small, spans, staged, entries, claims, copiers float64) Requests {
-	deliveries := files * copies
+func CountRequests(v Volume) Requests {
+	deliveries, entries := v.Files*v.Copies, v.Entries-v.Claims // entries that have files
 	lookupKind, lookups, batches := "head receipt", deliveries, deliveries
-	if deliveries >= delivery.BatchFrom*(entries-claims) {
-		lookupKind, lookups = "list receipt", (entries-claims)*copiers
-		batches = BatchCount(deliveries, lookups)
+	if deliveries >= delivery.BatchFrom*entries {
+		lookupKind, lookups = "list receipt", entries*v.Copiers
+		batches = min(deliveries, max(lookups, deliveries/receiptsPerBatch))
 	}
 	return Requests{
-		"put staged":  staged,
-		"put entry":   entries,
-		"get entry":   (entries-claims)*copiers + claims,
-		"list entry":  claims,
+		"put staged":  v.Staged,
+		"put entry":   v.Entries,
+		"get entry":   entries*v.Copiers + v.Claims,
+		"list entry":  v.Claims,
 		lookupKind:    lookups,
-		"get staged":  (files-small)*copies + min(small*copies, spans*copiers),
+		"get staged":  (v.Files-v.Small)*v.Copies + min(v.Small*v.Copies, v.Spans*v.Copiers),
 		"put object":  deliveries,
 		"put receipt": batches,
 	}
-}
-
-// BatchCount returns the number of requests with which receipts are written, for entries that each
-// are the work of some copiers; parts is the number of entries times that of copiers.
-func BatchCount(deliveries, parts float64) float64 {
-	return min(deliveries, max(parts, deliveries/receiptsPerBatch))
-}
-
-// Total returns the number of all requests.
-func (r Requests) Total() (sum float64) {
-	for _, n := range r {
-		sum += n
-	}
-	return sum
 }
 
 // scale returns r multiplied by n.

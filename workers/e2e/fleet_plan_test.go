@@ -47,7 +47,8 @@ func planCounts(t *testing.T, sources, partitions int) {
 	files, entries := float64(run.Files), float64(run.Entries-run.Claims)
 	staged, spans := plan.PackCount(files, float64(run.GzipBytes), entries), plan.SpanCount(files, float64(run.GzipBytes), entries)
 	require.Less(t, staged, files, "small files were not staged together")
-	for kind, n := range plan.CountRequests(files, 1, files, spans, staged, float64(run.Entries), float64(run.Claims), 1) {
+	volume := plan.Volume{Files: files, Copies: 1, Small: files, Spans: spans, Staged: staged, Entries: float64(run.Entries), Claims: float64(run.Claims), Copiers: 1}
+	for kind, n := range plan.CountRequests(volume) {
 		want[kind] = int64(n)
 	}
 	got := maps.Clone(run.Requests)
