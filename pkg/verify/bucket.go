@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,6 +104,7 @@ func (bs *buckets) markUnreadable(b *bucket, err error) {
 // about the others: it may have another owner, or be encrypted with another key.
 func (bs *buckets) recordFailure(b *bucket, where string, err error) {
 	bs.v.report.addUnread(fmt.Sprintf("%s: %v", where, err))
+	bs.countUnseen(b)
 	b.mu.Lock()
 	b.failures++
 	giveUp := b.failures == maxObjectFailures
@@ -127,12 +129,11 @@ func (bs *buckets) verifyObject(ctx context.Context, o *file, dest string, r del
 	b.mu.Lock()
 	unreadable := b.unreadable
 	b.mu.Unlock()
-	countUnseen := func() { bs.v.report.updateDestination(dest, func(d *Destination) { d.Unseen++ }) }
-	if unreadable {
-		countUnseen()
+	switch {
+	case unreadable:
+		bs.countUnseen(b)
 		return nil
-	}
-	if r.Bucket != b.Name {
+	case r.Bucket != b.Name:
 		bs.v.report.updateDestination(dest, func(d *Destination) { d.countFormer(r.Bucket) })
 		return nil
 	}
@@ -147,44 +148,23 @@ func (bs *buckets) verifyObject(ctx context.Context, o *file, dest string, r del
 		return ctx.Err()
 	case err != nil:
 		bs.recordFailure(b, where, err)
-		countUnseen()
 		return nil
 	}
-	putReceipt := r // the receipt of the PUT that stored the present bytes
-	mismatch := o.metadataMismatch(info, r)
-	if mismatch != "" && r.Key == delivery.ObjectKey(b.Prefix, o.log, o.f) {
-		// A replay may have put it again, with lines that were compressed anew.
-		replayReceipts, err := o.replayReceipts(ctx, dest)
-		if err != nil {
-			return err
-		}
-		for _, replayReceipt := range replayReceipts {
-			if o.metadataMismatch(info, replayReceipt) == "" {
-				putReceipt, mismatch = replayReceipt, ""
-			}
-		}
-		expired, plausible := o.expiredReplayReceipt(info, r)
-		switch {
-		case mismatch == "" || !plausible:
-		case !bs.v.orderExpired(info.LastModified):
-			mismatch += retainRaisedHint
-		default:
-			putReceipt, mismatch = expired, ""
-			if !bs.v.cfg.Deep { // Deep reads its lines
-				bs.v.report.updateDestination(dest, func(d *Destination) { d.Past++ })
-			}
-		}
+	put, mismatch, err := bs.findPut(ctx, b, o, info, r)
+	if err != nil {
+		return err
 	}
 	if mismatch == "" && bs.v.cfg.Deep {
-		if mismatch, err = o.contentMismatch(ctx, b.Store, putReceipt); ctx.Err() != nil {
+		mismatch, err = o.contentMismatch(ctx, b.Store, put)
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		} else if errors.Is(err, objstore.ErrDenied) { // for each such object: what can be checked without reading it has been checked
+		case errors.Is(err, objstore.ErrDenied): // for each such object: what can be checked without reading it has been checked
 			bs.v.report.addUnread(fmt.Sprintf("%s: %v", where, err))
-			countUnseen()
+			bs.countUnseen(b)
 			return nil
-		} else if err != nil {
+		case err != nil:
 			bs.recordFailure(b, where, err)
-			countUnseen()
 			return nil
 		}
 	}
@@ -192,19 +172,55 @@ func (bs *buckets) verifyObject(ctx context.Context, o *file, dest string, r del
 	if mismatch != "" {
 		bs.v.report.addFixableProblem(ObjectChanged, o.replayToCommand(dest)+" --force", where, "%s (%s)", mismatch, describeFile(o.ref))
 	}
-	b.mu.Lock()
-	if r.Key == delivery.ObjectKey(b.Prefix, o.log, o.f) && o.receipts != nil && !info.LastModified.After(o.now) { // not a replay's object
+	bs.countObject(b, o, info, r)
+	return nil
+}
+
+// findPut returns the receipt of the PUT that stored the present bytes of an object, which is r or
+// that of a replay, and what is wrong with the object according to its HEAD, or nothing.
+func (bs *buckets) findPut(ctx context.Context, b *bucket, o *file, info objstore.Info, r delivery.Receipt) (put delivery.Receipt, mismatch string, err error) {
+	mismatch = o.metadataMismatch(info, r)
+	if mismatch == "" || r.Key != delivery.ObjectKey(b.Prefix, o.log, o.f) {
+		return r, mismatch, nil
+	}
+	// A replay may have put it again, with lines that were compressed anew: the latest counts.
+	replayReceipts, err := o.replayReceipts(ctx, b.id)
+	if err != nil {
+		return r, "", err
+	}
+	for _, replayed := range slices.Backward(replayReceipts) {
+		if o.metadataMismatch(info, replayed) == "" {
+			return replayed, "", nil
+		}
+	}
+	expired, plausible := o.expiredReplayReceipt(info, r)
+	switch {
+	case !plausible:
+		return r, mismatch, nil
+	case !bs.v.orderExpired(info.LastModified):
+		return r, mismatch + retainRaisedHint, nil
+	case !bs.v.cfg.Deep: // Deep reads its lines
+		bs.v.report.updateDestination(b.id, func(d *Destination) { d.Past++ })
+	}
+	return expired, "", nil
+}
+
+// countObject counts an object that was compared with receipt r.
+func (bs *buckets) countObject(b *bucket, o *file, info objstore.Info, r delivery.Receipt) {
+	if o.receipts == nil { // a replay's
+		bs.v.report.updateDestination(b.id, func(d *Destination) { d.ReplayedObjects++ })
+		return
+	}
+	bs.v.report.updateDestination(b.id, func(d *Destination) { d.Objects++ })
+	if r.Key == delivery.ObjectKey(b.Prefix, o.log, o.f) && !info.LastModified.After(o.now) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.objectsPerFolder[folder{o.f.Source, o.f.Stream().Day()}]++
 	}
-	b.mu.Unlock()
-	bs.v.report.updateDestination(dest, func(d *Destination) {
-		if o.receipts != nil { // not a replay's
-			d.Objects++
-		} else {
-			d.ReplayedObjects++
-		}
-	})
-	return nil
+}
+
+func (bs *buckets) countUnseen(b *bucket) {
+	bs.v.report.updateDestination(b.id, func(d *Destination) { d.Unseen++ })
 }
 
 // metadataMismatch says what is wrong with an object according to its HEAD, or nothing.
