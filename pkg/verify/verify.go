@@ -73,7 +73,7 @@ type Deps struct {
 	// read: ErrNoDestination, objstore.ErrDenied or ErrNoBucket mean that we are not supposed to
 	// read it; any other error means that it is unknown. nil: no bucket is read.
 	Bucket func(ctx context.Context, destination string) (Bucket, error)
-	// OnFound and Done are called with numbers of entries found and done, to show progress; nil:
+	// OnFound and OnDone are called with numbers of entries found and done, to show progress; nil:
 	// not called.
 	OnFound, OnDone func(entries int64)
 }

@@ -64,11 +64,11 @@ type StatusConfig struct {
 	Incarnation string
 	// Destinations are the only ones to read; nil: all.
 	Destinations []string
-	// AtOnce is the number of concurrent requests; default 64.
-	AtOnce int
-	// Found and Done are called with numbers of entries to walk and walked, to show progress; nil:
+	// Concurrency is the number of concurrent requests; default 64.
+	Concurrency int
+	// OnFound and OnDone are called with numbers of entries found and done, to show progress; nil:
 	// not called.
-	Found, Done func(entries int64)
+	OnFound, OnDone func(entries int64)
 }
 
 // ReadStatus reads the state of destinations from the ledger, the receipts and the parked jobs. It
@@ -83,8 +83,8 @@ type StatusConfig struct {
 // one per batch of receipts of all these entries.
 func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, known *catalog.Snapshot) (*Status, error) {
 	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
-	cfg.AtOnce = cmp.Or(cfg.AtOnce, 64)
-	r := &statusReader{cfg: cfg, staging: staging, requests: semaphore.NewWeighted(int64(cfg.AtOnce)), status: &Status{At: time.Now().UTC()},
+	cfg.Concurrency = cmp.Or(cfg.Concurrency, 64)
+	r := &statusReader{cfg: cfg, staging: staging, requests: semaphore.NewWeighted(int64(cfg.Concurrency)), status: &Status{At: time.Now().UTC()},
 		parked: map[string]time.Time{}, only: map[string]bool{}, all: map[string]*DestinationStatus{}}
 	for _, id := range cfg.Destinations {
 		r.only[id] = true
@@ -137,7 +137,7 @@ func (r *statusReader) wants(destination string) bool {
 
 func (r *statusReader) listParked(ctx context.Context) error {
 	prefixes := []string{delivery.ParkedPrefix("")}
-	if 0 < len(r.only) && len(r.only) <= r.cfg.AtOnce {
+	if 0 < len(r.only) && len(r.only) <= r.cfg.Concurrency {
 		prefixes = nil
 		for id := range r.only {
 			prefixes = append(prefixes, delivery.ParkedPrefix(id))
@@ -187,16 +187,16 @@ func (r *statusReader) addChain(ctx context.Context, l ledger.Log) error {
 	}
 	r.status.Walked += head - h.Through
 	r.mu.Unlock()
-	r.reportProgress(r.cfg.Found, head-h.Through)
+	r.reportProgress(r.cfg.OnFound, head-h.Through)
 
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(r.cfg.AtOnce)
+	group.SetLimit(r.cfg.Concurrency)
 	for seq, pairs := range opened {
 		group.Go(func() error { return r.addReopened(gctx, chain, seq, pairs) })
 	}
 	for seq := h.Through + 1; seq <= head; seq++ {
 		group.Go(func() error {
-			defer r.reportProgress(r.cfg.Done, 1)
+			defer r.reportProgress(r.cfg.OnDone, 1)
 			return r.addEntry(gctx, chain, seq, func(pair) bool { return true })
 		})
 	}

@@ -126,7 +126,7 @@ func requireSameStatus(t *testing.T, staging objstore.Store, s *Status, why any)
 
 func readStatus(t *testing.T, staging objstore.Store) *Status {
 	t.Helper()
-	s, err := ReadStatus(t.Context(), StatusConfig{AtOnce: 4}, staging, nil)
+	s, err := ReadStatus(t.Context(), StatusConfig{Concurrency: 4}, staging, nil)
 	require.NoError(t, err)
 	return s
 }

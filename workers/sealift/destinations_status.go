@@ -123,7 +123,7 @@ func readDestinations(ctx context.Context, a *app, s *services, names []string) 
 	}
 	bar := progress.Start(a.stderr, "reading the ledger", 0, progress.Count)
 	defer bar.Finish()
-	cfg := auditor.StatusConfig{Topic: s.cfg.Kafka.EventsTopic, Found: bar.Grow, Done: bar.Add}
+	cfg := auditor.StatusConfig{Topic: s.cfg.Kafka.EventsTopic, OnFound: bar.Grow, OnDone: bar.Add}
 	read := func() (*auditor.Status, error) { return auditor.ReadStatus(ctx, cfg, s.staging, known) }
 	var status *auditor.Status
 	var err error

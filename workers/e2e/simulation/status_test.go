@@ -41,7 +41,7 @@ func (j *judge) status() {
 			}
 		}
 	}
-	got, err := auditor.ReadStatus(context.Background(), auditor.StatusConfig{Topic: eventsTopic, AtOnce: 2}, j.w.staging.Memory, nil)
+	got, err := auditor.ReadStatus(context.Background(), auditor.StatusConfig{Topic: eventsTopic, Concurrency: 2}, j.w.staging.Memory, nil)
 	if err != nil {
 		j.promiseBroken("status: %v", err)
 		return
