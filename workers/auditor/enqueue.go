@@ -25,10 +25,10 @@ type debt struct {
 // audit, and all of them would circulate until it is up.
 const auditsWithoutRedis = 6
 
-// isQueuedOrAssumed reports whether a job for the debt is known to be waiting. Without Redis that
-// is not known; a job that an earlier audit enqueued is then assumed to be waiting, for some
+// decideQueued decides whether a job for the debt counts as waiting. Without Redis, which it records,
+// that is not known; a job that an earlier audit enqueued is then assumed to be waiting, for some
 // audits.
-func (w *walk) isQueuedOrAssumed(ctx context.Context, ref delivery.FileRef, dest string, reopened bool) (bool, error) {
+func (w *walk) decideQueued(ctx context.Context, ref delivery.FileRef, dest string, reopened bool) (bool, error) {
 	w.mu.Lock()
 	withoutRedis := w.withoutRedis || w.deps.Leases == nil
 	w.mu.Unlock()

@@ -366,7 +366,7 @@ func (w *walk) findMissing(ctx context.Context, e *ledger.Entry, pairs []pair) (
 			w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.raiseOldest(w.now, p.received()) })
 			continue
 		}
-		queued, err := w.isQueuedOrAssumed(ctx, ref, dest, w.reopened[e.Seq])
+		queued, err := w.decideQueued(ctx, ref, dest, w.reopened[e.Seq])
 		if err != nil {
 			return m, err
 		}
