@@ -29,9 +29,6 @@ func (a Allowed) checkDial(network, address string, byName bool) error {
 	return a.checkAddress(target, byName)
 }
 
-// maxSessions is how many TLS sessions are kept for new connections.
-const maxSessions = 256
-
 func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Client {
 	dialer := func(byName bool) *net.Dialer {
 		d := transport.Dialer()
@@ -44,8 +41,9 @@ func (a Allowed) client(resolver *net.Resolver, roots *x509.CertPool) *http.Clie
 	strict, listed := dialer(false), dialer(true)
 	t := transport.New(roots)
 	t.Proxy = nil // a proxy would connect for us, without judging
-	// A session contains the server's certificates, which may be as large as the server likes.
-	t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(maxSessions)
+	// Fewer than usual: a session contains the server's certificates, which may be as large as the
+	// server likes.
+	t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(256)
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)
 		if err != nil {
