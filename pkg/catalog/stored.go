@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/sealift/sealift/pkg/strictjson"
 )
 
 // ErrBadRecord is wrapped by every error of Decode.
@@ -81,13 +82,8 @@ func Encode(w Workspace) []byte {
 // workspace id. The rest is not validated; see Validate.
 func Decode(b []byte) (Workspace, error) {
 	var s storedRecord
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
+	if err := strictjson.Decode(b, &s); err != nil {
 		return Workspace{}, fmt.Errorf("%w: %w", ErrBadRecord, err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Workspace{}, fmt.Errorf("%w: bytes after the object", ErrBadRecord)
 	}
 	if s.Version != StoredVersion {
 		return Workspace{}, fmt.Errorf("%w: version %d, this release reads %d", ErrBadRecord, s.Version, StoredVersion)

@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"unicode"
@@ -21,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/strictjson"
 )
 
 // Errors of the decoders.
@@ -128,7 +128,7 @@ func DecodeJob(b []byte) (Job, error) {
 		return Job{}, fmt.Errorf("%w: %d bytes", ErrBadJob, len(b))
 	}
 	var j Job
-	if err := decodeStrict(b, &j); err != nil {
+	if err := strictjson.Decode(b, &j); err != nil {
 		return Job{}, fmt.Errorf("%w: %w", ErrBadJob, err)
 	}
 	if !j.valid() {
@@ -194,7 +194,7 @@ func (r Receipt) Encode() []byte {
 // DecodeReceipt parses a receipt strictly; the error wraps ErrBadReceipt.
 func DecodeReceipt(b []byte) (Receipt, error) {
 	var r Receipt
-	if err := decodeStrict(b, &r); err != nil {
+	if err := strictjson.Decode(b, &r); err != nil {
 		return Receipt{}, fmt.Errorf("%w: %w", ErrBadReceipt, err)
 	}
 	if r.Version != FormatVersion || !r.File.valid() || r.Destination == "" {
@@ -293,25 +293,13 @@ func (p Parked) Encode() []byte {
 // DecodeParked parses a parked job strictly; the error wraps ErrBadJob.
 func DecodeParked(b []byte) (Parked, error) {
 	var p Parked
-	if err := decodeStrict(b, &p); err != nil {
+	if err := strictjson.Decode(b, &p); err != nil {
 		return Parked{}, fmt.Errorf("%w: %w", ErrBadJob, err)
 	}
 	if p.Version != FormatVersion || !p.Job.valid() {
 		return Parked{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadJob)
 	}
 	return p, nil
-}
-
-func decodeStrict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("bytes after the object")
-	}
-	return nil
 }
 
 // StagedKey is the file's key in the staging bucket, below staging.prefix. It names the content, so

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/strictjson"
 )
 
 // ErrBadOrder is returned by DecodeOrder and DecodePlan.
@@ -82,7 +83,7 @@ func (o *Order) Encode() []byte {
 // DecodeOrder parses an order strictly; the error wraps ErrBadOrder.
 func DecodeOrder(b []byte) (*Order, error) {
 	o := new(Order)
-	if err := decodeStrict(b, o); err != nil {
+	if err := strictjson.Decode(b, o); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadOrder, err)
 	}
 	if o.Version != FormatVersion {
@@ -184,7 +185,7 @@ func (p Plan) Encode() []byte {
 // DecodePlan parses a plan strictly; the error wraps ErrBadOrder.
 func DecodePlan(b []byte) (Plan, error) {
 	var p Plan
-	if err := decodeStrict(b, &p); err != nil {
+	if err := strictjson.Decode(b, &p); err != nil {
 		return Plan{}, fmt.Errorf("%w: plan: %w", ErrBadOrder, err)
 	}
 	if p.Version != FormatVersion || p.Copies < 0 {

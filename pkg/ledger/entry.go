@@ -8,7 +8,6 @@
 package ledger
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/strictjson"
 )
 
 // EntryVersion is the format version that this code writes.
@@ -277,14 +277,9 @@ func (e *Entry) Encode() ([]byte, error) {
 
 // Decode parses an entry strictly: unknown fields and versions are ErrCorrupt.
 func Decode(b []byte) (*Entry, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
 	e := new(Entry)
-	if err := d.Decode(e); err != nil {
+	if err := strictjson.Decode(b, e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) { // Decoder.More would miss a closing brace
-		return nil, fmt.Errorf("%w: bytes after the entry", ErrCorrupt)
 	}
 	if err := e.validate(); err != nil {
 		return nil, err

@@ -1,14 +1,14 @@
 package meter
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/sealift/sealift/pkg/strictjson"
 )
 
 // FormatVersion is the version in pages and sums.
@@ -116,13 +116,8 @@ func encode(v any) []byte {
 }
 
 func decode(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := strictjson.Decode(b, v); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadPage, err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: bytes after the object", ErrBadPage)
 	}
 	return nil
 }

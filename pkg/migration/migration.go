@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/strictjson"
 )
 
 // NoteVersion is the version of notes that this code writes and reads.
@@ -151,9 +152,7 @@ func (n Note) Encode() []byte {
 // Decode parses a note strictly; the error wraps ErrBadNote.
 func Decode(b []byte) (Note, error) {
 	var n Note
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&n); err != nil {
+	if err := strictjson.Decode(b, &n); err != nil {
 		return n, fmt.Errorf("%w: %w", ErrBadNote, err)
 	}
 	switch n.Step {

@@ -57,8 +57,10 @@ func TestBadNotes(t *testing.T) {
 		_, err := Decode(n.Encode())
 		require.ErrorIs(t, err, ErrBadNote, hazard)
 	}
-	_, err := Decode([]byte(`{"version":1,"more":2}`))
-	require.ErrorIs(t, err, ErrBadNote)
+	for _, b := range [][]byte{[]byte(`{"version":1,"more":2}`), append(tried.Encode(), '}')} {
+		_, err := Decode(b)
+		require.ErrorIs(t, err, ErrBadNote, string(b))
+	}
 }
 
 // The catalog decides, and the notes tell what that means.

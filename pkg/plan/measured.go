@@ -1,12 +1,13 @@
 package plan
 
 import (
-	"bytes"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/sealift/sealift/pkg/strictjson"
 )
 
 // Measured contains the constants that only a benchmark can tell: the cost of a unit of work. `make
@@ -43,9 +44,7 @@ func Default() (Measured, error) { return Decode(measured) }
 
 // Decode parses constants as written by Encode.
 func Decode(b []byte) (m Measured, err error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&m); err != nil {
+	if err := strictjson.Decode(b, &m); err != nil {
 		return m, fmt.Errorf("read measured constants: %w", err)
 	}
 	if m.AppenderPerByte <= 0 || m.CopierPerFile <= 0 || m.GzipPerByte <= 0 {
