@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -144,6 +145,7 @@ func withCatalogPlan(ctx context.Context, a *app, files *catalogFiles, args []st
 	if err := warnOfEndpoints(a, docs); err != nil {
 		return err
 	}
+	warnOfRegions(a, docs)
 	warnOfMoves(a, stored.Workspaces(), docs)
 	return do(t, newCatalogPlan(stored.Workspaces(), docs))
 }
@@ -200,6 +202,25 @@ func warnOfEndpoints(a *app, docs []catalog.Workspace) error {
 		}
 	}
 	return nil
+}
+
+// awsRegion matches the names of AWS's regions, and will match those to come.
+var awsRegion = regexp.MustCompile(`^[a-z]+(-[a-z]+)*-(north|south|central|(north|south)?(east|west))-[0-9]+$`)
+
+// warnOfRegions warns of regions that AWS cannot have. Files would find the way from another region
+// to the bucket's, but there is no host to ask in one that does not exist. It is only a warning,
+// because copiers may run with a destinations.endpoint that this command does not know.
+func warnOfRegions(a *app, docs []catalog.Workspace) {
+	if a.cfg.Destinations.Endpoint != "" {
+		return
+	}
+	for _, w := range docs {
+		for _, d := range w.Destinations {
+			if d.Endpoint == "" && d.Region != "" && !awsRegion.MatchString(d.Region) {
+				a.log.Warn("AWS has no such region: correct it, or leave it out to have it inferred", "destination", w.ID+"/"+d.Name, "region", d.Region)
+			}
+		}
+	}
 }
 
 // warnOfMoves warns of each source that moves to another workspace. Of what it sent before, only
