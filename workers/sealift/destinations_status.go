@@ -67,7 +67,7 @@ or a record has been owed for longer.`,
 					err = r.print(a.stdout)
 				}
 				if c.Flags().Changed("fail-after") && lateCount > 0 && err == nil {
-					return &exitError{exitPartial, fmt.Errorf("%s parked, or owed for longer than %s", progress.Plural(lateCount, "destination")+" with files that are", failAfter)}
+					return &exitError{exitPartial, fmt.Errorf("%s parked, or owed for longer than %s", progress.Plural(lateCount, "destination")+" with files that are", progress.Duration(failAfter))}
 				}
 				return err
 			})
