@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -53,6 +54,29 @@ func TestGroupCloseIsBounded(t *testing.T) {
 		require.NoError(t, g.Close(ctx))
 		require.Less(t, time.Since(began), 2*time.Second)
 	}
+}
+
+// An outage must not fill logs: there are several groups in each process, and each tries to join
+// twice a second, and the followers of topics nearly as often.
+func TestOutageIsLoggedOnceAMinute(t *testing.T) {
+	var logged logtest.Buffer
+	c, err := stream.Open(stream.Config{Brokers: []string{"127.0.0.1:1"}}, slog.New(slog.NewTextHandler(&logged, nil)))
+	require.NoError(t, err)
+	defer c.Close()
+	g, err := c.Join(stream.GroupConfig{ID: "g", Topics: []string{"t"}, Worker: "a"})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	followed := make(chan error, 1)
+	go func() {
+		followed <- c.Follow(ctx, "t", func([]stream.Record) error { return nil }, func() {})
+	}()
+	_, err = g.Next(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Error(t, <-followed)
+	require.NoError(t, g.Close(t.Context()))
+	require.Equal(t, 1, strings.Count(logged.String(), "joining consumer group"), logged.String())
+	require.Equal(t, 1, strings.Count(logged.String(), "kafka is down"), logged.String())
 }
 
 // TestPingReachesABroker: kafka-go's cached metadata does not count as an answer, and a cached

@@ -84,6 +84,7 @@ func (c *Client) Follow(ctx context.Context, topic string, fn func([]Record) err
 // ErrOffsetOutOfRange.
 func retryForever[T any](ctx context.Context, c *Client, what string, op func() (T, error)) (T, error) {
 	backoff := jitter.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	var warnings WarningLimiter
 	for {
 		v, err := op()
 		if err == nil || errors.Is(err, ErrOffsetOutOfRange) {
@@ -92,11 +93,13 @@ func retryForever[T any](ctx context.Context, c *Client, what string, op func() 
 		if ctx.Err() != nil {
 			return v, ctx.Err()
 		}
-		if errors.Is(err, ErrBatch) || errors.Is(err, ErrBatchTooLarge) {
-			c.log.ErrorContext(ctx, "the topic cannot be read, retrying", "doing", what, "err", err)
-		} else {
-			c.log.WarnContext(ctx, "kafka is down, retrying", "doing", what, "err", err)
-		}
+		warnings.Do(func(suppressed int) {
+			if errors.Is(err, ErrBatch) || errors.Is(err, ErrBatchTooLarge) {
+				c.log.ErrorContext(ctx, "the topic cannot be read, retrying", "doing", what, "err", err, "suppressed", suppressed)
+			} else {
+				c.log.WarnContext(ctx, "kafka is down, retrying", "doing", what, "err", err, "suppressed", suppressed)
+			}
+		})
 		if ended := backoff.Wait(ctx); ended != nil {
 			return v, ended
 		}

@@ -39,6 +39,7 @@ type Group struct {
 	closed      chan struct{}
 	connCtx     context.Context // context of its connections: when it ends, they are closed, and no more can be opened
 	closeConns  context.CancelFunc
+	joinFails   WarningLimiter
 }
 
 // Join joins the group in the background. Errors of the brokers do not show here; Next deals with
@@ -139,8 +140,10 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 			return nil, fmt.Errorf("group %q: %w", g.id, err)
 		case errors.Is(err, kafka.RebalanceInProgress):
 		default:
-			// kafka-go backs off before it joins again.
-			g.client.log.WarnContext(ctx, "joining consumer group", "group", g.id, "brokers", strings.Join(g.client.brokers, ","), "err", err)
+			// kafka-go backs off before it joins again, but only for half a second.
+			g.joinFails.Do(func(suppressed int) {
+				g.client.log.WarnContext(ctx, "joining consumer group", "group", g.id, "brokers", strings.Join(g.client.brokers, ","), "err", err, "suppressed", suppressed)
+			})
 		}
 	}
 }
