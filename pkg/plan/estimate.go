@@ -93,7 +93,7 @@ func Estimate(l Load, m Measured) (Plan, error) {
 	perRoll := l.EventsPerSecond * l.RollEvery.Seconds()
 	mean, peak := l.roll(perRoll, m), l.roll(perRoll*l.Peak, m)
 	p := Plan{
-		Load: l, Measured: m, Prices: Prices(), PriceSource: PriceSource,
+		Load: l, Measured: m, Prices: prices(), PriceSource: PriceSource,
 		BytesPerDay: l.EventsPerSecond * day.Seconds() * l.EventBytes, GzipPerDay: mean.gzip * rolls,
 		FilesPerDay: mean.count * rolls, DeliveriesPerDay: mean.count * rolls * l.Copies,
 		MedianFile: mean.medianBytes, HottestShare: mean.hottest,

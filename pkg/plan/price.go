@@ -16,8 +16,8 @@ const PriceSource = "list prices of AWS in us-east-1, https://aws.amazon.com/s3/
 // storagePrice is the price of S3 Standard for the first 50 TB, per GB and month.
 const storagePrice = 0.023
 
-// Prices returns the price list. Traffic to S3 within a region and STS are free.
-func Prices() []Price {
+// prices returns the price list. Traffic to S3 within a region and STS are free.
+func prices() []Price {
 	return []Price{
 		{"PUT, LIST", meter.PutPrice, "request"},
 		{"GET, HEAD", meter.GetPrice, "request"},

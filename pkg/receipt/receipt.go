@@ -58,9 +58,9 @@ func create(ctx context.Context, staging objstore.Store, key string, body []byte
 	return err
 }
 
-// ReadBatch returns the receipts in a batch of an entry. If the error wraps delivery.ErrBadReceipt,
+// readBatch returns the receipts in a batch of an entry. If the error wraps delivery.ErrBadReceipt,
 // it returns those that it understood.
-func ReadBatch(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, key string) ([]delivery.Receipt, error) {
+func readBatch(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, key string) ([]delivery.Receipt, error) {
 	b, err := objstore.Read(ctx, staging, key, maxBatch)
 	if errors.Is(err, objstore.ErrTooLarge) {
 		return nil, fmt.Errorf("%w: %w", delivery.ErrBadReceipt, err)
@@ -174,7 +174,7 @@ func FromListing(ctx context.Context, staging objstore.Store, l ledger.Log, seq 
 	for i, info := range batches {
 		group.Go(func() error {
 			var err error
-			contents[i], err = ReadBatch(gctx, staging, l, seq, info.Key)
+			contents[i], err = readBatch(gctx, staging, l, seq, info.Key)
 			if errors.Is(err, delivery.ErrBadReceipt) || errors.Is(err, objstore.ErrNotFound) {
 				bad[i], err = err, nil
 			}

@@ -10,7 +10,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Errors of CheckPermitted and CheckSubscribed.
+// Errors of CheckPermitted and Run.Check.
 var (
 	// ErrForeign says that the file belongs to a workspace other than the destination's; that is
 	// never allowed.
@@ -31,12 +31,12 @@ func CheckPermitted(s *catalog.Snapshot, f *ledger.File, destination string) err
 	if slices.Contains(f.Owed, destination) {
 		return nil
 	}
-	return CheckSubscribed(s, f.Source, destination)
+	return checkSubscribed(s, f.Source, destination)
 }
 
-// CheckSubscribed returns nil if the catalog sends the source's files to the destination; otherwise
+// checkSubscribed returns nil if the catalog sends the source's files to the destination; otherwise
 // ErrForeign or ErrNotSubscribed, with what to do.
-func CheckSubscribed(s *catalog.Snapshot, source, destination string) error {
+func checkSubscribed(s *catalog.Snapshot, source, destination string) error {
 	if src, ok := s.Source(source); ok && src.Workspace != delivery.WorkspaceOf(destination) {
 		return fmt.Errorf("replay source %q to %q: %w, %q", source, destination, ErrForeign, src.Workspace)
 	}

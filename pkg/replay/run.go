@@ -53,7 +53,7 @@ func (r Run) Check(o *delivery.Order) error {
 			return fmt.Errorf("destination %q: the catalog is wrong: %s", d, t.RefusalReason)
 		}
 		for _, source := range o.Sources {
-			if err := CheckSubscribed(r.Catalog, source, d); err != nil {
+			if err := checkSubscribed(r.Catalog, source, d); err != nil {
 				return err
 			}
 		}

@@ -121,7 +121,7 @@ func coverage(o *delivery.Order, e *ledger.Entry, c *catalog.Snapshot) coveredEn
 				switch err := CheckPermitted(c, f, d); {
 				case err == nil:
 					destinations = append(destinations, d)
-				case CheckSubscribed(c, f.Source, d) == nil: // whoever gave the order expects it to go there
+				case checkSubscribed(c, f.Source, d) == nil: // whoever gave the order expects it to go there
 					i := slices.IndexFunc(f.Owed, func(owed string) bool { return delivery.WorkspaceOf(owed) != delivery.WorkspaceOf(d) })
 					out.refused = append(out.refused, Refusal{Source: f.Source, Destination: d, Owed: f.Owed[i], Copies: 1})
 				}
