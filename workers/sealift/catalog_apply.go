@@ -71,31 +71,24 @@ current hour, will be owed to nobody once they are sealed. To deliver them too, 
 remove the workspace when "sealift completeness" shows that hour as complete. Delivered files stay where they are.`,
 		Example: "  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a > backup.yaml\n  sealift catalog delete ws_7Qm2Zc9LkTRpV4xWnBsD0a",
 		Args:    requireArgs("name a WORKSPACE; `sealift catalog get` lists them", math.MaxInt),
-		RunE: func(c *cobra.Command, args []string) (err error) {
-			t, err := openCatalog(c.Context(), a, false)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, t.close()) }()
-			stored, err := t.read(c.Context())
-			if err != nil {
-				return err
-			}
-			deleted, err := pickWorkspaces(stored.Workspaces(), args)
-			if err != nil {
-				return err
-			}
-			tombstones := map[string][]byte{}
-			for _, w := range deleted {
-				tombstones[w.ID] = nil
-			}
-			if err := t.write(c.Context(), tombstones); err != nil {
-				return err
-			}
-			if err := (catalogPlan{changes: catalog.Diff(deleted, nil)}).print(a); err != nil {
-				return err
-			}
-			return printDeleted(a.stdout, deleted)
+		RunE: func(c *cobra.Command, args []string) error {
+			return withCatalog(c.Context(), a, false, func(t *catalogTopic, stored *catalog.Snapshot) error {
+				deleted, err := pickWorkspaces(stored.Workspaces(), args)
+				if err != nil {
+					return err
+				}
+				tombstones := map[string][]byte{}
+				for _, w := range deleted {
+					tombstones[w.ID] = nil
+				}
+				if err := t.write(c.Context(), tombstones); err != nil {
+					return err
+				}
+				if err := (catalogPlan{changes: catalog.Diff(deleted, nil)}).print(a); err != nil {
+					return err
+				}
+				return printDeleted(a.stdout, deleted)
+			})
 		},
 	}
 }
@@ -125,29 +118,22 @@ type catalogPlan struct {
 
 // withCatalogPlan reads documents and the stored catalog, and calls do with the changes. It refuses
 // documents that conflict with other workspaces.
-func withCatalogPlan(ctx context.Context, a *app, files *catalogFiles, args []string, create bool, do func(*catalogTopic, catalogPlan) error) (err error) {
+func withCatalogPlan(ctx context.Context, a *app, files *catalogFiles, args []string, create bool, do func(*catalogTopic, catalogPlan) error) error {
 	docs, err := files.read(ctx, a, args)
 	if err != nil {
 		return err
 	}
-	t, err := openCatalog(ctx, a, create)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, t.close()) }()
-	stored, err := t.read(ctx)
-	if err != nil {
-		return err
-	}
-	if err := validateChange(a, stored.Workspaces(), docs); err != nil {
-		return err
-	}
-	if err := warnOfEndpoints(a, docs); err != nil {
-		return err
-	}
-	warnOfRegions(a, docs)
-	warnOfMoves(a, stored.Workspaces(), docs)
-	return do(t, newCatalogPlan(stored.Workspaces(), docs))
+	return withCatalog(ctx, a, create, func(t *catalogTopic, stored *catalog.Snapshot) error {
+		if err := validateChange(a, stored.Workspaces(), docs); err != nil {
+			return err
+		}
+		if err := warnOfEndpoints(a, docs); err != nil {
+			return err
+		}
+		warnOfRegions(a, docs)
+		warnOfMoves(a, stored.Workspaces(), docs)
+		return do(t, newCatalogPlan(stored.Workspaces(), docs))
+	})
 }
 
 // validateChange validates the catalog as it would be after the change. Problems of other

@@ -20,18 +20,23 @@ var catalogTimeout = 30 * time.Second
 // catalogTopic accesses the stored catalog on behalf of one command.
 type catalogTopic struct{ *services }
 
-// openCatalog connects; the caller closes. With create, it creates a missing topic if the
+// withCatalog calls do with the stored catalog. With create, it creates a missing topic if the
 // configuration allows that.
-func openCatalog(ctx context.Context, a *app, create bool) (*catalogTopic, error) {
+func withCatalog(ctx context.Context, a *app, create bool, do func(*catalogTopic, *catalog.Snapshot) error) (err error) {
 	s, err := openServices(a.cfg, identity{}, false, a.log, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer func() { err = errors.Join(err, s.close()) }()
 	t := &catalogTopic{s}
 	if err := t.prepare(ctx, create); err != nil {
-		return nil, errors.Join(err, s.close())
+		return err
 	}
-	return t, nil
+	stored, err := t.read(ctx)
+	if err != nil {
+		return err
+	}
+	return do(t, stored)
 }
 
 func (t *catalogTopic) prepare(ctx context.Context, create bool) error {
@@ -86,36 +91,29 @@ func newCatalogGetCommand(a *app) *cobra.Command {
 		Short:   "Print the applied catalog",
 		Long:    "Print the applied catalog as documents that can be applied again. Of write keys, the hashes are shown.",
 		Example: "  sealift catalog get > all.yaml\n  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a --json",
-		RunE: func(c *cobra.Command, args []string) (err error) {
-			t, err := openCatalog(c.Context(), a, false)
-			if err != nil {
+		RunE: func(c *cobra.Command, args []string) error {
+			return withCatalog(c.Context(), a, false, func(_ *catalogTopic, stored *catalog.Snapshot) error {
+				if p := stored.Problems(); p != nil {
+					a.log.Warn("the stored catalog has problems", "err", p)
+				}
+				picked, err := pickWorkspaces(stored.Workspaces(), args)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(picked)
+				}
+				if len(picked) == 0 {
+					_, err = fmt.Fprintln(a.stderr, "no workspace is applied; make one with: sealift catalog new")
+					return err
+				}
+				b, err := catalog.MarshalYAML(picked)
+				if err != nil {
+					return err
+				}
+				_, err = a.stdout.Write(b)
 				return err
-			}
-			defer func() { err = errors.Join(err, t.close()) }()
-			stored, err := t.read(c.Context())
-			if err != nil {
-				return err
-			}
-			if p := stored.Problems(); p != nil {
-				a.log.Warn("the stored catalog has problems", "err", p)
-			}
-			picked, err := pickWorkspaces(stored.Workspaces(), args)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return a.printJSON(picked)
-			}
-			if len(picked) == 0 {
-				_, err = fmt.Fprintln(a.stderr, "no workspace is applied; make one with: sealift catalog new")
-				return err
-			}
-			b, err := catalog.MarshalYAML(picked)
-			if err != nil {
-				return err
-			}
-			_, err = a.stdout.Write(b)
-			return err
+			})
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
