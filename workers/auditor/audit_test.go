@@ -207,7 +207,7 @@ func TestRedisHazards(t *testing.T) {
 			e := r.seal(log0, time.Hour, []string{one}, "a")
 			h := emptyHint()
 			h.Accounts.addNew(pair{destination: one, owedFile: newOwedFile(1, 0, &e.Files[0])})
-			h.Through, h.Attempt, h.Open, h.Blind = 1, "a0", []int64{1}, time.Now().Add(9000*time.Hour).UnixMilli()
+			h.Through, h.Attempt, h.Open, h.Blind = 1, e.Attempt, []int64{1}, time.Now().Add(9000*time.Hour).UnixMilli()
 			require.NoError(t, h.store(t.Context(), r.staging, log0))
 			require.EqualValues(t, 1, r.audit().Enqueued)
 		})
@@ -269,17 +269,17 @@ func TestHintHazards(t *testing.T) {
 	for hazard, body := range map[string]string{
 		"not_json":        "hello",
 		"former_version":  `{"version":1,"through":1,"collected":-1}`,
-		"later_version":   `{"version":3,"through":1,"attempt":"a0","collected":-1}`,
+		"later_version":   `{"version":3,"through":1,"attempt":"a1","collected":-1}`,
 		"ahead_of_ledger": `{"version":2,"through":99,"collected":5}`,
 		"foreign":         `{"version":2,"through":1,"attempt":"b0","collected":-1}`,
 		"negative":        `{"version":2,"through":-7}`,
-		"contradictory":   `{"version":2,"through":0,"attempt":"a","collected":1}`,
-		"open_negative":   `{"version":2,"through":0,"attempt":"a","collected":-1,"open":[-5,0]}`,
-		"open_beyond":     `{"version":2,"through":0,"attempt":"a","collected":-1,"open":[0,7]}`,
-		"debt_not_open":   `{"version":2,"through":1,"attempt":"a0","collected":-1,"accounts":{"ws_a/one":{"debts":[[1,0,0,1,1]]}}}`,
-		"debts_unsorted":  `{"version":2,"through":1,"attempt":"a0","collected":-1,"open":[0,1],"accounts":{"ws_a/one":{"debts":[[1,0,0,1,1],[0,0,0,1,1]]}}}`,
-		"sum_negative":    `{"version":2,"through":1,"attempt":"a0","collected":-1,"accounts":{"ws_a/one":{"delivered":{"files":-1}}}}`,
-		"no_account":      `{"version":2,"through":1,"attempt":"a0","collected":-1,"accounts":{"ws_a/one":null}}`,
+		"contradictory":   `{"version":2,"through":0,"attempt":"a0","collected":1}`,
+		"open_negative":   `{"version":2,"through":0,"attempt":"a0","collected":-1,"open":[-5,0]}`,
+		"open_beyond":     `{"version":2,"through":0,"attempt":"a0","collected":-1,"open":[0,7]}`,
+		"debt_not_open":   `{"version":2,"through":1,"attempt":"a1","collected":-1,"accounts":{"ws_a/one":{"debts":[[1,0,0,1,1]]}}}`,
+		"debts_unsorted":  `{"version":2,"through":1,"attempt":"a1","collected":-1,"open":[0,1],"accounts":{"ws_a/one":{"debts":[[1,0,0,1,1],[0,0,0,1,1]]}}}`,
+		"sum_negative":    `{"version":2,"through":1,"attempt":"a1","collected":-1,"accounts":{"ws_a/one":{"delivered":{"files":-1}}}}`,
+		"no_account":      `{"version":2,"through":1,"attempt":"a1","collected":-1,"accounts":{"ws_a/one":null}}`,
 		"counts_nothing":  `{"version":2,"through":-1,"collected":-1,"accounts":{"ws_a/one":{"delivered":{"files":1}}}}`,
 	} {
 		t.Run(hazard, func(t *testing.T) {
@@ -301,10 +301,10 @@ func TestHintHazards(t *testing.T) {
 	t.Run("lies", func(t *testing.T) {
 		r := newRig(t, nil)
 		e := r.seal(log0, 48*time.Hour, []string{one}, "a")
-		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a0","collected":-1}`)
+		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a1","collected":-1}`)
 		require.EqualValues(t, 1, r.audit().Enqueued, "a debt in a closed entry was not enqueued")
 		require.Equal(t, 1, r.stagedFiles(e))
-		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a0","collected":1}`)
+		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a1","collected":1}`)
 		r.audit()
 		require.Equal(t, 1, r.stagedFiles(e))
 	})
