@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/sealift/sealift/pkg/delivery"
@@ -101,6 +102,17 @@ func (d *account) close(o owedFile, c receiptInfo) {
 	d.Delivered.add(o.sum())
 	// The clock of a collector may have been ahead: nothing is received after it is delivered.
 	d.Newest, d.Last = max(d.Newest, min(o.received(), c.at)), max(d.Last, c.at)
+}
+
+// openPairs returns the open debts by entry, always in the same order.
+func (a accounts) openPairs() map[int64][]pair {
+	open := map[int64][]pair{}
+	for _, id := range slices.Sorted(maps.Keys(a)) {
+		for _, o := range a[id].Debts {
+			open[o.seq()] = append(open[o.seq()], pair{destination: id, owedFile: o})
+		}
+	}
+	return open
 }
 
 // openDebts returns the number of open files.

@@ -50,7 +50,9 @@ func TestMissingJobsAreEnqueued(t *testing.T) {
 		require.NoError(t, err)
 		return info.LastModified.UnixMilli()
 	}
-	require.Equal(t, hint{Version: 2, Through: 1, Attempt: e1.Attempt, Open: []int64{1}, Collected: -1, Orphans: h.Orphans, Accounts: accounts{
+	listed, err := listReceipts(t.Context(), r.staging, log0, 1)
+	require.NoError(t, err)
+	require.Equal(t, hint{Version: 2, Through: 1, Attempt: e1.Attempt, Open: []int64{1}, Collected: -1, Seen: map[int64]seen{1: {Listing: listed.digest}}, Orphans: h.Orphans, Accounts: accounts{
 		one: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last(0, one), Debts: []owedFile{{1, 1, e1.WrittenAt, 1, 1}}},
 		two: {Delivered: Sum{1, 1, 1}, Newest: e1.WrittenAt, Last: last(1, two), Debts: []owedFile{{1, 0, e1.WrittenAt, 1, 1}}},
 	}}, h)
@@ -280,6 +282,8 @@ func TestHintHazards(t *testing.T) {
 		"debts_unsorted":  `{"version":2,"through":1,"attempt":"a1","collected":-1,"open":[0,1],"accounts":{"ws_a/one":{"debts":[[1,0,0,1,1],[0,0,0,1,1]]}}}`,
 		"sum_negative":    `{"version":2,"through":1,"attempt":"a1","collected":-1,"accounts":{"ws_a/one":{"delivered":{"files":-1}}}}`,
 		"no_account":      `{"version":2,"through":1,"attempt":"a1","collected":-1,"accounts":{"ws_a/one":null}}`,
+		"seen_not_open":   `{"version":2,"through":0,"attempt":"a0","collected":-1,"seen":{"1":{"listing":"e3b0c44298fc1c149afbf4c8996fb924"}}}`, // the digest of no receipts
+		"seen_another":    `{"version":2,"through":1,"attempt":"a1","collected":-1,"open":[1],"seen":{"1":{"listing":"x"}}}`,
 		"counts_nothing":  `{"version":2,"through":-1,"collected":-1,"accounts":{"ws_a/one":{"delivered":{"files":1}}}}`,
 	} {
 		t.Run(hazard, func(t *testing.T) {
@@ -324,6 +328,7 @@ func TestHintHazards(t *testing.T) {
 
 func FuzzDecodeHint(f *testing.F) {
 	f.Add([]byte(`{"version":2,"through":41,"attempt":"x","open":[3,17],"collected":16,"orphans":1795357812345,"accounts":{"a/b":{"debts":[[3,0,1,2,3]]}}}`))
+	f.Add([]byte(`{"version":2,"through":3,"attempt":"x","open":[2],"collected":2,"swept":{"2":7},"seen":{"2":{"listing":"y","kept":8}}}`))
 	f.Add([]byte(`{"version":2,"through":-1,"open":[0],"collected":-1}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := decodeHint(b)

@@ -5,7 +5,7 @@
 // destination's state in the catalog are enqueued again when that has changed.
 //
 // It is correct whatever Redis, the job topic or its own notes have lost: everything that it acts
-// on is read from the ledger and the receipts. Several auditors at once are harmless. It delivers
+// on was read from the ledger and the receipts. Several auditors at once are harmless. It delivers
 // nothing itself, and leaves all other parked jobs to people.
 package auditor
 

@@ -136,7 +136,7 @@ func (w *walk) collectEntry(ctx context.Context, seq int64) (collectResult, erro
 	if len(e.Files) == 0 {
 		return collectResult{}, nil
 	}
-	pairs, err := w.readPairs(ctx, e)
+	pairs, _, err := w.readPairs(ctx, e, nil)
 	if err != nil {
 		return collectResult{}, err
 	}
@@ -194,17 +194,40 @@ func (a *Auditor) checkNotAhead(ctx context.Context, key string, now time.Time) 
 // are left. Objects that were deleted before, according to the hint, are neither.
 func (w *walk) collectableOf(seq int64, objects []stagedObject) (collectable []stagedObject, left bool) {
 	limit := w.closedUntil()
-	before, swept := w.hint.Swept[seq]
-	swept = swept && before <= limit // otherwise a clock was ahead, or staging.retain was raised
 	for _, o := range objects {
 		switch {
 		case !o.closed() || o.latest > limit:
 			left = true
-		case !swept || o.latest > before:
+		case !w.wasDeleted(seq, o):
 			collectable = append(collectable, o)
 		}
 	}
 	return collectable, left
+}
+
+// wasDeleted reports whether a staged object of an entry was deleted, according to the hint.
+func (w *walk) wasDeleted(seq int64, o stagedObject) bool {
+	until, swept := w.hint.Swept[seq]
+	return swept && o.latest <= until && until <= w.closedUntil() // otherwise a clock was ahead, or staging.retain was raised
+}
+
+// keptSince returns what seen.Kept is to say about an entry.
+func (w *walk) keptSince(seq int64, objects []stagedObject) (since int64) {
+	for _, o := range objects {
+		if !o.closed() || w.wasDeleted(seq, o) {
+			continue
+		}
+		if closed := max(o.latest, 1); since == 0 || closed < since { // 1: its files are owed to nobody
+			since = closed
+		}
+	}
+	return since
+}
+
+// mayBeCollectable reports whether staged objects of an entry may have become old enough to be
+// deleted since it was read.
+func (w *walk) mayBeCollectable(seq int64, s seen) bool {
+	return seq <= w.hint.Collected && s.Kept > 0 && s.Kept <= w.closedUntil()
 }
 
 // closedUntil is the latest time, in unix ms, by which objects must have been closed to be deleted

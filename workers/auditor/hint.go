@@ -17,8 +17,9 @@ import (
 const hintPrefix = "audit/"
 
 // hint is what an audit notes for the next one, so that it need not walk the whole chain. It is
-// only a hint: losing it costs work, and deleting and enqueuing depend on the ledger and the
-// receipts alone.
+// only a hint: losing it costs work. Deleting depends on the ledger and the receipts alone, and so
+// does enqueuing, except that the hint stands for those receipts of an entry that are in Seen and
+// have not changed.
 //
 // It is a single object, so it is consistent whoever wrote it and when: what Accounts counts as
 // closed up to Through stays closed forever.
@@ -39,6 +40,9 @@ type hint struct {
 	// whose last receipt was stored by that time, unix ms. An entry that is not listed has lost
 	// none.
 	Swept map[int64]int64 `json:"swept,omitempty"`
+	// Seen says, for entries in Open, what their last visit read. Entries that are not in it have to
+	// be read again.
+	Seen map[int64]seen `json:"seen,omitempty"`
 	// Next is where the next audit continues to visit idle entries (see splitIdle).
 	Next int64 `json:"next,omitempty"`
 	// Orphans is when the last search for orphans began, in unix ms.
@@ -48,6 +52,15 @@ type hint struct {
 	Blind int64 `json:"blind,omitempty"`
 	// Accounts is what the entries up to Through owe, by destination.
 	Accounts accounts `json:"accounts,omitempty"`
+}
+
+// seen is what a visit noted after it had read all receipts of an entry. While the same receipts are
+// listed, the entry owes what Accounts says, because neither it nor they change.
+type seen struct {
+	Listing string `json:"listing"` // digest of what was listed of the receipts
+	// Kept is when the first of the closed staged objects that were still to be deleted was closed,
+	// unix ms; 0: there was none.
+	Kept int64 `json:"kept,omitempty"`
 }
 
 const hintVersion = 2 // 1 had no accounts
@@ -105,10 +118,22 @@ func (h *hint) setSwept(seq, until int64) {
 	h.Swept[seq] = until
 }
 
+// setSeen records what a visit noted about an entry; nil: it has to be read again.
+func (h *hint) setSeen(seq int64, s *seen) {
+	if s == nil {
+		delete(h.Seen, seq)
+		return
+	}
+	if h.Seen == nil {
+		h.Seen = map[int64]seen{}
+	}
+	h.Seen[seq] = *s
+}
+
 // restart returns the hint for an audit that visits everything again. Collected is kept, because
 // what was collected is gone.
 func (h hint) restart() hint {
-	h.Through, h.Attempt, h.Open, h.Accounts = -1, "", nil, accounts{}
+	h.Through, h.Attempt, h.Open, h.Seen, h.Accounts = -1, "", nil, nil, accounts{}
 	return h
 }
 
@@ -116,6 +141,11 @@ func (h hint) valid() bool {
 	within := len(h.Open) == 0 || h.Open[0] >= 0 && h.Open[len(h.Open)-1] <= h.Through
 	for seq := range h.Swept {
 		if !h.isOpen(seq) || seq > h.Collected {
+			return false
+		}
+	}
+	for seq := range h.Seen {
+		if !h.isOpen(seq) {
 			return false
 		}
 	}
@@ -162,12 +192,12 @@ func (h hint) orphansDue(now time.Time) bool {
 
 // withoutAccounts returns a copy of the hint without its accounts.
 func (h hint) withoutAccounts() hint {
-	h.Open, h.Swept, h.Accounts = slices.Clone(h.Open), maps.Clone(h.Swept), nil
+	h.Open, h.Swept, h.Seen, h.Accounts = slices.Clone(h.Open), maps.Clone(h.Swept), maps.Clone(h.Seen), nil
 	return h
 }
 
 // equal compares everything but the accounts.
 func (h hint) equal(other hint) bool {
-	same := slices.Equal(h.Open, other.Open) && maps.Equal(h.Swept, other.Swept) && h.Next == other.Next && h.Attempt == other.Attempt
+	same := slices.Equal(h.Open, other.Open) && maps.Equal(h.Swept, other.Swept) && maps.Equal(h.Seen, other.Seen) && h.Next == other.Next && h.Attempt == other.Attempt
 	return same && h.Through == other.Through && h.Collected == other.Collected && h.Orphans == other.Orphans && h.Blind == other.Blind
 }

@@ -67,7 +67,7 @@ func TestFewIdleEntriesAreAllVisited(t *testing.T) {
 	r.sealIdle(minIdleVisits)
 	r.audit()
 	visits := r.countVisits()
-	require.EqualValues(t, minIdleVisits, r.audit().Delivered)
+	require.EqualValues(t, minIdleVisits, r.audit().Entries)
 	require.Len(t, visits, minIdleVisits)
 }
 

@@ -2,6 +2,9 @@ package auditor
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
@@ -13,6 +16,34 @@ import (
 type receiptInfo struct {
 	outcome delivery.Outcome
 	at      int64 // when the debt's first receipt was stored, unix ms
+}
+
+// listing is what is listed of an entry's receipts.
+type listing struct {
+	objects []objstore.Info
+	digest  string // the same only if no object was added, deleted or stored again
+}
+
+func listReceipts(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64) (listing, error) {
+	var found listing
+	sum := sha256.New()
+	for info, err := range objstore.All(ctx, staging, delivery.ReceiptPrefix(l, seq)) {
+		if err != nil {
+			return listing{}, err
+		}
+		found.objects = append(found.objects, info)
+		fmt.Fprintf(sum, "%q %q %d\n", info.Key, info.ETag, info.LastModified.UnixMilli())
+	}
+	found.digest = hex.EncodeToString(sum.Sum(nil)[:16])
+	return found, nil
+}
+
+// read reads the receipts, atOnce batches at a time. understood means that all objects were: what
+// one of them closes may become known later, for instance to a later release.
+func (r listing) read(ctx context.Context, staging objstore.Store, l ledger.Log, seq int64, atOnce int) (set receipt.Set, understood bool, err error) {
+	understood = true
+	set, err = receipt.FromListing(ctx, staging, l, seq, r.objects, atOnce, func(string, error) { understood = false })
+	return set, understood, err
 }
 
 // loadPairs returns the owed pairs of an entry with their receipts, in the order of files.

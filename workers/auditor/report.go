@@ -9,10 +9,8 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 )
 
-// Report is what an audit found. Its counts cover the entries that it visited: those written since
-// the last audit and those that were not closed then, or all of them if Config.Full. Where much is
-// parked, it does not visit every entry of which everything open is parked; for those that it
-// leaves out, the parked files are counted and the delivered ones are not.
+// Report is what an audit found. Its counts cover the files in entries written since the last audit
+// and those that were open then, or all files if Config.Full.
 type Report struct {
 	StartedAt   time.Time `json:"started_at"`
 	TookSeconds float64   `json:"took_seconds"`
@@ -20,7 +18,7 @@ type Report struct {
 	Skipped     int       `json:"chains_skipped"` // another auditor is auditing them, or just has
 	Failed      int       `json:"chains_failed"`
 	Behind      int       `json:"chains_behind"` // with garbage that there was no time for; the next audit continues
-	Entries     int64     `json:"entries"`
+	Entries     int64     `json:"entries"`       // visited: written since the last audit, or not closed then
 	counts
 	TooNew    int64 `json:"too_new"`           // owed pairs that were left alone
 	Enqueued  int64 `json:"enqueued"`          // jobs enqueued for missing pairs

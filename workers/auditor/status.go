@@ -78,9 +78,10 @@ type StatusConfig struct {
 // too little.
 //
 // It makes four requests per partition; one per 1,000 parked jobs; two per entry that no audit has
-// counted yet; two per entry that had more than a few open files at the last audit; one per other
-// entry that had open files then, and one for each of these that has a receipt of its own now; and
-// one per batch of receipts of all these entries.
+// counted yet, and one for each batch of its receipts; and one per entry that had open files at the
+// last audit. If such an entry has got receipts since, it also takes one request for each batch, and
+// one for the entry if more than a few files were open, or else for each of these files that has a
+// receipt of its own.
 func ReadStatus(ctx context.Context, cfg StatusConfig, staging objstore.Store, known *catalog.Snapshot) (*Status, error) {
 	cfg.Topic = cmp.Or(cfg.Topic, "sealift.events")
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, 64)
@@ -171,19 +172,13 @@ func (r *statusReader) addChain(ctx context.Context, l ledger.Log) error {
 	} else if !is {
 		h = emptyHint()
 	}
-	opened := map[int64][]pair{} // by entry
+	maps.DeleteFunc(h.Accounts, func(id string, _ *account) bool { return !r.wants(id) })
 	r.mu.Lock()
 	for id, a := range h.Accounts {
-		if !r.wants(id) {
-			continue
-		}
 		d := r.destination(id)
 		d.Delivered.add(a.Delivered)
 		d.GivenUp.add(a.GivenUp)
 		d.noteDelivery(a.Newest, a.Last)
-		for _, o := range a.Debts {
-			opened[o.seq()] = append(opened[o.seq()], pair{destination: id, owedFile: o})
-		}
 	}
 	r.status.Walked += head - h.Through
 	r.mu.Unlock()
@@ -191,13 +186,13 @@ func (r *statusReader) addChain(ctx context.Context, l ledger.Log) error {
 
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.cfg.Concurrency)
-	for seq, pairs := range opened {
-		group.Go(func() error { return r.addReopened(gctx, chain, seq, pairs) })
+	for seq, pairs := range h.Accounts.openPairs() {
+		group.Go(func() error { return r.addReopened(gctx, chain, seq, pairs, h.Seen[seq]) })
 	}
 	for seq := h.Through + 1; seq <= head; seq++ {
 		group.Go(func() error {
 			defer r.reportProgress(r.cfg.OnDone, 1)
-			return r.addEntry(gctx, chain, seq, func(pair) bool { return true })
+			return r.addEntry(gctx, chain, seq)
 		})
 	}
 	return group.Wait()
@@ -215,24 +210,29 @@ func (r *statusReader) reportProgress(f func(int64), entries int64) {
 const fewDebts = 4
 
 // addReopened adds those pairs of an entry that were open at the last audit.
-func (r *statusReader) addReopened(ctx context.Context, chain *ledger.Chain, seq int64, pairs []pair) error {
-	if len(pairs) > fewDebts {
-		wasOpen := map[receipt.Pair]bool{}
-		for _, p := range pairs {
-			wasOpen[p.key()] = true
-		}
-		return r.addEntry(ctx, chain, seq, func(p pair) bool { return wasOpen[p.key()] })
-	}
+func (r *statusReader) addReopened(ctx context.Context, chain *ledger.Chain, seq int64, pairs []pair, audited seen) error {
 	if err := r.requests.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	defer r.requests.Release(1)
-	receipts, err := receipt.ListOneByOne(ctx, r.staging, chain.Log(), seq)
+	listed, err := listReceipts(ctx, r.staging, chain.Log(), seq)
 	if err != nil {
 		return err
 	}
+	var e *ledger.Entry
+	var receipts receipt.Set // stays empty if nothing has been added since
+	if listed.digest != audited.Listing {
+		if len(pairs) > fewDebts {
+			if e, err = chain.Entry(ctx, seq); err != nil {
+				return err
+			}
+		}
+		if receipts, _, err = listed.read(ctx, r.staging, chain.Log(), seq, 1); err != nil {
+			return err
+		}
+	}
 	for _, p := range pairs {
-		if err := p.loadReceipt(ctx, r.staging, nil, receipts); err != nil {
+		if err := p.loadReceipt(ctx, r.staging, e, receipts); err != nil {
 			return err
 		}
 		r.add(chain.Log(), p)
@@ -240,9 +240,8 @@ func (r *statusReader) addReopened(ctx context.Context, chain *ledger.Chain, seq
 	return nil
 }
 
-// addEntry adds those owed pairs of an entry that include selects, because they are not counted
-// yet.
-func (r *statusReader) addEntry(ctx context.Context, chain *ledger.Chain, seq int64, include func(pair) bool) error {
+// addEntry adds the owed pairs of an entry that no audit has counted.
+func (r *statusReader) addEntry(ctx context.Context, chain *ledger.Chain, seq int64) error {
 	if err := r.requests.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -260,7 +259,7 @@ func (r *statusReader) addEntry(ctx context.Context, chain *ledger.Chain, seq in
 		return err
 	}
 	for _, p := range pairs {
-		if r.wants(p.destination) && include(p) {
+		if r.wants(p.destination) {
 			r.add(chain.Log(), p)
 		}
 	}

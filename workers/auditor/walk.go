@@ -33,11 +33,12 @@ type walk struct {
 	// reopened are the entries that the hint left open, or that this audit had visited before it
 	// started over.
 	reopened        map[int64]bool
-	withoutRedis    bool    // Redis does not answer, and is not asked again
-	enqueueReopened bool    // without Redis, enqueue again what was already open at the last audit
-	accountsChanged bool    // the hint's accounts have changed
-	visitedAll      bool    // everything that had to be visited was
-	collectable     []int64 // entries at or below hint.Collected that have staged objects which may be deleted now
+	open            map[int64][]pair // the debts that the hint left open, by entry
+	withoutRedis    bool             // Redis does not answer, and is not asked again
+	enqueueReopened bool             // without Redis, enqueue again what was already open at the last audit
+	accountsChanged bool             // the hint's accounts have changed
+	visitedAll      bool             // everything that had to be visited was
+	collectable     []int64          // entries at or below hint.Collected that have staged objects which may be deleted now
 	allowed         allowance
 	spent           spent
 	orphansPutOff   bool // a search for orphans is due, but there is no time for it
@@ -60,7 +61,8 @@ type spent struct{ garbage, orphans time.Duration }
 type visitResult struct {
 	entryState
 	attempt     string // the entry's
-	pairs       []pair // nil: not judged
+	pairs       []pair // nil: not judged, or known to the hint
+	seen        *seen  // nil: the entry has to be read again
 	collectable bool   // at or below hint.Collected, and some of its staged objects may be deleted now
 }
 
@@ -177,6 +179,7 @@ func (w *walk) storeHint(ctx context.Context, h hint) error {
 func (w *walk) visitAll(ctx context.Context) error {
 	frozen := false // an entry was too new: Through stays below it
 	debts := w.hint.Accounts.openDebts()
+	w.open = w.hint.Accounts.openPairs()
 	reopened, left := w.splitIdle(w.hint.Open)
 	w.hint.Open = left
 	for next := w.hint.Through + 1; len(reopened) > 0 || next <= w.head.Seq; {
@@ -200,6 +203,7 @@ func (w *walk) visitAll(ctx context.Context) error {
 			if v.entryState != entryClosed {
 				w.hint.Open = append(w.hint.Open, seq)
 			}
+			w.hint.setSeen(seq, v.seen)
 			if v.collectable {
 				w.collectable = append(w.collectable, seq)
 			}
@@ -275,8 +279,28 @@ func (w *walk) visitBatch(ctx context.Context, batch []int64) error {
 	return w.enqueue(ctx, missing)
 }
 
-// visit compares one entry with its receipts, and returns the debts that nobody is working on.
+// visit compares one entry with its receipts, and returns the debts that nobody is working on. Where
+// a destination is down for long, most entries have the receipts that they had at the last visit;
+// these are listed, and not read again.
 func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visitResult, error) {
+	known, ok := w.hint.Seen[seq]
+	if !ok || w.mayBeCollectable(seq, known) {
+		return w.visitUnknown(ctx, seq, nil)
+	}
+	receipts, err := listReceipts(ctx, w.deps.Staging, w.log, seq)
+	if err != nil {
+		return nil, visitResult{entryState: entryOpen}, err
+	}
+	if receipts.digest != known.Listing {
+		return w.visitUnknown(ctx, seq, &receipts)
+	}
+	missing, err := w.findMissing(ctx, seq, w.open[seq])
+	return missing.debts, visitResult{entryState: entryOpen, seen: &known}, err
+}
+
+// visitUnknown visits an entry of which the hint does not know enough. listed are its receipts; nil:
+// they are not listed yet.
+func (w *walk) visitUnknown(ctx context.Context, seq int64, listed *listing) ([]debt, visitResult, error) {
 	v := visitResult{entryState: entryOpen}
 	e, err := w.chain.Entry(ctx, seq)
 	if err != nil {
@@ -296,20 +320,42 @@ func (w *walk) visit(ctx context.Context, seq int64) ([]debt, visitResult, error
 		missing, err := w.findMissingIfForced(ctx, e)
 		return missing, v, err
 	}
-	if v.pairs, err = w.readPairs(ctx, e); err != nil {
+	var digest string
+	if v.pairs, digest, err = w.readPairs(ctx, e, listed); err != nil {
 		return nil, v, err
 	}
-	missing, err := w.findMissing(ctx, e, v.pairs)
+	objects := objectsOf(e, v.pairs)
+	missing, err := w.findMissing(ctx, seq, w.uncounted(seq, v.pairs))
 	left := false
-	if e.Seq <= w.hint.Collected && w.reopened[e.Seq] { // otherwise everything is already deleted, or its turn is yet to come
+	if seq <= w.hint.Collected && w.reopened[seq] { // otherwise everything is already deleted, or its turn is yet to come
 		var collectable []stagedObject
-		collectable, left = w.collectableOf(e.Seq, objectsOf(e, v.pairs))
+		collectable, left = w.collectableOf(seq, objects)
 		v.collectable = len(collectable) > 0
 	}
 	if !v.collectable && !left && len(missing.debts)+missing.others == 0 {
 		v.entryState = entryClosed
+	} else if digest != "" {
+		v.seen = &seen{Listing: digest, Kept: w.keptSince(seq, objects)}
 	}
 	return missing.debts, v, err
+}
+
+// uncounted returns the pairs of an entry without those that the last audit counted as closed.
+func (w *walk) uncounted(seq int64, pairs []pair) []pair {
+	if seq > w.hint.Through {
+		return pairs
+	}
+	wasOpen := map[receipt.Pair]bool{}
+	for _, p := range w.open[seq] {
+		wasOpen[p.key()] = true
+	}
+	var left []pair
+	for _, p := range pairs {
+		if p.receipt == nil || wasOpen[p.key()] {
+			left = append(left, p)
+		}
+	}
+	return left
 }
 
 // findMissingIfForced counts what a young entry owes as too new or, if Force is set, returns the
@@ -322,21 +368,34 @@ func (w *walk) findMissingIfForced(ctx context.Context, e *ledger.Entry) ([]debt
 		w.mu.Unlock()
 		return nil, nil
 	}
-	pairs, err := w.readPairs(ctx, e)
+	pairs, _, err := w.readPairs(ctx, e, nil)
 	if err != nil {
 		return nil, err
 	}
-	missing, err := w.findMissing(ctx, e, pairs)
+	missing, err := w.findMissing(ctx, e.Seq, pairs)
 	return missing.debts, err
 }
 
-// readPairs returns the owed pairs of an entry with their receipts, in the order of files.
-func (w *walk) readPairs(ctx context.Context, e *ledger.Entry) ([]pair, error) {
-	receipts, err := receipt.List(ctx, w.deps.Staging, w.log, e.Seq)
-	if err != nil {
-		return nil, err
+// readPairs returns the owed pairs of an entry with their receipts, in the order of files, and the
+// digest of the listing, or "" if not everything in it was understood. listed are the receipts; nil:
+// they are not listed yet.
+func (w *walk) readPairs(ctx context.Context, e *ledger.Entry, listed *listing) (pairs []pair, digest string, err error) {
+	if listed == nil {
+		found, err := listReceipts(ctx, w.deps.Staging, w.log, e.Seq)
+		if err != nil {
+			return nil, "", err
+		}
+		listed = &found
 	}
-	return loadPairs(ctx, w.deps.Staging, e, receipts)
+	receipts, understood, err := listed.read(ctx, w.deps.Staging, w.log, e.Seq, receipt.MaxParallelReads)
+	if err != nil {
+		return nil, "", err
+	}
+	if understood {
+		digest = listed.digest
+	}
+	pairs, err = loadPairs(ctx, w.deps.Staging, e, receipts)
+	return pairs, digest, err
 }
 
 // missingPairs is what an entry lacks: debts to enqueue, and the number of those that are parked or
@@ -346,7 +405,7 @@ type missingPairs struct {
 	others int
 }
 
-func (w *walk) findMissing(ctx context.Context, e *ledger.Entry, pairs []pair) (missingPairs, error) {
+func (w *walk) findMissing(ctx context.Context, seq int64, pairs []pair) (missingPairs, error) {
 	var m missingPairs
 	for _, p := range pairs {
 		dest := p.destination
@@ -366,7 +425,7 @@ func (w *walk) findMissing(ctx context.Context, e *ledger.Entry, pairs []pair) (
 			w.count(dest, func(d *counts) { d.Owed++; d.Parked++; d.raiseOldest(w.now, p.received()) })
 			continue
 		}
-		queued, err := w.decideQueued(ctx, ref, dest, w.reopened[e.Seq])
+		queued, err := w.decideQueued(ctx, ref, dest, w.reopened[seq])
 		if err != nil {
 			return m, err
 		}

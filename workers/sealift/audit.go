@@ -28,8 +28,8 @@ func newAuditCommand(a *app) *cobra.Command {
 		Short:   "Compare what is owed with what was delivered, now",
 		Long: `Compare the ledger with the receipts once, as the auditor does every hour. Enqueue a copy job for every owed
 file that has neither a receipt nor a job, and for parked files whose destination was disabled, not in the
-catalog or refused by it, and is back. Delete staged files whose retention has passed. Counts cover what was
-written since the last audit and what was open then; --full counts everything.
+catalog or refused by it, and is back. Delete staged files whose retention has passed. Counts cover the files
+written since the last audit and those that were open then; --full counts everything.
 
 "sealift destinations status" shows as PENDING what is MISSING or QUEUED here, or too new to judge.`,
 		Example: "  sealift audit\n  sealift audit --full --dry-run --json",
