@@ -12,6 +12,7 @@ var ErrInvalid = errors.New("invalid catalog")
 // Problem is one thing that is wrong, described for the person who can fix it. It never contains a
 // write key.
 type Problem struct {
+	File      string // that holds the workspace, for whoever reads several; otherwise empty
 	Line      int    // in the YAML; 0 if it did not come from YAML
 	Workspace string // the workspace's id
 	Object    string // `source "x"` or `destination "x"`; empty: the workspace itself
@@ -25,6 +26,9 @@ type Problem struct {
 
 func (p Problem) String() string {
 	var b strings.Builder
+	if p.File != "" {
+		b.WriteString(p.File + ": ")
+	}
 	if p.Line > 0 {
 		fmt.Fprintf(&b, "line %d: ", p.Line)
 	}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -47,12 +50,16 @@ func (f *catalogFiles) read(ctx context.Context, a *app, args []string) ([]catal
 	}
 	var all []catalog.Workspace
 	var errs []error
+	fileOf := map[string]string{} // workspace id -> name
 	for _, name := range names {
 		ws, err := readCatalog(ctx, a, name)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 		all = append(all, ws...)
+		for _, w := range ws {
+			fileOf[w.ID] = name
+		}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -60,13 +67,19 @@ func (f *catalogFiles) read(ctx context.Context, a *app, args []string) ([]catal
 	if len(all) == 0 {
 		return nil, errors.New("the files hold no workspace; make one with: sealift catalog new")
 	}
-	return all, operator(a.cfg).Validate(all)
+	err := operator(a.cfg).Validate(all)
+	if invalid := (*catalog.Error)(nil); errors.As(err, &invalid) && len(names) > 1 {
+		for i, p := range invalid.Problems {
+			invalid.Problems[i].File = fileOf[p.Workspace]
+		}
+	}
+	return all, err
 }
 
 func readCatalog(ctx context.Context, a *app, name string) ([]catalog.Workspace, error) {
 	in, err := a.openInput(name)
 	if err != nil {
-		return nil, err
+		return nil, withoutPath(err)
 	}
 	type read struct {
 		b   []byte
@@ -81,11 +94,22 @@ func readCatalog(ctx context.Context, a *app, name string) ([]catalog.Workspace,
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case r := <-all:
+		if errors.Is(r.err, syscall.EISDIR) {
+			return nil, fmt.Errorf("it is a directory; name its files: %s", filepath.Join(name, "*.yaml"))
+		}
 		if r.err != nil {
-			return nil, r.err
+			return nil, withoutPath(r.err)
 		}
 		return operator(a.cfg).Parse(r.b)
 	}
+}
+
+// withoutPath removes the name of a file from an error, for a caller that adds it.
+func withoutPath(err error) error {
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
 
 func newCatalogValidateCommand(a *app) *cobra.Command {
