@@ -143,7 +143,11 @@ func (s Staging) Render(role StagingRole, f Format) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	about := "What Sealift's " + string(role) + " may do: staging bucket " + s.Bucket
+	who := string(role)
+	if role == AllRoles {
+		who = "roles"
+	}
+	about := "What Sealift's " + who + " may do: staging bucket " + s.Bucket
 	switch f {
 	case JSON:
 		return indentedJSON(p, "") + "\n", nil
