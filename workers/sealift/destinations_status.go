@@ -89,6 +89,7 @@ type destinationsStatus struct {
 	// Since is when the first of the counted requests was made; zero if there is none.
 	Since        time.Time        `json:"requests_since,omitzero"`
 	Destinations []destinationRow `json:"destinations"`
+	leftOut      int64            // by keepBroken
 }
 
 type destinationRow struct {
@@ -246,5 +247,6 @@ func (s *destinationsStatus) keepBroken() {
 			kept = append(kept, r)
 		}
 	}
+	s.leftOut = int64(len(s.Destinations) - len(kept))
 	s.Destinations = kept
 }

@@ -12,7 +12,11 @@ import (
 
 func (s *destinationsStatus) print(out io.Writer) error {
 	if len(s.Destinations) == 0 {
-		_, err := fmt.Fprintln(out, "no destination")
+		text := "no destination"
+		if s.leftOut > 0 {
+			text = "no broken destination among " + progress.Count(s.leftOut)
+		}
+		_, err := fmt.Fprintln(out, text)
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

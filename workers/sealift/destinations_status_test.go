@@ -58,6 +58,11 @@ func TestDestinationsStatusIsPrinted(t *testing.T) {
 	var none bytes.Buffer
 	require.NoError(t, (&destinationsStatus{}).print(&none))
 	require.Equal(t, "no destination\n", none.String())
+	none.Reset()
+	working := &destinationsStatus{Destinations: make([]destinationRow, 3)}
+	working.keepBroken()
+	require.NoError(t, working.print(&none))
+	require.Equal(t, "no broken destination among 3\n", none.String())
 }
 
 // A parked note that cannot be read does not hide other destinations, nor what else is known about
