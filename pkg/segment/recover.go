@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"maps"
 	"os"
@@ -23,7 +24,8 @@ var (
 	// ErrNoCheckpoint says that the directory holds no whole checkpoint.
 	ErrNoCheckpoint = errors.New("no whole checkpoint")
 	// ErrDamaged says that what a checkpoint needs is not as it was written, or contradicts the
-	// caller.
+	// caller. Whoever reads a sealed file, and does not get what its checksum promises, returns it
+	// as well.
 	ErrDamaged = errors.New("spool is damaged")
 )
 
@@ -50,8 +52,8 @@ type fileID struct {
 // recovered is a file as its frames describe it.
 type recovered struct {
 	active
-	incomplete bool     // earlier frames are missing, because the file was released
-	journal    []extent // its lines that are not in any block
+	incomplete bool         // earlier frames are missing, because the file was released
+	journal    []savedLines // its lines that are not in any block
 }
 
 // Recover reads what the last process left in the directory. It changes nothing on disk. It returns
@@ -149,10 +151,17 @@ func openChunk(dir string, n int, ext string) (*chunk, error) {
 	return &chunk{n: n, file: f, path: path, size: st.Size(), inCheckpoint: true}, nil
 }
 
+// savedLines is the place of a frame's lines in a journal. They are read a second time long after
+// the frame was checked, so they have a checksum of their own.
+type savedLines struct {
+	extent
+	crc uint32 // CRC-32C of the lines
+}
+
 // journalFrame is a frame of lines with the place of its payload.
 type journalFrame struct {
 	frame
-	extent
+	savedLines
 }
 
 // readJournal returns the last checkpoint of a journal whose chunks are all there, with the lines
@@ -167,9 +176,9 @@ func (r *Recovery) readJournal(ctx context.Context, n int) (*checkpoint, []journ
 	_, err = scan(ctx, j.file, j.size, func(f frame, at int64) error {
 		switch f.kind {
 		case kindLines:
-			end := int64(len(f.payload))
+			saved := savedLines{extent: extent{chunk: j, off: at, len: int64(len(f.payload))}, crc: crc32.Checksum(f.payload, castagnoli)}
 			f.payload = nil
-			all = append(all, journalFrame{frame: f, extent: extent{chunk: j, off: at, len: end}})
+			all = append(all, journalFrame{frame: f, savedLines: saved})
 		case kindCheckpoint:
 			c := new(checkpoint)
 			if err := json.Unmarshal(f.payload, c); err != nil {
@@ -273,7 +282,7 @@ func (r *Recovery) addLines(l journalFrame) {
 		return // they were put into a block later
 	}
 	a := r.extend(&l.frame)
-	a.journal = append(a.journal, l.extent)
+	a.journal = append(a.journal, l.savedLines)
 }
 
 // Close releases the directory and leaves it as it is. After Resume it does nothing.
@@ -376,6 +385,9 @@ func (r *Recovery) loadLines(s *Spool, a *recovered) error {
 		a.lines = a.lines[:at+int(x.len)]
 		if _, err := x.chunk.file.ReadAt(a.lines[at:], x.off); err != nil {
 			return fmt.Errorf("read journal: %w", err)
+		}
+		if crc32.Checksum(a.lines[at:], castagnoli) != x.crc {
+			return fmt.Errorf("%w: lines of %v in the journal changed after they were checked", ErrDamaged, a.Stream)
 		}
 	}
 	a.savedRecords = a.flushedRecords

@@ -590,3 +590,36 @@ func TestCancelledRecoveryReportsNoDamage(t *testing.T) {
 		require.NotErrorIs(t, err, ErrNoCheckpoint)
 	}
 }
+
+// TestJournalRotsAfterItWasChecked: the lines of open files are read again when the files are
+// resumed, perhaps hours after the recovery checked them. Nothing that is computed later would
+// reveal that they changed in between.
+func TestJournalRotsAfterItWasChecked(t *testing.T) {
+	cfg := Config{Dir: filepath.Join(t.TempDir(), "spool")}
+	s, err := New(cfg)
+	require.NoError(t, err)
+	require.NoError(t, s.Append(stream(1), 1, 5, line(1, 600)))
+	_, err = s.Checkpoint(nil)
+	require.NoError(t, err)
+	s.Close()
+	nothing := func(Meta) (bool, error) { return false, nil }
+
+	r, err := Recover(t.Context(), cfg)
+	require.NoError(t, err)
+	journal := r.journal.path
+	b, err := os.ReadFile(journal)
+	require.NoError(t, err)
+	rotten := bytes.Clone(b)
+	rotten[frameHeaderBytes+300] ^= 1
+	require.NoError(t, os.WriteFile(journal, rotten, 0o600))
+	_, _, err = r.Resume(nothing)
+	require.ErrorIs(t, err, ErrDamaged)
+
+	require.NoError(t, os.WriteFile(journal, b, 0o600))
+	r, err = Recover(t.Context(), cfg)
+	require.NoError(t, err)
+	s, _, err = r.Resume(nothing)
+	require.NoError(t, err)
+	require.Equal(t, 1, s.Len())
+	s.Discard()
+}
