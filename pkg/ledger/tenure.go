@@ -18,7 +18,9 @@ type Tenure struct {
 	// LocalEnd is called when the log no longer holds the watermark of the head. It returns the
 	// offset up to which this worker's disk holds what was read since, so that the log need not; -1
 	// if the disk holds nothing of use. It is passed the claim that would be written after the head
-	// (without Attempt and WrittenAt) and the log's end. nil means that the disk holds nothing.
+	// (without Attempt and WrittenAt) and the log's end. segment.ErrDamaged says that what the disk
+	// held is damaged; after any other error a later try may succeed. nil means that the disk holds
+	// nothing.
 	LocalEnd func(ctx context.Context, claim *Entry, end int64) (int64, error)
 	// CheckRouter returns an error if this worker cannot route records by a rule; then it does not
 	// take the partition over. nil means that it can use any rule.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -120,34 +121,43 @@ func (r *Rotator) checkHead(ctx context.Context, lg *slog.Logger, chain *ledger.
 	if err := r.checkNote(ctx, lg, chain, head, tenure); err != nil || head == nil {
 		return err
 	}
-	local := int64(-1)
+	local, damage := int64(-1), error(nil)
 	if tenure.LocalEnd != nil && !b.Readable(head.LowWatermark) {
 		var err error
-		if local, err = tenure.LocalEnd(ctx, claim, b.End); err != nil {
+		local, err = tenure.LocalEnd(ctx, claim, b.End)
+		switch {
+		case errors.Is(err, segment.ErrDamaged):
+			local, damage = -1, err
+		case err != nil:
 			return err
 		}
 	}
-	return checkBounds(head, r.cfg.Cluster, b, local)
+	return checkBounds(head, r.cfg.Cluster, b, local, damage)
 }
 
 // checkBounds compares the head with the log's bounds. If the log does not have the watermark any
 // more, the files on this worker's disk can stand in for it: local is the offset up to which they
-// hold what was read since the head, or -1 if there are none.
+// hold what was read since the head, or -1 if there are none; damage is why files that are there
+// are of no use, or nil.
 //
 // Invariant: I2, I6. With such files a worker reads on after them, or only writes them to the
 // ledger and is halted at its next try for the records that are missing. Either way the offsets
 // that are passed over are in files of a state that builds on head.
-func checkBounds(head *ledger.Entry, cluster string, b stream.Bounds, local int64) error {
+func checkBounds(head *ledger.Entry, cluster string, b stream.Bounds, local int64, damage error) error {
 	halt := haltErrorf(head.Log())
+	restore := ""
+	if damage != nil {
+		restore = fmt.Sprintf("What this worker had read since is damaged on its disk (%v). If there is an intact copy of that directory, such as a snapshot, stop this appender, put the copy in its place and start it; otherwise: ", damage)
+	}
 	switch {
 	case head.Cluster != cluster:
 		return halt("it belongs to Kafka cluster %q, this is %q: check kafka.brokers; if the cluster was replaced, set a new kafka.incarnation", head.Cluster, cluster)
 	case local > head.LowWatermark:
 		return nil
 	case b.End < head.LowWatermark:
-		return halt("the topic ends at offset %d, below its watermark %d: it was re-created, or lost its newest records. If it was re-created: wait until its other partitions have halted too (what appenders have on their disks is in the ledger then), stop all appenders, and set a new kafka.incarnation; everything in the topic is then delivered. If it lost records: do not set a new kafka.incarnation, which would deliver every partition once more; the partition continues by itself once the topic ends at offset %[2]d, and records written until then are in no file", b.End, head.LowWatermark)
+		return halt("the topic ends at offset %d, below its watermark %d: it was re-created, or lost its newest records. %[3]sIf it was re-created: wait until its other partitions have halted too (what appenders have on their disks is in the ledger then), stop all appenders, and set a new kafka.incarnation; everything in the topic is then delivered. If it lost records: do not set a new kafka.incarnation, which would deliver every partition once more; the partition continues by itself once the topic ends at offset %[2]d, and records written until then are in no file", b.End, head.LowWatermark, restore)
 	case b.First > head.LowWatermark:
-		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets that are not in the ledger. 1. raise retention.ms  2. start all appenders and let them write what is on their disks; if sealift_appender_left_partitions is not 0 on one of them, stop the others until it has written  3. accept the loss of the rest: sealift ledger accept-loss --partition %d", b.First, head.LowWatermark, b.First-head.LowWatermark, head.Partition)
+		return halt("the topic begins at offset %d, above its watermark %d: retention removed %d offsets that are not in the ledger. %[5]s1. raise retention.ms  2. start all appenders and let them write what is on their disks; if sealift_appender_left_partitions is not 0 on one of them, stop the others until it has written  3. accept the loss of the rest: sealift ledger accept-loss --partition %[4]d", b.First, head.LowWatermark, b.First-head.LowWatermark, head.Partition, restore)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -172,6 +173,40 @@ func TestAcquireWithoutTheWatermarkNeedsLocalFiles(t *testing.T) {
 				require.True(t, shown == nil || shown == claim, "local files were checked against another claim")
 				require.EqualValues(t, 42, claim.LowWatermark, "watermark of the claim")
 			}
+		})
+	}
+}
+
+// TestHaltNamesTheDamage: if the log lost what this worker had read, and the disk as well, the
+// partition halts, and the reason names both and what can be done. Nothing is written, since an
+// intact copy of the files may exist.
+func TestHaltNamesTheDamage(t *testing.T) {
+	for name, c := range map[string]struct {
+		bounds stream.Bounds
+		says   string
+	}{
+		"retention_passed": {stream.Bounds{First: 50, End: 100}, "sealift ledger accept-loss --partition 3"},
+		"log_shorter":      {stream.Bounds{End: 41}, "continues by itself once the topic ends at offset 42"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newRig(t)
+			base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+			require.NoError(t, err)
+			_, err = b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+			require.NoError(t, err)
+			b.bounds = c.bounds
+			tenure, writes := b.tenure("w1", 42), len(b.staging.Puts("ledger/"))
+			tenure.LocalEnd = func(context.Context, *ledger.Entry, int64) (int64, error) {
+				return 100, fmt.Errorf("recover spool %q: %w", "/data/3", segment.ErrDamaged)
+			}
+			_, err = b.Acquire(t.Context(), testLog, tenure)
+			require.ErrorIs(t, err, ErrHalted)
+			require.NotErrorIs(t, err, segment.ErrDamaged, "a halt is not counted as another damage")
+			require.NotContains(t, err.Error(), "%!")
+			for _, says := range []string{`damaged on its disk (recover spool "/data/3": spool is damaged)`, "snapshot", c.says} {
+				require.ErrorContains(t, err, says)
+			}
+			require.Len(t, b.staging.Puts("ledger/"), writes, "entries written by a halted partition")
 		})
 	}
 }

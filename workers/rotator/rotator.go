@@ -82,7 +82,8 @@ func New(cfg Config, deps Deps) (*Rotator, error) {
 // Rotate puts the batch on record: when it returns the new head, the batch's files are staged and
 // in the ledger, and their jobs are enqueued. It retries what can be retried until ctx ends. After
 // an error the caller's state of the partition is void; errors.Is(err, ledger.ErrLost) means that
-// another worker wrote this entry first.
+// another worker wrote this entry first, and segment.ErrDamaged that the disk does not return the
+// files as they were written.
 func (r *Rotator) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Batch, tenure ledger.Tenure) (*ledger.Entry, error) {
 	start := time.Now()
 	log := base.Log()

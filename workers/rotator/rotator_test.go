@@ -240,6 +240,7 @@ func TestFaults(t *testing.T) {
 		"data_throttled":           nth("put", "data/", objstore.Fault{Before: objstore.ErrUnavailable}),
 		"data_refused":             nth("put", "data/", objstore.Fault{Before: keyDisabled}),
 		"data_damaged_on_the_way":  nth("put", "data/", objstore.Fault{Before: damagedOnTheWay}),
+		"data_denied_for_a_time":   nth("put", "data/", objstore.Fault{Before: objstore.ErrDenied}),
 		"ledger_not_applied":       nth("put", "ledger/", objstore.Fault{Before: broken}),
 		"ledger_reply_lost":        nth("put", "ledger/", objstore.Fault{After: broken}),
 		"ledger_conflict":          nth("put", "ledger/", objstore.Fault{Before: objstore.ErrConflict}),
@@ -305,7 +306,8 @@ func TestDamagedFilesAreRefused(t *testing.T) {
 				}
 			}
 			_, err = b.Rotate(ctx, base, rotten, b.tenure("w1", -1))
-			require.ErrorIs(t, err, objstore.ErrInvalid)
+			require.ErrorIs(t, err, segment.ErrDamaged)
+			require.ErrorContains(t, err, "source a from offset 39")
 			head, err := ledger.NewChain(b.staging, testLog).Head(ctx)
 			require.NoError(t, err)
 			require.Equal(t, base, head)
@@ -333,9 +335,81 @@ func TestUnreadableFilesAreRefused(t *testing.T) {
 				require.NoError(t, os.Truncate(chunk, 0))
 			}
 			_, err = b.Rotate(t.Context(), base, lost, b.tenure("w1", -1))
+			require.ErrorIs(t, err, segment.ErrDamaged)
 			require.ErrorContains(t, err, "read sealed file")
 			require.Empty(t, b.jobs)
 		})
+	}
+}
+
+// rotInPlace flips a bit in each chunk of the spool below dir, as a disk does, so that who has the
+// chunk open reads it.
+func rotInPlace(t *testing.T, dir string) {
+	t.Helper()
+	chunks, err := filepath.Glob(filepath.Join(dir, "spool", "*.spool"))
+	require.NoError(t, err)
+	require.NotEmpty(t, chunks)
+	for _, chunk := range chunks {
+		b, err := os.ReadFile(chunk)
+		require.NoError(t, err)
+		b[len(b)-1] ^= 1 // of the last block's lines
+		require.NoError(t, os.WriteFile(chunk, b, 0o600))
+	}
+}
+
+// TestRotIsNoticedWhateverTheStoreSays: stores and proxies refuse bytes with another checksum in
+// many ways. A file that rots while it is being staged must not be retried forever, and an intact
+// one must not be given up because of the same answers.
+func TestRotIsNoticedWhateverTheStoreSays(t *testing.T) {
+	for answer, c := range map[string]struct {
+		err    error
+		within time.Duration
+	}{
+		"bad_digest":        {damagedOnTheWay, time.Second},
+		"signature":         {&objstore.Error{Op: "put", Kind: objstore.ErrDenied, Status: 403, Code: "SignatureDoesNotMatch"}, time.Second},
+		"key_disabled":      {keyDisabled, time.Second},
+		"bad_gateway":       {objstore.ErrUnavailable, 10 * time.Minute},
+		"connection_closed": {io.ErrUnexpectedEOF, 10 * time.Minute},
+		"conflict":          {objstore.ErrConflict, 10 * time.Minute},
+	} {
+		for hazard, records := range map[string][]string{"alone": {"a@39"}, "in_a_pack": {"a@39", "b@40"}} {
+			for state, rots := range map[string]bool{"intact": false, "rotten": true} {
+				t.Run(answer+"/"+hazard+"/"+state, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						b := newRig(t)
+						base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+						require.NoError(t, err)
+						dir, begun := t.TempDir(), time.Now()
+						files := batchIn(t, dir, 42, records...)
+						b.staging.SetFault(func(op objstore.Op) objstore.Fault {
+							if op.Name != "put" || !strings.HasPrefix(op.Key, "data/") {
+								return objstore.Fault{}
+							}
+							if rots && op.N == 1 {
+								rotInPlace(t, dir)
+							}
+							if !rots && time.Since(begun) > c.within {
+								return objstore.Fault{}
+							}
+							return objstore.Fault{Before: c.err}
+						})
+						ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+						defer cancel()
+						_, err = b.Rotate(ctx, base, files, b.tenure("w1", -1))
+						if !rots {
+							require.NoError(t, err)
+							return
+						}
+						require.ErrorIs(t, err, segment.ErrDamaged)
+						require.ErrorContains(t, err, "when it was written")
+						require.LessOrEqual(t, time.Since(begun), c.within)
+						head, err := ledger.NewChain(b.staging, testLog).Head(t.Context())
+						require.NoError(t, err)
+						require.Equal(t, base, head)
+					})
+				})
+			}
+		}
 	}
 }
 

@@ -83,7 +83,7 @@ func (r *Rotator) stageFile(ctx context.Context, lg *slog.Logger, base *ledger.E
 	if ablation.On(ablation.StagedByFirst) {
 		f.StagedKey = fmt.Sprintf("%s%d/%s/%d.gz", delivery.StagedPrefix(base.Log()), f.Hour, f.Source, f.First)
 	}
-	return r.stageObject(ctx, lg, f.StagedKey, sealed.SHA256, sealed.Reader)
+	return r.stageObject(ctx, lg, f.StagedKey, sealed.SHA256, sealed)
 }
 
 // stagePack stores several files in one object.
@@ -96,7 +96,7 @@ func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, base *ledger.E
 	for i, member := range members {
 		sealed[i] = all[member]
 	}
-	sum, size, err := sumPack(sealed)
+	sum, size, err := sumFiles(sealed)
 	if err != nil {
 		return fmt.Errorf("stage a pack of %d files: %w", len(members), err)
 	}
@@ -113,33 +113,36 @@ func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, base *ledger.E
 		files[i].StagedKey, files[i].StagedAt, files[i].PackBytes = key, at, size
 		at += files[i].GzipBytes
 	}
-	return r.stageObject(ctx, lg, key, sum, func() io.ReadSeeker { return segment.Concat(sealed...) })
+	return r.stageObject(ctx, lg, key, sum, sealed...)
 }
 
-// sumPack returns the checksum and the size of the files put together. If a file is not what was
-// written, the error is objstore.ErrInvalid, as the store's would be.
-func sumPack(files []*segment.Sealed) (sum [32]byte, size int64, err error) {
+// sumFiles returns the checksum and the size of the files put together. The error is
+// segment.ErrDamaged if the disk does not return one of them as it was written.
+func sumFiles(files []*segment.Sealed) (sum [32]byte, size int64, err error) {
 	whole, one, buf := sha256.New(), sha256.New(), make([]byte, 64<<10)
 	in := segment.Concat(files...)
 	for _, f := range files {
 		one.Reset()
 		if _, err := io.CopyBuffer(io.MultiWriter(whole, one), io.LimitReader(in, f.GzipBytes), buf); err != nil {
-			return sum, 0, err
+			return sum, 0, fmt.Errorf("%w: file of source %s from offset %d: %w", segment.ErrDamaged, f.Stream.Source, f.First, err)
 		}
 		if got := [32]byte(one.Sum(nil)); got != f.SHA256 {
 			return sum, 0, fmt.Errorf("%w: the file of source %s from offset %d has sha256 %x on disk, and had %x when it was written",
-				objstore.ErrInvalid, f.Stream.Source, f.First, got, f.SHA256)
+				segment.ErrDamaged, f.Stream.Source, f.First, got, f.SHA256)
 		}
 		size += f.GzipBytes
 	}
 	return [32]byte(whole.Sum(nil)), size, nil
 }
 
-// stageObject stores an object under a key that names its content.
-func (r *Rotator) stageObject(ctx context.Context, lg *slog.Logger, key string, sum [32]byte, body func() io.ReadSeeker) error {
+// stageObject stores files as one object, under a key that names its content. The error is
+// segment.ErrDamaged if the disk does not return them as they were written.
+func (r *Rotator) stageObject(ctx context.Context, lg *slog.Logger, key string, sum [32]byte, files ...*segment.Sealed) error {
 	opts := objstore.PutOptions{IfAbsent: true, SHA256: sum, ContentType: "text/plain", ContentEncoding: "gzip"}
-	return r.retry(ctx, lg, "stage file", func() error {
-		_, err := objstore.PutSteadily(ctx, r.deps.Staging, stageStall, key, body(), opts)
+	var failures int
+	var damage error
+	err := r.retry(ctx, lg, "stage file", func() error {
+		_, err := objstore.PutSteadily(ctx, r.deps.Staging, stageStall, key, segment.Concat(files...), opts)
 		if errors.Is(err, objstore.ErrExists) {
 			return nil // stored by an earlier try: the key names the content
 		}
@@ -148,16 +151,22 @@ func (r *Rotator) stageObject(ctx context.Context, lg *slog.Logger, key string, 
 		// An error is final only if the disk does not hold the bytes any more. Then the partition's
 		// files are discarded and its records are read again, if the topic still has them. Any
 		// other refusal, for example because of a disabled KMS key, can be fixed by somebody.
-		return (errors.Is(err, objstore.ErrBody) || errors.Is(err, objstore.ErrInvalid)) && !bodyMatches(body(), sum)
+		failures++
+		if away := errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict); !away || failures%checkEvery == 0 {
+			_, _, damage = sumFiles(files)
+		}
+		return damage != nil
 	})
+	if damage != nil {
+		return fmt.Errorf("stage %q: %w (the bucket: %w)", key, damage, err)
+	}
+	return err
 }
 
-// bodyMatches tells whether the body can be read and still has this checksum.
-func bodyMatches(body io.Reader, sum [32]byte) bool {
-	h := sha256.New()
-	_, err := io.Copy(h, body)
-	return err == nil && [32]byte(h.Sum(nil)) == sum
-}
+// checkEvery is after how many failures, some five minutes, the disk is read again even if the
+// store seems to be away: a proxy may answer other bytes than were announced with a 502, or by
+// closing the connection.
+const checkEvery = 30
 
 // stageStall is the time without progress after which a PUT is sent again. A connection that is up
 // but accepts nothing is not noticed otherwise.
