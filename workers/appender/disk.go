@@ -11,7 +11,7 @@ import (
 
 // disk tracks for how long nothing could be written to the data directory.
 type disk struct {
-	broken chan error // receives an error once that has lasted for brokenAfter
+	broken chan error // receives an error once the worker has to end because of the disk
 
 	mu           sync.Mutex // guards failingSince
 	failingSince time.Time  // time of the first failure; zero: the last try succeeded
@@ -33,10 +33,38 @@ func (d *disk) record(err error) {
 	case d.failingSince.IsZero():
 		d.failingSince = time.Now()
 	case time.Since(d.failingSince) >= brokenAfter:
-		select {
-		case d.broken <- fmt.Errorf("appender.data_dir cannot be used for %s: %w", brokenAfter, err):
-		default: // the worker is already ending
-		}
+		d.giveUp(fmt.Errorf("appender.data_dir cannot be used for %s: %w", brokenAfter, err))
+	}
+}
+
+// giveUp ends the worker, so that others get its partitions.
+func (d *disk) giveUp(err error) {
+	select {
+	case d.broken <- err:
+	default: // the worker is already ending
+	}
+}
+
+const (
+	// mostDamages is how many tenures of a partition in a row may end because of damaged local files
+	// before the worker ends.
+	mostDamages = 3
+	// damagePeriod is the time after which another damage counts as the first.
+	damagePeriod = time.Hour
+)
+
+// noteDamage counts a tenure that ended because the disk did not return local files as they were
+// written. The next tenure reads their records again, to the same disk. If that damages them again
+// and again, the partition makes no progress, while each try costs Kafka up to an hour's records
+// and the ledger a claim. So the worker ends.
+func (p *partition) noteDamage(err error) {
+	p.appender.metrics.damages.Inc()
+	if time.Since(p.damagedAt) > damagePeriod {
+		p.damages = 0
+	}
+	p.damages, p.damagedAt = p.damages+1, time.Now()
+	if p.damages >= mostDamages {
+		p.appender.disk.giveUp(fmt.Errorf("local files of partition %d were damaged %d times in a row; if the disk of appender.data_dir fails, replace it: %w", p.log.Partition, p.damages, err))
 	}
 }
 

@@ -178,7 +178,7 @@ type metrics struct {
 	abandoned   prometheus.Counter
 	deadLetters *prometheus.CounterVec
 
-	duplicates                                            prometheus.Counter
+	duplicates, damages                                   prometheus.Counter
 	dedup                                                 [8]*prometheus.Desc // in the order of Collect
 	resumedRecords, resumedBytes, reread, checkpointBytes prometheus.Counter
 	checkpoint                                            prometheus.Histogram
@@ -205,6 +205,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 			Name: "sealift_appender_checkpoint_seconds", Help: "Time taken by a partition's checkpoint, in which it reads nothing.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
 		}),
+		damages:    counter("spool_damages_total", "Times that a partition's local files were not on disk as they had been written, so that their records had to be read again. Alert on any increase without a power failure: the disk fails."),
 		duplicates: counter("duplicates_total", "Records left out because a record with a lower offset holds the same message."),
 		dedup: [...]*prometheus.Desc{
 			gauge("dedup_disabled", "1 while duplicates are not removed, because the data directory cannot be used, or the ledger's first entry not be read."),
@@ -232,7 +233,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.records, m.waiting, m.leftovers, m.abandoned, m.deadLetters, m.duplicates, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
+	for _, c := range []prometheus.Collector{m.records, m.waiting, m.leftovers, m.abandoned, m.deadLetters, m.duplicates, m.damages, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the appender: %w", err)
 		}

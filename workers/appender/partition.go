@@ -11,6 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/segment"
 )
 
 // partition reads one assigned partition. Its run goroutine owns the core and the spool; other
@@ -29,6 +30,8 @@ type partition struct {
 	// tenureEnded says that an earlier tenure of this process has ended. Local files are then not
 	// resumed as long as the log holds their records.
 	tenureEnded bool
+	damages     int       // tenures in a row that ended because of damaged local files, see noteDamage
+	damagedAt   time.Time // when the last of them ended
 }
 
 // run owns the partition until ctx ends: it takes it over, reads it, and takes it over again
@@ -51,6 +54,10 @@ func (p *partition) run(ctx context.Context) {
 		level := slog.LevelWarn
 		if errors.Is(err, ledger.ErrLost) || errors.Is(err, errRuleSwitch) {
 			level = slog.LevelInfo
+		}
+		if errors.Is(err, segment.ErrDamaged) {
+			level = slog.LevelError
+			p.noteDamage(err)
 		}
 		wait := backoff.Next().Round(time.Millisecond)
 		p.logger.Log(ctx, level, "partition abandoned, taking it over again", "err", err, "in", wait)

@@ -48,6 +48,9 @@ func (c *core) save() (bytes int64, err error) {
 // read again from the watermark.
 var errUntrusted = errors.New("local files cannot be used")
 
+// errUnreadable is an errUntrusted: the disk does not return the files as they were written.
+var errUnreadable = fmt.Errorf("%w: the disk does not return them as they were written", errUntrusted)
+
 // inLedger reports whether all records of a local file are in files of the head. The head descends
 // from the entry that the file was begun on, so either all of them are or none. If only some are,
 // the error is errUntrusted.
@@ -133,6 +136,9 @@ func (p *partition) startCore(ctx context.Context, t *takeover, owner string) (*
 	case err == nil:
 		return c, nil
 	case errors.Is(err, errUntrusted):
+		if errors.Is(err, errUnreadable) {
+			p.appender.metrics.damages.Inc()
+		}
 		p.logger.WarnContext(ctx, "local files are dropped, reading from the ledger's watermark", "entry", base.Seq, "offset", base.LowWatermark, "err", err)
 	case !errors.Is(err, segment.ErrNoCheckpoint):
 		return nil, err
@@ -187,7 +193,7 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*cor
 		case errors.Is(err, segment.ErrNoCheckpoint) || ctx.Err() != nil: // the latter says nothing about the files
 			return nil, err
 		default:
-			return nil, fmt.Errorf("%w: %w", errUntrusted, err)
+			return nil, fmt.Errorf("%w: %w", errUnreadable, err)
 		}
 		defer local.Close() // does nothing once they are resumed
 		if cp, err = p.readCheckpoint(local); err != nil {
@@ -199,8 +205,8 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*cor
 	}
 	c, err := resumeCore(p.appender.coreConfig(p.log.Partition), base, cp, local)
 	if err != nil {
-		if t.local != nil && !errors.Is(err, errUntrusted) && !errors.Is(err, segment.ErrDamaged) {
-			return nil, err // a problem of the disk: the files may be intact, and exist nowhere else
+		if t.local != nil && !errors.Is(err, errUntrusted) {
+			return nil, err // they exist nowhere else; the next try reads them before its claim
 		}
 		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
 	}

@@ -3,8 +3,10 @@ package appender
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -176,7 +178,11 @@ func (r *rig) Acquire(ctx context.Context, _ ledger.Log, tenure ledger.Tenure) (
 	next, start, end, acquiring := r.nextClaim(tenure.Owner), r.logStart, int64(len(r.records)), r.onAcquire
 	r.mu.Unlock()
 	if tenure.LocalEnd != nil && (start > next.LowWatermark || end < next.LowWatermark) {
-		if local, err := tenure.LocalEnd(ctx, next, end); err != nil || local <= next.LowWatermark {
+		local, err := tenure.LocalEnd(ctx, next, end)
+		switch {
+		case errors.Is(err, segment.ErrDamaged):
+			return nil, fmt.Errorf("%w: %v", errHalted, err) //nolint:errorlint // as the rotator does
+		case err != nil || local <= next.LowWatermark:
 			return nil, cmp.Or(err, errHalted)
 		}
 	}
@@ -265,6 +271,11 @@ func (r *rig) Rotate(ctx context.Context, base *ledger.Entry, batch *segment.Bat
 	if rotating != nil {
 		if err := rotating(ctx, nth); err != nil {
 			return nil, err
+		}
+	}
+	for _, f := range batch.Files {
+		if got, err := io.ReadAll(f.Reader()); err != nil || sha256.Sum256(got) != f.SHA256 {
+			return nil, fmt.Errorf("%w: file of %v from offset %d: %w", segment.ErrDamaged, f.Stream, f.First, cmp.Or(err, errTest))
 		}
 	}
 	r.mu.Lock()

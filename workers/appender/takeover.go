@@ -65,18 +65,18 @@ func (t *takeover) close() {
 }
 
 // findLocalFiles finds what a claim can continue with when the log does not hold everything.
-// t.local stays nil if the claim would drop the local files. An error means that this is not known,
-// and that another try may read them.
+// t.local stays nil if there is nothing of use. segment.ErrDamaged says that there was something,
+// and that the files are damaged: they stay, because an operator may have an intact copy. After any
+// other error another try may read them.
 func (p *partition) findLocalFiles(ctx context.Context, t *takeover, claim *ledger.Entry, owner string) error {
 	local, err := p.readFiles(ctx)
 	switch {
 	case errors.Is(err, segment.ErrNoCheckpoint):
 		return nil
-	case errors.Is(err, segment.ErrDamaged):
-		p.logUnusable(ctx, claim, err)
-		return nil
-	case err != nil: // the files may be intact
+	case errors.Is(err, segment.ErrDamaged) || ctx.Err() != nil:
 		return err
+	case err != nil: // the files may be intact
+		return p.unreadableCopyError(t, err)
 	}
 	cp, err := p.readCheckpoint(local)
 	if err == nil {
@@ -92,6 +92,15 @@ func (p *partition) findLocalFiles(ctx context.Context, t *takeover, claim *ledg
 		return nil
 	}
 	return err
+}
+
+// unreadableCopyError says what can be done about a disk that cannot return the only copy of what
+// the log has lost.
+func (p *partition) unreadableCopyError(t *takeover, err error) error {
+	if t.logShorter { // there is no loss that could be accepted
+		return fmt.Errorf("the disk does not return the only copy of what the topic has lost, and is tried again; repair it: %w", err)
+	}
+	return fmt.Errorf("the disk does not return the only copy of what the topic has lost, and is tried again; repair it, or accept the loss (sealift ledger accept-loss --partition %d): %w", p.log.Partition, err)
 }
 
 // logUnusable logs why the local files are not used, because the halt that follows does not say so.
