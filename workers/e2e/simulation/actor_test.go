@@ -24,6 +24,7 @@ type actor struct {
 	number int
 	life   int
 	disk   string // of an appender
+	rotten int    // number of its files that were damaged
 
 	dead     bool
 	paused   bool

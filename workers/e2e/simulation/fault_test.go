@@ -82,6 +82,7 @@ var breakages = []breakage{
 		w.kafka.groups["sealift"].rebalance(d)
 		return true
 	}},
+	{"disk-rot", (*world).rotDisk},
 }
 
 // breakSomething breaks one of the things that this seed includes.
@@ -151,6 +152,63 @@ func keepDisk(from, to string, torn bool, d *dice) error {
 		}
 	}
 	return nil
+}
+
+// mostRot is how many files of a process rot at most. At the third that hurts the same partition, an
+// appender ends, as it should.
+const mostRot = 2
+
+// rotDisk damages a file that an appender keeps open. It asks for what is open to be sealed before
+// that, and staging takes no files around that time: otherwise there would hardly ever be a file
+// that could rot.
+func (w *world) rotDisk(d *dice) bool {
+	alive := append(w.find(appenderRole, false), w.find(appenderRole, true)...)
+	if len(alive) == 0 {
+		return false
+	}
+	a, away := alive[d.n(len(alive))], time.Duration(pick(d, 4, 10, 30))*time.Second
+	w.staging.down = refused
+	a.sealAll()
+	w.schedule(away, "staging is back", func(*dice) { w.staging.down = well })
+	w.schedule(away/2, "", func(d *dice) {
+		names, err := filepath.Glob(filepath.Join(a.disk, "spool", "*", "*", "*", pick(d, "*.spool", "*.spool", "*.journal")))
+		if err != nil || len(names) == 0 || a.dead || a.rotten >= mostRot {
+			return
+		}
+		name := names[d.n(len(names))]
+		if err := rotFile(name, d); err != nil {
+			panic(err)
+		}
+		a.rotten++
+		w.note("* %s: %s rots", a.name, filepath.Base(name))
+	})
+	return true
+}
+
+// rotFile damages a file in place, so that who has it open reads the damage: a bit flips, or the end
+// becomes unreadable. It does so in what was written last, because the rest is hardly needed any
+// more.
+func rotFile(name string, d *dice) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	at := info.Size() - 1 - int64(d.n(int(min(info.Size(), 600))))
+	if d.n(3) == 2 {
+		return f.Truncate(at)
+	}
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		return err
+	}
+	b[0] ^= 1 << d.n(8)
+	_, err = f.WriteAt(b, at)
+	return err
 }
 
 func crashEverything(w *world, d *dice) bool {
@@ -276,6 +334,7 @@ func (w *world) settle() {
 	for _, b := range w.buckets {
 		b.down = well
 	}
+	w.staging.down = well
 	for _, a := range w.actors {
 		a.paused = false
 	}

@@ -88,6 +88,9 @@ func (w *world) faultRateOf(o *op) int {
 		}
 	}
 	switch {
+	case w.staging.down != well && o.kind == "put staging" && strings.HasPrefix(o.key, "data/"):
+		o.ways = []way{w.staging.down}
+		return 1000
 	case w.ledgerRate > 0 && o.kind == "put staging" && strings.HasPrefix(o.key, "ledger/"):
 		return w.ledgerRate
 	case len(o.kind) > 5 && o.kind[:5] == "redis":
