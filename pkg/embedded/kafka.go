@@ -155,5 +155,5 @@ func (l kafkaLog) Logf(level kfake.LogLevel, format string, args ...any) {
 	if l.log == nil || level > kfake.LogLevelWarn || level == kfake.LogLevelNone {
 		return
 	}
-	l.log.Warn("embedded kafka", "msg", fmt.Sprintf(format, args...))
+	l.log.Warn("embedded kafka reports a problem", "problem", fmt.Sprintf(format, args...))
 }
