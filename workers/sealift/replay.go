@@ -135,9 +135,9 @@ const noneSelectedText = "no file of the ledger is selected; `sealift ledger sho
 
 func (v *replayCommand) run(ctx context.Context) error {
 	if v.resume != "" {
-		o, err := replay.ReadOrder(ctx, v.staging, v.resume)
+		o, err := readReplayOrder(ctx, v.staging, v.resume)
 		if err != nil {
-			return fmt.Errorf("%w; `sealift replay list` shows those that can be resumed", err)
+			return err
 		}
 		r, err := v.runner(ctx)
 		if err != nil {

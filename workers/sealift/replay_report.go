@@ -359,9 +359,9 @@ func newReplayShowCommand(a *app) *cobra.Command {
 		Args:    requireArgs("name a replay's ID; `sealift replay list` shows them", 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withServices(a, false, func(s *services) error {
-				o, err := replay.ReadOrder(c.Context(), s.staging, args[0])
+				o, err := readReplayOrder(c.Context(), s.staging, args[0])
 				if err != nil {
-					return fmt.Errorf("%w; `sealift replay list` shows those that there are", err)
+					return err
 				}
 				r, err := readReplay(c.Context(), s.staging, o)
 				return a.showReplay(r, asJSON, err)
@@ -370,4 +370,13 @@ func newReplayShowCommand(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
+}
+
+// readReplayOrder returns the order of that id, for a command whose user named it.
+func readReplayOrder(ctx context.Context, staging objstore.Store, id string) (*delivery.Order, error) {
+	o, err := replay.ReadOrder(ctx, staging, id)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil, fmt.Errorf("there is no replay %q; `sealift replay list` shows all", id)
+	}
+	return o, err
 }
