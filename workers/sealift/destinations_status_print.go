@@ -76,7 +76,7 @@ func (s *destinationsStatus) printFooter(out io.Writer) error {
 		waits = waits || r.broken() && r.LastError != nil && r.Pending.Files > 0
 	}
 	if waits {
-		if _, err := fmt.Fprint(out, "\npending files are retried automatically; after a fix, sealift audit --force retries them\nat once, or soon after their next try (named above within a minute)\n"); err != nil {
+		if _, err := fmt.Fprint(out, "\npending files are retried automatically; after a fix, sealift audit --force retries them at once.\nA destination that keeps failing gets them after its next try, which is shown above within a minute\n"); err != nil {
 			return err
 		}
 	}
