@@ -51,12 +51,14 @@ func (s *Spool) Checkpoint(state []byte) (int64, error) {
 		}
 	}
 	begin := s.journal.size
+	var lines []byte
 	for _, a := range s.open {
-		if a.journaledBytes == len(a.lines) {
+		if a.journaledBytes == a.lines.len {
 			continue
 		}
-		s.buf = appendFrame(s.buf, frame{Meta: a.Meta, kind: kindLines, inFrame: a.Records - a.savedRecords, payload: a.lines[a.journaledBytes:]})
-		a.journaledBytes, a.savedRecords = len(a.lines), a.Records
+		lines = a.lines.appendTo(lines[:0], a.journaledBytes)
+		s.buf = appendFrame(s.buf, frame{Meta: a.Meta, kind: kindLines, inFrame: a.Records - a.savedRecords, payload: lines})
+		a.journaledBytes, a.savedRecords = a.lines.len, a.Records
 		if len(s.buf) >= 256<<10 {
 			if err := s.writeJournal(); err != nil {
 				return 0, err

@@ -26,33 +26,48 @@ func blockBound(n int) int64 { return int64(deflate.Bound(n) + 5*(n/(32<<10)+1))
 // compressor turns lines into deflate blocks. One goroutine at a time may use it. It holds some
 // hundred KB, so compressors are pooled and not kept per stream.
 type compressor interface {
-	// compress returns lines as whole deflate blocks ending in a sync flush.
-	// window is what precedes the lines in the same member, or nil; matches may refer to it. The
-	// result is valid until the next call.
-	compress(lines, window []byte) ([]byte, error)
+	// compress returns the lines b[window:] as whole deflate blocks ending in a sync flush.
+	// b[:window] is what precedes the lines in the same member; matches may refer to it. The result
+	// is valid until the next call.
+	compress(b []byte, window int) ([]byte, error)
 }
 
-// compressors are pooled per level, for the whole process.
-var compressors [10]sync.Pool
+// codec is a compressor, and the memory for what it compresses.
+type codec struct {
+	compressor
+	in []byte
+}
 
-func getCompressor(level int) compressor {
-	if c, ok := compressors[level].Get().(compressor); ok {
+// gather returns the window and the lines behind it, in memory that is valid until the next call.
+func (c *codec) gather(window []byte, lines *buffer) []byte {
+	if len(window) == 0 && len(lines.pieces) == 1 {
+		return lines.pieces[0]
+	}
+	c.in = lines.appendTo(append(c.in[:0], window...), 0)
+	return c.in
+}
+
+// codecs are pooled per level, for the whole process.
+var codecs [10]sync.Pool
+
+func getCodec(level int) *codec {
+	if c, ok := codecs[level].Get().(*codec); ok {
 		return c
 	}
 	switch {
 	case level == 1:
-		return &deflateCompressor{encoder: new(encoder)}
+		return &codec{compressor: &deflateCompressor{encoder: new(encoder)}}
 	case level <= maxDeflateLevel:
-		return &deflateCompressor{encoder: &deflate.Encoder{Lazy: true}}
+		return &codec{compressor: &deflateCompressor{encoder: &deflate.Encoder{Lazy: true}}}
 	}
 	w, err := flate.NewWriter(nil, level)
 	if err != nil { // the level was validated
 		panic(err)
 	}
-	return &flateCompressor{w: w}
+	return &codec{compressor: &flateCompressor{w: w}}
 }
 
-func putCompressor(level int, c compressor) { compressors[level].Put(c) }
+func putCodec(level int, c *codec) { codecs[level].Put(c) }
 
 // maxDeflateLevel is the highest level that pkg/deflate serves. Its lazy search produces less
 // output than klauspost's levels 2 to 5 in no more time, and as little as level 6 in little more
@@ -64,15 +79,11 @@ type deflateCompressor struct {
 	encoder interface {
 		Append(dst, b []byte, window int) []byte
 	}
-	in, out []byte
+	out []byte
 }
 
-func (c *deflateCompressor) compress(lines, window []byte) ([]byte, error) {
-	if len(window) > 0 {
-		c.in = append(append(c.in[:0], window...), lines...)
-		lines = c.in
-	}
-	c.out = c.encoder.Append(c.out[:0], lines, len(window))
+func (c *deflateCompressor) compress(b []byte, window int) ([]byte, error) {
+	c.out = c.encoder.Append(c.out[:0], b, window)
 	return c.out, nil
 }
 
@@ -83,10 +94,10 @@ type flateCompressor struct {
 	out bytes.Buffer
 }
 
-func (c *flateCompressor) compress(lines, window []byte) ([]byte, error) {
+func (c *flateCompressor) compress(b []byte, window int) ([]byte, error) {
 	c.out.Reset()
-	c.w.ResetDict(&c.out, window) // Reset would prime it with the previous window
-	if _, err := c.w.Write(lines); err != nil {
+	c.w.ResetDict(&c.out, b[:window]) // Reset would prime it with the previous window
+	if _, err := c.w.Write(b[window:]); err != nil {
 		return nil, err
 	}
 	if err := c.w.Flush(); err != nil {

@@ -379,17 +379,18 @@ func (r *Recovery) loadLines(s *Spool, a *recovered) error {
 	if total == 0 {
 		return nil
 	}
-	s.grow(&a.active, total)
+	lines := make([]byte, 0, total)
 	for _, x := range a.journal {
-		at := len(a.lines)
-		a.lines = a.lines[:at+int(x.len)]
-		if _, err := x.chunk.file.ReadAt(a.lines[at:], x.off); err != nil {
+		piece := lines[len(lines):][:x.len]
+		if _, err := x.chunk.file.ReadAt(piece, x.off); err != nil {
 			return fmt.Errorf("read journal: %w", err)
 		}
-		if crc32.Checksum(a.lines[at:], castagnoli) != x.crc {
+		if crc32.Checksum(piece, castagnoli) != x.crc {
 			return fmt.Errorf("%w: lines of %v in the journal changed after they were checked", ErrDamaged, a.Stream)
 		}
+		lines = lines[:len(lines)+len(piece)]
 	}
+	s.hold(int64(a.lines.write(&s.free, lines)))
 	a.savedRecords = a.flushedRecords
 	return nil
 }

@@ -43,7 +43,7 @@ type Spool struct {
 // active is an open file.
 type active struct {
 	Meta
-	lines          []byte // not yet compressed
+	lines          buffer // not yet compressed
 	flushedRecords int64  // records that are in blocks
 	journaledBytes int    // bytes of lines that are in the journal
 	savedRecords   int64  // records that are in blocks or in the journal
@@ -92,7 +92,7 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	if s.broken != nil {
 		return s.broken
 	}
-	if !s.lengthFits(line) {
+	if !s.Fits(line) {
 		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
 	}
 	// Make room first: if the new file were flushed before its owner calls Note, its first block
@@ -112,30 +112,22 @@ func (s *Spool) Append(stream ledger.Stream, offset, received int64, line []byte
 	n := len(line) + 1
 	// Invariant: the compressed bytes plus the bound of what is not compressed yet never exceed the
 	// object's limit, except for a single line that might exceed it by itself.
-	if a.Records > 0 && a.gzBytes+blockBound(len(a.lines)+n)+trailerBytes > s.cfg.MaxBytes {
-		if err := s.flush(a, true); err != nil {
+	if a.Records > 0 && a.gzBytes+blockBound(a.lines.len+n)+trailerBytes > s.cfg.MaxBytes {
+		if err := s.flush(a, false); err != nil {
 			return err
 		}
 		if a.gzBytes+blockBound(n)+trailerBytes > s.cfg.MaxBytes {
 			return fmt.Errorf("append offset %d: %w", offset, ErrFull)
 		}
 	}
-	if len(a.lines) > 0 && len(a.lines)+n > s.cfg.blockBytes {
-		if err := s.flush(a, true); err != nil {
+	if a.lines.len > 0 && a.lines.len+n > s.cfg.blockBytes {
+		if err := s.flush(a, false); err != nil {
 			return err
 		}
 	}
-	s.grow(a, n)
-	start := len(a.lines)
-	a.lines = append(a.lines, line...)
-	if bytes.IndexByte(a.lines[start:], '\n') >= 0 { // checked on the copy, which is in the CPU cache; line was not
-		a.lines = a.lines[:start]
-		if a.Records == 0 { // the file was never created
-			s.release(a, false)
-		}
-		return fmt.Errorf("append offset %d: %w", offset, ErrLine)
+	if grown := a.lines.writeLine(&s.free, line); grown > 0 {
+		s.hold(int64(grown))
 	}
-	a.lines = append(a.lines, '\n')
 	if a.Records == 0 {
 		s.open[stream] = a
 	}
@@ -153,28 +145,15 @@ func (s *Spool) Note(stream ledger.Stream, note int64) {
 	}
 }
 
-// grow makes room for n more bytes of lines.
-func (s *Spool) grow(a *active, n int) {
-	if cap(a.lines)-len(a.lines) >= n {
-		return
-	}
-	grown := s.free.get(len(a.lines) + n)
-	grown = append(grown, a.lines...)
-	s.hold(int64(cap(grown) - cap(a.lines)))
-	s.free.put(a.lines)
-	a.lines = grown
-}
-
 func (s *Spool) hold(n int64) {
 	s.held += n
 	s.cfg.Budget.used.Add(n)
 }
 
-// flush compresses the file's lines in memory into the spool. With keep, the file keeps its buffer
-// for further lines.
-func (s *Spool) flush(a *active, keep bool) error {
-	if len(a.lines) == 0 {
-		s.release(a, keep)
+// flush compresses the file's lines in memory into the spool, and empties its buffer. last says that
+// the file will get no further lines, so it needs no window.
+func (s *Spool) flush(a *active, last bool) error {
+	if a.lines.len == 0 {
 		return nil
 	}
 	if s.chunk == nil || s.chunk.size+int64(len(s.buf)) >= s.cfg.chunkBytes {
@@ -182,13 +161,15 @@ func (s *Spool) flush(a *active, keep bool) error {
 			return s.fail(err)
 		}
 	}
-	c := getCompressor(s.cfg.Level)
-	payload, err := c.compress(a.lines, a.window)
+	c := getCodec(s.cfg.Level)
+	in := c.gather(a.window, &a.lines)
+	lines := in[len(a.window):]
+	payload, err := c.compress(in, len(a.window))
 	if err != nil {
 		return s.fail(fmt.Errorf("compress block: %w", err))
 	}
-	a.crc = crc32.Update(a.crc, crc32.IEEETable, a.lines)
-	a.crc64 = crc64nvme.Update(a.crc64, a.lines)
+	a.crc = crc32.Update(a.crc, crc32.IEEETable, lines)
+	a.crc64 = crc64nvme.Update(a.crc64, lines)
 	if a.sha == nil {
 		a.sha = sha256.New()
 		a.sha.Write(gzipHeader)
@@ -205,33 +186,28 @@ func (s *Spool) flush(a *active, keep bool) error {
 	a.extents = append(a.extents, extent{chunk: s.chunk, off: end - int64(len(payload)), len: int64(len(payload))})
 	s.chunk.refs++
 	a.flushedRecords, a.savedRecords = a.Records, a.Records
-	putCompressor(s.cfg.Level, c)
+	putCodec(s.cfg.Level, c)
 
-	if a.window == nil && s.windows+windowBytes <= s.cfg.Budget.share()/4 {
+	if a.window == nil && !last && s.windows+windowBytes <= s.cfg.Budget.share()/4 {
 		a.window = make([]byte, 0, windowBytes)
 		s.windows += windowBytes
 		s.hold(windowBytes)
 	}
-	if a.window != nil {
-		a.window = append(a.window[:0], a.lines[max(0, len(a.lines)-windowBytes):]...)
+	if a.window != nil && !last {
+		a.window = append(a.window[:0], lines[max(0, len(lines)-windowBytes):]...)
 	}
-	s.release(a, keep)
+	a.lines.reset()
+	a.journaledBytes = 0
 	if len(s.buf) >= 256<<10 {
 		return s.writeChunk()
 	}
 	return nil
 }
 
-// release empties the file's buffer, and returns it to the free list unless keep is set.
-func (s *Spool) release(a *active, keep bool) {
-	a.journaledBytes = 0
-	if keep {
-		a.lines = a.lines[:0]
-		return
-	}
-	s.hold(-int64(cap(a.lines)))
-	s.free.put(a.lines)
-	a.lines = nil
+// release gives up the memory of the file's empty buffer.
+func (s *Spool) release(a *active) {
+	s.hold(-int64(a.lines.cap))
+	a.lines.release(&s.free)
 }
 
 // dropWindow gives up the file's window; the next block is compressed without one.
@@ -320,11 +296,11 @@ func (s *Spool) makeRoom() error {
 	}
 	bySize := make([]*active, 0, len(s.open))
 	for _, a := range s.open {
-		if cap(a.lines) > 0 {
+		if a.lines.cap > 0 {
 			bySize = append(bySize, a)
 		}
 	}
-	slices.SortFunc(bySize, func(x, y *active) int { return cap(y.lines) - cap(x.lines) })
+	slices.SortFunc(bySize, func(x, y *active) int { return y.lines.cap - x.lines.cap })
 	for _, a := range bySize {
 		if s.held <= goal {
 			break
@@ -332,6 +308,7 @@ func (s *Spool) makeRoom() error {
 		if err := s.flush(a, false); err != nil {
 			return err
 		}
+		s.release(a)
 	}
 	return nil
 }
@@ -376,9 +353,10 @@ func (s *Spool) SealAll(streams []ledger.Stream, reason Reason) ([]*Sealed, erro
 	slices.SortFunc(files, func(a, b *active) int { return cmp.Compare(a.First, b.First) })
 	sealed := make([]*Sealed, 0, len(files))
 	for _, a := range files {
-		if err := s.flush(a, false); err != nil {
+		if err := s.flush(a, true); err != nil {
 			return nil, err
 		}
+		s.release(a)
 		sealed = append(sealed, s.finish(a, reason))
 		delete(s.open, a.Stream)
 		s.dropWindow(a)

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -393,8 +394,8 @@ func FuzzCompress(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, window, raw []byte, level int) {
 		level = 1 + (level%9+9)%9
-		c := getCompressor(level)
-		defer putCompressor(level, c)
+		c := getCodec(level)
+		defer putCodec(level, c)
 		object := bytes.Clone(gzipHeader)
 		var crc uint32
 		for _, block := range [][]byte{window, raw} {
@@ -402,7 +403,7 @@ func FuzzCompress(f *testing.F) {
 			if crc != 0 {
 				w = window
 			}
-			b, err := c.compress(block, w)
+			b, err := c.compress(slices.Concat(w, block), len(w))
 			require.NoError(t, err)
 			require.LessOrEqual(t, int64(len(b)), blockBound(len(block)))
 			object = append(object, b...)
