@@ -61,7 +61,20 @@ CloudFormation, add what is printed to the policy of a bucket that has one alrea
 	f.StringVar(&o.options.KMSKey, "kms-key", "", "ARN of the KMS key of the bucket's default encryption")
 	f.BoolVar(&o.options.EnforceEncryption, "enforce-encryption", false, "deny puts with encryption other than the destination's")
 	f.BoolVar(&o.options.SecureTransport, "secure-transport", false, "deny requests to the bucket without TLS")
+	completeFlag(c, "format", policy.Formats)
+	completeFlag(c, "only", policy.Kinds)
 	return c
+}
+
+// completeFlag lets shells complete the values of a flag.
+func completeFlag[T ~string](c *cobra.Command, flag string, values []T) {
+	var texts []string
+	for _, v := range values {
+		texts = append(texts, string(v))
+	}
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(texts, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // there is no such flag
+	}
 }
 
 // joinOr lists the values of a flag for a sentence.

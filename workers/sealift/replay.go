@@ -67,6 +67,7 @@ takes part. Without --detach the command waits until everything is delivered.`,
 	f.BoolVar(&v.dryRun, "dry-run", false, "only count what would be delivered, and what is missing")
 	f.BoolVar(&v.detach, "detach", false, "return once all jobs are enqueued")
 	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
+	completeFlag(c, "from", []delivery.ByteSource{delivery.FromStaging, delivery.FromKafka, delivery.FromAuto})
 	c.AddCommand(newReplayListCommand(a), newReplayShowCommand(a))
 	return c
 }

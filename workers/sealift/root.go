@@ -116,6 +116,8 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
 	root.SetHelpCommandGroupID(groupSelf)
 	root.SetCompletionCommandGroupID(groupSelf)
 	a.addPersistentFlags(root.PersistentFlags())
+	completeFlag(root, "log-level", []string{"debug", "info", "warn", "error"})
+	completeFlag(root, "log-format", []string{"text", "json"})
 	for _, c := range commands(a) {
 		root.AddCommand(c)
 	}
@@ -172,6 +174,9 @@ func wrapCommands(a *app, c *cobra.Command) {
 		return
 	}
 	if args := c.Args; args != nil {
+		if args(c, []string{""}) != nil {
+			c.ValidArgsFunction = cobra.NoFileCompletions // it takes no arguments: shells would propose files
+		}
 		c.Args = func(c *cobra.Command, got []string) error {
 			err := args(c, got)
 			switch {

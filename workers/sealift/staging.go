@@ -67,5 +67,7 @@ kms:GenerateDataKey for that key. If staging has a KMS key of your own, name it 
 	f.StringArrayVar(&s.Assume, "assume", nil, "ARN or pattern of customers' roles (default: every role); repeatable")
 	f.StringArrayVar(&s.Classic, "classic", nil, "bucket of a classic destination, one without role_arn; repeatable")
 	f.BoolVar(&s.ACL, "acl", false, "files for a --classic bucket get an acl")
+	completeFlag(c, "role", policy.StagingRoles)
+	completeFlag(c, "format", policy.StagingFormats)
 	return c
 }
