@@ -116,11 +116,13 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 		c.position = offset + 1
 		return fateFiled, nil // already in the ledger
 	}
+	open := c.spool.Len()
 	err := c.spool.Append(stream, offset, received, line)
 	if errors.Is(err, segment.ErrFull) {
 		if err := c.seal(stream, segment.ReasonSize); err != nil {
 			return 0, err
 		}
+		open = c.spool.Len()
 		err = c.spool.Append(stream, offset, received, line)
 	}
 	if errors.Is(err, segment.ErrLine) {
@@ -131,7 +133,7 @@ func (c *core) add(offset int64, source string, received, now int64, line []byte
 	}
 	// A collector whose clock is fast must not seal files that others still write to.
 	seen := min(received, now)
-	if _, ok := c.open[stream]; !ok {
+	if c.spool.Len() > open { // the record began a file; to look that up in c.open would cost each record a cache miss
 		if c.duplicateRuns+len(c.skipped) < c.cfg.maxRuns {
 			c.epoch++
 		}
