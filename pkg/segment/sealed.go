@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/sealift/sealift/pkg/ledger"
 )
@@ -81,23 +82,25 @@ func (f *Sealed) Reader() io.ReadSeeker { return Concat(f) }
 // with as many members.
 func Concat(files ...*Sealed) io.ReadSeeker {
 	r := &reader{}
-	add := func(from io.ReaderAt, off, n int64) {
-		r.parts = append(r.parts, part{r: from, off: off, at: r.size, len: n})
-		r.size += n
+	add := func(p part) {
+		p.at = r.size
+		r.parts = append(r.parts, p)
+		r.size += p.len
 	}
 	for _, f := range files {
-		add(bytesAt(gzipHeader), 0, int64(len(gzipHeader)))
+		add(part{memory: gzipHeader, len: int64(len(gzipHeader))})
 		for _, x := range f.extents {
-			add(x.chunk.file, x.off, x.len)
+			add(part{file: x.chunk.file, off: x.off, len: x.len})
 		}
-		add(bytesAt(f.trailer), 0, int64(len(f.trailer)))
+		add(part{memory: f.trailer, len: int64(len(f.trailer))})
 	}
 	return r
 }
 
 // part is a run of the object's bytes [at, at+len).
 type part struct {
-	r       io.ReaderAt
+	memory  []byte   // its bytes, if file is nil
+	file    *os.File // that has them from off on
 	off     int64
 	at, len int64
 }
@@ -108,6 +111,10 @@ type reader struct {
 	size  int64
 	pos   int64
 	cur   int // the part in which to start looking for pos
+
+	ahead     []byte // what was last read ahead: the bytes of aheadFile from aheadOff on
+	aheadFile *os.File
+	aheadOff  int64
 }
 
 // Read implements io.Reader.
@@ -126,7 +133,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		part := r.parts[r.cur]
 		in := r.pos - part.at
 		want := min(int64(len(p)-n), part.len-in)
-		m, err := part.r.ReadAt(p[n:n+int(want)], part.off+in)
+		m, err := r.readPart(p[n:n+int(want)], in)
 		n += m
 		r.pos += int64(m)
 		if err != nil && !(errors.Is(err, io.EOF) && int64(m) == want) {
@@ -134,6 +141,54 @@ func (r *reader) Read(p []byte) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+const (
+	aheadBytes = 64 << 10 // 64 KiB: most that is read at once of several parts
+	aheadGap   = 4 << 10  // 4 KiB: most that is read in vain between two parts
+)
+
+// readPart reads bytes of the current part, from in on. Small files that were sealed together lie
+// one after the other, with only the headers of their frames in between. They are read together: a
+// system call for each would take longer than everything else that is done with its bytes.
+func (r *reader) readPart(p []byte, in int64) (int, error) {
+	part := r.parts[r.cur]
+	if part.file == nil {
+		return copy(p, part.memory[in:]), nil
+	}
+	off := part.off + in
+	if part.file != r.aheadFile || off < r.aheadOff || off+int64(len(p)) > r.aheadOff+int64(len(r.ahead)) {
+		end := r.aheadEnd(off)
+		if end == part.off+part.len { // no other part is near
+			return part.file.ReadAt(p, off)
+		}
+		if r.ahead == nil {
+			r.ahead = make([]byte, aheadBytes)
+		}
+		n, err := part.file.ReadAt(r.ahead[:end-off], off)
+		r.ahead, r.aheadFile, r.aheadOff = r.ahead[:n], part.file, off
+		if n < len(p) { // otherwise the error is that of another part, which will meet it again
+			return copy(p, r.ahead), err
+		}
+	}
+	return copy(p, r.ahead[off-r.aheadOff:]), nil
+}
+
+// aheadEnd returns how far the current part's file is read at once, from off on: up to the end of
+// the last part that follows closely.
+func (r *reader) aheadEnd(off int64) int64 {
+	first := r.parts[r.cur]
+	end := first.off + first.len
+	for _, p := range r.parts[r.cur+1:] {
+		if p.file == nil {
+			continue
+		}
+		if p.file != first.file || p.off < end || p.off > end+aheadGap || p.off+p.len > off+aheadBytes {
+			break
+		}
+		end = p.off + p.len
+	}
+	return end
 }
 
 // Seek implements io.Seeker.
@@ -149,16 +204,4 @@ func (r *reader) Seek(offset int64, whence int) (int64, error) {
 	}
 	r.pos, r.cur = offset, 0
 	return offset, nil
-}
-
-// bytesAt reads from memory.
-type bytesAt []byte
-
-// ReadAt implements io.ReaderAt.
-func (b bytesAt) ReadAt(p []byte, off int64) (int, error) {
-	n := copy(p, b[off:])
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
 }

@@ -103,6 +103,39 @@ func read(t *testing.T, f *Sealed) []byte {
 	return b
 }
 
+// TestConcatReadsFilesTogether: what is read ahead changes nothing, wherever the blocks lie.
+func TestConcatReadsFilesTogether(t *testing.T) {
+	s := newSpool(t, Config{blockBytes: 8 << 10, chunkBytes: 256 << 10})
+	r := rand.New(rand.NewPCG(5, 6))
+	var streams []ledger.Stream
+	for n := range 300 {
+		streams = append(streams, stream(n))
+	}
+	for i := range 6_000 {
+		n := r.IntN(300) * r.IntN(300) / 300 // skewed, so that some have many blocks
+		require.NoError(t, s.Append(streams[n], int64(i), 5, line(i, 100+r.IntN(900))))
+	}
+	sealed, err := s.SealAll(streams, ReasonTime)
+	require.NoError(t, err)
+	var all []byte
+	for _, f := range sealed {
+		all = append(all, read(t, f)...)
+	}
+	require.NoError(t, iotest.TestReader(Concat(sealed...), all))
+	shuffled, want := slices.Clone(sealed), []byte(nil)
+	r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	for _, f := range shuffled {
+		want = append(want, read(t, f)...)
+	}
+	require.NoError(t, iotest.TestReader(Concat(shuffled...), want))
+
+	// A file that is cut short does not take those before it with it.
+	require.NoError(t, s.chunk.file.Truncate(s.chunk.size-1))
+	got, err := io.ReadAll(Concat(sealed...))
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, all[:len(all)-trailerBytes-1], got)
+}
+
 // TestSealAllSealsInOrderOfFirstOffsets, and leaves out streams without a file.
 func TestSealAllSealsInOrderOfFirstOffsets(t *testing.T) {
 	s := newSpool(t, Config{})
