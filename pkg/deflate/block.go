@@ -15,8 +15,7 @@ var runOrder = [...]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2,
 // encodeBlock writes the sequences as one block with its own codes. It returns false, and writes
 // nothing, if the output would exceed limit.
 func (e *Encoder) encodeBlock(w *bitWriter, b []byte, at, limit int) bool {
-	e.lits.build(286, maxBits)
-	e.dists.build(30, maxBits)
+	size := e.lits.build(286, maxBits) + e.dists.build(30, maxBits)
 	nLits, nDists := 286, 30
 	for nLits > 257 && e.lits.bits[nLits-1] == 0 {
 		nLits--
@@ -29,18 +28,15 @@ func (e *Encoder) encodeBlock(w *bitWriter, b []byte, at, limit int) bool {
 	for nRuns > 4 && e.runs.bits[runOrder[nRuns-1]] == 0 {
 		nRuns--
 	}
-	size := 3 + 5 + 5 + 4 + 3*nRuns
+	size += 3 + 5 + 5 + 4 + 3*nRuns
 	for _, s := range syms {
 		size += int(e.runs.bits[s&0xff]) + runExtra(s&0xff)
 	}
-	for i, f := range e.lits.freq[:nLits] {
-		size += int(f) * int(e.lits.bits[i])
-		if i >= 265 && i < 285 {
-			size += int(f) * ((i - 261) / 4)
-		}
+	for i := 265; i < min(nLits, 285); i++ {
+		size += int(e.lits.freq[i]) * ((i - 261) / 4)
 	}
-	for i, f := range e.dists.freq[:nDists] {
-		size += int(f) * (int(e.dists.bits[i]) + max(0, i/2-1))
+	for i := 4; i < nDists; i++ {
+		size += int(e.dists.freq[i]) * (i/2 - 1)
 	}
 	if w.at+(w.n+uint(size)+7)/8 > uint(limit) {
 		return false
@@ -62,6 +58,9 @@ func (e *Encoder) encodeBlock(w *bitWriter, b []byte, at, limit int) bool {
 		w.spill()
 	}
 	for i := range e.lengthCodes {
+		if int(lengthSymbol[i]) >= nLits { // the block has no longer matches
+			break
+		}
 		c, x := e.lits.enc[lengthSymbol[i]], lengthExtra[i]
 		e.lengthCodes[i] = c&0xffff | (x&0xff)<<(c>>16) | (c>>16+x>>8)<<24
 	}

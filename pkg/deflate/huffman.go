@@ -17,55 +17,67 @@ const (
 type code struct {
 	freq [286]uint32
 	bits [286]uint8  // 0: unused
-	enc  [286]uint32 // reversed code | bits << 16
+	enc  [286]uint32 // reversed code | bits << 16, of the used symbols
 
-	sorted [286]uint32 // frequency << 9 | symbol, of the used symbols
+	used   [286]uint32 // frequency << 9 | symbol, of the used symbols
+	sorted [286]uint32 // the same, the rarest first
 	nodes  [286]uint32 // frequencies of inner nodes
 	parent [286]uint16 // of inner nodes; later their depths
 }
 
-// sort returns the used ones of the first n symbols, at least two, the rarest first. Most have
-// small frequencies, so their places are found by counting.
-func (c *code) sort(n int) []uint32 {
+// sort returns the used ones of the first n symbols, at least two, in their order and the rarest
+// first. Most have small frequencies, so their places are found by counting. In a small block, most
+// symbols are not used, so these are left out before that.
+func (c *code) sort(n int) (used, sorted []uint32) {
 	const large = 96
-	var at [large + 2]uint16
-	for _, f := range c.freq[:n] {
-		at[min(f, large)+1]++
+	nUsed := 0
+	for i, f := range c.freq[:n] {
+		c.used[nUsed] = f<<9 | uint32(i)
+		nUsed += int(min(f, 1))
 	}
-	first := int(at[1]) // symbols with frequency 0 come before it
+	switch nUsed { // some decoders refuse codes with fewer than two symbols
+	case 0:
+		c.used[0], c.used[1] = 0, 1
+	case 1:
+		if only := c.used[0]; only&(1<<9-1) > 0 {
+			c.used[0], c.used[1] = 0, only
+		} else {
+			c.used[1] = 1
+		}
+	}
+	used = c.used[:max(nUsed, 2)]
+	sorted = c.sorted[:len(used)]
+	var at [large + 2]uint16
+	for _, u := range used {
+		at[min(u>>9, large)+1]++
+	}
 	for f := range large {
 		at[f+1] += at[f]
 	}
 	often := at[large]
-	for i, f := range c.freq[:n] {
-		k := &at[min(f, large)]
-		c.sorted[*k] = f<<9 | uint32(i)
+	for _, u := range used {
+		k := &at[min(u>>9, large)]
+		sorted[*k] = u
 		*k++
 	}
-	slices.Sort(c.sorted[often:n])
-	for i := 0; n-first < 2; i++ { // some decoders refuse codes with fewer
-		if c.freq[i] == 0 {
-			first--
-			c.sorted[first] = uint32(i)
-		}
-	}
-	return c.sorted[first:n]
+	slices.Sort(sorted[often:])
+	return used, sorted
 }
 
-// build makes the code for the frequencies of the first n symbols. It has at least two symbols, of
-// at most most bits each.
+// build makes the code for the frequencies of the first n symbols, and returns how many bits all
+// symbols take with it. It has at least two symbols, of at most most bits each.
 //
 // A tree is built from the sorted frequencies with two queues. Only the number of symbols at each
 // depth matters; where a tree is too deep, inner nodes move up to where there is room.
-func (c *code) build(n, most int) {
+func (c *code) build(n, most int) (size int) {
 	clear(c.bits[:n])
-	used := c.sort(n)
+	used, sorted := c.sort(n)
 	leaf, node := 0, 0
 	for made := range len(used) - 1 {
 		sum := uint32(0)
 		for range 2 {
-			if leaf < len(used) && (node == made || used[leaf]>>9 <= c.nodes[node]) {
-				sum += used[leaf] >> 9
+			if leaf < len(sorted) && (node == made || sorted[leaf]>>9 <= c.nodes[node]) {
+				sum += sorted[leaf] >> 9
 				leaf++
 			} else {
 				sum += c.nodes[node]
@@ -92,16 +104,20 @@ func (c *code) build(n, most int) {
 	next := 0
 	for b := most; b > 0; b-- { // the rarest get the most bits
 		for range at[b] {
-			c.bits[used[next]&(1<<9-1)] = uint8(b)
+			c.bits[sorted[next]&(1<<9-1)] = uint8(b)
 			next++
 		}
 	}
-	var first [16]uint16 // first code of each length; unused symbols have length 0
+	var first [16]uint16 // first code of each length
 	for b := 1; b <= most; b++ {
 		first[b+1] = (first[b] + uint16(at[b])) << 1
 	}
-	for i, b := range c.bits[:n] {
-		c.enc[i] = uint32(bits.Reverse16(first[b&15])>>(16-b)) | uint32(b)<<16
-		first[b&15]++
+	for _, u := range used {
+		i := u & (1<<9 - 1)
+		b := c.bits[i] & 15
+		c.enc[i] = uint32(bits.Reverse16(first[b])>>(16-b)) | uint32(b)<<16
+		first[b]++
+		size += int(u>>9) * int(b)
 	}
+	return size
 }
