@@ -47,12 +47,14 @@ func (c *code) sort(n int) (used, sorted []uint32) {
 	}
 	used = c.used[:max(nUsed, 2)]
 	sorted = c.sorted[:len(used)]
-	var at [large + 2]uint16
+	var at [large + 1]uint16
 	for _, u := range used {
-		at[min(u>>9, large)+1]++
+		at[min(u>>9, large)]++
 	}
-	for f := range large {
-		at[f+1] += at[f]
+	before := uint16(0)
+	for f, n := range at {
+		at[f] = before
+		before += n
 	}
 	often := at[large]
 	for _, u := range used {
