@@ -65,10 +65,10 @@ func (b *buffer) reset() {
 	b.curr, b.len = 0, 0
 }
 
-// release empties the buffer and gives its memory to the free list.
-func (b *buffer) release(free *freeList) {
+// release empties the buffer and gives its memory to the free list, up to its limit.
+func (b *buffer) release(free *freeList, limit int64) {
 	for _, piece := range b.pieces {
-		free.put(piece)
+		free.put(piece, limit)
 	}
 	*b = buffer{}
 }

@@ -30,7 +30,7 @@ func TestBufferHoldsWhatIsWritten(t *testing.T) {
 		require.Equal(t, "x"+string(want[from:]), string(b.appendTo([]byte("x"), from)))
 		require.Equal(t, string(want), string(b.appendTo(nil, 0)))
 		if want = want[:0]; life%2 == 0 {
-			b.release(&free)
+			b.release(&free, 1<<20)
 			held = 0
 		} else {
 			b.reset()

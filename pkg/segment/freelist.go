@@ -12,10 +12,7 @@ type freeList struct {
 	bytes   int
 }
 
-const (
-	smallestClass = 9       // log2 of the smallest buffer: 512 bytes
-	maxFreeBytes  = 1 << 20 // most bytes that are kept; the rest is left to the garbage collector
-)
+const smallestClass = 9 // log2 of the smallest buffer: 512 bytes
 
 // get returns an empty buffer of at least n bytes.
 func (l *freeList) get(n int) []byte {
@@ -29,9 +26,10 @@ func (l *freeList) get(n int) []byte {
 	return make([]byte, 0, 1<<k)
 }
 
-// put returns a buffer that came from get.
-func (l *freeList) put(b []byte) {
-	if cap(b) == 0 || l.bytes+cap(b) > maxFreeBytes {
+// put returns a buffer that came from get. What would make the list larger than limit bytes is left
+// to the garbage collector.
+func (l *freeList) put(b []byte, limit int64) {
+	if int64(l.bytes+cap(b)) > limit {
 		return
 	}
 	k := class(cap(b))

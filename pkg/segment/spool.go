@@ -204,10 +204,11 @@ func (s *Spool) flush(a *active, last bool) error {
 	return nil
 }
 
-// release gives up the memory of the file's empty buffer.
+// release gives up the memory of the file's empty buffer. A quarter of the share, which is what
+// makeRoom makes, is kept for buffers that grow.
 func (s *Spool) release(a *active) {
 	s.hold(-int64(a.lines.cap))
-	a.lines.release(&s.free)
+	a.lines.release(&s.free, s.cfg.Budget.share()/4)
 }
 
 // dropWindow gives up the file's window; the next block is compressed without one.
@@ -402,7 +403,7 @@ func (s *Spool) end(each func(c *chunk)) {
 	if !errors.Is(s.broken, errEnded) {
 		s.cfg.Budget.spools.Add(-1)
 	}
-	s.open, s.sealed, s.chunks, s.chunk, s.journal, s.doomed, s.buf, s.broken = nil, nil, nil, nil, nil, nil, nil, errEnded
+	s.open, s.sealed, s.chunks, s.chunk, s.journal, s.doomed, s.buf, s.free, s.broken = nil, nil, nil, nil, nil, nil, nil, freeList{}, errEnded
 }
 
 var errEnded = errors.New("spool was discarded or closed")
