@@ -186,7 +186,6 @@ func (s *Spool) flush(a *active, last bool) error {
 	a.extents = append(a.extents, extent{chunk: s.chunk, off: end - int64(len(payload)), len: int64(len(payload))})
 	s.chunk.refs++
 	a.flushedRecords, a.savedRecords = a.Records, a.Records
-	putCodec(s.cfg.Level, c)
 
 	if a.window == nil && !last && s.windows+windowBytes <= s.cfg.Budget.share()/4 {
 		a.window = make([]byte, 0, windowBytes)
@@ -196,6 +195,7 @@ func (s *Spool) flush(a *active, last bool) error {
 	if a.window != nil && !last {
 		a.window = append(a.window[:0], lines[max(0, len(lines)-windowBytes):]...)
 	}
+	putCodec(s.cfg.Level, c) // lines is its memory, which another spool uses from now on
 	a.lines.reset()
 	a.journaledBytes = 0
 	if len(s.buf) >= 256<<10 {
