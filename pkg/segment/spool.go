@@ -204,11 +204,11 @@ func (s *Spool) flush(a *active, last bool) error {
 	return nil
 }
 
-// release gives up the memory of the file's empty buffer. A quarter of the share, which is what
-// makeRoom makes, is kept for buffers that grow.
-func (s *Spool) release(a *active) {
+// release gives up the memory of the file's empty buffer. It may go to the free list, until that has
+// keep bytes.
+func (s *Spool) release(a *active, keep int64) {
 	s.hold(-int64(a.lines.cap))
-	a.lines.release(&s.free, s.cfg.Budget.share()/4)
+	a.lines.release(&s.free, keep)
 }
 
 // dropWindow gives up the file's window; the next block is compressed without one.
@@ -309,7 +309,7 @@ func (s *Spool) makeRoom() error {
 		if err := s.flush(a, false); err != nil {
 			return err
 		}
-		s.release(a)
+		s.release(a, share/4) // which is what this makes room for
 	}
 	return nil
 }
@@ -357,7 +357,7 @@ func (s *Spool) SealAll(streams []ledger.Stream, reason Reason) ([]*Sealed, erro
 		if err := s.flush(a, true); err != nil {
 			return nil, err
 		}
-		s.release(a)
+		s.release(a, 0) // at the turn of an hour all files are sealed, and memory should become free
 		sealed = append(sealed, s.finish(a, reason))
 		delete(s.open, a.Stream)
 		s.dropWindow(a)
