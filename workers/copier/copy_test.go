@@ -441,6 +441,21 @@ func TestRedisDown(t *testing.T) {
 		require.Equal(t, outcomeDone, c.runJob(t.Context(), job).kind)
 		require.Zero(t, r.receipt(job).Fence)
 	})
+	t.Run("back_before_the_end", func(t *testing.T) { // the marker is left although there is no lease
+		r := newRig(t)
+		job := r.job(acmeOne, "hello")
+		c := r.newCopier("copier-2", func(c *Config) { c.WithoutRedis = true })
+		r.redis.SetError("LOADING")
+		r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault {
+			r.redis.SetError("")
+			return objstore.Fault{}
+		})
+		require.Equal(t, outcomeDone, c.runJob(t.Context(), job).kind)
+		require.Zero(t, r.receipt(job).Fence)
+		marked, err := r.deps.Leases.Marked(t.Context(), delivery.DoneMarker(job.File, acmeOne))
+		require.NoError(t, err)
+		require.True(t, marked)
+	})
 	t.Run("stopping_ends_the_wait", func(t *testing.T) {
 		r := newRig(t)
 		job := r.job(acmeOne, "hello")
