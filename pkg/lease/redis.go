@@ -31,8 +31,8 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 
 // drop deletes KEYS[1] if ARGV[1] still holds it, and sets the marker KEYS[2], if there is one, for
-// ARGV[2] milliseconds. It deletes first, because a Redis that
-// is full refuses a script that begins with writing.
+// ARGV[2] milliseconds. It deletes first, because a Redis that is full refuses a script whose first
+// write needs memory.
 var drop = redis.NewScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 if KEYS[2] then redis.call('SET', KEYS[2], 1, 'PX', ARGV[2]) end

@@ -129,7 +129,7 @@ func TestMovedObjectIsNotSentAgain(t *testing.T) {
 }
 
 // A receipt that is newer than our listing is noticed, whether another copier or a replay wrote it:
-// it left a marker, which is looked for under the lease.
+// it left a marker, of which whoever takes the lease is told.
 func TestReceiptNewerThanTheListingIsFound(t *testing.T) {
 	for whose, deliver := range map[string]func(*rig, delivery.Job) outcome{
 		"a_copier's": func(r *rig, job delivery.Job) outcome { return r.runJob(t.Context(), job) },
