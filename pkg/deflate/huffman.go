@@ -119,7 +119,7 @@ func (c *code) build(n, most int) (size int) {
 		b := c.bits[i] & 15
 		c.enc[i] = uint32(bits.Reverse16(first[b])>>(16-b)) | uint32(b)<<16
 		first[b]++
-		size += int(u>>9) * int(b)
+		size += int(c.freq[i]) * int(b) // u has only the frequency's lowest 23 bits
 	}
 	return size
 }
