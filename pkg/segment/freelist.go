@@ -19,6 +19,7 @@ func (l *freeList) get(n int) []byte {
 	k := class(n)
 	if free := l.classes[k]; len(free) > 0 {
 		b := free[len(free)-1]
+		free[len(free)-1] = nil // otherwise it could not be collected, though put may not take it back
 		l.classes[k] = free[:len(free)-1]
 		l.bytes -= cap(b)
 		return b[:0]
@@ -35,6 +36,18 @@ func (l *freeList) put(b []byte, limit int64) {
 	k := class(cap(b))
 	l.classes[k] = append(l.classes[k], b)
 	l.bytes += cap(b)
+}
+
+// trim leaves what makes the list larger than limit bytes to the garbage collector, the largest
+// buffers first.
+func (l *freeList) trim(limit int64) {
+	for k := len(l.classes) - 1; int64(l.bytes) > limit; {
+		if len(l.classes[k]) == 0 {
+			k--
+			continue
+		}
+		l.get(1 << k)
+	}
 }
 
 // class is the log2 of the smallest power of two that is at least n.

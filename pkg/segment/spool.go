@@ -274,8 +274,9 @@ func (s *Spool) fail(err error) error {
 }
 
 // EnforceBudget makes room if other spools need it. Call it now and then: an idle spool would
-// otherwise keep the memory that it took while the others needed little.
+// otherwise keep the memory that it took while the others needed little, or were fewer.
 func (s *Spool) EnforceBudget() error {
+	s.free.trim(s.cfg.Budget.share() / 4)
 	if s.broken != nil || !s.cfg.Budget.over(s.held) {
 		return s.broken
 	}
