@@ -41,23 +41,32 @@ deliveries for a while and have those files afterwards, order a replay when it i
 
 func newCatalogDiffCommand(a *app) *cobra.Command {
 	var files catalogFiles
-	var asJSON bool
+	var asJSON, exitCode bool
 	c := &cobra.Command{
-		Use:     "diff -f FILE…",
-		Short:   "Show what apply would change",
-		Long:    "Show what apply would change, and refuse what it would refuse, without writing anything.",
-		Example: "  sealift catalog diff -f acme.yaml",
+		Use:   "diff -f FILE…",
+		Short: "Show what apply would change",
+		Long: `Show what apply would change, and refuse what it would refuse, without writing anything.
+
+Differences are not an error: the exit code is 0, or 3 if --exit-code is given. 1 means that it failed.`,
+		Example: "  sealift catalog diff -f acme.yaml\n  sealift catalog diff -f acme.yaml --exit-code    # for CI",
 		RunE: func(c *cobra.Command, args []string) error {
 			return withCatalogPlan(c.Context(), a, &files, args, false, func(_ *catalogTopic, p catalogPlan) error {
+				var err error
 				if asJSON {
-					return a.printJSON(append([]catalog.Change{}, p.changes...)) // [], not null
+					err = a.printJSON(append([]catalog.Change{}, p.changes...)) // [], not null
+				} else {
+					err = p.print(a)
 				}
-				return p.print(a)
+				if n := int64(len(p.changes)); exitCode && n > 0 && err == nil {
+					return partialError("the applied catalog differs: " + progress.Plural(n, "change"))
+				}
+				return err
 			})
 		},
 	}
 	files.addFlag(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	c.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if there are differences")
 	return c
 }
 
