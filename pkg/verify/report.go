@@ -143,6 +143,16 @@ const (
 // OK tells whether nothing is wrong with what was checked.
 func (r *Report) OK() bool { return r.Problems == 0 }
 
+// Unreadable is the number of destinations whose bucket Sealift may not read or does not find.
+func (r *Report) Unreadable() (n int64) {
+	for _, d := range r.Destinations {
+		if d.Bucket == bucketUnreadable {
+			n++
+		}
+	}
+	return n
+}
+
 // Took is how long it took.
 func (r *Report) Took() time.Duration { return time.Duration(r.TookSeconds * float64(time.Second)) }
 

@@ -286,6 +286,12 @@ func printVerify(out io.Writer, r *verify.Report, complete bool) error {
 	switch took := r.Took().Round(time.Millisecond); {
 	case r.OK() && complete && r.Entries == 0:
 		_, err = fmt.Fprintln(out, "nothing was verified: no entry of the ledger was written in this window; check --since and --until")
+	case r.OK() && complete && r.Unreadable() > 0:
+		buckets := "the bucket of "
+		if r.Unreadable() > 1 {
+			buckets = "the buckets of "
+		}
+		_, err = fmt.Fprintf(out, "no problems in what could be read, in %s; %s%s could not be read\n", took, buckets, progress.Plural(r.Unreadable(), "destination"))
 	case r.OK() && complete:
 		_, err = fmt.Fprintf(out, "no problems, in %s\n", took)
 	case !complete:

@@ -38,6 +38,21 @@ func TestVerifyPrintsUnowedFiles(t *testing.T) {
 	require.Contains(t, out.String(), "no problems", "unowed files are not a problem")
 }
 
+// TestVerifySummaryNamesUnreadableBuckets: whoever reads only the last line must not take a bucket
+// that nobody looked into for one without problems.
+func TestVerifySummaryNamesUnreadableBuckets(t *testing.T) {
+	unreadable := verify.Destination{ID: "ws/demo", Bucket: "not readable", Why: "it does not exist"}
+	for want, dests := range map[string][]verify.Destination{
+		"no problems in what could be read, in 0s; the bucket of 1 destination could not be read\n":   {unreadable, {Bucket: "read"}},
+		"no problems in what could be read, in 0s; the buckets of 2 destinations could not be read\n": {unreadable, unreadable},
+		"no problems, in 0s\n": {{Bucket: "read"}, {Bucket: "not looked at"}},
+	} {
+		var out strings.Builder
+		require.NoError(t, printVerify(&out, &verify.Report{Entries: 1, Destinations: dests}, true))
+		require.Equal(t, want, out.String()[strings.LastIndex(strings.TrimSuffix(out.String(), "\n"), "\n")+1:])
+	}
+}
+
 func TestVerifyPrintsObjectsInFormerBuckets(t *testing.T) {
 	var out strings.Builder
 	report := &verify.Report{Destinations: []verify.Destination{{ID: "ws/demo", Bucket: "read", Delivered: 23, Objects: 14, Unseen: 9, Former: []verify.Former{{Bucket: "demo-logs", Objects: 9}}}}}
