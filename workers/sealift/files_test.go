@@ -111,9 +111,33 @@ func TestWriteFileReplaces(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, text, string(b))
 	}
+}
+
+// TestDamagedKeyIsNotReplaced: clients that have the key would be refused, and nothing would say why.
+func TestDamagedKeyIsNotReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s3-key.json")
 	key, err := loadKey(path)
-	require.NoError(t, err, "a file without a valid key is replaced")
-	again, err := loadKey(path)
 	require.NoError(t, err)
-	require.Equal(t, key, again)
+	for hazard, text := range map[string]string{
+		"empty": "", "cut_off": `{"AccessKey":"SEALIFTX","Secr`, "no_secret": `{"AccessKey":"SEALIFTX"}`, "no_key": `{"SecretKey":"x"}`,
+	} {
+		good, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		_, err = loadKey(path)
+		require.ErrorContains(t, err, path+" does not hold the key of the embedded S3", hazard)
+		require.ErrorContains(t, err, "delete the file to get a new key", hazard)
+		require.NotContains(t, err.Error(), "SEALIFTX")
+		kept, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, text, string(kept), hazard)
+		require.NoError(t, os.WriteFile(path, good, 0o600))
+		again, err := loadKey(path)
+		require.NoError(t, err)
+		require.Equal(t, key, again)
+	}
+	require.NoError(t, os.Remove(path))
+	fresh, err := loadKey(path)
+	require.NoError(t, err)
+	require.NotEqual(t, key, fresh)
 }

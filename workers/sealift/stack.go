@@ -232,13 +232,16 @@ func (s *stack) close() error {
 	return errors.Join(errs...)
 }
 
-// loadKey reads the embedded S3's key. If there is no valid one, it generates one and stores it.
+// loadKey reads the embedded S3's key. If there is none, it generates one and stores it. One that
+// is not valid is not replaced: clients that were given it would be refused without a word of why.
 func loadKey(path string) (objstore.Credentials, error) {
 	var key struct{ AccessKey, SecretKey string }
 	b, err := os.ReadFile(path)
 	switch {
 	case err == nil && json.Unmarshal(b, &key) == nil && key.AccessKey != "" && key.SecretKey != "":
-	case err == nil || errors.Is(err, fs.ErrNotExist):
+	case err == nil:
+		return objstore.Credentials{}, fmt.Errorf("%s does not hold the key of the embedded S3: the file was changed or damaged; put {\"AccessKey\":…,\"SecretKey\":…} back (endpoints.json beside it may still have them), or delete the file to get a new key", path)
+	case errors.Is(err, fs.ErrNotExist):
 		key.AccessKey, key.SecretKey = "SEALIFT"+rand.Text()[:13], rand.Text()+rand.Text()[:14]
 		if b, err = json.Marshal(key); err != nil {
 			return objstore.Credentials{}, err
