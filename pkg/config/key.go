@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/secret"
+	"github.com/sealift/sealift/pkg/spelling"
 )
 
 // key is one leaf of Config.
@@ -130,6 +131,9 @@ func set(v reflect.Value, text string) error {
 func parseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
+		if hours := spelling.Hours(text); hours != "" {
+			return 0, fmt.Errorf("%q is not a duration, since its largest unit is h; write %s", text, hours)
+		}
 		return 0, fmt.Errorf("%q is not a duration; write a number with ms, s, m or h, like 90s or 1h30m", text)
 	}
 	return d, nil

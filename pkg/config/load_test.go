@@ -96,6 +96,7 @@ appender:
 redis: {url: {host: x}}
 staging:
   bucket: [a, b]
+  retain: 7d
 `)
 	_, err := Load(path, []string{"SEALIFT_KAFKA_TOPIC=x"}, map[string]string{"redis.uri": "x"})
 	require.ErrorIs(t, err, ErrInvalid)
@@ -111,6 +112,7 @@ staging:
 		`appender.roll_every (` + path + `:13): "60" is not a duration; write`,
 		"redis.url (" + path + ":14): it takes a value, not a mapping",
 		"staging.bucket (" + path + ":16): it takes one value, not a list",
+		"staging.retain (" + path + `:17): "7d" is not a duration, since its largest unit is h; write 168h`,
 		"SEALIFT_KAFKA_TOPIC (environment): unknown variable; the nearest known one is SEALIFT_KAFKA_",
 		"redis.uri (flag): unknown key; the nearest known key is redis.url",
 	} {

@@ -1,7 +1,7 @@
-// Package spelling finds the name that somebody probably meant, for error messages about unknown
-// keys and names that people typed.
+// Package spelling finds what somebody probably meant, for error messages about unknown keys, names
+// and units that people typed.
 //
-// It compares with every name, which is fine for short lists of short names.
+// It compares a name with every known one, which is fine for short lists of short names.
 package spelling
 
 import "strings"

@@ -63,6 +63,9 @@ func flagError(c *cobra.Command, err error) error {
 		"bool": "true or false", "float64": "a number, like 0.5 or 1e6", "int": "a whole number, like 10", "int64": "a whole number, like 10",
 		"duration": "a number with ms, s, m or h, like 90s or 1h30m",
 	}[flag.Value.Type()]
+	if hours := spelling.Hours(invalid.GetValue()); hours != "" && flag.Value.Type() == "duration" {
+		want = hours + ", since the largest unit is h"
+	}
 	if want == "" {
 		return err
 	}

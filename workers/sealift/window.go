@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"github.com/sealift/sealift/pkg/spelling"
 )
 
 // parseTime reads a moment: how long ago, a UTC day or hour, or a time. "" gives the zero time.
@@ -17,6 +19,9 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 		if t, err := time.Parse(layout, text); err == nil {
 			return t, nil
 		}
+	}
+	if hours := spelling.Hours(text); hours != "" {
+		return time.Time{}, fmt.Errorf("%q is no time, since the largest unit is h; write %s", text, hours)
 	}
 	return time.Time{}, fmt.Errorf("%q is no time; write how long ago (48h), a UTC day (2026-11-22), hour (2026-11-22T14) or time (2026-11-22T14:30:00Z)", text)
 }
