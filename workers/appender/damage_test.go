@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -225,6 +226,42 @@ func TestJournalRotsDuringAClaim(t *testing.T) {
 		require.Equal(t, [][]string{{"a/0-2", "b/1-1"}}, next.written())
 		next.stopAndWait()
 	})
+}
+
+// TestJournalRotsWhileTheChainIsChecked: lines that the log still has rot after they were checked,
+// and before they are loaded. They are read again, and the damage counts like any other.
+func TestJournalRotsWhileTheChainIsChecked(t *testing.T) {
+	for damage, spoil := range map[string]func(t *testing.T, path string, b []byte){
+		"flipped": func(t *testing.T, path string, b []byte) {
+			b[bytes.IndexByte(b, '{')] ^= 4 // of the first line
+			require.NoError(t, os.WriteFile(path, b, 0o600))
+		},
+		"unreadable": func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Truncate(path, 0)) },
+	} {
+		t.Run(damage, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.run()
+				r.produce("a", "b", "a")
+				time.Sleep(time.Minute) // until there is a checkpoint
+				r.stopAndWait()
+				next := r.restarted(Config{})
+				var once sync.Once
+				next.onEntry = func(context.Context) error {
+					once.Do(func() { next.rot(".journal", spoil) })
+					return nil
+				}
+				next.run()
+				time.Sleep(time.Minute)
+				require.NoError(t, next.Ready(t.Context()))
+				require.NoError(t, next.seal())
+				require.Equal(t, [][]string{{"a/0-2", "b/1-1"}}, next.written())
+				require.EqualValues(t, 3, next.RecordsForTesting(), "records read again")
+				require.EqualValues(t, 1, next.damagesCounted())
+				next.stopAndWait()
+			})
+		})
+	}
 }
 
 // TestDiskThatRotsEveryTime: reading the same records again and again must not go on forever. The

@@ -208,7 +208,10 @@ func (p *partition) resume(ctx context.Context, t *takeover, owner string) (*cor
 		if t.local != nil && !errors.Is(err, errUntrusted) {
 			return nil, err // they exist nowhere else; the next try reads them before its claim
 		}
-		return nil, fmt.Errorf("%w: %w", errUntrusted, err)
+		if !errors.Is(err, errUntrusted) {
+			err = fmt.Errorf("%w: %w", errUnreadable, err)
+		}
+		return nil, err
 	}
 	var records, bytes int64
 	note := func(m segment.Meta) { records, bytes = records+m.Records, bytes+m.RawBytes }

@@ -163,6 +163,12 @@ func TestRetentionPassesTheWatermark(t *testing.T) {
 			next.chain = append(next.chain, next.head)
 		}},
 		"a_ledger_without_their_entry": {spoil: func(next *rig) { next.chain = nil }},
+		"a_journal_that_is_damaged_from_its_start": {spoil: func(next *rig) {
+			next.rot(".journal", func(t *testing.T, path string, b []byte) {
+				b[0] ^= 4
+				require.NoError(t, os.WriteFile(path, b, 0o600))
+			})
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/sealift/sealift/pkg/ledger"
@@ -72,6 +73,9 @@ func (p *partition) findLocalFiles(ctx context.Context, t *takeover, claim *ledg
 	local, err := p.readFiles(ctx)
 	switch {
 	case errors.Is(err, segment.ErrNoCheckpoint):
+		if left, _ := os.ReadDir(p.appender.spoolConfig(p.log.Partition).Dir); len(left) > 0 { // its journal may be damaged
+			p.logUnusable(ctx, claim, err)
+		}
 		return nil
 	case errors.Is(err, segment.ErrDamaged) || ctx.Err() != nil:
 		return err
