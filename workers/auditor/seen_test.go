@@ -91,6 +91,23 @@ func TestReceiptsAreReadOnce(t *testing.T) {
 	}
 }
 
+// Nor are they when the files that were delivered have been deleted.
+func TestReceiptsAreNotReadAgainAfterDeletion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		e := r.seal(log0, time.Hour, []string{one}, "a", "b", "c")
+		r.batch(e, one, 0, 1)
+		r.park(e, 2, one)
+		r.audit()
+		time.Sleep(2 * r.cfg.Retain)
+		require.EqualValues(t, 2, r.audit().Collected)
+		r.audit() // reads them once more
+		got := r.countRequests()
+		require.EqualValues(t, 1, r.audit().Parked)
+		require.Equal(t, requests{listings: 1, entries: 2}, *got, "want only the head and the hint's entry read")
+	})
+}
+
 // A batch that could not be read or understood is read again, although nothing else is listed: it
 // may close debts.
 func TestReceiptsNotUnderstoodAreReadAgain(t *testing.T) {
