@@ -51,6 +51,22 @@ func TestDeliverWithARole(t *testing.T) {
 	require.NoError(t, held.Release(t.Context()))
 }
 
+// A lease is released even if the copier stops while it delivers.
+func TestLeaseIsReleasedWhileStopping(t *testing.T) {
+	r := newRig(t)
+	job := r.job(acmeOne, "hello")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault {
+		stop()
+		return objstore.Fault{Before: objstore.ErrUnavailable}
+	})
+	require.Equal(t, outcomeDropped, r.runJob(ctx, job).kind)
+	held, err := r.deps.Leases.Held(t.Context(), delivery.LeaseName(job.File, acmeOne))
+	require.NoError(t, err)
+	require.False(t, held)
+}
+
 // When a marker closes a job, this is logged, because the marker may be of another ledger's debt
 // (OPERATING.md).
 func TestJobClosedByMarkerIsLogged(t *testing.T) {
