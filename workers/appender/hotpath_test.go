@@ -39,8 +39,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 			}
 			var chunk [routeChunk]routed
 			offset := int64(0)
-			// 64 records per run.
-			perRun := testing.AllocsPerRun(200, func() {
+			add := func() {
 				for i := range records {
 					records[i].Offset = offset + int64(i)
 					id := records[i].Headers[3].Value[:0]
@@ -52,8 +51,12 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 					require.NoError(t, err)
 				}
 				offset += routeChunk
-			})
-			require.LessOrEqual(t, perRun, 1.0)
+			}
+			for range 50 { // until buffers have their size
+				add()
+			}
+			// 64 records per run.
+			require.LessOrEqual(t, testing.AllocsPerRun(200, add), 1.0)
 		})
 	}
 }
