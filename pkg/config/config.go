@@ -114,7 +114,7 @@ type Appender struct {
 	// DedupMemory is the memory for that; only used when DedupWindow is not 0. A
 	// message takes 1.5 bytes, or 1 when memory is short; default 256MiB.
 	DedupMemory ByteSize `yaml:"dedup_memory"`
-	DiskFree    ByteSize `yaml:"disk_free"` // reading pauses while less than this is free on the disk; default 1GiB
+	DiskFree    ByteSize `yaml:"disk_free"` // reading pauses while less than this is free on the disk, which has to hold a quarter more; default 1GiB
 	Level       int      `yaml:"level"`     // gzip level 1 to 9; 2 to 6 are identical; 1 compresses with a quarter less CPU, into files a sixth larger; default 6
 	// SealOnStop seals open files when the process stops, and gives its partitions up
 	// at once: for scaling in. Otherwise they stay on the disk for this worker to

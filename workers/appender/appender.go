@@ -47,7 +47,7 @@ type Config struct {
 	Grace        time.Duration // how long to wait for stragglers after a roll; negative: not at all
 	MaxBytes     int64         // of an object
 	Memory       int64         // bytes that open files may hold
-	DiskFree     int64         // reading pauses below this much free disk; 0: never
+	DiskFree     int64         // reading pauses below this much free disk; less than four fifths of the disk; 0: never
 	Level        int           // of gzip; 0: pkg/segment's default
 	DedupWindow  time.Duration // copies of a message are dropped for this long after its receipt; 0: never
 	DedupMemory  int64         // bytes of memory for remembering messages
@@ -172,13 +172,16 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 
 // Run reads the partitions that the group assigns until ctx ends. Then it finishes the entries in
 // flight, leaves the group and returns nil. It returns an error if the data directory cannot be
-// used at the start, or later for two minutes.
+// used at the start, or later for two minutes, or if its disk is too small for DiskFree.
 func (a *Appender) Run(ctx context.Context) error {
 	dir, err := openDataDir(a.cfg.DataDir, a.cfg.Topic, a.cfg.Incarnation)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
+	if err := a.pressure.checkSize(ctx, a.deps.Logger); err != nil {
+		return err
+	}
 	membership, err := a.deps.Join(dir.worker)
 	if err != nil {
 		return err
@@ -187,7 +190,7 @@ func (a *Appender) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { a.pressure.watch(gctx); return nil })
+	group.Go(func() error { a.pressure.watch(gctx, a.deps.Logger); return nil })
 	group.Go(func() error { a.watchBounds(gctx); return nil })
 	group.Go(func() error { a.watchLeftovers(gctx, dir.worker); return nil })
 	group.Go(func() error {
@@ -339,6 +342,12 @@ func (a *Appender) RecordsForTesting() int64 { return a.metrics.read.Load() }
 
 // HeldForTesting returns how many bytes open files hold in memory.
 func (a *Appender) HeldForTesting() int64 { return a.budget.Used() }
+
+// SetDiskForTesting makes the disk appear to have this many bytes free, of size. It must be called
+// before Run.
+func (a *Appender) SetDiskForTesting(free, size int64) {
+	a.pressure.space = func() (diskSpace, error) { return diskSpace{free: free, size: size}, nil }
+}
 
 // Ready returns nil if Kafka answers and no partition is in trouble.
 func (a *Appender) Ready(ctx context.Context) error {

@@ -108,7 +108,7 @@ func (l *loop) handleFetch(ctx context.Context, got fetchResult) error {
 func (l *loop) tick(ctx context.Context) error {
 	l.core.setClock(time.Now().UnixMilli())
 	l.paused = l.partition.appender.pressure.pauseReason(l.paused, l.updateWaiting())
-	l.partition.view.noteState(l.core, l.paused)
+	l.partition.view.noteState(l.core, l.partition.appender.pressure.explain(l.paused))
 	if err := l.core.spool.EnforceBudget(); err != nil {
 		return err
 	}

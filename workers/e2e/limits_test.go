@@ -105,13 +105,15 @@ func handles(t *testing.T) int {
 func TestShortDiskPausesReading(t *testing.T) {
 	p := newPipeline(t)
 	p.produce(0, 100, 10)
-	short := p.start(appender.Config{DataDir: t.TempDir(), DiskFree: 1 << 62})
+	p.prepare = func(a *appender.Appender) { a.SetDiskForTesting(1<<20, 1<<40) }
+	short := p.start(appender.Config{DataDir: t.TempDir(), DiskFree: 1 << 30})
 	p.waitFor("not ready without disk space", func() bool {
 		err := short.Ready(t.Context())
 		return err != nil && len(short.Partitions()) == pipelinePartitions
 	})
 	require.ErrorContains(t, short.Ready(t.Context()), "disk is short")
 	short.stop(t)
+	p.prepare = nil
 	roomy := p.start(appender.Config{DataDir: t.TempDir()})
 	p.waitFor("partitions assigned", func() bool { return len(roomy.Partitions()) == pipelinePartitions })
 	p.sealAll(roomy)

@@ -33,7 +33,8 @@ type pipeline struct {
 	topic   string // the events topic; the other names begin with it, except for the embedded broker
 	jobs    string
 	dead    string
-	session time.Duration // session timeout of the group
+	session time.Duration            // session timeout of the group
+	prepare func(*appender.Appender) // called before a worker runs; may be nil
 }
 
 const pipelinePartitions = 6
@@ -107,6 +108,9 @@ func (p *pipeline) start(cfg appender.Config) *worker {
 		DeadLetters: p.client.NewProducer(stream.ProducerConfig{Topic: p.dead}), Rotator: rot, Logger: log, Metrics: metrics,
 	})
 	require.NoError(p.t, err)
+	if p.prepare != nil {
+		p.prepare(app)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &worker{Appender: app, metrics: metrics, cancel: cancel, done: make(chan error, 1)}
 	go func() { w.done <- app.Run(ctx) }()
