@@ -106,6 +106,7 @@ func read(t *testing.T, f *Sealed) []byte {
 // TestSpoolsShareCompressors: partitions take turns with the compressors, and none of them leaves
 // anything of its own in another one's files.
 func TestSpoolsShareCompressors(t *testing.T) {
+	t.Parallel()
 	for n := range 4 {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
