@@ -8,10 +8,10 @@ import (
 // buffer holds lines in pieces from a freeList. It grows without copying what it holds: a copy would
 // find neither source nor destination in the CPU's caches.
 type buffer struct {
-	pieces [][]byte // those before current are full, those after it are empty
-	curr   int
-	len    int
-	cap    int
+	pieces [][]byte // those before curr are full, those after it are empty
+	curr   int      // the piece that is written to
+	len    int      // bytes in all pieces
+	cap    int      // capacity of all pieces
 }
 
 // writeLine appends the line and a newline, and returns by how much the buffer's capacity grew.
