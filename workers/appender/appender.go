@@ -32,6 +32,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -395,10 +396,8 @@ func (a *Appender) bounds(ctx context.Context, log ledger.Log) (stream.Bounds, e
 func (a *Appender) watchBounds(ctx context.Context) {
 	every := 5 * a.tickInterval()
 	for {
-		select {
-		case <-ctx.Done():
+		if sleep.For(ctx, every/2+jitter.N(every)) != nil {
 			return
-		case <-time.After(every/2 + jitter.N(every)):
 		}
 		boundsCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		a.mu.Lock()

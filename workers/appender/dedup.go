@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/dedup"
 	"github.com/sealift/sealift/pkg/ledger"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -286,10 +287,8 @@ func (r *deduper) backfill(ctx context.Context, log Fetcher, from, to, livePosit
 			}
 		}
 		if err != nil {
-			select {
-			case <-ctx.Done():
+			if sleep.For(ctx, time.Second) != nil {
 				return
-			case <-time.After(time.Second):
 			}
 			send(logPart{last: true, err: err})
 			return

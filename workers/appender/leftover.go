@@ -15,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/jitter"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/segment"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // leftoverInterval is how often leftovers are checked, in addition to each assignment of
@@ -33,10 +34,8 @@ func (a *Appender) watchLeftovers(ctx context.Context, worker string) {
 	every := 5 * a.tickInterval()
 	swept, at := 0, time.Time{}
 	for {
-		select {
-		case <-ctx.Done():
+		if sleep.For(ctx, every/2+jitter.N(every)) != nil {
 			return
-		case <-time.After(every/2 + jitter.N(every)):
 		}
 		if !a.assignMu.TryLock() {
 			continue // partitions are being started and stopped, which may take a while

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // brokenKinds are the ways in which a destination is broken: how long a try takes, and how it ends.
@@ -111,7 +112,7 @@ func (f *fleet) read(ctx, work context.Context, topic chan delivery.Job) {
 	for {
 		select {
 		case job := <-topic:
-			sleep(ctx, time.Until(time.UnixMilli(job.NotBefore)))
+			_ = sleep.For(ctx, time.Until(time.UnixMilli(job.NotBefore)))
 			if f.engine.submit(ctx, work, job, newClaim()) != nil {
 				return
 			}

@@ -18,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/embedded"
 	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -220,7 +221,7 @@ func (l *resettableLog) Bounds(context.Context, string, ...int) (map[int]stream.
 }
 
 func (l *resettableLog) Fetch(ctx context.Context, offset int64, _ stream.FetchOptions) (got stream.Fetched, err error) {
-	sleep(ctx, 100*time.Millisecond)
+	_ = sleep.For(ctx, 100*time.Millisecond)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if offset < l.first || offset > l.first+l.jobs {

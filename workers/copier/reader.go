@@ -9,6 +9,7 @@ import (
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -103,7 +104,7 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record, latest time.Tim
 	// next ones by no more than they would wait anyway. latest ensures the same if a record asks
 	// for more: it bounds the wait for all records of one fetch.
 	if job, err := delivery.DecodeJob(rec.Value); err == nil && r.delay > 0 {
-		sleep(ctx, min(time.Until(time.UnixMilli(job.NotBefore)), time.Until(latest)))
+		_ = sleep.For(ctx, min(time.Until(time.UnixMilli(job.NotBefore)), time.Until(latest)))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -133,15 +134,3 @@ func (p position) isOwned() bool {
 
 // acknowledge implements claim.
 func (p position) acknowledge() { p.offsets.finish(p.offset) }
-
-func sleep(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
