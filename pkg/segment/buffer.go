@@ -14,6 +14,9 @@ type buffer struct {
 	cap    int      // capacity of all pieces
 }
 
+// newline ends every line.
+var newline = []byte("\n")
+
 // writeLine appends the line and a newline, and returns by how much the buffer's capacity grew.
 func (b *buffer) writeLine(free *freeList, line []byte) (grown int) {
 	if b.curr < len(b.pieces) {

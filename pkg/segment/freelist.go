@@ -2,9 +2,6 @@ package segment
 
 import "math/bits"
 
-// newline ends every line.
-var newline = []byte{0x0a}
-
 // freeList recycles buffers of power-of-two sizes within one spool, so that
 // buffers that grow and shrink with their streams do not become garbage.
 type freeList struct {

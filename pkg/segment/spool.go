@@ -79,11 +79,9 @@ func emptySpool(cfg Config) *Spool {
 
 // Fits reports whether the line can be in a file. For a line that does not fit, Append returns
 // ErrLine.
-func (s *Spool) Fits(line []byte) bool { return s.lengthFits(line) && bytes.IndexByte(line, '\n') < 0 }
-
-// lengthFits checks only the length.
-func (s *Spool) lengthFits(line []byte) bool {
-	return len(line) > 0 && int64(len(gzipHeader))+blockBound(len(line)+1)+trailerBytes <= s.cfg.maxObjectBytes()
+func (s *Spool) Fits(line []byte) bool {
+	object := int64(len(gzipHeader)) + blockBound(len(line)+1) + trailerBytes
+	return len(line) > 0 && object <= s.cfg.maxObjectBytes() && bytes.IndexByte(line, '\n') < 0
 }
 
 // Append adds a record as one line, which is copied and must not contain a newline. It returns

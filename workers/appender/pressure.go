@@ -52,6 +52,9 @@ func newPressure(dir string, minFree, maxWaiting int64) *pressure {
 // resumeAbove is how many bytes have to be free before reading continues after a pause.
 func (p *pressure) resumeAbove() int64 { return p.minFree + min(p.minFree/4, math.MaxInt64-p.minFree) }
 
+// resumeAt is how many sealed files may wait when reading continues after a pause because of them.
+func (p *pressure) resumeAt() int64 { return p.maxWaiting * 3 / 4 }
+
 // checkSize returns an error if the disk is so small that a pause for lack of room would never end.
 func (p *pressure) checkSize(ctx context.Context, logger *slog.Logger) error {
 	if p.minFree == 0 {
@@ -71,11 +74,11 @@ func (p *pressure) checkSize(ctx context.Context, logger *slog.Logger) error {
 
 // pauseReason returns why a partition must not read, or "". own is how many sealed files of its own
 // wait, last what pauseReason last returned. A partition that was paused because of waiting files
-// reads again once no more than three quarters of the maximum wait.
+// reads again once no more than resumeAt files wait.
 func (p *pressure) pauseReason(last string, own int) string {
 	most := p.maxWaiting
 	if last == pausedStaging {
-		most = most * 3 / 4
+		most = p.resumeAt()
 	}
 	switch {
 	case p.diskShort.Load():
@@ -94,7 +97,7 @@ func (p *pressure) explain(reason string) string {
 			reason, progress.Bytes(p.free.Load()), p.dir, progress.Bytes(p.resumeAbove()), progress.Bytes(p.minFree))
 	case pausedStaging:
 		return fmt.Sprintf("%s: %s waiting in %q, reading continues at %s; the log says if staging.bucket does not take them",
-			reason, progress.Plural(p.waiting.Load(), "file"), p.dir, progress.Count(p.maxWaiting*3/4))
+			reason, progress.Plural(p.waiting.Load(), "file"), p.dir, progress.Count(p.resumeAt()))
 	}
 	return reason
 }
@@ -138,7 +141,7 @@ func (p *pressure) logStaging(ctx context.Context, logger *slog.Logger) {
 		p.stagingBehind = true
 		logger.WarnContext(ctx, "staging takes files slower than they are sealed: partitions that have some waiting pause until it has caught up; if other warnings say why staging.bucket does not take them, that has to be fixed",
 			"dir", p.dir, "waiting_files", waiting, "most_files", p.maxWaiting)
-	case p.stagingBehind && waiting <= p.maxWaiting*3/4:
+	case p.stagingBehind && waiting <= p.resumeAt():
 		p.stagingBehind = false
 		logger.InfoContext(ctx, "staging has caught up: reading continues", "waiting_files", waiting)
 	}
