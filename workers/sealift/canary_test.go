@@ -58,6 +58,7 @@ func (w *canaryRig) canaryRuns() map[string][]canaryRun {
 		"sources":              {cmdline("sources")},
 		"sources status":       {cmdline("sources", "status", "--json"), cmdline("sources", "status")},
 		"sources redrive":      {cmdline("sources", "redrive", "--dry-run"), cmdline("sources", "redrive", "--json", "--set", "collector.validation=none")},
+		"alerts":               {cmdline("alerts")},
 		"audit":                {cmdline("audit", "--full"), cmdline("audit", "--json")},
 		"verify":               {cmdline("verify", "--deep"), cmdline("verify", "--json")},
 		"completeness":         {cmdline("completeness"), cmdline("completeness", "--json")},

@@ -23,6 +23,7 @@ func commands(a *app) []*cobra.Command {
 		newCatalogCommand(a),
 		newDestinationsCommand(a),
 		newSourcesCommand(a),
+		newAlertsCommand(a),
 		newAuditCommand(a),
 		newVerifyCommand(a),
 		newCompletenessCommand(a),
