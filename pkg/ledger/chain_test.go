@@ -360,7 +360,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"empty":          "",
 		"cut_short":      string(good[:len(good)-5]),
 		"unknown_field":  strings.Replace(string(good), `"seq"`, `"sequel"`, 1),
-		"other_version":  strings.Replace(string(good), `"version":1`, `"version":2`, 1),
+		"no_version":     strings.Replace(string(good), `"version":1`, `"version":0`, 1),
 		"bytes_after_it": string(good) + "{}",
 		"a_brace_after":  string(good) + "}",
 		"no_attempt":     strings.Replace(string(good), `"attempt":"a"`, `"attempt":""`, 1),
@@ -373,6 +373,27 @@ func TestDecodeRefuses(t *testing.T) {
 			require.NotEqual(t, string(good), b)
 			_, err := Decode([]byte(b))
 			require.ErrorIs(t, err, ErrCorrupt)
+			require.NotErrorIs(t, err, ErrTooNew)
+		})
+	}
+}
+
+// An entry of a later release is refused as well, but nobody is told to restore it.
+func TestDecodeTellsWhatIsTooNew(t *testing.T) {
+	good, err := entryAt(5, "a").Encode()
+	require.NoError(t, err)
+	later := strings.Replace(string(good), `"version":1`, `"version":2`, 1)
+	for name, b := range map[string]string{
+		"known_fields":  later,
+		"unknown_field": strings.Replace(later, `"seq"`, `"color":"red","seq"`, 1),
+		"other_type":    strings.Replace(later, `"files":[]`, `"files":{}`, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Decode([]byte(b))
+			require.ErrorIs(t, err, ErrTooNew)
+			require.ErrorIs(t, err, ErrCorrupt)
+			require.ErrorContains(t, err, "version 2")
+			require.NotContains(t, err.Error(), "corrupt")
 		})
 	}
 }

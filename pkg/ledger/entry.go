@@ -254,6 +254,20 @@ func (e *Entry) SetFilter(through map[Stream]int64) {
 // ErrCorrupt says that stored bytes are not an entry.
 var ErrCorrupt = errors.New("corrupt ledger entry")
 
+// ErrTooNew says that a later release wrote the entry. Whatever cannot be done with a corrupt entry
+// cannot be done with this one either, so it is an ErrCorrupt as well.
+var ErrTooNew error = tooNewError(0)
+
+// tooNewError is the version of an entry that is too new.
+type tooNewError int
+
+func (e tooNewError) Error() string {
+	return fmt.Sprintf("a later release wrote this ledger entry, in version %d of its format, and this one reads up to %d: upgrade this process", int(e), EntryVersion)
+}
+
+// Is implements the interface of errors.Is.
+func (e tooNewError) Is(target error) bool { return target == ErrTooNew || target == ErrCorrupt }
+
 // Covers reports whether the stream's record at the offset is in a file of e or of an earlier
 // entry, or skipped. Once true, it is true for all later entries.
 func (e *Entry) Covers(s Stream, offset int64) bool {
@@ -275,11 +289,18 @@ func (e *Entry) Encode() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// Decode parses an entry strictly: unknown fields and versions are ErrCorrupt.
+// Decode parses an entry strictly: a later version is ErrTooNew, unknown fields are ErrCorrupt.
 func Decode(b []byte) (*Entry, error) {
 	e := new(Entry)
 	if err := strictjson.Decode(b, e); err != nil {
+		var stored struct{ Version int } // of an entry that may have fields unknown to us
+		if json.Unmarshal(b, &stored) == nil && stored.Version > EntryVersion {
+			return nil, tooNewError(stored.Version)
+		}
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if e.Version > EntryVersion {
+		return nil, tooNewError(e.Version)
 	}
 	if err := e.validate(); err != nil {
 		return nil, err

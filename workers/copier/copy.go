@@ -192,6 +192,8 @@ func (c *Copier) entry(ctx context.Context, job delivery.Job) (*ledger.Entry, er
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, c.dropForged(ctx, job, "no such ledger entry")
+	case errors.Is(err, ledger.ErrTooNew): // soon, another copier or this one will be able to read it
+		return nil, fileFailed(destination.Transient, "ledger_too_new", err.Error(), "upgrade the copiers")
 	case errors.Is(err, ledger.ErrCorrupt):
 		return nil, fileFailed(destination.Permanent, "ledger_corrupt", err.Error(),
 			"restore the ledger entry from the staging bucket's versions; `sealift ledger show` shows its neighbours")

@@ -16,6 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/receipt"
@@ -264,6 +265,36 @@ func TestDamagedStagedFileIsNotSent(t *testing.T) {
 			require.True(t, strings.HasPrefix(o.verdict.Reason, "staged_"))
 			require.Empty(t, r.buckets["one-logs"].opts, "something was sent")
 			require.Nil(t, r.receipt(job))
+		})
+	}
+}
+
+// While a fleet is upgraded, a copier may be older than the appenders. What it cannot read yet is
+// tried again soon and is not parked; what is damaged needs a person.
+func TestUnreadableEntry(t *testing.T) {
+	for reason, c := range map[string]struct {
+		change [2]string
+		class  destination.Class
+		fix    string
+	}{
+		"ledger_too_new": {[2]string{`"version":1,`, `"version":2,"color":"red",`}, destination.Transient, "upgrade the copiers"},
+		"ledger_corrupt": {[2]string{`"version":1,`, `"version":1,"color":"red",`}, destination.Permanent, "restore the ledger entry"},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "hello")
+			entry, err := r.head.Encode()
+			require.NoError(t, err)
+			changed := strings.Replace(string(entry), c.change[0], c.change[1], 1)
+			require.NotEqual(t, string(entry), changed)
+			r.overwrite(ledger.EntryKey(testLog, r.head.Seq), changed)
+			o := r.runJob(t.Context(), job)
+			require.Equal(t, outcomeFailed, o.kind)
+			require.Equal(t, reason, o.verdict.Reason)
+			require.Equal(t, c.class, o.verdict.Class)
+			require.Equal(t, destination.ScopeFile, o.verdict.Scope, "the failure counts against the destination")
+			require.Contains(t, o.verdict.Fix.String(), c.fix)
+			require.Empty(t, r.buckets["one-logs"].opts, "something was sent")
 		})
 	}
 }
