@@ -87,7 +87,7 @@ func (r *InstallationReport) checkReceipt(f *ledgerFile, dest, key, object strin
 		return true
 	}
 	switch c.Outcome {
-	case "skipped", "expired":
+	case "skipped":
 		return false
 	case "delivered":
 	default:

@@ -144,7 +144,6 @@ type Outcome string
 const (
 	Delivered Outcome = "delivered" // after a 200, or a 412 on our content-named key
 	Skipped   Outcome = "skipped"   // an operator gave it up
-	Expired   Outcome = "expired"   // staging retention ended before it was delivered
 )
 
 // Receipt closes one debt: one file at one destination.
@@ -201,7 +200,7 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 		return Receipt{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadReceipt)
 	}
 	switch r.Outcome {
-	case Delivered, Skipped, Expired:
+	case Delivered, Skipped:
 		return r, nil
 	}
 	return Receipt{}, fmt.Errorf("%w: outcome %q", ErrBadReceipt, r.Outcome)

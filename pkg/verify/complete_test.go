@@ -88,7 +88,7 @@ func TestGivenUpIsNotDelivered(t *testing.T) {
 	store := objstore.NewMemory("staging")
 	files := []ledger.File{fileInHour(0, "a", 0, 4), fileInHour(0, "a", 5, 9), fileInHour(0, "a", 10, 14), fileInHour(0, "a", 15, 19), fileInHour(0, "a", 20, 24)}
 	e := ledgertest.Append(t, store, ledgertest.Next(ledgertest.Append(t, store, ledgertest.Init(testLog, fromMillis(hour0))), files...))
-	for i, outcome := range []delivery.Outcome{delivery.Delivered, delivery.Skipped, delivery.Expired} {
+	for i, outcome := range []delivery.Outcome{delivery.Delivered, delivery.Skipped, delivery.Skipped} {
 		r := delivery.Receipt{Outcome: outcome}
 		if outcome == delivery.Delivered {
 			r = delivery.Receipt{Bucket: "logs", Key: delivery.ObjectKey("", testLog, &files[i]), SHA256: files[i].SHA256, Bytes: 5, Records: 5, At: hour0}

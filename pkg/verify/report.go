@@ -70,7 +70,6 @@ type Unowed struct {
 type Receipts struct {
 	Delivered int64 `json:"delivered"`
 	Skipped   int64 `json:"skipped"`
-	Expired   int64 `json:"expired"`
 	// Replayed are the receipts of replays, which are counted separately.
 	Replayed int64 `json:"replayed"`
 }

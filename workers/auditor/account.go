@@ -28,7 +28,7 @@ type accounts map[string]*account
 // that lost its lease delivers it, it may count as given up until everything is audited again.
 type account struct {
 	Delivered Sum        `json:"delivered"`
-	GivenUp   Sum        `json:"given_up,omitzero"` // or expired: closed without being delivered
+	GivenUp   Sum        `json:"given_up,omitzero"` // closed without being delivered
 	Newest    int64      `json:"newest,omitempty"`  // the latest time of receipt of a delivered file's first record, unix ms
 	Last      int64      `json:"last,omitempty"`    // when the last file was delivered, by the store's clock, unix ms
 	Debts     []owedFile `json:"debts,omitempty"`   // sorted

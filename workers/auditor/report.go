@@ -43,7 +43,7 @@ type Destination struct {
 type counts struct {
 	Owed      int64 `json:"owed"`
 	Delivered int64 `json:"delivered"`
-	GivenUp   int64 `json:"given_up"` // or expired: they have a receipt, and will never be delivered
+	GivenUp   int64 `json:"given_up"` // they have a receipt, and will never be delivered
 	Missing   int64 `json:"missing"`  // neither receipt nor job: enqueued now
 	Queued    int64 `json:"queued"`   // known to be waiting in a retry tier or in the job topic
 	Parked    int64 `json:"parked"`   // waiting for a person

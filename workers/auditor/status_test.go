@@ -198,7 +198,6 @@ var historySteps = []struct {
 		})
 	}},
 	{"give up", func(h *history) { h.forOne(func(d historyDebt) { h.receipt(d, delivery.Skipped) }) }},
-	{"expire", func(h *history) { h.forOne(func(d historyDebt) { h.receipt(d, delivery.Expired) }) }},
 	{"park", func(h *history) { h.forSome(func(d historyDebt) { h.park(d.e, d.i, d.dest) }) }},
 	{"redrive", func(h *history) {
 		h.forOne(func(d historyDebt) {

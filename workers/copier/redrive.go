@@ -43,7 +43,7 @@ type RedriveResult struct {
 	Found    int64 `json:"found"`
 	Enqueued int64 `json:"enqueued"`
 	Skipped  int64 `json:"skipped"`
-	Closed   int64 `json:"closed"` // could not be given up: delivered meanwhile, or expired
+	Closed   int64 `json:"closed"` // could not be given up: delivered meanwhile
 	Failed   int64 `json:"failed"` // could not be read, enqueued or given up
 }
 

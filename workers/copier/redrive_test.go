@@ -251,7 +251,6 @@ func TestRedriveSkipOfAClosedDebt(t *testing.T) {
 	}{
 		"in_a_batch":          {batched: true, want: RedriveResult{Found: 1, Closed: 1}},
 		"delivered_meanwhile": {want: RedriveResult{Found: 1, Closed: 1}},
-		"expired":             {outcome: delivery.Expired, want: RedriveResult{Found: 1, Closed: 1}},
 		"given_up_before":     {outcome: delivery.Skipped, want: RedriveResult{Found: 1, Skipped: 1}},
 		"unreadable":          {body: "hello", want: RedriveResult{Found: 1, Closed: 1}},
 		"too_large":           {body: strings.Repeat("x", 2<<20), want: RedriveResult{Found: 1, Closed: 1}},

@@ -285,8 +285,7 @@ func TestDebtsWithSeveralReceipts(t *testing.T) {
 	good := newWorld(t).batched(t)
 	for hazard, more := range map[string]func(w *world, e *ledger.Entry, r delivery.Receipt){
 		"alone":    func(w *world, _ *ledger.Entry, r delivery.Receipt) { w.addReceipt(r) },
-		"given_up": func(w *world, _ *ledger.Entry, r delivery.Receipt) { w.addReceipt(givenUp(r, delivery.Skipped)) },
-		"expired":  func(w *world, _ *ledger.Entry, r delivery.Receipt) { w.addReceipt(givenUp(r, delivery.Expired)) },
+		"given_up": func(w *world, _ *ledger.Entry, r delivery.Receipt) { w.addReceipt(givenUp(r)) },
 		"in_another_batch": func(w *world, e *ledger.Entry, r delivery.Receipt) {
 			r.Worker, r.Existed = "another", true
 			put(w.t, w.staging, delivery.BatchKey(e.Log(), e.Seq, r.Encode()), r.Encode(), objstore.Info{})
@@ -305,6 +304,6 @@ func TestDebtsWithSeveralReceipts(t *testing.T) {
 	}
 }
 
-func givenUp(r delivery.Receipt, how delivery.Outcome) delivery.Receipt {
-	return delivery.Receipt{File: r.File, Destination: r.Destination, Outcome: how, Worker: "operator", At: r.At}
+func givenUp(r delivery.Receipt) delivery.Receipt {
+	return delivery.Receipt{File: r.File, Destination: r.Destination, Outcome: delivery.Skipped, Worker: "operator", At: r.At}
 }

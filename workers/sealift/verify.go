@@ -233,8 +233,8 @@ func printVerify(out io.Writer, r *verify.Report, complete bool) error {
 	if r.Staged.Read > 0 {
 		fmt.Fprintf(out, "read completely: %s, %s\n", progress.Plural(r.Staged.Read, "file"), size(r.Staged.ReadBytes))
 	}
-	fmt.Fprintf(out, "debts: %s owed, %s delivered, %s given up, %s expired, %s pending, %s parked\n",
-		n(r.Owed), n(r.Receipts.Delivered), n(r.Receipts.Skipped), n(r.Receipts.Expired), n(r.Pending), n(r.Parked))
+	fmt.Fprintf(out, "debts: %s owed, %s delivered, %s given up, %s pending, %s parked\n",
+		n(r.Owed), n(r.Receipts.Delivered), n(r.Receipts.Skipped), n(r.Pending), n(r.Parked))
 	if r.Unowed.Files > 0 {
 		fmt.Fprintf(out, "owed to nobody: %s of %s; %s\n", progress.Plural(r.Unowed.Files, "file"), progress.Plural(r.Unowed.Records, "record"), unowedHint)
 	}
