@@ -13,6 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/replay"
+	"github.com/sealift/sealift/pkg/shell"
 )
 
 // buckets are the destinations' buckets, opened when first needed.
@@ -31,7 +32,8 @@ type bucket struct {
 
 	mu               sync.Mutex // guards all fields below
 	unreadable       bool
-	failures         int // objects that failed in a row
+	missing          bool // it does not exist, and that has not been reported yet
+	failures         int  // objects that failed in a row
 	objectsPerFolder map[folder]int64
 }
 
@@ -73,7 +75,11 @@ func (bs *buckets) connect(ctx context.Context, b *bucket) {
 	case err == nil:
 		bs.v.report.updateDestination(b.id, func(d *Destination) { d.Bucket = bucketRead })
 		return
-	case !errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrNoBucket) && !errors.Is(err, ErrNoDestination):
+	case errors.Is(err, ErrNoDestination):
+		b.unreadable = true
+		bs.v.report.updateDestination(b.id, func(d *Destination) { d.Why = err.Error() }) // its bucket is not looked at
+		return
+	case !errors.Is(err, objstore.ErrDenied) && !errors.Is(err, objstore.ErrNoBucket):
 		bs.v.report.addUnread(fmt.Sprintf("%s: its bucket: %v", b.id, err))
 	}
 	bs.markUnreadable(b, err)
@@ -95,7 +101,7 @@ func (b *bucket) root() string {
 
 func (bs *buckets) markUnreadable(b *bucket, err error) {
 	b.mu.Lock()
-	b.unreadable = true
+	b.unreadable, b.missing = true, errors.Is(err, objstore.ErrNoBucket)
 	b.mu.Unlock()
 	bs.v.report.updateDestination(b.id, func(d *Destination) { d.Bucket, d.Why = bucketUnreadable, err.Error() })
 }
@@ -127,8 +133,13 @@ func (b *bucket) resetFailures() {
 func (bs *buckets) verifyObject(ctx context.Context, o *file, dest string, r delivery.Receipt) error {
 	b := bs.open(ctx, dest)
 	b.mu.Lock()
-	unreadable := b.unreadable
+	unreadable, missing := b.unreadable, b.missing && r.Bucket == b.Name
+	b.missing = b.missing && !missing
 	b.mu.Unlock()
+	if missing { // one problem for all of its objects
+		bs.v.report.addFixableProblem(BucketMissing, bs.v.replayCommand("--destination "+shell.QuoteIfNeeded(dest)), "s3://"+b.Name,
+			"files were delivered to it, as %s at %s, and it does not exist", describeFile(o.ref), time.UnixMilli(r.At).UTC().Format(time.RFC3339))
+	}
 	switch {
 	case unreadable:
 		bs.countUnseen(b)

@@ -55,25 +55,29 @@ func (o *file) verify(ctx context.Context) error {
 	return nil
 }
 
-// replayCommand returns the command that delivers the file again. At the turn of an hour the source
-// may have another file in the same range of offsets, which is then delivered as well.
-func (o *file) replayCommand() string {
-	command := "sealift replay"
-	if o.cfg.CommandFlags != "" {
-		command += " " + o.cfg.CommandFlags
+// replayCommand returns the command that replays what the flags name.
+func (v *verifier) replayCommand(flags string) string {
+	if v.cfg.CommandFlags != "" {
+		flags = v.cfg.CommandFlags + " " + flags
 	}
-	return fmt.Sprintf("%s --source %s --offsets %s", command, o.f.Source, delivery.Range{Partition: o.log.Partition, First: o.f.First, Last: o.f.Last})
+	return "sealift replay " + flags
+}
+
+// replayFileCommand returns the command that delivers the file again. At the turn of an hour the
+// source may have another file in the same range of offsets, which is then delivered as well.
+func (o *file) replayFileCommand() string {
+	return o.replayCommand(fmt.Sprintf("--source %s --offsets %s", o.f.Source, delivery.Range{Partition: o.log.Partition, First: o.f.First, Last: o.f.Last}))
 }
 
 // replayFromKafkaCommand returns the command that replays the file to everyone it is owed to. It
 // insists on Kafka, because a replay that may choose would use a staged object of which only the
 // content is wrong.
-func (o *file) replayFromKafkaCommand() string { return o.replayCommand() + " --from kafka" }
+func (o *file) replayFromKafkaCommand() string { return o.replayFileCommand() + " --from kafka" }
 
 // replayToCommand returns the command that replays the file to the destination, into the view where
 // it was.
 func (o *file) replayToCommand(dest string) string {
-	command := o.replayCommand() + " --destination " + shell.QuoteIfNeeded(dest)
+	command := o.replayFileCommand() + " --destination " + shell.QuoteIfNeeded(dest)
 	if o.view != "" {
 		command += " --view " + o.view
 	}

@@ -25,6 +25,7 @@ const (
 	BadReceipt    Kind = "receipt"        // I9: a receipt that is not true
 	BadOrder      Kind = "order"          // I7: the order of a replay cannot be read
 	BadParked     Kind = "parked"         // I10: a parked job that cannot be redriven
+	BucketMissing Kind = "bucket_missing" // I9: receipts say delivered, but their bucket does not exist
 	ObjectMissing Kind = "object_missing" // I9: a receipt says delivered, but the object is not in the bucket
 	ObjectChanged Kind = "object_changed" // I8: not the object that was put
 	ObjectForeign Kind = "object_foreign" // I8: below segment-logs/ of our sources, but in no ledger
@@ -51,6 +52,7 @@ var kindDetails = map[Kind]struct{ invariant, fix string }{
 	BadReceipt:    {"I9", "restore it from the staging bucket's versions, or delete it: the auditor then has what was in it delivered again, which is harmless"},
 	BadOrder:      {"I7", "restore it from the staging bucket's versions: what it delivered rests on it"},
 	BadParked:     {"I10", "delete it: the auditor enqueues what is owed"},
+	BucketMissing: {"I9", "if its owner deleted it for good, remove the destination from the catalog; else have it created again, and put back what was in it: "},
 	ObjectMissing: {"I9", "unless the bucket's owner moved or deleted it, put it back: "},
 	ObjectChanged: {"I8", "it was overwritten; put the original back: "},
 	ObjectForeign: {"I8", "not delivered by this ledger: ask the bucket's owner who else writes below segment-logs/"},

@@ -142,7 +142,7 @@ const (
 // OK tells whether nothing is wrong with what was checked.
 func (r *Report) OK() bool { return r.Problems == 0 }
 
-// Unreadable is the number of destinations whose bucket Sealift may not read or does not find.
+// Unreadable is the number of destinations whose bucket was to be read, and could not be.
 func (r *Report) Unreadable() (n int64) {
 	for _, d := range r.Destinations {
 		if d.Bucket == bucketUnreadable {

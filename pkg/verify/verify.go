@@ -70,8 +70,9 @@ type Bucket struct {
 type Deps struct {
 	Staging objstore.Store
 	// Bucket opens the bucket of a destination, "workspace/name". Its error says why it cannot be
-	// read: ErrNoDestination, objstore.ErrDenied or ErrNoBucket mean that we are not supposed to
-	// read it; any other error means that it is unknown. nil: no bucket is read.
+	// read: ErrNoDestination or objstore.ErrDenied mean that we are not supposed to, and
+	// objstore.ErrNoBucket that the bucket, whose name is returned all the same, does not exist;
+	// after any other error nothing is known. nil: no bucket is read.
 	Bucket func(ctx context.Context, destination string) (Bucket, error)
 	// OnFound and OnDone are called with numbers of entries found and done, to show progress; nil:
 	// not called.

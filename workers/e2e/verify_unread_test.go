@@ -20,11 +20,12 @@ func TestUnreadObjectsAreReported(t *testing.T) {
 		opens  error // error when opening the lake's bucket
 		fault  func(w *world) func(objstore.Op) error
 		state  string
-		unread string // "": nothing
+		wrong  verify.Kind // reported once, however many files the bucket is said to have
+		unread string      // "": nothing
 	}{
 		"refused":              {opens: objstore.ErrDenied, state: "not readable"},
-		"no_bucket":            {opens: objstore.ErrNoBucket, state: "not readable"},
-		"no_destination":       {opens: verify.ErrNoDestination, state: "not readable"},
+		"no_bucket":            {opens: objstore.ErrNoBucket, state: "not readable", wrong: verify.BucketMissing},
+		"no_destination":       {opens: verify.ErrNoDestination, state: "not looked at"},
 		"cannot_be_opened":     {opens: errors.New("the catalog cannot be read"), state: "not readable", unread: lake + ": its bucket: the catalog cannot be read"},
 		"no_list":              {fault: failing("list", "", objstore.ErrDenied, 0), state: "not readable"},
 		"list_fails":           {fault: failing("list", "", broken, 0), state: "not readable", unread: lake + ": its bucket: "},
@@ -49,16 +50,20 @@ func TestUnreadObjectsAreReported(t *testing.T) {
 			}
 			r, err := w.verifyAs(nil, func(ctx context.Context, dest string) (verify.Bucket, error) {
 				if dest == lake && c.opens != nil {
-					return verify.Bucket{}, c.opens
+					return verify.Bucket{Name: "lake"}, c.opens
 				}
 				return w.open(ctx, dest)
 			})
 			require.NoError(t, err)
 			var want []verify.Kind
-			if seen {
+			switch {
+			case seen:
 				want = []verify.Kind{verify.ObjectMissing}
+			case c.wrong != "":
+				want = []verify.Kind{c.wrong}
 			}
 			require.Equal(t, want, kindsOf(r), "%v", r.Examples)
+			require.EqualValues(t, len(want), r.Problems)
 			for _, d := range r.Destinations {
 				if d.ID == lake {
 					require.Equal(t, c.state, d.Bucket)

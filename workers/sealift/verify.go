@@ -29,6 +29,7 @@ type verifyOptions struct {
 	cfg          verify.Config
 	since, until string
 	noBuckets    bool
+	needBuckets  bool // one that cannot be read is an error
 	asJSON       bool
 }
 
@@ -45,11 +46,11 @@ well. Nothing is written, and it may run at any time. Ledgers of a former kafka.
 kafka.events_topic are checked with --incarnation and --topic; those that still owe files are named.
 
 A bucket is read with the destination's role or Sealift's principal, if one of them has s3:ListBucket below
-segment-logs/ (and s3:GetObject). Most may only put; such buckets are reported as not readable. A role is not
-used if others could assume it too.
+segment-logs/ (and s3:GetObject). Most may only put; such buckets are reported as not readable, which is an error
+with --require-buckets. A role is not used if others could assume it too.
 
-Exit code 0: everything that was checked is right (unreadable buckets are not checked); 1: something could not
-be checked, e.g. a server was down; 3: problems.`,
+Exit code 0: everything that was checked is right (buckets that may not be read are not checked); 1: something
+could not be checked, e.g. a server was down; 3: problems, e.g. a bucket is gone.`,
 		Example: `  sealift verify
   sealift verify --deep --since 24h
   sealift verify --source qv5iYYMxd94DahFpRzm58y --json`,
@@ -60,6 +61,8 @@ be checked, e.g. a server was down; 3: problems.`,
 				return unknownNameError(o.cfg.Destination)
 			case o.cfg.Concurrency < 1 || o.cfg.MaxExamples < 1:
 				return usageError("--parallel and --problems: use at least 1")
+			case o.noBuckets && o.needBuckets:
+				return usageError("--no-buckets or --require-buckets")
 			}
 			if o.cfg.Since, o.cfg.Until, err = parseWindow(o.since, o.until); err != nil {
 				return err
@@ -91,6 +94,7 @@ be checked, e.g. a server was down; 3: problems.`,
 	f.IntVar(&o.cfg.Concurrency, "parallel", 32, "requests at once")
 	f.IntVar(&o.cfg.MaxExamples, "problems", 100, "print at most this many problems")
 	f.BoolVar(&o.noBuckets, "no-buckets", false, "do not read customers' buckets")
+	f.BoolVar(&o.needBuckets, "require-buckets", false, "fail if a bucket may not be read")
 	a.bindEndpoint(f)
 	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON")
 	return c
@@ -121,11 +125,14 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	} else {
 		err = errors.Join(printVerify(a.stdout, r, err == nil && len(r.Unread) == 0), err)
 	}
-	if err == nil && len(r.Unread) == 0 && r.OK() && o.since == "" && o.until == "" && o.cfg.Partition < 0 {
-		return o.checkNamesKnown(ctx, s, r)
-	}
-	if err == nil && len(r.Unread) > 0 {
+	switch {
+	case err != nil:
+	case len(r.Unread) > 0:
 		err = fmt.Errorf("not all could be verified: %s could not be read", progress.Plural(int64(len(r.Unread)), "thing"))
+	case o.needBuckets && r.Unreadable() > 0:
+		err = fmt.Errorf("not all could be verified: %s could not be read", bucketsOf(r.Unreadable()))
+	case r.OK() && o.since == "" && o.until == "" && o.cfg.Partition < 0:
+		return o.checkNamesKnown(ctx, s, r)
 	}
 	if !r.OK() {
 		return &exitError{exitPartial, errors.Join(fmt.Errorf("problems found: %s", progress.Count(r.Problems)), err)}
@@ -287,17 +294,21 @@ func printVerify(out io.Writer, r *verify.Report, complete bool) error {
 	case r.OK() && complete && r.Entries == 0:
 		_, err = fmt.Fprintln(out, "nothing was verified: no entry of the ledger was written in this window; check --since and --until")
 	case r.OK() && complete && r.Unreadable() > 0:
-		buckets := "the bucket of "
-		if r.Unreadable() > 1 {
-			buckets = "the buckets of "
-		}
-		_, err = fmt.Fprintf(out, "no problems in what could be read, in %s; %s%s could not be read\n", took, buckets, progress.Plural(r.Unreadable(), "destination"))
+		_, err = fmt.Fprintf(out, "no problems in what could be read, in %s; %s could not be read\n", took, bucketsOf(r.Unreadable()))
 	case r.OK() && complete:
 		_, err = fmt.Fprintf(out, "no problems, in %s\n", took)
 	case !complete:
 		_, err = fmt.Fprintf(out, "not all could be verified, in %s\n", took)
 	}
 	return err
+}
+
+func bucketsOf(destinations int64) string {
+	text := "the bucket of "
+	if destinations > 1 {
+		text = "the buckets of "
+	}
+	return text + progress.Plural(destinations, "destination")
 }
 
 // quoteControls quotes a place if it has control characters, which a terminal would obey: customers

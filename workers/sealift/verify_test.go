@@ -76,23 +76,28 @@ func TestVerifyDistinguishesDeniedFromUnavailableBuckets(t *testing.T) {
 		list = `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::acme-logs","Condition":{"StringLike":{"s3:prefix":"raw/segment-logs/*"}}}`
 		get  = `{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::acme-logs/raw/segment-logs/*"}`
 		// Answers of the bucket or of STS.
-		denied, away = "403 AccessDenied", "400 InvalidRequest"
+		denied, away, gone = "403 AccessDenied", "400 InvalidRequest", "404 NoSuchBucket"
 	)
 	faults := map[string]s3server.Fault{
 		denied: {Status: http.StatusForbidden, Code: "AccessDenied", Message: "Access Denied"},
 		away:   {Status: http.StatusBadRequest, Code: "InvalidRequest", Message: "away"},
+		gone:   {Status: http.StatusNotFound, Code: "NoSuchBucket", Message: "The specified bucket does not exist"},
 	}
 	for hazard, c := range map[string]struct {
 		policies         []string
 		operator, role   string // what the bucket answers to each; "" if nothing fails
 		sts              string
 		open             bool // the role can be assumed without its external id
-		env              []string
+		env, args        []string
 		code             int
 		want, doesNotSay []string
 	}{
 		"operator":                           {code: exitOK, want: []string{"read    1 of 1", "no problems"}},
 		"role_that_may_list_and_get":         {policies: []string{list, get}, operator: denied, code: exitOK, want: []string{"read    1 of 1", "no problems"}},
+		"bucket_is_gone":                     {role: gone, operator: gone, code: exitPartial, want: []string{"I9 bucket_missing  s3://acme-logs\n", "sealift replay --destination " + verifiedDest + "\n", "problems found: 1"}, doesNotSay: []string{"no problems"}},
+		"bucket_is_gone_for_the_operator":    {sts: denied, operator: gone, code: exitPartial, want: []string{"I9 bucket_missing  s3://acme-logs\n"}},
+		"bucket_is_required":                 {args: []string{"--require-buckets"}, operator: denied, code: exitFailure, want: []string{"not all could be verified: the bucket of 1 destination could not be read"}},
+		"required_and_read":                  {args: []string{"--require-buckets"}, code: exitOK, want: []string{"read    1 of 1", "no problems, in "}},
 		"role_that_may_only_put":             {operator: denied, code: exitOK, want: []string{"not readable: as role " + verifiedRole, "no problems in what could be read, in "}},
 		"role_that_may_get_and_not_list":     {policies: []string{get}, operator: denied, code: exitOK, want: []string{"not readable: as role " + verifiedRole, "no problems in what could be read, in "}},
 		"role_that_may_list_and_not_get":     {policies: []string{list}, operator: denied, code: exitFailure, want: []string{"not verified: s3://acme-logs/raw/segment-logs/web/"}, doesNotSay: []string{"no problems"}},
@@ -123,7 +128,7 @@ func TestVerifyDistinguishesDeniedFromUnavailableBuckets(t *testing.T) {
 				return faults[c.role]
 			})
 			var out bytes.Buffer
-			code := run(t.Context(), []string{"verify"}, append(append([]string{}, env...), c.env...), strings.NewReader(""), &out, &out)
+			code := run(t.Context(), append([]string{"verify"}, c.args...), append(append([]string{}, env...), c.env...), strings.NewReader(""), &out, &out)
 			require.Equal(t, c.code, code, out.String())
 			for _, want := range c.want {
 				require.Contains(t, out.String(), want)
