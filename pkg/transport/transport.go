@@ -1,8 +1,8 @@
 // Package transport defines how Sealift connects to the HTTP servers of S3 and STS: limits for
 // connections and for waiting for answers.
 //
-// It is for pkg/objstore, and for pkg/netguard, which guards connections to endpoints that
-// customers chose. It promises that nothing waits forever for a silent server, and that bytes
+// It is for pkg/objstore, for pkg/netguard, which guards connections to endpoints that customers
+// chose, and for commands that somebody waits for. It promises that nothing waits forever for a silent server, and that bytes
 // arrive as they are stored. How long a body may take, and whether an address may be connected to,
 // is up to the caller.
 package transport

@@ -75,7 +75,7 @@ func withServices(a *app, withRedis bool, fn func(*services) error) error {
 	if err := checkBucketNamed(a.cfg, nil); err != nil {
 		return err
 	}
-	s, err := openServices(a.cfg, identity{}, withRedis, a.log, nil)
+	s, err := openForCommand(a, withRedis)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type catalogTopic struct{ *services }
 // withCatalog calls do with the stored catalog. With create, it creates a missing topic if the
 // configuration allows that.
 func withCatalog(ctx context.Context, a *app, create bool, do func(*catalogTopic, *catalog.Snapshot) error) (err error) {
-	s, err := openServices(a.cfg, identity{}, false, a.log, nil)
+	s, err := openForCommand(a, false)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ type checkResult struct {
 }
 
 func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string) error {
-	s, err := openServices(a.cfg, identity{}, false, a.log, nil)
+	s, err := openForCommand(a, false)
 	if err != nil {
 		return err
 	}

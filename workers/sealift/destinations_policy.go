@@ -115,7 +115,7 @@ func checkOneOf[T ~string](flag, value string, known []T) error {
 }
 
 func (o policyFlags) run(ctx context.Context, a *app, names []string) (err error) {
-	s, err := openServices(a.cfg, identity{}, false, a.log, nil)
+	s, err := openForCommand(a, false)
 	if err != nil {
 		return err
 	}

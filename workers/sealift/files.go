@@ -22,6 +22,7 @@ import (
 	"github.com/sealift/sealift/pkg/mirror"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/route"
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 // filesOptions are the flags that `sealift files` commands share.
@@ -77,7 +78,7 @@ func (o *filesOptions) open(ctx context.Context, args []string) (*selectedFiles,
 		return nil, nil, err
 	}
 	web := certs.ExplainingTransport(objstore.NewHTTPClient(bundle).Transport, certs.Keys{CA: certs.BundleEnv, Address: "--endpoint", Enable: "https in --endpoint"})
-	r := &selectedFiles{listRequests: &listCounter{next: web}}
+	r := &selectedFiles{listRequests: &listCounter{next: transport.GiveUpSilent(web)}}
 	if r.place, args, err = o.parsePlace(args); err != nil {
 		return nil, nil, err
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/stream"
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 // identity says with whose credentials a process talks to S3 and STS.
@@ -76,6 +77,16 @@ const maxPlaces = 1000
 // openServices prepares all connections without connecting to anything. Its errors are about the
 // configuration.
 func openServices(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
+	return openServicesThrough(func(next http.RoundTripper) http.RoundTripper { return next }, cfg, id, withRedis, log, metrics)
+}
+
+// openForCommand is openServices for a command that somebody waits for: unlike a role, it soon gives
+// up a server that does not answer at all.
+func openForCommand(a *app, withRedis bool) (*services, error) {
+	return openServicesThrough(transport.GiveUpSilent, a.cfg, identity{}, withRedis, a.log, nil)
+}
+
+func openServicesThrough(wrap func(http.RoundTripper) http.RoundTripper, cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
 	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: operator(cfg).NewLive(), catalogLoaded: make(chan struct{})}
 	secure, err := readCertificates(cfg, log)
 	if err != nil {
@@ -103,6 +114,9 @@ func openServices(cfg config.Config, id identity, withRedis bool, log *slog.Logg
 	s.stsClient = explainTLSErrors(objstore.NewHTTPClient(secure.sts), "sts")
 	s.destinationClient = explainTLSErrors(objstore.NewHTTPClient(secure.destinations), "destinations")
 	s.guardedClient = explainTLSErrors(netguard.Client(cfg.Destinations.AllowedEndpoints, secure.destinations), "destinations")
+	for _, c := range []*http.Client{s.stagingClient, s.stsClient, s.destinationClient, s.guardedClient} {
+		c.Transport = wrap(c.Transport)
+	}
 	s.staging = objstore.WithPrefix(objstore.NewS3(objstore.S3Config{
 		Bucket: cfg.Staging.Bucket, Region: cfg.Staging.Region, Endpoint: cfg.Staging.Endpoint,
 		PathStyle: cfg.Staging.ForcePathStyle, Credentials: s.id.credentials, HTTPClient: s.stagingClient,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/stream"
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 // Collectors and appenders do not start if a workspace of the catalog cannot be read: its events
@@ -239,4 +241,22 @@ func openStack(t *testing.T, change func(*config.Config)) (*stack, *services) {
 	t.Cleanup(func() { require.NoError(t, svc.close()) })
 	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
 	return s, svc
+}
+
+// Commands soon give up a server that does not answer; roles wait for it as long as ever.
+func TestOnlyCommandsGiveUpSilentServers(t *testing.T) {
+	a := &app{cfg: config.Default(), log: silent}
+	command, err := openForCommand(a, false)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, command.close()) }()
+	role, err := openServices(a.cfg, identity{}, false, silent, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, role.close()) }()
+	impatient := transport.GiveUpSilent(nil)
+	for _, c := range []*http.Client{command.stagingClient, command.stsClient, command.destinationClient, command.guardedClient} {
+		require.IsType(t, impatient, c.Transport)
+	}
+	for _, c := range []*http.Client{role.stagingClient, role.stsClient, role.destinationClient, role.guardedClient} {
+		require.NotEqual(t, reflect.TypeOf(impatient), reflect.TypeOf(c.Transport))
+	}
 }
