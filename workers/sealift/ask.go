@@ -5,7 +5,22 @@ import (
 	"context"
 	"fmt"
 	"io"
+
+	"github.com/sealift/sealift/pkg/progress"
 )
+
+// confirm asks on a terminal whether to do what cannot be undone. A no is an error with the text
+// undone. Where nobody can be asked, it is done.
+func (a *app) confirm(ctx context.Context, question, undone string) error {
+	if !progress.IsTerminal(a.stdin) {
+		return nil
+	}
+	yes, err := askYesNo(ctx, a.stderr, bufio.NewReader(a.stdin), question)
+	if err == nil && !yes {
+		return partialError(undone)
+	}
+	return err
+}
 
 // askYesNo asks a question. Any answer but y, Y or yes means no.
 func askYesNo(ctx context.Context, out io.Writer, in *bufio.Reader, question string) (bool, error) {

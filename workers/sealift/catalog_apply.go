@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -71,13 +72,15 @@ Differences are not an error: the exit code is 0, or 3 if --exit-code is given. 
 }
 
 func newCatalogDeleteCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var yes bool
+	c := &cobra.Command{
 		Use:   "delete WORKSPACE…",
 		Short: "Remove workspaces",
 		Long: `Remove workspaces. From then on events to their sources are refused. Files that are in the ledger and not yet
 delivered are parked, and delivered if the workspace comes back. Events that are in no file yet, those of the
 current hour, will be owed to nobody once they are sealed. To deliver them too, first remove the write keys, and
-remove the workspace when "sealift completeness" shows that hour as complete. Delivered files stay where they are.`,
+remove the workspace when "sealift completeness" shows that hour as complete. Delivered files stay where they are.
+On a terminal it asks first.`,
 		Example: "  sealift catalog get ws_7Qm2Zc9LkTRpV4xWnBsD0a > backup.yaml\n  sealift catalog delete ws_7Qm2Zc9LkTRpV4xWnBsD0a",
 		Args:    requireArgs("name a WORKSPACE; `sealift catalog get` lists them", math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -90,6 +93,12 @@ remove the workspace when "sealift completeness" shows that hour as complete. De
 				for _, w := range deleted {
 					tombstones[w.ID] = nil
 				}
+				if !yes {
+					question := fmt.Sprintf("Remove %s? Events to its sources are refused from then on.", strings.Join(slices.Sorted(maps.Keys(tombstones)), ", "))
+					if err := a.confirm(c.Context(), question, "nothing is removed"); err != nil {
+						return err
+					}
+				}
 				if err := t.write(c.Context(), tombstones); err != nil {
 					return err
 				}
@@ -100,6 +109,8 @@ remove the workspace when "sealift completeness" shows that hour as complete. De
 			})
 		},
 	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
 }
 
 // printDeleted says what happens to files that were not delivered yet.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -107,11 +106,7 @@ func confirmSkip(ctx context.Context, a *app, r *copier.Redrive) error {
 		return err // the caller says that nothing is parked
 	}
 	r.Filter = func(p delivery.Parked) bool { return shown[key(p)] }
-	yes, err := askYesNo(ctx, a.stderr, bufio.NewReader(a.stdin), fmt.Sprintf("Give up %s of %s for good?", progress.Plural(found.Found, "parked file"), r.Destination))
-	if err == nil && !yes {
-		return partialError("nothing is given up")
-	}
-	return err
+	return a.confirm(ctx, fmt.Sprintf("Give up %s of %s for good?", progress.Plural(found.Found, "parked file"), r.Destination), "nothing is given up")
 }
 
 // checkDestinationKnown returns an error if the catalog can be read and has no such WORKSPACE/NAME
