@@ -122,7 +122,7 @@ contacted; to compare with the applied catalog, use: sealift catalog diff. If a 
 endpoints that destinations.allowed_endpoints does not permit are reported too. Of a region that AWS does not
 have, it warns.`,
 		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  sealift catalog validate *.yaml",
-		Annotations: withoutConfig,
+		Annotations: loadsConfig, // if there is one
 		RunE: func(c *cobra.Command, args []string) error {
 			configured := a.loadOptional()
 			ws, err := files.read(c.Context(), a, args)

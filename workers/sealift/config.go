@@ -32,7 +32,7 @@ func newConfigPrintCommand(a *app) *cobra.Command {
 default, saying where it came from. Problems are reported on stderr, and the exit code is then 1.`,
 		Example:     "  sealift config print\n  SEALIFT_KAFKA_BROKERS=a:9092,b:9092 sealift config print --json",
 		Args:        cobra.NoArgs,
-		Annotations: withoutConfig, // it loads the configuration itself, to print an invalid one too
+		Annotations: loadsConfig, // to print an invalid one too
 		RunE: func(*cobra.Command, []string) error {
 			loadErr := a.load()
 			if loadErr != nil && !errors.Is(loadErr, config.ErrInvalid) {
@@ -56,7 +56,7 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 		Long:        "Check the configuration and the certificates that it names, without connecting to anything, and report every\nproblem with its fix.",
 		Example:     "  sealift config check --config /etc/sealift.yaml",
 		Args:        cobra.NoArgs,
-		Annotations: withoutConfig, // it loads the configuration itself, to check certificates even if something else is wrong
+		Annotations: loadsConfig, // to check certificates even if something else is wrong
 		RunE: func(*cobra.Command, []string) error {
 			err := a.load()
 			if err = addCertificateProblems(a, err); err != nil {

@@ -47,6 +47,7 @@ segment-logs/sealift-check/ holds Sealift's own tests; it is skipped unless name
 		Example: `  sealift files ls s3://acme-logs
   sealift files sync s3://acme-logs/segment-logs/web/ ./web
   sealift files cat s3://acme-logs --source web --day 2026-11-22 | jq .event`,
+		Annotations: withoutConfig,
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&o.bucket, "bucket", "", "bucket, with an optional prefix: acme-logs/path")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/config"
@@ -106,6 +107,26 @@ func TestFlagsBindKnownKeys(t *testing.T) {
 	require.Len(t, a.overrides, 6)
 	for key := range a.overrides {
 		require.Contains(t, known, key)
+	}
+}
+
+// The help does not show flags for a configuration that the command does not use.
+func TestHelpLeavesOutUnusedFlags(t *testing.T) {
+	root := newRootCommand(&app{overrides: map[string]string{}})
+	eachCommand(root, func(c *cobra.Command) {
+		shown := map[string]bool{}
+		c.InheritedFlags() // merges them
+		c.Flags().VisitAll(func(f *pflag.Flag) { shown[f.Name] = !f.Hidden })
+		use := c.Annotations["config"]
+		require.Equal(t, use != "none", shown["config"], c.CommandPath())
+		require.Equal(t, use != "none" && use != "embedded services", shown["redis-url"], c.CommandPath())
+		require.Equal(t, shown["config"], strings.Contains(c.UsageString(), "--config string"), c.CommandPath())
+	})
+	for line, want := range map[string]bool{"files": false, "files ls": false, "send": false, "completion bash": false, "demo": false, "verify": true, "config print": true} {
+		c, _, err := root.Find(strings.Fields(line))
+		require.NoError(t, err)
+		require.Equal(t, want, strings.Contains(c.UsageString(), "--redis-url"), line)
+		require.NoError(t, c.ParseFlags([]string{"--redis-url", "redis://localhost:1/0"}), line)
 	}
 }
 

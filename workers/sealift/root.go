@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/shell"
@@ -129,6 +130,7 @@ delivers every file exactly once to the S3 buckets that it is owed to.`,
 		case "help":
 			c.Run, c.RunE, c.Annotations = nil, helpAbout, withoutConfig
 		case "completion":
+			c.Annotations = withoutConfig
 			for _, sub := range c.Commands() {
 				sub.Annotations = withoutConfig
 			}
@@ -149,9 +151,36 @@ func helpAbout(c *cobra.Command, args []string) error {
 	return about.Help()
 }
 
-// withoutConfig annotates commands for which the configuration is not loaded, so that they run even
-// if it is invalid.
-var withoutConfig = map[string]string{"config": "none"}
+// Annotations of commands, about the configuration.
+var (
+	// withoutConfig: it is not used, so the command runs even if it is invalid.
+	withoutConfig = map[string]string{"config": "none"}
+	// loadsConfig: the command loads it by itself.
+	loadsConfig = map[string]string{"config": "by itself"}
+	// withEmbedded: it is used, but the command starts Kafka, Redis and S3 by itself.
+	withEmbedded = map[string]string{"config": "embedded services"}
+)
+
+// hideUnusedFlags hides those flags for the configuration that c does not use. They are still
+// accepted: an alias of sealift may have them.
+func hideUnusedFlags(c *cobra.Command, flags *pflag.FlagSet) {
+	unused := func(flag string) bool {
+		switch c.Annotations["config"] {
+		case withoutConfig["config"]:
+			return true
+		case withEmbedded["config"]:
+			return flag == "kafka-brokers" || flag == "redis-url" || strings.HasPrefix(flag, "staging-")
+		}
+		return false
+	}
+	flags.VisitAll(func(f *pflag.Flag) {
+		if unused(f.Name) {
+			hidden := *f
+			hidden.Hidden = true
+			c.Flags().AddFlag(&hidden) // before the root command's
+		}
+	})
+}
 
 // syncCommand is the only command that keeps its user's umask, which then decides who may read the
 // downloaded files.
@@ -163,6 +192,7 @@ func wrapCommands(a *app, c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		wrapCommands(a, sub)
 	}
+	hideUnusedFlags(c, c.Root().PersistentFlags())
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &exitError{exitUsage, flagError(c, err)} })
 	if c.RunE == nil && c.Run == nil { // it only groups subcommands
 		c.Args = cobra.ArbitraryArgs
@@ -199,7 +229,7 @@ func wrapCommands(a *app, c *cobra.Command) {
 		if c.CommandPath() != syncCommand {
 			syscall.Umask(0o077) // files that the command or a library creates are for its user alone
 		}
-		if c.Annotations["config"] != withoutConfig["config"] {
+		if use := c.Annotations["config"]; use != withoutConfig["config"] && use != loadsConfig["config"] {
 			if err := a.load(); err != nil {
 				return err
 			}

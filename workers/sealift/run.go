@@ -63,8 +63,9 @@ Configuration works as usual, except for the embedded services and appender.roll
 how often files are sealed. What is not configured is set for one machine and one person, mostly shorter times;
 "sealift --config DIR/sealift.yaml config print" shows what is in force. That file is for other commands: dev
 itself does not read one that dev wrote.`,
-		Example: "  sealift dev\n  sealift dev --data /tmp/s --http :0 --s3 :0 --kafka :0 --redis :0 --admin :0 --roll-every 5s\n  sealift dev --catalog acme.yaml",
-		Args:    cobra.NoArgs,
+		Example:     "  sealift dev\n  sealift dev --data /tmp/s --http :0 --s3 :0 --kafka :0 --redis :0 --admin :0 --roll-every 5s\n  sealift dev --catalog acme.yaml",
+		Args:        cobra.NoArgs,
+		Annotations: withEmbedded,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for flag, a := range map[string]*address{"http": &o.http, "s3": &o.s3, "kafka": &o.kafka, "redis": &o.redis, "admin": &o.admin} {
 				a.flag, a.chosen = "--"+flag, cmd.Flags().Changed(flag)
@@ -112,8 +113,9 @@ JSON objects are reported and skipped; a file without any event is an error. Wit
 is sent.
 
 The last line is "delivered N events in M files, 0 lost, 0 duplicated"; only then is the exit code 0.`,
-		Example: "  sealift demo\n  sealift demo events.ndjson",
-		Args:    cobra.MaximumNArgs(1),
+		Example:     "  sealift demo\n  sealift demo events.ndjson",
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: withEmbedded,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 0 && cmd.Flags().Changed("events"):
