@@ -134,6 +134,45 @@ type listener struct {
 
 func (l listener) Addr() net.Addr { return l.addr }
 
+// Accept implements net.Listener.
+func (l listener) Accept() (net.Conn, error) {
+	inner, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: inner, closed: make(chan struct{})}, nil
+}
+
+// endDelay is longer than a member of a consumer group waits for others.
+const endDelay = time.Minute
+
+// conn reports the end of a client's connection late. To a member that is gone when it is time to
+// answer its request to join a group, the broker gives partitions, but no session that could expire:
+// a client that is killed while it waits would keep its partitions forever.
+type conn struct {
+	net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n == 0 && err != nil {
+		select {
+		case <-c.closed:
+		case <-time.After(endDelay):
+		}
+	}
+	return n, err
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
 // listen listens on addr. The broker tells clients to connect to the address that it listens on;
 // for a wildcard address, that is the loopback address.
 func listen(network, addr string) (net.Listener, error) {
@@ -141,11 +180,11 @@ func listen(network, addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, ok := l.Addr().(*net.TCPAddr)
-	if !ok || !a.IP.IsUnspecified() {
-		return l, nil
+	advertised := l.Addr()
+	if a, ok := advertised.(*net.TCPAddr); ok && a.IP.IsUnspecified() {
+		advertised = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: a.Port}
 	}
-	return listener{l, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: a.Port}}, nil
+	return listener{l, advertised}, nil
 }
 
 // kafkaLog passes on the broker's warnings and errors, and drops the rest.

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand"
@@ -19,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 )
 
 // childDir makes the test binary a broker on that directory.
@@ -303,6 +305,92 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// member is a member of the group "readers" that joins as kafka-go does, without asking for an id first.
+type member struct {
+	client     *kgo.Client
+	id         string
+	generation int32
+}
+
+func newMember(t *testing.T, addr string) *member {
+	t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DisableIdempotentWrite(), kgo.MaxVersions(kversion.V0_11_0()))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return &member{client: c}
+}
+
+func (m *member) join(ctx context.Context) error {
+	req := kmsg.NewPtrJoinGroupRequest()
+	req.Group, req.MemberID, req.ProtocolType, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = "readers", m.id, "consumer", 3000, 3000
+	protocol := kmsg.NewJoinGroupRequestProtocol()
+	protocol.Name = "range"
+	req.Protocols = append(req.Protocols, protocol)
+	resp, err := req.RequestWith(ctx, m.client)
+	if err != nil {
+		return err
+	}
+	m.id, m.generation = resp.MemberID, resp.Generation
+	return kerr.ErrorForCode(resp.ErrorCode)
+}
+
+func (m *member) sync(ctx context.Context) error {
+	req := kmsg.NewPtrSyncGroupRequest()
+	req.Group, req.MemberID, req.Generation = "readers", m.id, m.generation
+	resp, err := req.RequestWith(ctx, m.client)
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(resp.ErrorCode)
+}
+
+// isRebalancing asks whether the member has to join again.
+func (m *member) isRebalancing(t *testing.T) bool {
+	t.Helper()
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group, req.MemberID, req.Generation = "readers", m.id, m.generation
+	resp, err := req.RequestWith(t.Context(), m.client)
+	require.NoError(t, err)
+	return errors.Is(kerr.ErrorForCode(resp.ErrorCode), kerr.RebalanceInProgress)
+}
+
+// Members that are killed while they wait for a rebalance must not keep their partitions.
+func TestKilledMembersLeaveTheGroup(t *testing.T) {
+	k := start(t, t.TempDir())
+	survivor := newMember(t, k.Addr())
+	require.NoError(t, survivor.join(t.Context()))
+	require.NoError(t, survivor.sync(t.Context()))
+
+	ctx, kill := context.WithCancel(t.Context())
+	var killed errgroup.Group
+	var members []*member
+	for range 8 {
+		m := newMember(t, k.Addr())
+		members = append(members, m)
+		killed.Go(func() error { return m.join(ctx) })
+	}
+	require.Eventually(t, func() bool { return survivor.isRebalancing(t) }, 20*time.Second, 10*time.Millisecond)
+	time.Sleep(200 * time.Millisecond) // until the others wait for the survivor, too
+	kill()
+	require.ErrorIs(t, killed.Wait(), context.Canceled)
+	for _, m := range members {
+		m.client.Close()
+	}
+	time.Sleep(100 * time.Millisecond) // until the broker knows
+
+	require.Eventually(t, func() bool {
+		if survivor.isRebalancing(t) {
+			require.NoError(t, survivor.join(t.Context()))
+			require.NoError(t, survivor.sync(t.Context()))
+		}
+		req := kmsg.NewPtrDescribeGroupsRequest()
+		req.Groups = []string{"readers"}
+		resp, err := req.RequestWith(t.Context(), survivor.client)
+		require.NoError(t, err)
+		return len(resp.Groups[0].Members) == 1
+	}, 20*time.Second, 50*time.Millisecond, "members that are gone are still in the group")
 }
 
 func TestAddress(t *testing.T) {

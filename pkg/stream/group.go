@@ -62,9 +62,11 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 		GroupBalancers:    []kafka.GroupBalancer{g.balancer},
 		HeartbeatInterval: heartbeat,
 		SessionTimeout:    cfg.SessionTimeout,
-		RebalanceTimeout:  cfg.SessionTimeout,
-		JoinGroupBackoff:  500 * time.Millisecond,
-		StartOffset:       kafka.FirstOffset,
+		// A leader has this long to divide the partitions. The sessions of the members that wait
+		// for it have to last longer: the embedded broker does not extend them meanwhile.
+		RebalanceTimeout: cfg.SessionTimeout - heartbeat,
+		JoinGroupBackoff: 500 * time.Millisecond,
+		StartOffset:      kafka.FirstOffset,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("join group %q: %w", cfg.ID, err)
