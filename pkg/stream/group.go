@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -25,6 +26,11 @@ type GroupConfig struct {
 	// KeepOnClose keeps the partitions until the session times out when the group is closed, for a
 	// worker that returns before that: nobody else gets them.
 	KeepOnClose bool
+	// MemberFile is where the group notes who it is, for the worker's next process: only one process
+	// at a time may use it. The next one takes out of the group what was left in it by kill -9 or
+	// KeepOnClose. Without the note, the group's next rebalance lasts until that session has timed
+	// out, and all members stand still. Empty: no note.
+	MemberFile string
 }
 
 // Group is a membership in a consumer group. It says which partitions are ours, generation by
@@ -36,6 +42,9 @@ type Group struct {
 	keepOnClose bool
 	balancer    *stickyBalancer
 	inner       *kafka.ConsumerGroup
+	memberFile  string
+	noted       string // in memberFile by this process
+	tasks       sync.WaitGroup
 	closed      chan struct{}
 	connCtx     context.Context // context of its connections: when it ends, they are closed, and no more can be opened
 	closeConns  context.CancelFunc
@@ -49,9 +58,20 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 		cfg.SessionTimeout = 30 * time.Second
 	}
 	heartbeat := min(cfg.SessionTimeout/10, time.Second)
-	g := &Group{client: c, id: cfg.ID, topics: cfg.Topics, keepOnClose: cfg.KeepOnClose, balancer: &stickyBalancer{worker: cfg.Worker}, closed: make(chan struct{})}
+	g := &Group{client: c, id: cfg.ID, topics: cfg.Topics, keepOnClose: cfg.KeepOnClose, balancer: &stickyBalancer{worker: cfg.Worker}, memberFile: cfg.MemberFile, closed: make(chan struct{})}
 	g.connCtx, g.closeConns = context.WithCancel(context.Background())
-	g.balancer.ready = g.waitForTopics
+	former, err := readMember(cfg.MemberFile)
+	if err != nil {
+		return nil, fmt.Errorf("join group %q: %w", cfg.ID, err)
+	}
+	joining, isJoining := context.WithCancel(context.Background())
+	g.balancer.ready = func() error {
+		if err := g.waitForTopics(); err != nil {
+			return err
+		}
+		isJoining()
+		return nil
+	}
 	dialer := *c.dialer
 	dialer.DialFunc = g.dial
 	inner, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
@@ -72,6 +92,9 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 		return nil, fmt.Errorf("join group %q: %w", cfg.ID, err)
 	}
 	g.inner = inner
+	if former != "" {
+		g.tasks.Go(func() { g.expel(former, joining.Done(), cfg.SessionTimeout) })
+	}
 	return g, nil
 }
 
@@ -153,6 +176,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 // Close leaves the group, which ends the generation for all members at once. With KeepOnClose, or
 // if ctx ends first, it only stops taking part.
 func (g *Group) Close(ctx context.Context) error {
+	defer g.tasks.Wait()
 	defer g.closeConns()
 	close(g.closed)
 	if g.keepOnClose {
@@ -165,6 +189,9 @@ func (g *Group) Close(ctx context.Context) error {
 // newGeneration returns the generation with the offsets committed for its partitions. It returns an
 // error if the generation ended before these could be read, or assigned nothing to any member.
 func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Generation, error) {
+	if err := g.noteMember(inner.MemberID); err != nil {
+		g.client.log.WarnContext(ctx, "after a restart, the session of this process will have to time out", "group", g.id, "err", err)
+	}
 	done := make(chan struct{})
 	gen := &Generation{ID: inner.ID, Assignments: map[string][]Assignment{}, done: done}
 	gen.commit = func(ctx context.Context, topic string, marks map[int]Mark) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -35,6 +37,7 @@ func suite(t *testing.T, broker string) {
 		"too_large":          testTooLarge,
 		"group":              testGroup,
 		"keep_on_close":      testKeepOnClose,
+		"restart":            testRestart,
 		"stale_commit":       testStaleCommit,
 		"more_partitions":    func(t *testing.T, c *stream.Client, topic string) { testMorePartitions(t, c, broker, topic) },
 		"topic_missing":      func(t *testing.T, _ *stream.Client, topic string) { testTopicMissing(t, broker, topic) },
@@ -561,8 +564,8 @@ func addPartitions(t *testing.T, broker, topic string, total int32) {
 	}
 }
 
-// testKeepOnClose: a worker that restarts finds that nobody else has its partitions, and gets them
-// when its former session has timed out.
+// testKeepOnClose: a worker that restarts finds that nobody else has its partitions. Without a note
+// of who it was, it gets them when its former session has timed out.
 func testKeepOnClose(t *testing.T, c *stream.Client, topic string) {
 	makeTopic(t, c, topic, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -579,6 +582,64 @@ func testKeepOnClose(t *testing.T, c *stream.Client, topic string) {
 		require.NoError(t, err)
 		require.Equal(t, stay, len(unowned) == 0, "partitions without an owner: %v", unowned)
 	}
+}
+
+// testRestart: a worker whose process was killed, or left without leaving the group, gets its
+// partitions back although that session lasts, and the others keep theirs.
+func testRestart(t *testing.T, c *stream.Client, topic string) {
+	makeTopic(t, c, topic, 4)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // less than a session
+	defer cancel()
+	dir := t.TempDir()
+	join := func(worker string) *stream.Group {
+		g, err := c.Join(stream.GroupConfig{
+			ID: topic, Topics: []string{topic}, Worker: worker, SessionTimeout: 2 * time.Minute,
+			KeepOnClose: true, MemberFile: filepath.Join(dir, worker),
+		})
+		require.NoError(t, err)
+		return g
+	}
+	partitions := func(gen *stream.Generation) (ps []int) {
+		for _, a := range gen.Assignments[topic] {
+			ps = append(ps, a.Partition)
+		}
+		return ps
+	}
+	next := func(g *stream.Group, want int) ([]int, error) {
+		for {
+			gen, err := g.Next(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if ps := partitions(gen); len(ps) == want {
+				return ps, nil
+			}
+		}
+	}
+	a := join("a")
+	_, err := next(a, 4)
+	require.NoError(t, err)
+	require.NoError(t, a.Close(t.Context()))
+	a = join("a")
+	_, err = next(a, 4)
+	require.NoError(t, err, "the only member comes back")
+
+	b := join("b")
+	defer b.Close(t.Context())
+	var ofA, ofB, again []int
+	var both errgroup.Group
+	both.Go(func() (err error) { ofA, err = next(a, 2); return err })
+	both.Go(func() (err error) { ofB, err = next(b, 2); return err })
+	require.NoError(t, both.Wait())
+	require.NoError(t, a.Close(t.Context()))
+	a = join("a")
+	defer a.Close(t.Context())
+	both.Go(func() (err error) { again, err = next(a, 2); return err })
+	gen, err := b.Next(ctx)
+	require.NoError(t, err)
+	require.ElementsMatch(t, ofB, partitions(gen), "in the first generation after the restart")
+	require.NoError(t, both.Wait())
+	require.ElementsMatch(t, ofA, again)
 }
 
 func testStaleCommit(t *testing.T, c *stream.Client, topic string) {

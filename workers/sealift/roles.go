@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/google/uuid"
 
@@ -130,6 +131,7 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 				Worker: worker, SessionTimeout: s.cfg.Kafka.SessionTimeout,
 				// Open files then stay on the disk; another owner would read their records again.
 				KeepOnClose: !s.cfg.Appender.SealOnStop,
+				MemberFile:  filepath.Join(s.cfg.Appender.DataDir, "member"), // whoever joins has locked the directory
 			})
 		},
 		DeadLetters: s.topicProducer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes),
