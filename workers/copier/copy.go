@@ -35,11 +35,12 @@ func (c *Copier) try(ctx context.Context, e attempt) error {
 	f, shared := &entry.Files[job.File.Index], ctx
 	ctx, addUp := c.countRequests(ctx, job.Destination)
 	defer addUp()
-	held, err := c.acquireDebt(ctx, job)
+	done := delivery.DoneMarker(job.File, job.Destination)
+	held, err := c.acquireDebt(ctx, job, done)
 	if err != nil {
 		return err
 	}
-	marker := "" // left when the debt is closed
+	marker := "" // done, once the debt is closed
 	defer func() { c.release(ctx, held, marker) }()
 
 	// Look under the lease, so as not to miss what its last holder did: it left a marker, and its
@@ -49,7 +50,7 @@ func (c *Copier) try(ctx context.Context, e attempt) error {
 		return c.stagingFailed(err, "look for the receipt")
 	}
 	if closed {
-		marker = delivery.DoneMarker(job.File, job.Destination)
+		marker = done
 		return errMoot
 	}
 	t, err := c.target(job)
@@ -70,7 +71,7 @@ func (c *Copier) try(ctx context.Context, e attempt) error {
 		if err := c.receipts.write(ctx, r, entry); err != nil {
 			return err
 		}
-		marker = delivery.DoneMarker(job.File, job.Destination)
+		marker = done
 		return nil
 	})
 }

@@ -213,7 +213,13 @@ func fakeEngine(try func(context.Context, delivery.Job) outcome, q queue) *engin
 	log := slog.New(slog.DiscardHandler)
 	c := &Copier{shared: &shared{deps: Deps{Log: log}, book: meter.NewBook(nil, "copier-1", log)}, cfg: Config{}.withDefaults(), metrics: m}
 	e := c.newEngine(q)
-	e.try = func(ctx context.Context, job attempt) outcome { return try(ctx, job.Job) }
+	e.try = func(ctx context.Context, job attempt) outcome {
+		o := try(ctx, job.Job)
+		if o.kind == outcomeDone {
+			job.onStored()
+		}
+		return o
+	}
 	return e
 }
 

@@ -84,6 +84,9 @@ func (f *fleet) try(_ context.Context, job attempt) outcome {
 	}
 	idle.Stop()
 	late.Stop()
+	if ends.kind == outcomeDone {
+		job.onStored()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {

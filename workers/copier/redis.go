@@ -19,11 +19,10 @@ const doneTTL = 24 * time.Hour
 const releaseTimeout = 2 * time.Second
 
 // acquireDebt takes the lease of the job's debt. It returns errBusy if somebody else has it, and
-// errMoot if a marker says that the debt is closed. The lease is nil if Redis is away and the
+// errMoot if the marker done says that the debt is closed. The lease is nil if Redis is away and the
 // configuration allows working without it.
-func (c *Copier) acquireDebt(ctx context.Context, job delivery.Job) (*lease.Lease, error) {
-	name := delivery.LeaseName(job.File, job.Destination)
-	held, err := c.deps.Leases.AcquireUnlessMarked(ctx, name, c.cfg.LockTTL, delivery.DoneMarker(job.File, job.Destination))
+func (c *Copier) acquireDebt(ctx context.Context, job delivery.Job, done string) (*lease.Lease, error) {
+	held, err := c.deps.Leases.AcquireUnlessMarked(ctx, delivery.LeaseName(job.File, job.Destination), c.cfg.LockTTL, done)
 	if errors.Is(err, lease.ErrMarked) { // may be of another entry's debt, if an older ledger was restored and Redis was not cleared
 		c.deps.Log.DebugContext(ctx, "job over: Redis says that its receipt exists", "destination", job.Destination, "file", job.File.String())
 		return nil, errMoot

@@ -189,7 +189,7 @@ func TestRedriveSkipWhileCopiersRun(t *testing.T) {
 	require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no", Fix: destination.Fix{Do: "yes"}}))
 	skip := Redrive{Staging: r.staging, Destination: acmeOne, Skip: true, Leases: r.deps.Leases}
 
-	held, err := r.acquireDebt(t.Context(), job)
+	held, err := r.acquireDebt(t.Context(), job, delivery.DoneMarker(job.File, job.Destination))
 	require.NoError(t, err)
 	result, err := skip.Run(t.Context())
 	require.ErrorIs(t, err, lease.ErrHeld)

@@ -35,7 +35,7 @@ type outcome struct {
 type outcomeKind int
 
 const (
-	outcomeDone    outcomeKind = iota // the destination has the object
+	outcomeDone    outcomeKind = iota // the destination has the object: onStored was called
 	outcomeMoot                       // nothing had to be sent: already closed, or never owed
 	outcomeFailed                     // see verdict
 	outcomeBusy                       // another copier has it, or the try was ended to make room
@@ -174,14 +174,12 @@ func (s *scheduler) onStored(t *task, now time.Time) []effect {
 
 // onFinished notes how a started task ended.
 func (s *scheduler) onFinished(t *task, o outcome, now time.Time) []effect {
-	d, sending := s.dests[t.job.Destination], t.sending()
-	d.setState(t, stateGone)
-	var out []effect
-	if sending && o.kind == outcomeDone {
-		out = s.recordDelivery(d, t, now)
-	} else if sending && t.late {
+	d := s.dests[t.job.Destination]
+	if t.sending() && t.late {
 		d.lateTasks--
 	}
+	d.setState(t, stateGone)
+	var out []effect
 	switch o.kind {
 	case outcomeDone, outcomeMoot:
 		out = append(out, effect{kind: effectAcknowledge, task: t})

@@ -40,6 +40,8 @@ func BenchmarkScheduler(b *testing.B) {
 				o := ok
 				if t.job.Destination[len(t.job.Destination)-1]%2 == 0 {
 					o = timeout
+				} else {
+					take(s.onStored(t, now))
 				}
 				take(s.onFinished(t, o, now))
 				now = now.Add(time.Millisecond)

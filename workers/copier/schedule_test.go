@@ -44,6 +44,9 @@ func (b *bench) arrive(dest string) *task {
 }
 
 func (b *bench) finish(t *task, o outcome) {
+	if o.kind == outcomeDone {
+		b.apply(b.onStored(t, b.now))
+	}
 	for i, a := range b.active {
 		if a == t {
 			b.active = append(b.active[:i:i], b.active[i+1:]...)
