@@ -111,7 +111,7 @@ func printAudit(out io.Writer, r auditor.Report) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s of %s read: %s owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
+	fmt.Fprintf(out, "%s of %s audited: %s owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
 		progress.Plural(r.Entries, "entry"), progress.Plural(int64(r.Chains), "partition"), progress.Plural(r.Owed, "file"), progress.Count(r.Delivered), progress.Count(r.Enqueued),
 		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
 	if r.GivenUp > 0 {
