@@ -51,6 +51,9 @@ func (r FileRef) Log() ledger.Log {
 	return ledger.Log{Topic: r.Topic, Incarnation: r.Incarnation, Partition: r.Partition}
 }
 
+// Entry returns the entry that the file is in.
+func (r FileRef) Entry() ledger.EntryRef { return ledger.EntryRef{Log: r.Log(), Seq: r.Seq} }
+
 func (r FileRef) String() string { return fmt.Sprintf("%s/%d/%d", r.Log(), r.Seq, r.Index) }
 
 func (r FileRef) valid() bool {

@@ -36,6 +36,12 @@ func (l Log) String() string {
 	return fmt.Sprintf("%s/%s/%05d", l.Topic, l.Incarnation, l.Partition)
 }
 
+// EntryRef identifies an entry.
+type EntryRef struct {
+	Log
+	Seq int64
+}
+
 // Stream says what a file holds records of: one source in one UTC hour of receipt. It is a pure
 // function of the record, never of the reader's clock.
 type Stream struct {

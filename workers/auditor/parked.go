@@ -125,15 +125,11 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 	if a.cfg.DryRun {
 		return nil
 	}
-	type entry struct {
-		log ledger.Log
-		seq int64
-	}
-	notes := map[entry][]debt{} // perhaps closed: the receipts tell
+	notes := map[ledger.EntryRef][]debt{} // perhaps closed: the receipts tell
 	for group, n := range p.all() {
 		if !n.open && walked[group.log] {
-			e := entry{group.log, n.seq}
-			notes[e] = append(notes[e], debt{group.ref(n), group.destination})
+			file := group.ref(n)
+			notes[file.Entry()] = append(notes[file.Entry()], debt{file, group.destination})
 		}
 	}
 	entries := slices.Collect(maps.Keys(notes))
@@ -143,7 +139,7 @@ func (a *Auditor) sweepParked(ctx context.Context, p *parkedSet, walked map[ledg
 			return nil // reported once, below
 		}
 		e := entries[i]
-		receipts, err := receipt.ListOneByOne(ctx, a.deps.Staging, e.log, e.seq)
+		receipts, err := receipt.ListOneByOne(ctx, a.deps.Staging, e.Log, e.Seq)
 		for _, d := range notes[e] {
 			if _, is := receipts[receipt.PairOf(d.file, d.destination)]; is {
 				closed[i] = append(closed[i], delivery.ParkedKey(d.file, d.destination))

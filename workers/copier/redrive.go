@@ -11,6 +11,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/receipt"
 )
@@ -148,16 +149,15 @@ func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redri
 // readBatches tells which of the debts have a receipt in a batch, and of which that is not known.
 func (r Redrive) readBatches(ctx context.Context, parked []delivery.Parked) (delivered []bool, unknown []error) {
 	delivered, unknown = make([]bool, len(parked)), make([]error, len(parked))
-	byEntry := map[delivery.FileRef][]int{} // indexes in parked, by an entry's first file
+	byEntry := map[ledger.EntryRef][]int{} // indexes in parked
 	for i := range parked {
-		first := parked[i].Job.File
-		first.Index = 0
-		byEntry[first] = append(byEntry[first], i)
+		e := parked[i].Job.File.Entry()
+		byEntry[e] = append(byEntry[e], i)
 	}
 	entries := slices.Collect(maps.Keys(byEntry))
 	job.InParallel(len(entries), job.MaxParallel, func(n int) error {
 		e := entries[n]
-		set, err := receipt.ListBatched(ctx, r.Staging, e.Log(), e.Seq)
+		set, err := receipt.ListBatched(ctx, r.Staging, e.Log, e.Seq)
 		for _, i := range byEntry[e] {
 			j := parked[i].Job
 			_, delivered[i] = set[receipt.PairOf(j.File, j.Destination)]

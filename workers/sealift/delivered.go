@@ -17,7 +17,7 @@ const deliveryTimeout = 2 * time.Minute
 
 // awaitDelivered returns when every file that the ledger owes has a receipt.
 func (d *demonstration) awaitDelivered(ctx context.Context) error {
-	w := &debts{staging: d.staging, topic: d.cfg.Kafka.EventsTopic, incarnation: d.cfg.Kafka.Incarnation, next: map[ledger.Log]int64{}, open: map[entryRef][]receipt.Pair{}}
+	w := &debts{staging: d.staging, topic: d.cfg.Kafka.EventsTopic, incarnation: d.cfg.Kafka.Incarnation, next: map[ledger.Log]int64{}, open: map[ledger.EntryRef][]receipt.Pair{}}
 	bar := progress.Start(d.errOut, "delivering", 0, progress.Count)
 	defer bar.Finish()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -52,15 +52,9 @@ func (d *demonstration) awaitDelivered(ctx context.Context) error {
 type debts struct {
 	staging            objstore.Store
 	topic, incarnation string
-	next               map[ledger.Log]int64        // number of the first entry that was not read yet
-	open               map[entryRef][]receipt.Pair // what had no receipt yet; no entry without any
-	owed, closed       int64                       // files at destinations: all, and those with a receipt
-}
-
-// entryRef identifies an entry of a chain.
-type entryRef struct {
-	log ledger.Log
-	seq int64
+	next               map[ledger.Log]int64               // number of the first entry that was not read yet
+	open               map[ledger.EntryRef][]receipt.Pair // what had no receipt yet; no entry without any
+	owed, closed       int64                              // files at destinations: all, and those with a receipt
 }
 
 // refresh reads new entries, and the receipts of those with open debts. It returns the number of
@@ -82,7 +76,7 @@ func (w *debts) refresh(ctx context.Context) (added int64, err error) {
 			if err != nil {
 				return 0, err
 			}
-			ref := entryRef{log, e.Seq}
+			ref := ledger.EntryRef{Log: log, Seq: e.Seq}
 			for i := range e.Files {
 				for _, to := range e.Files[i].Owed {
 					w.open[ref] = append(w.open[ref], receipt.Pair{Index: i, Destination: to})
@@ -92,7 +86,7 @@ func (w *debts) refresh(ctx context.Context) (added int64, err error) {
 		}
 	}
 	for e, pairs := range w.open {
-		receipts, err := receipt.List(ctx, w.staging, e.log, e.seq)
+		receipts, err := receipt.List(ctx, w.staging, e.Log, e.Seq)
 		if err != nil {
 			return 0, err
 		}

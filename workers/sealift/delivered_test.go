@@ -86,7 +86,7 @@ func TestDebtsAreClosedByBatches(t *testing.T) {
 		return objstore.Fault{}
 	})
 	first, second := "list "+delivery.ReceiptPrefix(entries[0].Log(), 1), "list "+delivery.ReceiptPrefix(entries[0].Log(), 2)
-	w := &debts{staging: staging, topic: "sealift.events", incarnation: "1", next: map[ledger.Log]int64{}, open: map[entryRef][]receipt.Pair{}}
+	w := &debts{staging: staging, topic: "sealift.events", incarnation: "1", next: map[ledger.Log]int64{}, open: map[ledger.EntryRef][]receipt.Pair{}}
 	for _, want := range []struct {
 		added, closed int64
 		asked         []string

@@ -111,7 +111,7 @@ func listParked(ctx context.Context, s *services, destination string) ([]sizedRo
 // hundred thousand entries may have one that is parked.
 func addSizes(ctx context.Context, staging objstore.Store, files map[ledger.Log][]parkedFile) error {
 	var mu sync.Mutex // guards the rows and unknown
-	unknown := map[entryRef][]parkedFile{}
+	unknown := map[ledger.EntryRef][]parkedFile{}
 	logs := slices.Collect(maps.Keys(files))
 	job.InParallel(len(logs), job.MaxParallel, func(i int) error {
 		l := logs[i]
@@ -122,7 +122,7 @@ func addSizes(ctx context.Context, staging objstore.Store, files map[ledger.Log]
 			if size, ok := debts.Size(f.ref(l), f.row.Destination); ok {
 				f.row.add(size.Records, size.Bytes)
 			} else {
-				at := entryRef{l, f.seq}
+				at := ledger.EntryRef{Log: l, Seq: f.seq}
 				unknown[at] = append(unknown[at], f)
 			}
 		}
@@ -131,7 +131,7 @@ func addSizes(ctx context.Context, staging objstore.Store, files map[ledger.Log]
 	entries := slices.Collect(maps.Keys(unknown))
 	errs := job.InParallel(len(entries), job.MaxParallel, func(i int) error {
 		at := entries[i]
-		entry, err := ledger.NewChain(staging, at.log).Entry(ctx, at.seq)
+		entry, err := ledger.NewChain(staging, at.Log).Entry(ctx, at.Seq)
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func addSizes(ctx context.Context, staging objstore.Store, files map[ledger.Log]
 		defer mu.Unlock()
 		for _, f := range unknown[at] {
 			if f.index >= len(entry.Files) {
-				err = fmt.Errorf("parked job of file %s: the ledger has no such file; `sealift verify` says more", f.ref(at.log))
+				err = fmt.Errorf("parked job of file %s: the ledger has no such file; `sealift verify` says more", f.ref(at.Log))
 				continue
 			}
 			f.row.add(entry.Files[f.index].Records, entry.Files[f.index].GzipBytes)
