@@ -54,7 +54,7 @@ be recognised.
 Batches that the collector cannot take now are retried. Exit code 0: every line was accepted; 1: sending ended
 early, or no line of a file that is not empty was an event; 3: some lines were refused or became dead letters (the first ones are named).
 A line too large for the events topic (max.message.bytes) counts as accepted and becomes a dead letter
-(too_large), visible only in "sealift sources status".`,
+(too_large), visible only in "sealift sources status". If sending ends early, it says with which line to go on.`,
 		Example: `  sealift send events.ndjson --write-key demo
   zcat *.gz | sealift send --url https://events.example.com --write-key wk_...`,
 		Args:        cobra.MaximumNArgs(1),
@@ -104,6 +104,7 @@ type sendCounts struct {
 	Resent      int64   `json:"resent"`       // sent again, and perhaps accepted twice
 	Seconds     float64 `json:"seconds"`
 	events      int64   // read from the input
+	resumeHint  string  // if sending ended early
 }
 
 func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
@@ -135,6 +136,9 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 	}
 	switch {
 	case err != nil:
+		if counts.resumeHint != "" {
+			fmt.Fprintln(a.stderr, "sealift:", counts.resumeHint)
+		}
 		return err
 	case counts.Refused > 0 && counts.events == 0:
 		name, file := o.file, o.file
@@ -154,11 +158,12 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (sendCounts, error) {
 	var acked atomic.Int64
 	tally := &sendTally{errOut: a.stderr}
+	lines := &openLines{open: map[int64]struct{}{}}
 	sender := send.New(ctx, send.Config{
 		URL: o.url, Workers: o.concurrency, Gzip: !o.plain, RetryFor: o.retryFor, Log: a.log,
-		OnAcked:   func(events []send.Event) { acked.Add(int64(len(events))) },
-		OnRefused: func(e send.Event, reason string) { tally.countRefused(e.Line, reason) },
-		OnDead:    func(e send.Event, reason string) { tally.countDeadLetter(e.Line, reason) },
+		OnAcked:   func(events []send.Event) { acked.Add(int64(len(events))); lines.remove(events...) },
+		OnRefused: func(e send.Event, reason string) { tally.countRefused(e.Line, reason); lines.remove(e) },
+		OnDead:    func(e send.Event, reason string) { tally.countDeadLetter(e.Line, reason); lines.remove(e) },
 	})
 	read := int64(0)
 	err := func() error {
@@ -172,6 +177,7 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 				return fmt.Errorf("send %q: %w", o.file, err)
 			}
 			e.WriteKey = o.writeKey
+			lines.add(e)
 			if err := sender.Send(e); err != nil {
 				return err
 			}
@@ -186,6 +192,7 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 	}
 	return sendCounts{
 		Sent: acked.Load(), DeadLetters: tally.deadLetters, Refused: tally.refused, Wrapped: tally.wrapped, Resent: sender.Resent(), events: read,
+		resumeHint: lines.resumeHint(o.file),
 	}, err
 }
 

@@ -141,6 +141,51 @@ func TestSendNamesDeadLetters(t *testing.T) {
 	require.Equal(t, []int64{1, 22, 1}, []int64{counts.Sent, counts.DeadLetters, counts.Refused})
 }
 
+// TestSendSaysHowToGoOn: batches are answered in any order, so what counts is the first line without
+// an answer, and not how many have one.
+func TestSendSaysHowToGoOn(t *testing.T) {
+	var lines strings.Builder
+	for n := range 1200 {
+		fmt.Fprintf(&lines, `{"type":"track","userId":"u","event":"e","messageId":"m-%d"}`+"\n", n)
+	}
+	file := filepath.Join(t.TempDir(), "events.ndjson")
+	require.NoError(t, os.WriteFile(file, []byte(lines.String()), 0o600))
+	for hazard, c := range map[string]struct {
+		file, concurrency, hangs string // the messageId in the batch that gets no answer
+		want                     string
+	}{
+		"second_batch":          {file, "1", "m-500", "every line before line 501 is done: go on with `tail -n +501 " + file + " | sealift send` and the same flags; of the "},
+		"second_batch_of_stdin": {"-", "1", "m-500", "every line before line 501 is done: go on with that one; of the "},
+		"first_batch":           {file, "2", "m-0", "line 1 was not answered: begin again; of the "},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			other := make(chan struct{}, 10)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				switch {
+				case r.Method == http.MethodGet:
+					_, _ = io.WriteString(w, `{"integrations":{}}`)
+				case strings.Contains(string(body), `"`+c.hangs+`"`):
+					<-other // the other batch has been answered
+					cancel(interruptedError{os.Interrupt})
+					<-r.Context().Done()
+				default:
+					_, _ = io.WriteString(w, `{"success":true}`)
+					other <- struct{}{}
+				}
+			}))
+			defer server.Close()
+			var out, errOut bytes.Buffer
+			args := []string{"send", c.file, "--url", server.URL, "--write-key", "wk_web", "--no-gzip", "--concurrency", c.concurrency}
+			require.Equal(t, exitInterrupted, run(ctx, args, nil, strings.NewReader(lines.String()), &out, &errOut), errOut.String())
+			require.Contains(t, errOut.String(), "sealift: "+c.want)
+			require.Contains(t, errOut.String(), "some may have arrived: those with a messageId of their own are delivered once all the same (appender.dedup_window), others twice\nsealift: interrupted\n")
+		})
+	}
+}
+
 func TestSendErrors(t *testing.T) {
 	url, topic := startCollector(t)
 	closed := httptest.NewServer(nil)
