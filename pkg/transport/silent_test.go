@@ -37,7 +37,7 @@ func rig(t *testing.T, within time.Duration) (client *http.Client, url string, a
 func TestSilentServerIsGivenUp(t *testing.T) {
 	client, url, _, asked := rig(t, 50*time.Millisecond)
 	for range 3 {
-		_, err := client.Get(url + "/silent") //nolint:bodyclose // there is none
+		_, err := client.Get(url + "/silent")
 		require.ErrorContains(t, err, "no answer from "+strings.TrimPrefix(url, "http://")+" in 50ms")
 		var timeout net.Error
 		require.ErrorAs(t, err, &timeout)
@@ -84,7 +84,7 @@ func TestCanceledRequestIsNoSilence(t *testing.T) {
 	go func() { <-asked; cancel() }()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/silent", nil)
 	require.NoError(t, err)
-	_, err = client.Do(r) //nolint:bodyclose // there is none
+	_, err = client.Do(r)
 	require.ErrorIs(t, err, context.Canceled)
 	answer <- struct{}{}
 	res, err := client.Get(url)
