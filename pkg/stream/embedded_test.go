@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +56,47 @@ func TestGroupCloseIsBounded(t *testing.T) {
 		require.NoError(t, g.Close(ctx))
 		require.Less(t, time.Since(began), 2*time.Second)
 	}
+}
+
+// A worker whose note is unreadable joins all the same, and so does a worker on a copy of another's
+// disk, which does not push the other one out of the group.
+func TestNotesThatAreNoUse(t *testing.T) {
+	broker, err := embedded.StartKafka(embedded.KafkaConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer broker.Close()
+	var logged logtest.Buffer
+	c, err := stream.Open(stream.Config{Brokers: []string{broker.Addr()}}, slog.New(slog.NewTextHandler(&logged, nil)))
+	require.NoError(t, err)
+	defer c.Close()
+	makeTopic(t, c, "t", 2)
+	join := func(group, note string) *stream.Group {
+		g, err := c.Join(stream.GroupConfig{ID: group, Topics: []string{"t"}, Worker: "a", SessionTimeout: 2 * time.Second, MemberFile: note})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, g.Close(context.Background())) })
+		return g
+	}
+	next := func(g *stream.Group, partitions int) {
+		gen, err := g.Next(t.Context())
+		require.NoError(t, err)
+		require.Len(t, gen.Assignments["t"], partitions)
+	}
+
+	next(join("unreadable", t.TempDir()), 2)
+	require.Contains(t, logged.String(), "is a directory")
+
+	note, copied := filepath.Join(t.TempDir(), "member"), filepath.Join(t.TempDir(), "member")
+	g := join("copied", note)
+	next(g, 2)
+	id, err := os.ReadFile(note)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(copied, id, 0o600))
+	other := join("copied", copied)
+	next(g, 1)
+	next(other, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	_, err = other.Next(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded, "the group rebalances again")
 }
 
 // An outage must not fill logs: there are several groups in each process, and each tries to join

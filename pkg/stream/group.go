@@ -44,6 +44,7 @@ type Group struct {
 	inner       *kafka.ConsumerGroup
 	memberFile  string
 	noted       string // in memberFile by this process
+	isMember    func() // ends expel
 	tasks       sync.WaitGroup
 	closed      chan struct{}
 	connCtx     context.Context // context of its connections: when it ends, they are closed, and no more can be opened
@@ -60,10 +61,6 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 	heartbeat := min(cfg.SessionTimeout/10, time.Second)
 	g := &Group{client: c, id: cfg.ID, topics: cfg.Topics, keepOnClose: cfg.KeepOnClose, balancer: &stickyBalancer{worker: cfg.Worker}, memberFile: cfg.MemberFile, closed: make(chan struct{})}
 	g.connCtx, g.closeConns = context.WithCancel(context.Background())
-	former, err := readMember(cfg.MemberFile)
-	if err != nil {
-		return nil, fmt.Errorf("join group %q: %w", cfg.ID, err)
-	}
 	joining, isJoining := context.WithCancel(context.Background())
 	g.balancer.ready = func() error {
 		if err := g.waitForTopics(); err != nil {
@@ -92,8 +89,10 @@ func (c *Client) Join(cfg GroupConfig) (*Group, error) {
 		return nil, fmt.Errorf("join group %q: %w", cfg.ID, err)
 	}
 	g.inner = inner
-	if former != "" {
-		g.tasks.Go(func() { g.expel(former, joining.Done(), cfg.SessionTimeout) })
+	var ctx context.Context
+	ctx, g.isMember = context.WithCancel(g.connCtx)
+	if former := g.formerMember(); former != "" {
+		g.tasks.Go(func() { g.expel(ctx, former, joining.Done()) })
 	}
 	return g, nil
 }
@@ -189,9 +188,8 @@ func (g *Group) Close(ctx context.Context) error {
 // newGeneration returns the generation with the offsets committed for its partitions. It returns an
 // error if the generation ended before these could be read, or assigned nothing to any member.
 func (g *Group) newGeneration(ctx context.Context, inner *kafka.Generation) (*Generation, error) {
-	if err := g.noteMember(inner.MemberID); err != nil {
-		g.client.log.WarnContext(ctx, "after a restart, the session of this process will have to time out", "group", g.id, "err", err)
-	}
+	g.isMember()
+	g.noteMember(inner.MemberID)
 	done := make(chan struct{})
 	gen := &Generation{ID: inner.ID, Assignments: map[string][]Assignment{}, done: done}
 	gen.commit = func(ctx context.Context, topic string, marks map[int]Mark) error {

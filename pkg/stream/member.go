@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -17,27 +16,28 @@ import (
 )
 
 // noteMember notes who this worker is in the group.
-func (g *Group) noteMember(id string) error {
+func (g *Group) noteMember(id string) {
 	if g.memberFile == "" || id == g.noted {
-		return nil
+		return
 	}
-	err := os.WriteFile(g.memberFile, []byte(id+"\n"), 0o600)
-	if err == nil {
-		g.noted = id
+	if err := os.WriteFile(g.memberFile, []byte(id+"\n"), 0o600); err != nil {
+		g.client.log.Warn("after a restart, the session of this process will have to time out", "group", g.id, "err", err)
+		return
 	}
-	return err
+	g.noted = id
 }
 
-// readMember returns the member that the file names, or "" if there is none.
-func readMember(file string) (string, error) {
-	if file == "" {
-		return "", nil
+// formerMember returns the member that the file names, or "" if there is none. A note that cannot be
+// read saves nothing, but it is no reason not to join.
+func (g *Group) formerMember() string {
+	if g.memberFile == "" {
+		return ""
 	}
-	id, err := os.ReadFile(file)
+	id, err := os.ReadFile(g.memberFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read the former member: %w", err)
+		g.client.log.Warn("the session of this worker's former process may have to time out", "group", g.id, "err", err)
 	}
-	return strings.TrimSpace(string(id)), nil
+	return strings.TrimSpace(string(id))
 }
 
 // joinTime is how long a request to join takes at most, if Kafka is well.
@@ -45,25 +45,23 @@ const joinTime = 500 * time.Millisecond
 
 // expel takes this worker's former member out of the group, once its successor is in it. If it went
 // first, the others would divide its partitions among themselves, only to give them back. It tries
-// until that member's session has timed out anyway.
-func (g *Group) expel(former string, joining <-chan struct{}, session time.Duration) {
+// until ctx ends, with the group's first generation: the former member is gone then, or has joined
+// it and is alive, as when this worker's disk is a copy of another's.
+func (g *Group) expel(ctx context.Context, former string, joining <-chan struct{}) {
 	select {
 	case <-joining:
-	case <-g.closed:
+	case <-ctx.Done():
 		return
 	}
-	ctx, cancel := context.WithTimeout(g.connCtx, session)
-	defer cancel()
 	backoff := jitter.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
-	err := sleep.For(ctx, joinTime)
-	for ctx.Err() == nil {
-		if err = g.remove(ctx, former); err == nil {
+	for err := sleep.For(ctx, joinTime); err == nil; err = backoff.Wait(ctx) {
+		err := g.remove(ctx, former)
+		if err == nil || ctx.Err() != nil {
 			return
 		}
-		_ = backoff.Wait(ctx)
-	}
-	if g.connCtx.Err() == nil {
-		g.client.log.Warn("the group had to wait for the session of this worker's former process", "group", g.id, "err", err)
+		g.joinFails.Do(func(suppressed int) {
+			g.client.log.Warn("the group waits for the session of this worker's former process", "group", g.id, "err", err, "suppressed", suppressed)
+		})
 	}
 }
 
