@@ -22,6 +22,9 @@ import (
 // tick.
 const tenYearsMillis = "315360000000" // 10 years
 
+// maxSession is the longest time that a member of a consumer group may be silent.
+const maxSession = 5 * time.Minute
+
 // KafkaConfig configures the embedded broker.
 type KafkaConfig struct {
 	// Dir holds the broker's log. It is created if missing; one process at a time may use it.
@@ -75,7 +78,7 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return listen(network, addr) }),
 		// Tests need dead members to be noticed sooner than after Kafka's 6 s.
 		kfake.GroupMinSessionTimeout(time.Second),
-		kfake.GroupMaxSessionTimeout(5*time.Minute),
+		kfake.GroupMaxSessionTimeout(maxSession),
 		kfake.WithLogger(kafkaLog{cfg.Log}),
 		kfake.BrokerConfigs(map[string]string{
 			// Its compaction removes old segments before it writes the new ones, and its retention
@@ -140,29 +143,50 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: inner, closed: make(chan struct{})}, nil
+	return newConn(inner), nil
 }
 
-// endDelay is longer than a member of a consumer group waits for others.
-const endDelay = time.Minute
-
-// conn reports the end of a client's connection late. To a member that is gone when it is time to
-// answer its request to join a group, the broker gives partitions, but no session that could expire:
-// a client that is killed while it waits would keep its partitions forever.
+// conn reports the end of a client's connection only when the client's last request is answered. To
+// a member that is gone when it is time to answer its request to join a group, the broker gives
+// partitions, but no session that could expire: a client that is killed while it waits would keep
+// its partitions forever.
 type conn struct {
 	net.Conn
+	idle   chan struct{} // holds a value after an answer, until the next request
 	closed chan struct{}
 	once   sync.Once
+}
+
+func newConn(inner net.Conn) *conn {
+	c := &conn{Conn: inner, idle: make(chan struct{}, 1), closed: make(chan struct{})}
+	c.idle <- struct{}{}
+	return c
 }
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n == 0 && err != nil {
+	if n > 0 {
 		select {
-		case <-c.closed:
-		case <-time.After(endDelay):
+		case <-c.idle:
+		default:
 		}
+		return n, err
+	}
+	select {
+	case <-c.idle:
+	case <-c.closed:
+	case <-time.After(maxSession): // half a request is never answered, and joining takes no longer
+	}
+	return n, err
+}
+
+// Write implements net.Conn. The broker writes an answer at once.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	select {
+	case c.idle <- struct{}{}:
+	default:
 	}
 	return n, err
 }

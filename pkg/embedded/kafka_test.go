@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -391,6 +394,28 @@ func TestKilledMembersLeaveTheGroup(t *testing.T) {
 		require.NoError(t, err)
 		return len(resp.Groups[0].Members) == 1
 	}, 20*time.Second, 50*time.Millisecond, "members that are gone are still in the group")
+}
+
+// The end of a connection is reported when what was asked on it is answered, which may take as long
+// as joining a group; at once if nothing waits.
+func TestEndOfAConnection(t *testing.T) {
+	for name, wait := range map[string]time.Duration{"idle": 0, "joining": maxSession - time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, server := net.Pipe()
+				c := newConn(server)
+				go func() { _, _ = client.Write([]byte("request")); _ = client.Close() }()
+				_, err := io.ReadFull(c, make([]byte, len("request")))
+				require.NoError(t, err)
+				time.AfterFunc(wait, func() { _, _ = c.Write([]byte("answer")) })
+				began := time.Now()
+				_, err = c.Read(make([]byte, 1))
+				require.ErrorIs(t, err, io.EOF)
+				require.Equal(t, wait, time.Since(began))
+				require.NoError(t, c.Close())
+			})
+		})
+	}
 }
 
 func TestAddress(t *testing.T) {
