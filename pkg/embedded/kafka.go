@@ -152,7 +152,7 @@ func (l listener) Accept() (net.Conn, error) {
 // its partitions forever.
 type conn struct {
 	net.Conn
-	idle   chan struct{} // holds a value after an answer, until the next request
+	idle   chan struct{} // holds a value unless a request waits for its answer
 	closed chan struct{}
 	once   sync.Once
 }
@@ -181,14 +181,13 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write implements net.Conn. The broker writes an answer at once.
+// Write implements net.Conn. The broker writes each answer with one call.
 func (c *conn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
 	select {
-	case c.idle <- struct{}{}:
+	case c.idle <- struct{}{}: // before the client can send the next request
 	default:
 	}
-	return n, err
+	return c.Conn.Write(p)
 }
 
 // Close implements net.Conn.

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -403,11 +404,23 @@ func TestEndOfAConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client, server := net.Pipe()
-				c := newConn(server)
-				go func() { _, _ = client.Write([]byte("request")); _ = client.Close() }()
-				_, err := io.ReadFull(c, make([]byte, len("request")))
+				c := newConn(lateConn{server})
+				go func() {
+					_, _ = client.Write([]byte("1"))
+					_, _ = client.Read(make([]byte, 1))
+					_, _ = client.Write([]byte("2"))
+					_ = client.Close()
+				}()
+				var answers sync.WaitGroup
+				defer answers.Wait()
+				answers.Add(2)
+				answer := func() { defer answers.Done(); _, _ = c.Write([]byte("0")) }
+				_, err := c.Read(make([]byte, 1))
 				require.NoError(t, err)
-				time.AfterFunc(wait, func() { _, _ = c.Write([]byte("answer")) })
+				go answer()
+				_, err = c.Read(make([]byte, 1))
+				require.NoError(t, err)
+				time.AfterFunc(wait, answer)
 				began := time.Now()
 				_, err = c.Read(make([]byte, 1))
 				require.ErrorIs(t, err, io.EOF)
@@ -416,6 +429,14 @@ func TestEndOfAConnection(t *testing.T) {
 			})
 		})
 	}
+}
+
+// lateConn is slow to return from Write: the client may have asked again by then.
+type lateConn struct{ net.Conn }
+
+func (l lateConn) Write(p []byte) (int, error) {
+	defer time.Sleep(time.Second)
+	return l.Conn.Write(p)
 }
 
 func TestAddress(t *testing.T) {
