@@ -18,7 +18,7 @@ import (
 //	12  1  kind: block 'b', lines 'l', checkpoint 'c'
 //	13  1  source length (1 to 64)
 //	14  1  length of the SHA-256 state (blocks only)
-//	15  1  0
+//	15  1  format, 0
 //	16  8  hour of the stream, unix ms
 //	24  8  first offset of the file
 //	32  8  received, unix ms, of the file's first record
@@ -30,8 +30,14 @@ import (
 //	80  8  CRC-64/NVME of the file's lines (blocks only)
 //	88  4  CRC-32 of the file's lines (blocks only)
 //	92  n  source, SHA-256 state, payload
+//
+// The format is raised whenever an older release would misread a file, or what its checkpoints hold.
+// Whatever changes, the first frame of each file keeps its magic, checksum, lengths and format where
+// they are, so that older releases recognize it (LaterFile). The checksum covers the format, so a
+// damaged frame never passes for one of a later release.
 const (
 	frameMagic       = 0x32424c53 // "SLB2"
+	frameFormat      = 0
 	frameHeaderBytes = 92
 )
 
@@ -42,8 +48,12 @@ const (
 	kindCheckpoint = 'c' // makes the frames before it a state, in a journal
 )
 
-// errTorn says that the bytes are not a whole frame: what was written ends here.
-var errTorn = errors.New("torn frame")
+var (
+	// errTorn says that the bytes are not a whole frame: what was written ends here.
+	errTorn = errors.New("torn frame")
+	// errLater says that the frame is whole, and in the format of a later release.
+	errLater = errors.New("frame of a later release")
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -65,7 +75,7 @@ func appendFrame(dst []byte, f frame) []byte {
 	dst = le.AppendUint32(dst, frameMagic)
 	dst = le.AppendUint32(dst, 0)
 	dst = le.AppendUint32(dst, uint32(len(f.payload)))
-	dst = append(dst, f.kind, byte(len(f.Stream.Source)), byte(len(f.sha)), 0)
+	dst = append(dst, f.kind, byte(len(f.Stream.Source)), byte(len(f.sha)), frameFormat)
 	for _, n := range [...]int64{f.Stream.Hour, f.First, f.Received, f.Note, f.Last, f.Records, f.RawBytes, f.inFrame} {
 		dst = le.AppendUint64(dst, uint64(n))
 	}
@@ -85,7 +95,8 @@ func frameBytes(b []byte) int64 {
 }
 
 // readFrame decodes the first frame of b and returns its size. The error
-// wraps errTorn if b does not begin with a whole, intact frame.
+// wraps errTorn if b does not begin with a whole, intact frame, and errLater
+// if this release does not know the frame's format.
 func readFrame(b []byte) (frame, int64, error) {
 	le := binary.LittleEndian
 	if len(b) < frameHeaderBytes || le.Uint32(b) != frameMagic {
@@ -97,6 +108,9 @@ func readFrame(b []byte) (frame, int64, error) {
 	}
 	if crc32.Checksum(b[8:size], castagnoli) != le.Uint32(b[4:]) {
 		return frame{}, 0, fmt.Errorf("%w: checksum", errTorn)
+	}
+	if b[15] > frameFormat {
+		return frame{}, 0, fmt.Errorf("%w: format %d", errLater, b[15])
 	}
 	at := 16
 	number := func() int64 {
@@ -111,7 +125,6 @@ func readFrame(b []byte) (frame, int64, error) {
 	state := source + int64(b[14])
 	f.Stream.Source, f.sha, f.payload = string(b[frameHeaderBytes:source]), b[source:state], b[state:size]
 	switch {
-	case b[15] != 0:
 	case f.kind == kindCheckpoint && f.Meta == (Meta{}):
 		return f, size, nil
 	case f.kind != kindBlock && f.kind != kindLines:

@@ -57,7 +57,8 @@ type recovered struct {
 }
 
 // Recover reads what the last process left in the directory. It changes nothing on disk. It returns
-// ErrNoCheckpoint, ErrDamaged, a disk error, or the error of ctx, which stops the reading.
+// ErrNoCheckpoint, ErrDamaged, a disk error, or the error of ctx, which stops the reading. For files
+// of later releases see LaterFile.
 func Recover(ctx context.Context, cfg Config) (*Recovery, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {

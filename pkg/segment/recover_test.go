@@ -5,8 +5,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -544,6 +546,49 @@ func TestStateReadsNoChunks(t *testing.T) {
 	state, err := State(t.Context(), cfg.Dir)
 	require.NoError(t, err)
 	require.Equal(t, "state", string(state))
+}
+
+// TestLaterFile: a file whose first frame is whole and of a higher format is of a later release,
+// whatever follows, and whatever the file is called. Nothing else is, however damaged.
+func TestLaterFile(t *testing.T) {
+	require.Empty(t, LaterFile(filepath.Join(t.TempDir(), "missing")))
+	cfg, chunk := oneChunk(t)
+	require.Empty(t, LaterFile(cfg.Dir))
+	intact, err := os.ReadFile(chunk)
+	require.NoError(t, err)
+	write := func(b []byte) { require.NoError(t, os.WriteFile(chunk, b, 0o600)) }
+	everyDamage := func(b []byte) {
+		for n := range frameHeaderBytes + 8 {
+			bad := bytes.Clone(b)
+			bad[n] ^= 1 << (n % 8)
+			write(bad)
+			require.Empty(t, LaterFile(cfg.Dir), "byte %d flipped", n)
+		}
+		for n := int64(0); n < frameBytes(b); n += 9 {
+			write(b[:n])
+			require.Empty(t, LaterFile(cfg.Dir), "cut to %d bytes", n)
+		}
+		require.NoError(t, os.Remove(chunk))
+		require.NoError(t, os.Symlink(chunk, chunk)) // cannot be opened
+		require.Empty(t, LaterFile(cfg.Dir))
+		require.NoError(t, os.Remove(chunk))
+	}
+	everyDamage(intact)
+
+	later := bytes.Clone(intact)
+	later[15]++
+	later[12] = '?' // a kind that only the later release knows
+	binary.LittleEndian.PutUint32(later[4:], crc32.Checksum(later[8:frameBytes(later)], castagnoli))
+	everyDamage(later)
+	write(append(later, "whatever"...))
+	require.Equal(t, chunk, LaterFile(cfg.Dir))
+	_, err = Recover(t.Context(), cfg)
+	require.ErrorIs(t, err, errLater)
+	require.NotErrorIs(t, err, ErrDamaged)
+	require.NotErrorIs(t, err, ErrNoCheckpoint)
+	other := filepath.Join(cfg.Dir, "00000009.other")
+	require.NoError(t, os.Rename(chunk, other))
+	require.Equal(t, other, LaterFile(cfg.Dir))
 }
 
 // cancelledAfter is a context that is cancelled after Err was called a given number of times.

@@ -2,9 +2,45 @@ package segment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 )
+
+// LaterFile returns the path of a file in dir that a later release has written in a format that
+// this one cannot read; "" if there is none. Call it before New or Recover: the former deletes such
+// files, the latter does not return what they hold. Files that are damaged or unreadable are none.
+func LaterFile(dir string) string {
+	files, _ := os.ReadDir(dir) // an error shows again when the directory is used
+	for _, f := range files {
+		if path := filepath.Join(dir, f.Name()); isLater(path) {
+			return path
+		}
+	}
+	return ""
+}
+
+// isLater reports whether a file begins with a frame of a later release. All frames of a file are of
+// one release.
+func isLater(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	header := make([]byte, frameHeaderBytes)
+	if _, err := f.ReadAt(header, 0); err != nil || header[15] <= frameFormat {
+		return false
+	}
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, frameBytes(header)))
+	if err != nil {
+		return false
+	}
+	_, _, err = readFrame(b)
+	return errors.Is(err, errLater)
+}
 
 // scan calls fn for each frame in the first size bytes of a file, in order, with the offset of the
 // frame's payload. A frame's bytes are valid until fn returns. scan returns a nil error if all

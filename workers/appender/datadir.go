@@ -6,12 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/google/uuid"
 
 	"github.com/sealift/sealift/pkg/flock"
+	"github.com/sealift/sealift/pkg/segment"
 )
 
 // dataDir is the data directory. It belongs to one process at a time and holds the worker's stable
@@ -21,8 +23,9 @@ type dataDir struct {
 	lock   *os.File
 }
 
-// openDataDir locks the directory. It deletes what was remembered of other topics and incarnations.
-// Their local files stay, since they may be the only copy: see sweepLeftovers.
+// openDataDir locks the directory, unless there are local files of a later release. It deletes what
+// was remembered of other topics and incarnations. Their local files stay, since they may be the
+// only copy: see sweepLeftovers.
 func openDataDir(dir, topic, incarnation string) (*dataDir, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create appender.data_dir %q: %w", dir, err)
@@ -30,6 +33,10 @@ func openDataDir(dir, topic, incarnation string) (*dataDir, error) {
 	lock, err := flock.Open(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("open appender.data_dir: %w", err)
+	}
+	if err := refuseLaterFiles(filepath.Join(dir, spoolDir)); err != nil {
+		_ = lock.Close()
+		return nil, err
 	}
 	stores := filepath.Join(dir, dedupDir)
 	for path, kept := range map[string]string{stores: topic, filepath.Join(stores, topic): incarnation} {
@@ -48,6 +55,30 @@ func openDataDir(dir, topic, incarnation string) (*dataDir, error) {
 
 // spoolDir, below the data directory, holds the partitions' open files.
 const spoolDir = "spool"
+
+// refuseLaterFiles returns an error if local files cannot be read because a later release wrote
+// them. Read as damaged, they would be deleted, and they may be the only copy. No partition is
+// taken over before, so the other workers go on with what Kafka still has.
+func refuseLaterFiles(spools string) error {
+	dirs, err := fs.Glob(os.DirFS(spools), "*/*/*")
+	if err != nil {
+		return fmt.Errorf("look for local files of a later release: %w", err)
+	}
+	var files []string
+	for _, path := range dirs {
+		if _, ok := logOf(path); !ok { // it is about to be deleted, see renameForDeletion
+			continue
+		}
+		if f := segment.LaterFile(filepath.Join(spools, path)); f != "" {
+			files = append(files, strconv.Quote(f))
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	return fmt.Errorf("a later release wrote local files in a format that this one cannot read, and Kafka may no longer have what they hold: %s; "+
+		"run that release again, or delete the directories of these files to give them up", strings.Join(files, ", "))
+}
 
 // deleteExcept deletes everything in dir that keep rejects. Nobody else would delete it, and it
 // would fill the disk for good.

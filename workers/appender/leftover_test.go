@@ -2,10 +2,14 @@ package appender
 
 import (
 	"context"
+	"encoding/binary"
+	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -258,4 +262,111 @@ func TestSweepContinuesWhereTheLastOneEnded(t *testing.T) {
 		require.NoDirExists(t, filepath.Join(next.cfg.DataDir, spoolDir, log.Topic, log.Incarnation, "0"))
 		next.stopAndWait()
 	})
+}
+
+// ofALaterRelease makes a file of local files one that a later release might have written: its first
+// frame is whole, and has a higher format.
+func ofALaterRelease(t *testing.T, path string, b []byte) {
+	size := 92 + int(b[13]) + int(b[14]) + int(binary.LittleEndian.Uint32(b[8:]))
+	b[15]++
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:size], crc32.MakeTable(crc32.Castagnoli)))
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+}
+
+// contents returns what is in the files below dir, by their paths.
+func contents(t *testing.T, dir string) map[string]string {
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		all[strings.TrimPrefix(path, dir)] = string(b)
+		return err
+	}))
+	return all
+}
+
+// TestLocalFilesOfALaterRelease: an appender that cannot read them does not start, whosever the
+// partition is. It leaves all of them as they are, so that the later release can continue with
+// them, although Kafka has lost the records.
+func TestLocalFilesOfALaterRelease(t *testing.T) {
+	for name, c := range map[string]struct {
+		ext         string
+		incarnation string // of the older appender
+	}{
+		"a_journal":              {ext: ".journal"},
+		"a_chunk":                {ext: ".spool"},
+		"of_another_incarnation": {ext: ".journal", incarnation: "2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.stagingAway()
+				r.run()
+				r.produce("a", "b", "a")
+				synctest.Wait()
+				go func() { _ = r.seal() }() // writes the files into a chunk
+				synctest.Wait()
+				r.produce("c")
+				time.Sleep(time.Minute / 2) // until there is a checkpoint with that chunk
+				r.stopAndWait()
+				r.retainFrom(2)
+
+				goForward := r.rot(c.ext, ofALaterRelease)
+				older := r.restarted(Config{Incarnation: c.incarnation})
+				err := older.Run(t.Context())
+				require.ErrorContains(t, err, "a later release wrote local files")
+				require.ErrorContains(t, err, filepath.Join(older.cfg.DataDir, spoolDir, r.cfg.Topic, r.cfg.Incarnation, "0"))
+				require.ErrorContains(t, err, c.ext+`"; run that release again`)
+				require.Equal(t, contents(t, filepath.Join(r.cfg.DataDir, spoolDir)), contents(t, filepath.Join(older.cfg.DataDir, spoolDir)))
+
+				goForward()
+				later := r.restarted(Config{})
+				later.run()
+				time.Sleep(time.Minute)
+				require.NoError(t, later.seal())
+				require.Equal(t, []string{"a/0-2", "b/1-1", "c/3-3"}, slices.Concat(later.written()...))
+				later.stopAndWait()
+			})
+		})
+	}
+}
+
+// TestNotOfALaterRelease: neither damage nor files that are being deleted keep an appender from
+// starting.
+func TestNotOfALaterRelease(t *testing.T) {
+	for name, spoil := range map[string]func(r *rig){
+		"a_rotten_format": func(r *rig) {
+			r.rot(".journal", func(t *testing.T, path string, b []byte) {
+				b[15] ^= 4
+				require.NoError(t, os.WriteFile(path, b, 0o600))
+			})
+		},
+		"half_deleted": func(r *rig) {
+			r.rot(".journal", ofALaterRelease)
+			require.NoError(r.t, os.Rename(filepath.Join(r.spoolsDir(), "0"), filepath.Join(r.spoolsDir(), "0.18a5")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.run()
+				r.produce("a", "b", "a")
+				time.Sleep(time.Minute) // until there is a checkpoint
+				r.stopAndWait()
+				spoil(r)
+				next := r.restarted(Config{})
+				next.run()
+				time.Sleep(time.Minute)
+				require.NoError(t, next.seal())
+				require.Equal(t, []string{"a/0-2", "b/1-1"}, slices.Concat(next.written()...))
+				require.EqualValues(t, 3, next.RecordsForTesting(), "records read again")
+				left, err := os.ReadDir(next.spoolsDir())
+				require.NoError(t, err)
+				require.Len(t, left, 1)
+				next.stopAndWait()
+			})
+		})
+	}
 }
