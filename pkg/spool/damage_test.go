@@ -263,6 +263,45 @@ func TestFormatIsStable(t *testing.T) {
 	requireEntries(t, drain(t, s, 1), 0, 1, 2)
 }
 
+// TestSegmentOfALaterRelease: it is refused, and stays as it is, unless its header is damaged.
+func TestSegmentOfALaterRelease(t *testing.T) {
+	content, _ := segmentContent(t, 2)
+	later := bytes.Clone(content)
+	later[len(fileMagic)-1]++
+	binary.LittleEndian.PutUint32(later[headerBytes-4:], checksum(later[:headerBytes-4]))
+	copy(later[headerBytes:], "frames that nobody can read yet")
+	for place, last := range map[string]bool{"last": true, "before_others": false} {
+		t.Run(place, func(t *testing.T) {
+			dir := t.TempDir()
+			path := placeSegment(t, dir, 7, later)
+			placeSegment(t, dir, 6, content)
+			if !last {
+				placeSegment(t, dir, 8, content[:len(content)-1]) // torn
+			}
+			for range 2 {
+				_, err := Open(Config{Dir: dir, MaxBytes: 64 << 20}, discardLog)
+				require.ErrorContains(t, err, fmt.Sprintf("a later release wrote %q", path))
+			}
+			kept, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, later, kept)
+
+			require.NoError(t, os.Rename(path, path+"-given-up"))
+			s := open(t, Config{Dir: dir}, discardLog)
+			requireEntries(t, drain(t, s, 1), map[bool][]int{true: {0, 1}, false: {0, 1, 0}}[last]...)
+		})
+	}
+	for at := range headerBytes {
+		bad := bytes.Clone(later)
+		bad[at] ^= 0x40
+		dir := t.TempDir()
+		path := placeSegment(t, dir, 7, bad)
+		s := open(t, Config{Dir: dir}, discardLog)
+		require.Empty(t, drain(t, s, 1))
+		require.FileExists(t, filepath.Join(dir, "damaged", filepath.Base(path)))
+	}
+}
+
 // FuzzFrames: whatever a file holds, only whole frames are found in it, one after the other, each
 // exactly as it would be written.
 func FuzzFrames(f *testing.F) {

@@ -48,6 +48,14 @@ func parseHeader(b []byte) (salt, bool) {
 	return s, bytes.Equal(b[:headerBytes], headerWithSalt(s))
 }
 
+// isLater reports whether b begins with the header of a segment of a later release: a whole one, with
+// a higher number in its magic. The CRC covers the number, so a damaged header is none.
+func isLater(b []byte) bool {
+	const number = len(fileMagic) - 1
+	return len(b) >= headerBytes && string(b[:number]) == fileMagic[:number] && b[number] > fileMagic[number] &&
+		binary.LittleEndian.Uint32(b[headerBytes-4:]) == checksum(b[:headerBytes-4])
+}
+
 // appendFrame appends the header of e's frame, to be followed by the payload.
 func appendFrame(b []byte, s salt, e Entry, payloadCRC uint32) []byte {
 	from := len(b)

@@ -32,6 +32,10 @@
 //	header's CRC     4, of the salt and the 24 bytes before
 //	payload
 //
+// A later release that changes this raises the number in "SLSPOOL1", and leaves the 20 bytes what
+// they are otherwise. By them older releases recognize its segments, and Open refuses them: nobody
+// would deliver what is put aside as damaged.
+//
 // A segment is written by one process, and never appended to after a restart. Numbers increase;
 // they are derived from the clock, so that none is used twice.
 //
@@ -86,6 +90,9 @@ type Config struct {
 	// SegmentBytes is the size at which the next segment begins. Default: 8 MiB, or an eighth of
 	// MaxBytes if that is less.
 	SegmentBytes int64
+	// IsLater, if set, tells whether a later release has written a payload, in a format that the
+	// caller cannot read. Open then refuses the directory.
+	IsLater func(payload []byte) bool
 
 	readAt func(*os.File, []byte, int64) (int, error) // tests inject faults here
 }
@@ -143,7 +150,8 @@ type Spool struct {
 	cursor cursor // used by the reader
 }
 
-// Open opens a directory, with the entries in it.
+// Open opens a directory, with the entries in it. If a later release wrote some of them, in a format
+// that this one cannot read, it returns an error that names a file, and changes nothing there.
 func Open(cfg Config, log *slog.Logger) (*Spool, error) {
 	if cfg.SegmentBytes == 0 {
 		cfg.SegmentBytes = min(8<<20, cfg.MaxBytes/8) // 8 MiB
@@ -189,7 +197,7 @@ func (s *Spool) loadSegments() error {
 		if content == nil {
 			return err
 		}
-		seg := &segment{path: path, size: info.Size(), recovered: true}
+		seg, later := &segment{path: path, size: info.Size(), recovered: true}, isLater(content)
 		end := 0 // end of the last whole frame
 		if salt, ok := parseHeader(content); ok {
 			end = headerBytes
@@ -198,9 +206,13 @@ func (s *Spool) loadSegments() error {
 				if !ok {
 					break
 				}
+				later = later || s.cfg.IsLater != nil && s.cfg.IsLater(e.Payload)
 				seg.add(e)
 				end = to
 			}
+		}
+		if later {
+			return fmt.Errorf("a later release wrote %q, in a format that this one cannot read: run that release again until the spool is empty, or move the file away to give up what it holds", path)
 		}
 		if err != nil {
 			s.log.Error("a segment of the spool cannot be read: it is tried again in its turn", "file", path, "err", err)

@@ -451,10 +451,37 @@ func TestShutdownWaitsForOneTry(t *testing.T) {
 	})
 }
 
-func TestParcelOfALaterReleaseIsSetAside(t *testing.T) {
+// TestParcelsOfALaterRelease: a collector that cannot read them does not start, and the later release
+// finds all of them again.
+func TestParcelsOfALaterRelease(t *testing.T) {
+	for name, pick := range map[string]func(s *spoolFixture) *spool.Spool{
+		"events":       func(s *spoolFixture) *spool.Spool { return s.spool },
+		"dead_letters": func(s *spoolFixture) *spool.Spool { return s.letters },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := newSpoolFixture(t, Config{}, dir, 64<<20)
+			require.NoError(t, pick(s).Append(spool.Entry{Records: 1, Payload: appendParcel(nil, parcel{})}))
+			later := appendParcel(nil, parcel{})
+			later[0]++
+			require.NoError(t, pick(s).Append(spool.Entry{Records: 1, Payload: later}))
+			require.NoError(t, errors.Join(s.spool.Close(), s.letters.Close()))
+			for range 2 {
+				_, _, err := OpenSpools(dir, 64<<20, logTo(s.logged))
+				require.ErrorContains(t, err, "a later release wrote")
+			}
+			kept, err := spool.Open(spool.Config{Dir: filepath.Join(dir, map[string]string{"dead_letters": "letters"}[name]), MaxBytes: 64 << 20}, logTo(s.logged))
+			require.NoError(t, err)
+			require.EqualValues(t, 2, kept.Stats().Records)
+			require.NoError(t, kept.Close())
+		})
+	}
+}
+
+func TestParcelThatIsNoneIsSetAside(t *testing.T) {
 	dir := t.TempDir()
 	s := newSpoolFixture(t, Config{}, dir, 64<<20)
-	require.NoError(t, s.spool.Append(spool.Entry{Records: 1, Payload: []byte{99}}))
+	require.NoError(t, s.spool.Append(spool.Entry{Records: 1, Payload: []byte{parcelVersion}}))
 	require.Equal(t, http.StatusOK, s.send("m"))
 	end := s.unspool()
 	require.Eventually(t, s.spool.Empty, 10*time.Second, time.Millisecond)

@@ -27,10 +27,10 @@ const lettersTimeout = 32 * time.Second
 // they hold maxBytes.
 func OpenSpools(dir string, maxBytes int64, log *slog.Logger) (events, letters *spool.Spool, err error) {
 	lettersBytes := maxBytes / lettersShare
-	if events, err = spool.Open(spool.Config{Dir: dir, MaxBytes: maxBytes - lettersBytes}, log); err != nil {
+	if events, err = spool.Open(spool.Config{Dir: dir, MaxBytes: maxBytes - lettersBytes, IsLater: isLaterParcel}, log); err != nil {
 		return nil, nil, err
 	}
-	if letters, err = spool.Open(spool.Config{Dir: filepath.Join(dir, "letters"), MaxBytes: lettersBytes}, log); err != nil {
+	if letters, err = spool.Open(spool.Config{Dir: filepath.Join(dir, "letters"), MaxBytes: lettersBytes, IsLater: isLaterParcel}, log); err != nil {
 		return nil, nil, errors.Join(err, events.Close())
 	}
 	return events, letters, nil

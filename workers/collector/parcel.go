@@ -75,6 +75,10 @@ func parseParcel(b []byte) (parcel, error) {
 	return t, nil
 }
 
+// isLaterParcel reports whether a later release wrote the parcel, in a format that this one cannot
+// parse.
+func isLaterParcel(b []byte) bool { return len(b) > 0 && b[0] > parcelVersion }
+
 // unpacker takes values from the front of b. Once bad is set, all values are zero.
 type unpacker struct {
 	b   []byte
