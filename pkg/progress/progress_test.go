@@ -49,6 +49,13 @@ func TestSilentWithoutTerminal(t *testing.T) {
 	require.NoError(t, err)
 	defer null.Close()
 	require.False(t, IsTerminal(null))
+	// The standard input of a job of cron or systemd is /dev/null under another name.
+	name := filepath.Join(t.TempDir(), "stdin")
+	require.NoError(t, os.Symlink(os.DevNull, name))
+	stdin, err := os.Open(name)
+	require.NoError(t, err)
+	defer stdin.Close()
+	require.False(t, IsTerminal(stdin))
 }
 
 func TestLine(t *testing.T) {
