@@ -76,6 +76,7 @@ const (
 	dedupDisk     = 18   // bytes per message, see pkg/dedup
 	dedupMemory   = 1.5
 	dedupBudget   = 256 << 20 // appender.dedup_memory
+	diskFree      = 1 << 30   // appender.disk_free: below it reading pauses, until a quarter more is free
 	lineBudget    = 512 << 20 // appender.memory
 	blockBytes    = 128 << 10 // how much of a file's lines waits in memory, at most
 	fetchedBytes  = 9e6       // memory of a partition that catches up: two fetches, compressed and decompressed, see pkg/stream
@@ -124,6 +125,7 @@ func (p *Plan) sizeWorkers(peak rollFiles) {
 	// The benchmark's appender held few lines.
 	appender := p.worker("appender")
 	appender.MemoryBytes += heapOverLines * min(lineBudget, blockBytes*peak.count/float64(appender.Count))
+	appender.DiskBytes += diskFree * 5 / 4
 	// A copier spends most of the time waiting for S3.
 	slots := deliveries * requestsEach * l.S3Latency.Seconds()
 	copiers := max(minWorkers, int(ceil(slots/float64(l.Concurrency))))

@@ -122,6 +122,17 @@ func TestOpenFilesTakeMemory(t *testing.T) {
 	}
 }
 
+// TestDiskHasRoomBeyondDiskFree: an appender refuses a disk that is not a quarter larger than
+// appender.disk_free, and pauses while less than that is free.
+func TestDiskHasRoomBeyondDiskFree(t *testing.T) {
+	small := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources = 1, 1 })
+	require.Greater(t, small.worker("appender").DiskBytes, 1.25*(1<<30))
+	require.Less(t, small.worker("appender").DiskBytes, 1.3*(1<<30))
+	large := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.DedupWindow = 10_000, 1, 0 })
+	stored := 2 * large.GzipPerDay / 24 * large.Load.Peak / float64(large.worker("appender").Count)
+	require.InEpsilon(t, stored+1.25*(1<<30), large.worker("appender").DiskBytes, 0.01)
+}
+
 // TestPartitionsTakeMemory: each partition has its own buffers.
 func TestPartitionsTakeMemory(t *testing.T) {
 	withSpread := func(spread int) Plan {
