@@ -62,11 +62,11 @@ type Config struct {
 	Log       *slog.Logger
 }
 
-// Sender sends events. Send and Close are for one goroutine.
+// Sender sends events. Send, Flush and Close are for one goroutine.
 type Sender struct {
 	cfg         Config
 	http        *http.Client
-	openBatches map[string]*batch // by write key; only used by Send and Close
+	openBatches map[string]*batch // by write key; only used by Send, Flush and Close
 	work        chan *batch
 	wg          sync.WaitGroup
 	ctx         context.Context
@@ -147,14 +147,21 @@ func (s *Sender) enqueue(b *batch) error {
 	}
 }
 
+// Flush sends what waits for a full batch, without waiting for the answers. The error says why
+// sending ended for good.
+func (s *Sender) Flush() error {
+	for key, b := range s.openBatches {
+		if err := s.enqueue(b); err != nil {
+			return err
+		}
+		delete(s.openBatches, key)
+	}
+	return context.Cause(s.ctx)
+}
+
 // Close sends the rest and waits for all answers.
 func (s *Sender) Close() error {
-	var err error
-	for _, b := range s.openBatches {
-		if err == nil {
-			err = s.enqueue(b)
-		}
-	}
+	err := s.Flush()
 	close(s.work)
 	s.wg.Wait()
 	if err == nil {

@@ -27,6 +27,9 @@ import (
 // are visible in process lists.
 const writeKeyVariable = "SEALIFT_WRITE_KEY"
 
+// sendFlushEvery is how often lines are sent that do not fill a batch, as of tail -f.
+const sendFlushEvery = time.Second
+
 // sendOptions are the arguments of `sealift send`.
 type sendOptions struct {
 	file        string // "-": standard input
@@ -49,7 +52,7 @@ func newSendCommand(a *app) *cobra.Command {
 Each line is one JSON object. A Tracking API call (it has a type) is sent as it is. An object without a type
 but with an event and a userId or anonymousId is sent as a track call. Any other object becomes the properties
 of a track call named Line; the output says how many. A line without a messageId gets one, so that retries can
-be recognised.
+be recognised. Lines of a pipe that stays open, such as tail -f, are sent within a second.
 
 Batches that the collector cannot take now are retried. Exit code 0: every line was accepted; 1: sending ended
 early, or no line of a file that is not empty was an event; 3: some lines were refused or became dead letters (the first ones are named).
@@ -167,24 +170,42 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 	})
 	read := int64(0)
 	err := func() error {
-		for e, err := range send.NDJSON(in, "send-"+uuid.NewString()) {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		input := readLines(ctx, in)
+		flush := time.NewTicker(sendFlushEvery)
+		defer flush.Stop()
+		for {
+			var l sentLine
+			var ok bool
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-flush.C:
+				if err := sender.Flush(); err != nil {
+					return err
+				}
+				continue
+			case l, ok = <-input:
+			}
 			var bad *send.BadLine
 			switch {
-			case errors.As(err, &bad):
+			case !ok:
+				return nil
+			case errors.As(l.err, &bad):
 				tally.countRefused(bad.Line, bad.Reason)
 				continue
-			case err != nil:
-				return fmt.Errorf("send %q: %w", o.file, err)
+			case l.err != nil:
+				return fmt.Errorf("send %q: %w", o.file, l.err)
 			}
-			e.WriteKey = o.writeKey
-			lines.add(e)
-			if err := sender.Send(e); err != nil {
+			l.event.WriteKey = o.writeKey
+			lines.add(l.event)
+			if err := sender.Send(l.event); err != nil {
 				return err
 			}
 			read++
-			tally.countWrapped(e)
+			tally.countWrapped(l.event)
 		}
-		return nil
 	}()
 	// Close still sends what was read, and returns the cause if Send failed.
 	if closed := sender.Close(); closed != nil {
@@ -194,6 +215,29 @@ func (a *app) sendLines(ctx context.Context, o *sendOptions, in io.Reader) (send
 		Sent: acked.Load(), DeadLetters: tally.deadLetters, Refused: tally.refused, Wrapped: tally.wrapped, Resent: sender.Resent(), events: read,
 		resumeHint: lines.resumeHint(o.file),
 	}, err
+}
+
+// sentLine is a line of the input, or why it is no event.
+type sentLine struct {
+	event send.Event
+	err   error
+}
+
+// readLines reads the lines of in until it ends or ctx does. A pipe may be silent for ever, and
+// nothing else interrupts reading it.
+func readLines(ctx context.Context, in io.Reader) <-chan sentLine {
+	lines := make(chan sentLine, 64)
+	go func() {
+		defer close(lines)
+		for e, err := range send.NDJSON(in, "send-"+uuid.NewString()) {
+			select {
+			case lines <- sentLine{e, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return lines
 }
 
 func (a *app) printCounts(o *sendOptions, c sendCounts) error {

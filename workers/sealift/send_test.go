@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -95,6 +96,36 @@ func TestSendStandardInput(t *testing.T) {
 	require.Contains(t, out, "\n1 line is not a Segment call; it was sent as a track call named Line\n")
 	require.Contains(t, errOut, "line 2 is not sent: it is not a JSON object")
 	require.Len(t, topic.ids, 2, "each line gets its own messageId")
+}
+
+// TestSendOfSilentInput: lines of a pipe such as tail -f are sent while it stays open, and a signal
+// ends the command although nothing more comes.
+func TestSendOfSilentInput(t *testing.T) {
+	url, topic := startCollector(t)
+	in, writer := io.Pipe()
+	defer writer.Close()
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	defer interrupt(nil)
+	var out, errOut bytes.Buffer
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"send", "--url", url, "--write-key", "wk_web"}, nil, in, &out, &errOut)
+	}()
+	_, err := io.WriteString(writer, `{"type":"page","userId":"u","messageId":"m"}`+"\n")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		topic.mu.Lock()
+		defer topic.mu.Unlock()
+		return len(topic.ids) == 1
+	}, 20*time.Second, 10*time.Millisecond)
+	interrupt(interruptedError{os.Interrupt})
+	select {
+	case got := <-code:
+		require.Equal(t, exitInterrupted, got)
+		require.True(t, strings.HasSuffix(errOut.String(), "sealift: interrupted\n"), errOut.String())
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "the command waits for its input")
+	}
 }
 
 // Empty input is fine, since there may be nothing new; input without any event is an error.
