@@ -88,7 +88,9 @@ func withServices(a *app, withRedis bool, fn func(*services) error) error {
 func tryReadCatalog(ctx context.Context, s *services) *catalog.Live {
 	snapshot, err := (&catalogTopic{s}).read(ctx)
 	if err != nil {
-		s.log.WarnContext(ctx, "continuing without the catalog", "err", err)
+		if ctx.Err() == nil { // otherwise nothing continues
+			s.log.WarnContext(ctx, "continuing without the catalog", "err", err)
+		}
 		return nil
 	}
 	s.catalog.Set(snapshot)

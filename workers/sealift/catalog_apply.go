@@ -122,7 +122,7 @@ func printDeleted(out io.Writer, deleted []catalog.Workspace) error {
 		if len(w.Destinations) == 0 {
 			continue
 		}
-		if _, err := fmt.Fprintf(out, "files that %s was not sent yet are parked: apply it again to deliver them; to give them up: sealift redrive --destination %s/NAME --skip\n", w.ID, w.ID); err != nil {
+		if _, err := fmt.Fprintf(out, "files not yet delivered to %s are parked: apply it again to deliver them; to give them up: sealift redrive --destination %s/NAME --skip\n", w.ID, w.ID); err != nil {
 			return err
 		}
 	}

@@ -162,7 +162,7 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 		}
 		last := "in 1 partition"
 		if n := len(r.Partitions); n > 1 {
-			last = fmt.Sprintf("in all %d partitions; partition %d is the last", n, slowest.Partition)
+			last = fmt.Sprintf("in all %d partitions; partition %d is the furthest behind", n, slowest.Partition)
 		}
 		_, err = fmt.Fprintf(out, "complete up to %s, %s%s\n", r.CompleteThrough.Format(time.RFC3339), last, idle)
 	}

@@ -31,9 +31,9 @@ func TestCompletenessPrintsNextReportOfAnIdlePartition(t *testing.T) {
 		now  time.Duration // after at
 		want string
 	}{
-		"idle":     {true, 10 * time.Minute, "partition 3 is the last; it is idle, and reports when the hour is over: next at 2026-11-22T01:00:10Z\n"},
-		"not_idle": {false, 10 * time.Minute, "partition 3 is the last\n"},
-		"stuck":    {true, 40 * time.Minute, "partition 3 is the last\n"},
+		"idle":     {true, 10 * time.Minute, "partition 3 is the furthest behind; it is idle, and reports when the hour is over: next at 2026-11-22T01:00:10Z\n"},
+		"not_idle": {false, 10 * time.Minute, "partition 3 is the furthest behind\n"},
+		"stuck":    {true, 40 * time.Minute, "partition 3 is the furthest behind\n"},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			var out strings.Builder

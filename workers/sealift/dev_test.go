@@ -234,6 +234,7 @@ func TestOperatorCommandsOnDev(t *testing.T) {
 		out, err := c.CombinedOutput()
 		require.Error(t, err, "a misspelt name was not reported: %s", out)
 		require.Contains(t, string(out), "nothing is known of")
+		require.NotContains(t, string(out), "no problems")
 	}
 	loss := exec.Command("sealift", "--config", filepath.Join(data, "sealift.yaml"), "ledger", "accept-loss", "--partition", "0")
 	loss.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)

@@ -165,7 +165,11 @@ func (r *selectedFiles) list(ctx context.Context, a *app) iter.Seq2[mirror.File,
 			}
 		}
 		if !found {
-			fmt.Fprintf(a.stderr, "sealift: no files in %s for these days; check bucket, prefix, source and days\n", r.place)
+			during, check := "", "bucket, prefix and source"
+			if r.filter != (mirror.Filter{}) {
+				during, check = " for these days", "bucket, prefix, source and days"
+			}
+			fmt.Fprintf(a.stderr, "sealift: no files in %s%s; check %s\n", r.place, during, check)
 		}
 	}
 }

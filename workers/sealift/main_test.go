@@ -158,10 +158,13 @@ func TestExitCodes(t *testing.T) {
 func TestInterruptedCommandSaysSo(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(interruptedError{os.Interrupt})
-	var stderr bytes.Buffer
-	code := run(ctx, []string{"catalog", "get"}, []string{"SEALIFT_KAFKA_BROKERS=127.0.0.1:1"}, strings.NewReader(""), io.Discard, &stderr)
-	require.Equal(t, exitInterrupted, code, stderr.String())
-	require.Equal(t, "sealift: interrupted\n", stderr.String())
+	env := []string{"SEALIFT_KAFKA_BROKERS=127.0.0.1:1", "SEALIFT_STAGING_ENDPOINT=http://127.0.0.1:1", "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}
+	for _, command := range [][]string{{"catalog", "get"}, {"destinations", "status"}, {"parked"}} {
+		var stderr bytes.Buffer
+		code := run(ctx, command, env, strings.NewReader(""), io.Discard, &stderr)
+		require.Equal(t, exitInterrupted, code, stderr.String())
+		require.Equal(t, "sealift: interrupted\n", stderr.String(), command)
+	}
 }
 
 // TestInterruptedCommandSaysHowToContinue: the id of the replay that was begun is printed nowhere
@@ -174,6 +177,10 @@ func TestInterruptedCommandSaysHowToContinue(t *testing.T) {
 	var stderr bytes.Buffer
 	printFailure(&stderr, exitInterrupted, "sealift replay", err)
 	require.Contains(t, stderr.String(), "sealift: interrupted: replay r is not over; continue with `sealift replay --resume r`")
+
+	stderr.Reset()
+	printFailure(&stderr, exitInterrupted, "sealift replay", unfinishedError{fmt.Errorf("replay r is not over: %w", context.Canceled)})
+	require.Equal(t, "sealift: interrupted: replay r is not over\n", stderr.String())
 }
 
 func TestLoggerWritesJSONUnlessToATerminal(t *testing.T) {

@@ -81,7 +81,7 @@ func printFailure(stderr io.Writer, code int, command string, err error) {
 	case exitOK:
 	case exitInterrupted:
 		if how := (unfinishedError{}); errors.As(err, &how) {
-			fmt.Fprintf(stderr, "sealift: interrupted: %v\n", err)
+			fmt.Fprintf(stderr, "sealift: interrupted: %s\n", strings.TrimSuffix(err.Error(), ": "+context.Canceled.Error()))
 		} else {
 			fmt.Fprintln(stderr, "sealift: interrupted")
 		}

@@ -116,9 +116,17 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	}
 	r, err := verify.Verify(ctx, o.cfg, deps)
 	bar.Finish()
+	if ctx.Err() != nil && r.OK() {
+		return context.Cause(ctx) // what could not be read is no news then
+	}
 	err = errors.Join(err, noteOtherLedgers(ctx, a, s, o.cfg.Topic, o.cfg.Incarnation))
 	if err != nil && r.Chains == 0 && r.OK() {
 		return err // instead of saying that nothing is wrong
+	}
+	if err == nil && r.OK() && len(r.Unread) == 0 && o.since == "" && o.until == "" && o.cfg.Partition < 0 {
+		if err := o.checkNamesKnown(ctx, s, r); err != nil {
+			return err // instead of saying that nothing is wrong
+		}
 	}
 	if o.asJSON {
 		err = errors.Join(a.printJSON(r), err)
@@ -131,8 +139,6 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 		err = fmt.Errorf("not all could be verified: %s could not be read", progress.Plural(int64(len(r.Unread)), "thing"))
 	case o.needBuckets && r.Unreadable() > 0:
 		err = fmt.Errorf("not all could be verified: %s could not be read", bucketsOf(r.Unreadable()))
-	case r.OK() && o.since == "" && o.until == "" && o.cfg.Partition < 0:
-		return o.checkNamesKnown(ctx, s, r)
 	}
 	if !r.OK() {
 		return &exitError{exitPartial, errors.Join(fmt.Errorf("problems found: %s", progress.Count(r.Problems)), err)}

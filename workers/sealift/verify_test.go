@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +140,25 @@ func TestVerifyDistinguishesDeniedFromUnavailableBuckets(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInterruptedVerifyBlamesNoBucket: what a signal kept from being read is not reported.
+func TestInterruptedVerifyBlamesNoBucket(t *testing.T) {
+	s, env := verifyRig(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	s.s3.SetFault(func(r *http.Request) s3server.Fault {
+		// The chain has been read when all of its bucket is listed.
+		if strings.HasPrefix(r.URL.Path, "/acme-logs") && r.URL.Query().Get("max-keys") == "1000" {
+			cancel(interruptedError{os.Interrupt})
+			<-r.Context().Done()
+		}
+		return s3server.Fault{}
+	})
+	var out bytes.Buffer
+	code := run(ctx, []string{"verify"}, env, strings.NewReader(""), &out, &out)
+	require.Equal(t, exitInterrupted, code, out.String())
+	require.Equal(t, "sealift: interrupted\n", out.String())
 }
 
 // verify assumes a role for reading what was delivered, and no more, whatever else the role allows:
