@@ -1,7 +1,9 @@
 package copier
 
 import (
+	"cmp"
 	"container/list"
+	"slices"
 	"time"
 
 	"github.com/sealift/sealift/pkg/destination"
@@ -42,7 +44,7 @@ type destState struct {
 	turn      *list.Element // its place in the pool's turns; nil: none
 	tally                   // of its tasks
 	lateTasks int           // how many of the tasks that are sending to it are late
-	waiting   []*task       // in order of arrival
+	waiting   []*task       // in the order of compareTurns
 
 	provenToWork bool // it accepted an object and has not failed since
 	onTime       int  // consecutive deliveries in time
@@ -79,6 +81,27 @@ func (d *destState) dropTurn() {
 	}
 }
 
+// addWaiting adds a task to those that wait.
+func (d *destState) addWaiting(t *task) {
+	i, _ := slices.BinarySearchFunc(d.waiting, t, compareTurns)
+	d.waiting = slices.Insert(d.waiting, i, t)
+	d.setState(t, stateWaiting)
+}
+
+// arrivalPeriod is the length of the periods within which the order of arrival does not matter.
+const arrivalPeriod = 5 * time.Second
+
+// compareTurns says which of a destination's tasks comes first. Those that arrive in the same period
+// are taken in the order of their files. The jobs of an entry come from several partitions, and when
+// there are many, from one partition after the other. In the order of arrival, each stretch of a
+// pack would be needed again for every partition, and by then it would be forgotten.
+func compareTurns(a, b *task) int {
+	f, g := &a.job.File, &b.job.File
+	return cmp.Or(a.arrivedAt.Truncate(arrivalPeriod).Compare(b.arrivedAt.Truncate(arrivalPeriod)),
+		cmp.Compare(f.Topic, g.Topic), cmp.Compare(f.Incarnation, g.Incarnation), cmp.Compare(f.Partition, g.Partition),
+		cmp.Compare(f.Seq, g.Seq), cmp.Compare(f.Index, g.Index))
+}
+
 // setState puts a task into another state.
 //
 // Invariant: a pool's tally is the sum of those of its destinations.
@@ -88,16 +111,16 @@ func (d *destState) setState(t *task, to taskState) {
 	t.state = to
 }
 
-// takeOldest removes the task that has waited longest and puts it into another state.
-func (d *destState) takeOldest(to taskState) *task {
+// takeFirst removes the task whose turn it is and puts it into another state.
+func (d *destState) takeFirst(to taskState) *task {
 	t := d.waiting[0]
 	d.waiting = d.waiting[1:]
 	d.setState(t, to)
 	return t
 }
 
-// takeNewest removes the task that arrived last.
-func (d *destState) takeNewest() *task {
+// takeLast removes the task whose turn is last.
+func (d *destState) takeLast() *task {
 	last := len(d.waiting) - 1
 	t := d.waiting[last]
 	d.waiting = d.waiting[:last]

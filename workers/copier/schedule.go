@@ -109,8 +109,7 @@ func (s *scheduler) onArrived(t *task, now time.Time) []effect {
 		return append(out, s.postpone(t, "queue_full", now))
 	}
 	t.arrivedAt = now
-	d.waiting = append(d.waiting, t)
-	d.setState(t, stateWaiting)
+	d.addWaiting(t)
 	d.updateTurn(s.perDestination)
 	return append(out, s.startNext()...)
 }
@@ -280,7 +279,7 @@ func (s *scheduler) moveTo(d *destState, to *pool, now time.Time) (out []effect)
 		s.suspectCount--
 	}
 	for to == &s.suspects && to.tally[stateWaiting] > to.maxWaiting && len(d.waiting) > 0 {
-		out = append(out, s.postpone(d.takeNewest(), "queue_full", now))
+		out = append(out, s.postpone(d.takeLast(), "queue_full", now))
 	}
 	d.updateTurn(s.perDestination)
 	return out
@@ -301,7 +300,7 @@ func (s *scheduler) requeueOverdue(now time.Time) (out []effect) {
 		d := place.Value.(*destState) //nolint:forcetypeassert // the list holds nothing else
 		place = place.Next()
 		for len(d.waiting) > 0 && now.Sub(d.waiting[0].arrivedAt) >= s.retry.tiers[0] {
-			out = append(out, s.postpone(d.takeOldest(stateGone), "waited", now))
+			out = append(out, s.postpone(d.takeFirst(stateGone), "waited", now))
 		}
 		s.forgetIfUnused(d)
 	}
@@ -356,7 +355,7 @@ func (s *scheduler) startNext() (out []effect) {
 		for p.turns.Len() > 0 && p.hasFreeSlot() && s.sending() < 3*s.concurrency {
 			d := p.turns.Front().Value.(*destState) //nolint:forcetypeassert // the list holds nothing else
 			d.dropTurn()
-			t := d.takeOldest(stateMoving)
+			t := d.takeFirst(stateMoving)
 			t.startedAsSuspect = p == &s.suspects
 			d.probing = d.cooldown > 0
 			d.updateTurn(s.perDestination)

@@ -172,6 +172,31 @@ func TestDestinationsTakeTurns(t *testing.T) {
 	}
 }
 
+// Jobs of neighbouring files arrive from one partition after the other. The files are copied next to
+// each other all the same, so that their stretch of a pack is read once. But no file waits for those
+// that arrive much later.
+func TestFilesThatArriveTogetherAreCopiedInTheirOrder(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.concurrency, l.perDestination, l.maxWaiting = 1, 1, 100 })
+	b.arrive("a")
+	arrive := func(seq int64, indexes ...int) {
+		for _, i := range indexes {
+			b.apply(b.onArrived(&task{job: delivery.Job{Destination: "a", File: delivery.FileRef{Seq: seq, Index: i}}}, b.now))
+		}
+	}
+	arrive(8, 1, 4, 7)
+	arrive(7, 2)
+	arrive(8, 0, 3, 6)
+	b.now = b.now.Add(arrivalPeriod)
+	arrive(8, 5, 2)
+	arrive(6, 9)
+	var order []string
+	for b.finish(b.active[0], ok); len(b.active) > 0; b.finish(b.active[0], ok) {
+		f := b.active[0].job.File
+		order = append(order, fmt.Sprintf("%d/%d", f.Seq, f.Index))
+	}
+	require.Equal(t, []string{"7/2", "8/0", "8/1", "8/3", "8/4", "8/6", "8/7", "6/9", "8/2", "8/5"}, order)
+}
+
 func TestOpenBreakerRequeuesWaitingTasks(t *testing.T) {
 	b := newBench(t, func(l *limits) { l.maxWaitingSuspects = 9 })
 	tasks := []*task{b.proveWorking("a")}
