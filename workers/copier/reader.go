@@ -100,11 +100,13 @@ func (r *reader) handle(ctx context.Context, rec *stream.Record, latest time.Tim
 		}
 	}
 	r.offsets.start(rec.Offset)
-	// All records of a retry tier wait about equally long, so waiting for one of them delays the
-	// next ones by no more than they would wait anyway. latest ensures the same if a record asks
-	// for more: it bounds the wait for all records of one fetch.
-	if job, err := delivery.DecodeJob(rec.Value); err == nil && r.delay > 0 {
-		_ = sleep.For(ctx, min(time.Until(time.UnixMilli(job.NotBefore)), time.Until(latest)))
+	if r.delay > 0 {
+		// All records of a retry tier wait about equally long, so waiting for one of them delays
+		// the next ones by no more than they would wait anyway. latest ensures the same if a record
+		// asks for more: it bounds the wait for all records of one fetch.
+		if job, err := delivery.DecodeJob(rec.Value); err == nil {
+			_ = sleep.For(ctx, min(time.Until(time.UnixMilli(job.NotBefore)), time.Until(latest)))
+		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
