@@ -63,8 +63,8 @@ var plantedBugs = []struct {
 
 func bugs(all ...ablation.Bug) []ablation.Bug { return all }
 
-// mostSeeds bounds the search for a bug; the rarest shows in about one of 200 seeds.
-const mostSeeds = 2000
+// mostSeeds bounds the search for a bug; the rarest shows in about one of 1,500 seeds.
+const mostSeeds = 10_000
 
 // healedSeeds is the number of seeds that are run to see that a bug has no consequences.
 const healedSeeds = 20
