@@ -75,7 +75,6 @@ func (f *fleet) try(_ context.Context, job attempt) outcome {
 	if f.count(1, job.Destination) == f.files+1 && blips {
 		ends = timeout
 	}
-	defer f.count(-1, "")
 	idle, late := time.AfterFunc(freeSlotAfterIdle, job.onIdle), time.AfterFunc(lateIfIdleFor, job.onStuck)
 	select {
 	case <-time.After(takes):
@@ -84,6 +83,7 @@ func (f *fleet) try(_ context.Context, job attempt) outcome {
 	}
 	idle.Stop()
 	late.Stop()
+	f.count(-1, "") // before onStored, which may start another
 	if ends.kind == outcomeDone {
 		job.onStored()
 	}
