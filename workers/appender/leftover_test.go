@@ -315,7 +315,9 @@ func TestLocalFilesOfALaterRelease(t *testing.T) {
 
 				goForward := r.rot(c.ext, ofALaterRelease)
 				older := r.restarted(Config{Incarnation: c.incarnation})
-				err := older.Run(t.Context())
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				err := older.Run(ctx)
 				require.ErrorContains(t, err, "a later release wrote local files")
 				require.ErrorContains(t, err, filepath.Join(older.cfg.DataDir, spoolDir, r.cfg.Topic, r.cfg.Incarnation, "0"))
 				require.ErrorContains(t, err, c.ext+`"; run that release again`)
