@@ -115,6 +115,7 @@ func runDev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer,
 				S3: s.s3URL, S3AccessKey: s.key.AccessKeyID, S3SecretKey: s.key.SecretAccessKey.Reveal(), S3Region: embeddedRegion,
 				Kafka: s.kafka.Addr(), Redis: s.redis.URL(),
 			}
+			cfg.Admin.Listen = p.admin.Addr() // :0 says nothing to healthcheck
 			b, err := json.MarshalIndent(e, "", "  ")
 			if err == nil {
 				err = errors.Join(writeFile(o.configFile(), operatorConfig(cfg)), writeFile(file, append(b, '\n')))

@@ -64,6 +64,7 @@ func operatorConfig(cfg config.Config) []byte {
 		{"auditor.grace", cfg.Auditor.Grace.String()},
 		{"destinations.endpoint", cfg.Destinations.Endpoint},
 		{"destinations.allowed_endpoints", cfg.Destinations.AllowedEndpoints},
+		{"admin.listen", cfg.Admin.Listen},
 	} {
 		in, name, _ := strings.Cut(v.key, ".")
 		if in != section {

@@ -219,7 +219,7 @@ func TestOperatorCommandsOnDev(t *testing.T) {
 	acked.Acknowledge("demo", "1")
 	require.True(t, p.awaitDelivered(t, p.bucket("demo-logs", embeddedRegion), "", acked).OK())
 	for _, args := range [][]string{
-		{"config", "check"}, {"verify", "--deep"}, {"audit"}, {"destinations", "status"}, {"destinations", "check", "demo"},
+		{"config", "check"}, {"healthcheck"}, {"verify", "--deep"}, {"audit"}, {"destinations", "status"}, {"destinations", "check", "demo"},
 		{"sources", "status"}, {"parked"}, {"replay", "--source", "demo", "--dry-run"}, {"catalog", "diff", "-f", "-"},
 	} {
 		c := exec.Command("sealift", append([]string{"--config", filepath.Join(data, "sealift.yaml")}, args...)...)

@@ -44,5 +44,7 @@ func TestHealthcheck(t *testing.T) {
 	require.Contains(t, string(out), "ask http://255.255.255.255:"+port+"/readyz")
 
 	admin.Close()
-	require.ErrorContains(t, healthcheck(t.Context(), addr), "ask http://"+addr+"/readyz")
+	err = healthcheck(t.Context(), addr)
+	require.ErrorContains(t, err, "ask http://"+addr+"/readyz: dial tcp ")
+	require.ErrorContains(t, err, "is admin.listen here what it has?")
 }
