@@ -328,7 +328,7 @@ func newMember(t *testing.T, addr string) *member {
 
 func (m *member) join(ctx context.Context) error {
 	req := kmsg.NewPtrJoinGroupRequest()
-	req.Group, req.MemberID, req.ProtocolType, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = "readers", m.id, "consumer", 3000, 3000
+	req.Group, req.MemberID, req.ProtocolType, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = "readers", m.id, "consumer", 3000, 60_000
 	protocol := kmsg.NewJoinGroupRequestProtocol()
 	protocol.Name = "range"
 	req.Protocols = append(req.Protocols, protocol)
@@ -360,6 +360,15 @@ func (m *member) isRebalancing(t *testing.T) bool {
 	return errors.Is(kerr.ErrorForCode(resp.ErrorCode), kerr.RebalanceInProgress)
 }
 
+func (m *member) groupSize(t *testing.T) int {
+	t.Helper()
+	req := kmsg.NewPtrDescribeGroupsRequest()
+	req.Groups = []string{"readers"}
+	resp, err := req.RequestWith(t.Context(), m.client)
+	require.NoError(t, err)
+	return len(resp.Groups[0].Members)
+}
+
 // Members that are killed while they wait for a rebalance must not keep their partitions.
 func TestKilledMembersLeaveTheGroup(t *testing.T) {
 	k := start(t, t.TempDir())
@@ -375,8 +384,7 @@ func TestKilledMembersLeaveTheGroup(t *testing.T) {
 		members = append(members, m)
 		killed.Go(func() error { return m.join(ctx) })
 	}
-	require.Eventually(t, func() bool { return survivor.isRebalancing(t) }, 20*time.Second, 10*time.Millisecond)
-	time.Sleep(200 * time.Millisecond) // until the others wait for the survivor, too
+	require.Eventually(t, func() bool { return survivor.groupSize(t) == 9 }, 20*time.Second, 10*time.Millisecond) // the others wait for the survivor
 	kill()
 	require.ErrorIs(t, killed.Wait(), context.Canceled)
 	for _, m := range members {
@@ -389,11 +397,7 @@ func TestKilledMembersLeaveTheGroup(t *testing.T) {
 			require.NoError(t, survivor.join(t.Context()))
 			require.NoError(t, survivor.sync(t.Context()))
 		}
-		req := kmsg.NewPtrDescribeGroupsRequest()
-		req.Groups = []string{"readers"}
-		resp, err := req.RequestWith(t.Context(), survivor.client)
-		require.NoError(t, err)
-		return len(resp.Groups[0].Members) == 1
+		return survivor.groupSize(t) == 1
 	}, 20*time.Second, 50*time.Millisecond, "members that are gone are still in the group")
 }
 
