@@ -165,9 +165,10 @@ func (a Allowed) Check(endpoint string) error {
 // checkURL judges the scheme, host and port of a URL.
 func (a Allowed) checkURL(u *url.URL) error {
 	host, port := u.Hostname(), portOf(u)
+	endpoint := (&url.URL{Scheme: u.Scheme, Host: u.Host}).String() // without the key of a request
 	number, err := strconv.ParseUint(port, 10, 16)
 	if host == "" || err != nil || number == 0 {
-		return refuse("endpoint %q: no host, or not a port; write https://host or https://host:port", u.Redacted())
+		return refuse("endpoint %q: no host, or not a port; write https://host or https://host:port", endpoint)
 	}
 	byName, byAddress := a.isListedName(host, port), false
 	if ip, err := netip.ParseAddr(host); err == nil {
@@ -178,11 +179,11 @@ func (a Allowed) checkURL(u *url.URL) error {
 		byAddress = a.isListedAddress(target)
 	} else if !byName && isLocalName(host) {
 		return refuse("endpoint %q: %s is this machine; if it is meant, add %q to destinations.allowed_endpoints",
-			u.Redacted(), host, net.JoinHostPort(host, port))
+			endpoint, host, net.JoinHostPort(host, port))
 	}
 	if u.Scheme != "https" && !byName && !byAddress {
 		return refuse("endpoint %q: plain http; use https, or add %q to destinations.allowed_endpoints",
-			u.Redacted(), net.JoinHostPort(host, port))
+			endpoint, net.JoinHostPort(host, port))
 	}
 	return nil
 }

@@ -148,6 +148,14 @@ func TestClientRefusesWhatIsNotListed(t *testing.T) {
 	require.Equal(t, 200, status)
 }
 
+// TestRefusalNamesTheEndpointAlone: the key of the request is named by who made it.
+func TestRefusalNamesTheEndpointAlone(t *testing.T) {
+	_, err := get(t, Client(nil, nil), "http://localhost:1/acme-logs/segment-logs/key.gz?x-id=PutObject")
+	var refused *refusal
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, `endpoint "http://localhost:1": localhost is this machine; if it is meant, add "localhost:1" to destinations.allowed_endpoints`, refused.Error())
+}
+
 func TestClientFollowsNoRedirect(t *testing.T) {
 	inner, arrived := serve(t, nil)
 	outer, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
