@@ -16,6 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/auditor"
+	"github.com/sealift/sealift/workers/copier"
 )
 
 type noJobs struct{}
@@ -82,4 +83,11 @@ func TestParkedReadsFewEntries(t *testing.T) {
 	got, err := listParked(t.Context(), &services{staging: staging}, "ws/b")
 	require.NoError(t, err, "the ledger is read when the audit's sums cannot be")
 	require.Len(t, got, 2)
+}
+
+// Pending files look like parked ones to somebody who wants to be rid of them.
+func TestSkipSaysWhatItIsFor(t *testing.T) {
+	var out strings.Builder
+	require.NoError(t, printRedrive(&out, copier.RedriveResult{}, copier.Redrive{Skip: true}, nil))
+	require.Equal(t, "nothing is parked, and only what is parked can be given up\n", out.String())
 }

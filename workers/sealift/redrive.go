@@ -180,7 +180,7 @@ func printRedrive(out io.Writer, done copier.RedriveResult, r copier.Redrive, ro
 	}
 	switch {
 	case done.Found == 0 && r.Skip:
-		_, err = fmt.Fprintln(out, "nothing is parked")
+		_, err = fmt.Fprintln(out, "nothing is parked, and only what is parked can be given up")
 	case done.Found == 0:
 		_, err = fmt.Fprintln(out, nothingParkedText)
 	case r.DryRun && r.Skip:
