@@ -50,7 +50,8 @@ func TestAlertsNameWhatThereIs(t *testing.T) {
 		require.Empty(t, r.problems(metrics), "%s:\n%s", r.Alert, r.Expr)
 	}
 	require.Greater(t, len(seen), 10)
-	for _, name := range regexp.MustCompile(`\bsealift_(?:collector|appender|rotator|copier|auditor)_\w*[a-z]\b`).FindAllString(readManual(t), -1) {
+	require.Contains(t, metrics["sealift_build_info"], "version")
+	for _, name := range regexp.MustCompile(`\bsealift_(?:build|collector|appender|rotator|copier|auditor)_\w*[a-z]\b`).FindAllString(readManual(t), -1) {
 		require.Contains(t, metrics, name, "the manual names it")
 	}
 }

@@ -38,7 +38,7 @@ type process struct {
 // services that are down, and returns an error for what waiting cannot fix.
 func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *slog.Logger) (err error) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newBuildInfo())
 	tuneGC(o.roles, os.LookupEnv)
 	if err := checkBucketNamed(cfg, o.roles); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 )
 
@@ -32,6 +33,17 @@ func newVersionCommand(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
+}
+
+// newBuildInfo returns a metric that shows how far an upgrade of the fleet has got.
+func newBuildInfo() prometheus.Collector {
+	v := buildVersion()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sealift_build_info", Help: "Always 1; the labels say what this process was built from.",
+		ConstLabels: prometheus.Labels{"version": v["version"], "go": v["go"]},
+	})
+	info.Set(1)
+	return info
 }
 
 // versionLine returns the version in one line, for people.
