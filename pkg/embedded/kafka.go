@@ -22,8 +22,8 @@ import (
 // tick.
 const tenYearsMillis = "315360000000" // 10 years
 
-// maxSession is the longest time that a member of a consumer group may be silent.
-const maxSession = 5 * time.Minute
+// maxSession is the longest time that a member of a consumer group may be silent: Kafka's default.
+const maxSession = 30 * time.Minute
 
 // KafkaConfig configures the embedded broker.
 type KafkaConfig struct {

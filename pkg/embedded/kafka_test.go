@@ -313,9 +313,10 @@ func heap() int64 {
 
 // member is a member of the group "readers" that joins as kafka-go does, without asking for an id first.
 type member struct {
-	client     *kgo.Client
-	id         string
-	generation int32
+	client        *kgo.Client
+	sessionMillis int32
+	id            string
+	generation    int32
 }
 
 func newMember(t *testing.T, addr string) *member {
@@ -323,12 +324,12 @@ func newMember(t *testing.T, addr string) *member {
 	c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DisableIdempotentWrite(), kgo.MaxVersions(kversion.V0_11_0()))
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
-	return &member{client: c}
+	return &member{client: c, sessionMillis: 3000}
 }
 
 func (m *member) join(ctx context.Context) error {
 	req := kmsg.NewPtrJoinGroupRequest()
-	req.Group, req.MemberID, req.ProtocolType, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = "readers", m.id, "consumer", 3000, 60_000
+	req.Group, req.MemberID, req.ProtocolType, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = "readers", m.id, "consumer", m.sessionMillis, 60_000
 	protocol := kmsg.NewJoinGroupRequestProtocol()
 	protocol.Name = "range"
 	req.Protocols = append(req.Protocols, protocol)
@@ -399,6 +400,17 @@ func TestKilledMembersLeaveTheGroup(t *testing.T) {
 		}
 		return survivor.groupSize(t) == 1
 	}, 20*time.Second, 50*time.Millisecond, "members that are gone are still in the group")
+}
+
+// Whatever kafka.session_timeout may be, as pkg/config has it, works.
+func TestSessionTimeouts(t *testing.T) {
+	for _, session := range []time.Duration{time.Second, 30 * time.Minute} {
+		t.Run(session.String(), func(t *testing.T) {
+			m := newMember(t, start(t, t.TempDir()).Addr())
+			m.sessionMillis = int32(session.Milliseconds())
+			require.NoError(t, m.join(t.Context()))
+		})
+	}
 }
 
 // The end of a connection is reported when what was asked on it is answered, which may take as long
