@@ -54,14 +54,17 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 				if !r.DryRun && !r.Skip {
 					r.Jobs = s.topicProducer(s.cfg.Kafka.JobsTopic, 0)
 				}
+				if skips { // before anything is asked, and once instead of for each file
+					switch err := s.redis.Ping(c.Context()); {
+					case err == nil:
+						r.Leases = s.redis
+					case !s.cfg.Copier.WithoutRedis:
+						return fmt.Errorf("keep copiers away from the files: %w; set redis.url, or start Redis", err)
+					}
+				}
 				if skips && !yes && progress.IsTerminal(a.stdin) {
 					if err := confirmSkip(c.Context(), a, &r); err != nil {
 						return err
-					}
-				}
-				if skips {
-					if r.Leases = s.redis; s.cfg.Copier.WithoutRedis && s.redis.Ping(c.Context()) != nil {
-						r.Leases = nil
 					}
 				}
 				done, err := r.Run(c.Context())
