@@ -165,14 +165,7 @@ func TestRottenFilesThatTheLogHasLost(t *testing.T) {
 			t.Run(choice+"/"+damage, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newRig(t, Config{})
-					back := r.stagingAway()
-					r.run()
-					r.produce("a", "b", "a")
-					synctest.Wait()
-					go func() { _ = r.seal() }() // writes the files into a chunk
-					synctest.Wait()
-					r.produce("c")
-					time.Sleep(time.Minute / 2) // until there is a checkpoint with that chunk
+					back := r.runToChunk()
 					r.retainFrom(2)
 					heal := r.rot(".spool", spoil)
 					back()
@@ -199,9 +192,7 @@ func TestRottenFilesThatTheLogHasLost(t *testing.T) {
 func TestJournalRotsDuringAClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.run()
-		r.produce("a", "b", "a")
-		time.Sleep(time.Minute) // until there is a checkpoint
+		r.runToCheckpoint("a", "b", "a")
 		r.retainFrom(2)
 		r.stopAndWait()
 		next := r.restarted(Config{})
@@ -241,9 +232,7 @@ func TestJournalRotsWhileTheChainIsChecked(t *testing.T) {
 		t.Run(damage, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				r.run()
-				r.produce("a", "b", "a")
-				time.Sleep(time.Minute) // until there is a checkpoint
+				r.runToCheckpoint("a", "b", "a")
 				r.stopAndWait()
 				next := r.restarted(Config{})
 				var once sync.Once

@@ -68,9 +68,7 @@ func TestStopWhileDeadLettersAreUnavailable(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
 				r.onBury = func(int, []stream.Record) error { return errTest }
-				r.run()
-				r.produce("a", "b")
-				time.Sleep(time.Minute) // until there is a checkpoint
+				r.runToCheckpoint("a", "b")
 				r.produce("a", "")
 				time.Sleep(time.Minute)
 				require.ErrorIs(t, r.Ready(t.Context()), errTest)

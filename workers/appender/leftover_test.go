@@ -98,9 +98,7 @@ func TestLeftoversAreKeptUntilAnotherOwnerWrites(t *testing.T) {
 func TestLeftoverIsReadAgainAfterAnAssignment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.run()
-		r.produce("a", "b", "a")
-		time.Sleep(time.Minute) // until there is a checkpoint
+		r.runToCheckpoint("a", "b", "a")
 		var asked atomic.Int64
 		told := make(chan struct{})
 		r.mu.Lock()
@@ -189,9 +187,7 @@ func TestDeletingBlocksNoAssignment(t *testing.T) {
 func TestSweepAsksAFailingLedgerOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.run()
-		r.produce("a", "b", "a")
-		time.Sleep(time.Minute) // until there is a checkpoint
+		r.runToCheckpoint("a", "b", "a")
 		spool := filepath.Join(r.spoolsDir(), "0")
 		for _, n := range []string{"1", "2"} {
 			require.NoError(t, os.CopyFS(filepath.Join(r.spoolsDir(), n), os.DirFS(spool)))
@@ -234,9 +230,7 @@ func TestSweepAsksAFailingLedgerOnce(t *testing.T) {
 func TestSweepContinuesWhereTheLastOneEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.run()
-		r.produce("a", "b", "a")
-		time.Sleep(time.Minute) // until there is a checkpoint
+		r.runToCheckpoint("a", "b", "a")
 		r.stopAndWait()
 		next := r.restarted(Config{Incarnation: "2"})
 		chain := next.chain
@@ -302,14 +296,7 @@ func TestLocalFilesOfALaterRelease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				r.stagingAway()
-				r.run()
-				r.produce("a", "b", "a")
-				synctest.Wait()
-				go func() { _ = r.seal() }() // writes the files into a chunk
-				synctest.Wait()
-				r.produce("c")
-				time.Sleep(time.Minute / 2) // until there is a checkpoint with that chunk
+				r.runToChunk()
 				r.stopAndWait()
 				r.retainFrom(2)
 
@@ -353,9 +340,7 @@ func TestNotOfALaterRelease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				r.run()
-				r.produce("a", "b", "a")
-				time.Sleep(time.Minute) // until there is a checkpoint
+				r.runToCheckpoint("a", "b", "a")
 				r.stopAndWait()
 				spoil(r)
 				next := r.restarted(Config{})

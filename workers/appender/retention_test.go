@@ -121,9 +121,7 @@ func TestRetentionPassesTheReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				r.run()
-				r.produce("a", "b", "a", "")
-				time.Sleep(time.Minute) // until there is a checkpoint
+				r.runToCheckpoint("a", "b", "a", "")
 				r.setFetchErr(errTest)
 				time.Sleep(time.Minute)
 				r.produce("a", "b", "b")
@@ -344,9 +342,7 @@ func TestTenureFailsWhileTheLogLacksTheWatermark(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				r.run()
-				r.produce("a", "b", "a")
-				time.Sleep(time.Minute) // until there is a checkpoint
+				r.runToCheckpoint("a", "b", "a")
 				r.retainFrom(c.start)
 				r.produce("a", "b")
 				synctest.Wait()
@@ -386,9 +382,7 @@ func TestRetentionPassesDuringAClaim(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				r.run()
-				r.produce("a", "b", "a")
-				time.Sleep(time.Minute) // until there is a checkpoint
+				r.runToCheckpoint("a", "b", "a")
 				r.mu.Lock()
 				r.onRotate = func(context.Context, int) error {
 					r.mu.Lock()
@@ -423,9 +417,7 @@ func TestRetentionPassesDuringAClaim(t *testing.T) {
 func TestTenuresFailForHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.run()
-		r.produce("a", "b", "a")
-		time.Sleep(time.Minute) // until there is a checkpoint
+		r.runToCheckpoint("a", "b", "a")
 		r.retainFrom(2)
 		var healed atomic.Bool
 		r.mu.Lock()

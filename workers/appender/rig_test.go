@@ -86,6 +86,27 @@ func (r *rig) run() {
 	synctest.Wait()
 }
 
+// runToCheckpoint runs the appender until a checkpoint has records of these sources.
+func (r *rig) runToCheckpoint(sources ...string) {
+	r.run()
+	r.produce(sources...)
+	time.Sleep(time.Minute)
+}
+
+// runToChunk runs the appender, while staging is away, until a checkpoint has the files of a, b and a
+// in a chunk, and the line of c after that. It returns a function that brings staging back.
+func (r *rig) runToChunk() (back func()) {
+	back = r.stagingAway()
+	r.run()
+	r.produce("a", "b", "a")
+	synctest.Wait()
+	go func() { _ = r.seal() }() // writes the files into a chunk
+	synctest.Wait()
+	r.produce("c")
+	time.Sleep(time.Minute / 2)
+	return back
+}
+
 func (r *rig) assignPartitions(partitions ...int) {
 	gen := &stream.Generation{Assignments: map[string][]stream.Assignment{}}
 	for _, p := range partitions {
