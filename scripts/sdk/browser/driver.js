@@ -53,6 +53,7 @@ async function main () {
   const cdnPort = await listen(cdn)
   const port = await listen((request, response) => {
     let body = ''
+    request.setEncoding('utf8') // characters may be split between chunks
     request.on('data', (chunk) => { body += chunk })
     request.on('end', async () => {
       if (request.url === '/record') process.stdout.write(body)
