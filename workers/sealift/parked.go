@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,16 +27,17 @@ import (
 // people look for.
 func newParkedCommand(a *app) *cobra.Command {
 	var (
-		destination string
-		asJSON      bool
+		destination   string
+		files, asJSON bool
 	)
 	c := &cobra.Command{
 		Use:     "parked",
 		GroupID: groupOperate,
 		Short:   "Show what is parked: why, since when, and what to do",
 		Long: `Show the files whose delivery needs a person, by destination and cause: how many, how large, since when, and
-what to do. They stay owed; "sealift redrive" tries them again.`,
-		Example: "  sealift parked\n  sealift parked --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod --json",
+what to do. They stay owed; "sealift redrive" tries them again. Where causes differ from file to file, for
+instance in the object's key, "…" stands for that; --files shows each file by itself.`,
+		Example: "  sealift parked\n  sealift parked --destination ws_7Qm2Zc9LkTRpV4xWnBsD0a/acme-prod --files --json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withServices(a, false, func(s *services) error {
@@ -43,7 +45,7 @@ what to do. They stay owed; "sealift redrive" tries them again.`,
 				if err != nil {
 					return err
 				}
-				rows, err := listParked(c.Context(), s, destination)
+				rows, err := listParked(c.Context(), s, destination, files)
 				if err != nil && len(rows) == 0 {
 					return err // instead of saying that nothing is parked
 				}
@@ -61,15 +63,17 @@ what to do. They stay owed; "sealift redrive" tries them again.`,
 	}
 	f := c.Flags()
 	f.StringVar(&destination, "destination", "", "only this one, WORKSPACE/NAME or NAME, or all of a WORKSPACE")
-	f.BoolVar(&asJSON, "json", false, "print the causes as JSON")
+	f.BoolVar(&files, "files", false, "show each file by itself")
+	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
 }
 
 // sizedRow is a row with the size of its files, according to the ledger.
 type sizedRow struct {
-	parkedRow
-	Records int64 `json:"records"`
-	Bytes   int64 `json:"bytes"` // compressed
+	*parkedRow
+	File    string `json:"file,omitempty"` // as in logs, if the row is of one file
+	Records int64  `json:"records"`
+	Bytes   int64  `json:"bytes"` // compressed
 }
 
 // parkedFile is a parked file and the row in which it is counted.
@@ -79,30 +83,30 @@ type parkedFile struct {
 	index int
 }
 
-// listParked sums up what is parked. With an error it returns what could be read.
-func listParked(ctx context.Context, s *services, destination string) ([]sizedRow, error) {
+// listParked sums up what is parked, or with each lists each file. With an error it returns what
+// could be read.
+func listParked(ctx context.Context, s *services, destination string, each bool) ([]*sizedRow, error) {
 	var (
 		causes = parkedTable{}
-		sizes  = map[[2]string]*sizedRow{}
+		rows   = map[*parkedRow]*sizedRow{}
 		files  = map[ledger.Log][]parkedFile{}
+		out    = []*sizedRow{} // [], not null
 	)
 	r := copier.Redrive{Staging: s.staging, Destination: destination, DryRun: true, OnParked: func(p delivery.Parked) {
-		causes.add(p)
-		key := [2]string{p.Job.Destination, p.Cause}
-		if sizes[key] == nil {
-			sizes[key] = &sizedRow{parkedRow: parkedRow{Destination: p.Job.Destination}}
+		file := ""
+		if each {
+			file, causes = p.Job.File.String(), parkedTable{}
+		}
+		row := causes.add(p)
+		if rows[row] == nil {
+			rows[row] = &sizedRow{parkedRow: row, File: file}
+			out = append(out, rows[row])
 		}
 		l := p.Job.File.Log()
-		files[l] = append(files[l], parkedFile{sizes[key], p.Job.File.Seq, p.Job.File.Index})
+		files[l] = append(files[l], parkedFile{rows[row], p.Job.File.Seq, p.Job.File.Index})
 	}}
 	_, err := r.Run(ctx)
 	failed := addSizes(ctx, s.staging, files)
-	out := []sizedRow{} // [], not null
-	for _, row := range causes.rows() {
-		sum := *sizes[[2]string{row.Destination, row.Cause}]
-		sum.parkedRow = row
-		out = append(out, sum)
-	}
 	return out, errors.Join(err, failed)
 }
 
@@ -166,14 +170,14 @@ func (p *sizedRow) add(records, bytes int64) {
 // fixed a destination looks for them here.
 const nothingParkedText = "nothing is parked; what failed is retried automatically (copier.retry_tiers), or sooner with: sealift audit --force"
 
-func printParked(out io.Writer, rows []sizedRow) error {
+func printParked(out io.Writer, rows []*sizedRow) error {
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(out, nothingParkedText)
 		return err
 	}
 	for _, row := range rows {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(w, "%s\t%s, %s, %s, since %s (%s ago)\n", row.Destination, progress.Plural(row.Files, "file"), progress.Plural(row.Records, "record"),
+		fmt.Fprintf(w, "%s\t%s, %s, %s, since %s (%s ago)\n", row.Destination, cmp.Or(row.File, progress.Plural(row.Files, "file")), progress.Plural(row.Records, "record"),
 			progress.Bytes(row.Bytes), row.Since.Format(time.RFC3339), formatAge(time.Since(row.Since).Seconds()))
 		fmt.Fprintf(w, "  cause\t%s\n  fix\t%s\n", row.Cause, row.Fix)
 		if err := w.Flush(); err != nil {

@@ -10,7 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -28,7 +30,7 @@ func (noJobs) Produce(context.Context, ...stream.Record) error { return nil }
 func TestParkedReadsFewEntries(t *testing.T) {
 	staging, l := objstore.NewMemory("staging"), ledger.Log{Topic: "sealift.events", Incarnation: "1"}
 	head := ledgertest.Append(t, staging, ledgertest.Init(l, time.Now().Add(-time.Hour)))
-	want := map[string]sizedRow{}
+	want := map[string][3]int64{} // files, records and bytes
 	seal := func(entries int) {
 		for range entries {
 			var files []ledger.File
@@ -42,9 +44,7 @@ func TestParkedReadsFewEntries(t *testing.T) {
 				p := delivery.Parked{Job: delivery.Job{File: delivery.Ref(head, i+1), Destination: f.Owed[0]}, Cause: cause, Fix: "y"}
 				ledgertest.Put(t, staging, delivery.ParkedKey(p.Job.File, f.Owed[0]), p.Encode())
 				sum := want[f.Owed[0]+cause]
-				sum.Files++
-				sum.add(f.Records, f.GzipBytes)
-				want[f.Owed[0]+cause] = sum
+				want[f.Owed[0]+cause] = [3]int64{sum[0] + 1, sum[1] + f.Records, sum[2] + f.GzipBytes}
 			}
 		}
 	}
@@ -55,12 +55,11 @@ func TestParkedReadsFewEntries(t *testing.T) {
 			}
 			return objstore.Fault{}
 		})
-		got, err := listParked(t.Context(), &services{staging: staging}, "")
+		got, err := listParked(t.Context(), &services{staging: staging}, "", false)
 		require.NoError(t, err)
 		require.Len(t, got, len(want))
 		for _, row := range got {
-			sum := want[row.Destination+row.Cause]
-			require.Equal(t, [3]int64{sum.Files, sum.Records, sum.Bytes}, [3]int64{row.Files, row.Records, row.Bytes}, row)
+			require.Equal(t, want[row.Destination+row.Cause], [3]int64{row.Files, row.Records, row.Bytes}, row)
 		}
 		return read
 	}
@@ -80,9 +79,56 @@ func TestParkedReadsFewEntries(t *testing.T) {
 		}
 		return objstore.Fault{}
 	})
-	got, err := listParked(t.Context(), &services{staging: staging}, "ws/b")
+	got, err := listParked(t.Context(), &services{staging: staging}, "ws/b", false)
 	require.NoError(t, err, "the ledger is read when the audit's sums cannot be")
 	require.Len(t, got, 2)
+}
+
+// A thousand files that failed in the same way are one row, although each error names its own file.
+// What each said is not lost.
+func TestParkedGroupsEqualFailures(t *testing.T) {
+	staging, l := objstore.NewMemory("staging"), ledger.Log{Topic: "sealift.events", Incarnation: "1"}
+	head := ledgertest.Append(t, staging, ledgertest.Init(l, time.Now().Add(-time.Hour)))
+	var files []ledger.File
+	for n := range int64(4) {
+		files = append(files, ledgertest.File(l, ledger.File{First: n, Last: n, Owed: []string{"ws/a"}}, []byte(fmt.Sprint(n))))
+	}
+	head = ledgertest.Append(t, staging, ledgertest.Next(head, files...))
+	var causes []string
+	for i := range files {
+		err := &objstore.Error{
+			Op: "put", Bucket: "acme-logs", Key: delivery.ObjectKey("", l, &files[i]), Status: 403, Code: "AccessDenied", Kind: objstore.ErrDenied,
+			Message: fmt.Sprintf("User: arn:aws:sts::123456789012:assumed-role/logs/sealift is not authorized to perform: s3:PutObject on resource: %q"+
+				" because no identity-based policy allows the s3:PutObject action", "arn:aws:s3:::acme-logs/"+delivery.ObjectKey("", l, &files[i])),
+		}
+		target := catalog.Target{ID: "ws/a", BucketName: "acme-logs", Destination: catalog.Destination{RoleARN: "arn:aws:iam::123456789012:role/logs"}}
+		if i == 3 {
+			err.Kind, err.Code, err.Message, err.Status = objstore.ErrNoBucket, "NoSuchBucket", "The specified bucket does not exist", 404
+		}
+		v := destination.Judge(err, target)
+		causes = append(causes, v.Cause)
+		p := delivery.Parked{Job: delivery.Job{File: delivery.Ref(head, i), Destination: "ws/a"}, Reason: v.Reason, Cause: v.Cause, Fix: v.Fix.String(), Since: int64(1000 - i)}
+		ledgertest.Put(t, staging, delivery.ParkedKey(p.Job.File, "ws/a"), p.Encode())
+	}
+	got, err := listParked(t.Context(), &services{staging: staging}, "", false)
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	require.Equal(t, [2]int64{3, 1}, [2]int64{got[0].Files, got[1].Files})
+	require.Contains(t, got[0].Cause, `403 AccessDenied`)
+	require.Contains(t, got[0].Cause, `s3:PutObject on resource: "arn:aws:s3:::acme-logs/segment-logs/…" because`)
+	require.Equal(t, fromMillis(998), got[0].Since)
+	require.Equal(t, causes[3], got[1].Cause)
+
+	each, err := listParked(t.Context(), &services{staging: staging}, "", true)
+	require.NoError(t, err)
+	require.Len(t, each, 4)
+	for i, row := range each {
+		require.Equal(t, [2]string{delivery.Ref(head, i).String(), causes[i]}, [2]string{row.File, row.Cause})
+		require.Equal(t, [2]int64{1, files[i].Records}, [2]int64{row.Files, row.Records})
+	}
+	var out strings.Builder
+	require.NoError(t, printParked(&out, each[:1]))
+	require.Contains(t, out.String(), each[0].File+", 1 record, ")
 }
 
 // Pending files look like parked ones to somebody who wants to be rid of them.

@@ -50,7 +50,7 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 					return err
 				}
 				found := parkedTable{}
-				r.Staging, r.Worker, r.OnParked = s.staging, workerName("redrive"), found.add
+				r.Staging, r.Worker, r.OnParked = s.staging, workerName("redrive"), func(p delivery.Parked) { found.add(p) }
 				if !r.DryRun && !r.Skip {
 					r.Jobs = s.topicProducer(s.cfg.Kafka.JobsTopic, 0)
 				}
@@ -136,15 +136,15 @@ func checkDestinationKnown(ctx context.Context, s *services, name string) error 
 // redriveResult is the JSON form of the result.
 type redriveResult struct {
 	copier.RedriveResult
-	DryRun bool        `json:"dry_run"`
-	Causes []parkedRow `json:"causes"`
+	DryRun bool         `json:"dry_run"`
+	Causes []*parkedRow `json:"causes"`
 }
 
 // parkedRow sums up the files that are parked at one destination for one cause.
 type parkedRow struct {
 	Destination string    `json:"destination"`
 	Reason      string    `json:"reason,omitempty"` // a word for the cause; "" if not noted
-	Cause       string    `json:"cause"`
+	Cause       string    `json:"cause"`            // the common one, unless it is exactly the same for all
 	Fix         string    `json:"fix"`
 	Files       int64     `json:"files"`
 	Since       time.Time `json:"since"` // the first failed attempt
@@ -152,31 +152,37 @@ type parkedRow struct {
 
 // parkedTable sums up parked jobs. It holds a row for each destination and cause, not for each
 // file.
-type parkedTable map[[2]string]parkedRow
+type parkedTable map[[3]string]*parkedRow
 
-func (t parkedTable) add(p delivery.Parked) {
-	key := [2]string{p.Job.Destination, p.Cause}
+// add counts a job, and returns its row.
+func (t parkedTable) add(p delivery.Parked) *parkedRow {
+	common := p.CommonCause()
+	key := [3]string{p.Job.Destination, p.Reason, common}
 	since := fromMillis(p.Since)
-	row, seen := t[key]
-	if !seen {
-		row = parkedRow{Destination: p.Job.Destination, Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: since}
+	row := t[key]
+	if row == nil {
+		row = &parkedRow{Destination: p.Job.Destination, Reason: p.Reason, Cause: p.Cause, Fix: p.Fix, Since: since}
+		t[key] = row
 	}
 	row.Files++
+	if row.Cause != p.Cause {
+		row.Cause = common
+	}
 	if since.Before(row.Since) {
 		row.Since = since
 	}
-	t[key] = row
+	return row
 }
 
-func (t parkedTable) rows() []parkedRow {
-	rows := slices.AppendSeq([]parkedRow{}, maps.Values(t)) // [], not null
-	slices.SortFunc(rows, func(a, b parkedRow) int {
-		return strings.Compare(a.Destination+"\x00"+a.Cause, b.Destination+"\x00"+b.Cause)
+func (t parkedTable) rows() []*parkedRow {
+	rows := slices.AppendSeq([]*parkedRow{}, maps.Values(t)) // [], not null
+	slices.SortFunc(rows, func(a, b *parkedRow) int {
+		return cmp.Or(cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Cause, b.Cause), cmp.Compare(a.Reason, b.Reason))
 	})
 	return rows
 }
 
-func printRedrive(out io.Writer, done copier.RedriveResult, r copier.Redrive, rows []parkedRow) error {
+func printRedrive(out io.Writer, done copier.RedriveResult, r copier.Redrive, rows []*parkedRow) error {
 	err := printCauses(out, rows)
 	if err != nil {
 		return err
@@ -207,10 +213,10 @@ const maxPrintedCauses = 20
 
 // printCauses prints why files could not be delivered, and what to do. If there are too many
 // causes, it prints those with the most files.
-func printCauses(out io.Writer, rows []parkedRow) error {
-	var more []parkedRow
+func printCauses(out io.Writer, rows []*parkedRow) error {
+	var more []*parkedRow
 	if len(rows) > maxPrintedCauses {
-		rows = slices.SortedStableFunc(slices.Values(rows), func(a, b parkedRow) int { return cmp.Compare(b.Files, a.Files) })
+		rows = slices.SortedStableFunc(slices.Values(rows), func(a, b *parkedRow) int { return cmp.Compare(b.Files, a.Files) })
 		rows, more = rows[:maxPrintedCauses], rows[maxPrintedCauses:]
 	}
 	for _, row := range rows {

@@ -97,7 +97,7 @@ type replayResult struct {
 	State            string        `json:"state"`
 	Counts           *replay.Tally `json:"counts,omitempty"` // of this run
 	DryRun           bool          `json:"dry_run,omitempty"`
-	Causes           []parkedRow   `json:"causes"` // of the copies that were given up
+	Causes           []*parkedRow  `json:"causes"` // of the copies that were given up
 }
 
 // replayState names the state of a replay.
@@ -189,7 +189,7 @@ func (v *replayCommand) printDryRun(o *delivery.Order, t replay.Tally) error {
 		if t.Rows == nil {
 			t.Rows = []replay.Row{} // [], not null
 		}
-		return v.app.printJSON(replayResult{Order: o, State: "not ordered", Counts: &t, DryRun: true, Causes: []parkedRow{}})
+		return v.app.printJSON(replayResult{Order: o, State: "not ordered", Counts: &t, DryRun: true, Causes: []*parkedRow{}})
 	}
 	w := tabwriter.NewWriter(v.app.stdout, 0, 0, 2, ' ', 0)
 	if len(t.Rows) > 0 {
@@ -282,7 +282,7 @@ func newReplayListCommand(a *app) *cobra.Command {
 					if err != nil {
 						return err
 					}
-					results = append(results, replayResult{Order: o, Status: status, State: replayState(status), Causes: []parkedRow{}})
+					results = append(results, replayResult{Order: o, Status: status, State: replayState(status), Causes: []*parkedRow{}})
 				}
 				slices.SortStableFunc(results, func(a, b replayResult) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) }) // ids are exact only to the second
 				if asJSON {

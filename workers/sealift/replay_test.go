@@ -60,9 +60,9 @@ func TestPrintReplayCountsExistingObjects(t *testing.T) {
 }
 
 func TestPrintCausesPrintsTheLargest(t *testing.T) {
-	var rows []parkedRow
+	var rows []*parkedRow
 	for i := range maxPrintedCauses + 3 {
-		rows = append(rows, parkedRow{Destination: "ws/one", Cause: fmt.Sprintf("cause-%d.", i), Files: int64(i + 1)})
+		rows = append(rows, &parkedRow{Destination: "ws/one", Cause: fmt.Sprintf("cause-%d.", i), Files: int64(i + 1)})
 	}
 	var out strings.Builder
 	require.NoError(t, printCauses(&out, rows))
