@@ -56,4 +56,5 @@ def main():
             print(json.dumps({"code": line, "rows": rows(eval(line, known))}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -23,8 +23,9 @@ import (
 	"github.com/sealift/sealift/pkg/sample"
 )
 
-// TestReadersOfTheFiles runs the commands that the README gives for reading delivered files,
-// unchanged except for names, with the real tools: each must find every event once.
+// TestReadersOfTheFiles runs what the page for customers gives for reading delivered files,
+// unchanged except for names, with the real tools: each must find every event once. Then it loads
+// them into a database, and erases a user's events, as the page says.
 func TestReadersOfTheFiles(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
@@ -69,7 +70,7 @@ func TestReadersOfTheFiles(t *testing.T) {
 	require.Len(t, days, 1, "the test ran over midnight: run it again")
 	day := sorted(days)[0]
 
-	shell, python := readme(t)
+	shell, python := customersCode(t, "Read the files", "sh"), customersCode(t, "Read the files", "python")
 	bin, err := binary()
 	require.NoError(t, err)
 	dir := t.TempDir()
@@ -133,6 +134,18 @@ func TestReadersOfTheFiles(t *testing.T) {
 		require.Equal(t, want, said.Rows, said.Code)
 		t.Logf("%d events: %s", len(said.Rows), said.Code)
 	}
+
+	r := reader{dir: dir, env: append(append(os.Environ(), s.env()...), "AWS_ENDPOINT_URL="+on.s3), names: names}
+	t.Run("loaded_once", func(t *testing.T) { r.load(ctx, t, events) })
+	t.Run("erased", func(t *testing.T) {
+		person, left := withoutOne(t, stored)
+		r.erase(ctx, t, person)
+		require.Equal(t, left, readLines(ctx, t, on, bucket)[source])
+		for o, err := range objects(ctx, store(on, bucket.bucket)) {
+			require.NoError(t, err)
+			require.Equal(t, []string{"text/plain", "gzip"}, []string{o.ContentType, o.ContentEncoding}, o.Key)
+		}
+	})
 }
 
 // readersScript is scripts/readers/run.sh, for use from any folder.
@@ -157,23 +170,18 @@ func postSample(ctx context.Context, t *testing.T, collector, source string, eve
 	}
 }
 
-// readme returns the shell and Python code below "Reading the files".
-func readme(t *testing.T) (shell, python []string) {
+// customersCode returns the lines of code in a language below a heading of the page for customers.
+func customersCode(t *testing.T, heading, language string) (lines []string) {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../sealift/RECEIVING.md")
 	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(text), "### Reading the files\n")
-	require.True(t, ok)
+	_, rest, ok := strings.Cut(string(text), "\n## "+heading+"\n")
+	require.True(t, ok, heading)
 	rest, _, _ = strings.Cut(rest, "\n## ")
-	for _, block := range regexp.MustCompile("(?s)```(sh|python)\n(.*?)```").FindAllStringSubmatch(rest, -1) {
-		lines := strings.Split(strings.TrimSpace(block[2]), "\n")
-		if block[1] == "sh" {
-			shell = append(shell, lines...)
-		} else {
-			python = append(python, lines...)
-		}
+	for _, block := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(rest, -1) {
+		lines = append(lines, strings.Split(strings.TrimSpace(block[1]), "\n")...)
 	}
-	return shell, python
+	return lines
 }
 
 func typeOfLine(t *testing.T, line []byte) string {
