@@ -59,7 +59,7 @@ func TestObjectProblemsNameTheFixCommand(t *testing.T) {
 	require.Equal(t, []string{
 		"unless the bucket's owner moved or deleted it, put it back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest'",
 		"unless the bucket's owner moved or deleted it, put it back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest' --view v2",
-		"it was overwritten; put the original back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest' --force",
+		"unless the bucket's owner rewrote it, for instance to erase a person's events, put the original back: sealift replay --source a --offsets 3:0-4 --destination 'ws/My Dest' --force",
 		"unless the bucket's owner moved or deleted it, put it back: sealift replay --set kafka.incarnation=1 --source a --offsets 3:0-4 --destination 'ws/My Dest'",
 	}, fixes)
 }

@@ -54,7 +54,7 @@ var kindDetails = map[Kind]struct{ invariant, fix string }{
 	BadParked:     {"I10", "delete it: the auditor enqueues what is owed"},
 	BucketMissing: {"I9", "if its owner deleted it for good, remove the destination from the catalog; else have it created again, and put back what was in it: "},
 	ObjectMissing: {"I9", "unless the bucket's owner moved or deleted it, put it back: "},
-	ObjectChanged: {"I8", "it was overwritten; put the original back: "},
+	ObjectChanged: {"I8", "unless the bucket's owner rewrote it, for instance to erase a person's events, put the original back: "},
 	ObjectForeign: {"I8", "not delivered by this ledger: ask the bucket's owner who else writes below segment-logs/"},
 }
 
