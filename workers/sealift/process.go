@@ -80,6 +80,9 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 		if text := starting.Load(); text != nil {
 			return errors.New(*text)
 		}
+		if p.collector != nil && p.collector.Addr() == "" { // whoever asked would send requests there at once
+			return errors.New("the collector does not listen yet")
+		}
 		return nil
 	})
 	needed := p.dependencies(o.roles)
@@ -163,7 +166,7 @@ func nilIfStopped(ctx context.Context, err error) error {
 func (p *process) callWhenReady(ctx context.Context, fn func(*process)) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for !p.listening() || !p.admin.Ready(ctx).Ready {
+	for !p.admin.Ready(ctx).Ready {
 		select {
 		case <-ctx.Done():
 			return
@@ -172,5 +175,3 @@ func (p *process) callWhenReady(ctx context.Context, fn func(*process)) {
 	}
 	fn(p)
 }
-
-func (p *process) listening() bool { return p.collector == nil || p.collector.Addr() != "" }

@@ -2,15 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/certs/certtest"
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/embedded"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -64,6 +70,51 @@ func TestProcessWaitsForKafka(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.NotEqual(t, http.StatusServiceUnavailable, resp.StatusCode, "the collector has loaded the catalog")
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// A process is not ready before its collector listens. Here that takes long: a collector reads its
+// certificate before, from a named pipe.
+func TestNotReadyBeforeTheCollectorListens(t *testing.T) {
+	t.Parallel()
+	pair := certtest.NewCA(t, "the operator's").Issue("collector", nil)
+	pem, err := os.ReadFile(pair.Cert)
+	require.NoError(t, err)
+	pipe := filepath.Join(t.TempDir(), "cert.pem")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	written := make(chan error, 1)
+	write := func() { // waits for a reader
+		f, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.Write(pem)
+			err = errors.Join(err, f.Close())
+		}
+		written <- err
+	}
+	cfg := config.Default()
+	cfg.Kafka.Brokers = []string{startKafka(t, "").Addr()}
+	cfg.Collector.Listen, cfg.Admin.Listen = porttest.Free(t), porttest.Free(t)
+	cfg.Collector.TLS = config.ServerTLS{CertFile: pipe, KeyFile: pair.Key}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- runProcess(ctx, cfg, processOptions{roles: []string{collectorRole}}, silent) }()
+	go write() // the check of the configuration
+	require.NoError(t, <-written)
+	answer := ""
+	require.Eventually(t, func() bool {
+		answer = readyz(cfg.Admin.Listen)
+		return strings.Contains(answer, "the collector does not listen yet") || strings.HasPrefix(answer, "200")
+	}, 20*time.Second, 20*time.Millisecond)
+	require.Contains(t, answer, "503")
+
+	go write()
+	require.NoError(t, <-written)
+	require.Eventually(t, func() bool { return strings.HasPrefix(readyz(cfg.Admin.Listen), "200") }, 20*time.Second, 20*time.Millisecond)
+	conn, err := net.Dial("tcp", cfg.Collector.Listen)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
 	cancel()
 	require.NoError(t, <-ended)
 }
