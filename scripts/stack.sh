@@ -115,6 +115,7 @@ launch() {
   shift 2
   echo "$mark" >"$dir/$name.mark"
   [ ! -s "$dir/$name.log" ] || cat "$dir/$name.log" >>"$dir/$name.old.log"
+  : >"$dir/$name.log" # now: await may read it before the new process has opened it
   set -m # in its own process group, so that ^C at the terminal does not reach it
   nohup "$@" >"$dir/$name.log" 2>&1 </dev/null &
   echo $! >"$dir/$name.pid"
