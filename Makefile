@@ -89,7 +89,7 @@ lint: $(LINT) ## run go vet and golangci-lint
 
 $(LINT):
 	@echo 'make: building golangci-lint $(LINT_VERSION), once' >&2
-	@GOFLAGS= GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@GOFLAGS= GOBIN=$(@D) scripts/retry.sh go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
 vuln: $(VULN) ## check modules against their checksums, and code against known vulnerabilities (scripts/vuln.sh -h)
 	@scripts/vuln-test.sh $(VULN)
@@ -97,7 +97,7 @@ vuln: $(VULN) ## check modules against their checksums, and code against known v
 
 $(VULN):
 	@echo 'make: building govulncheck $(VULN_VERSION), once' >&2
-	@GOFLAGS= GOBIN=$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION)
+	@GOFLAGS= GOBIN=$(@D) scripts/retry.sh go install golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION)
 
 bench: ## run Go benchmarks; BENCH=regexp
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...

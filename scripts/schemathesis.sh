@@ -45,7 +45,7 @@ mkdir -p "$(dirname "$home")"
 if [ ! -e "$home/ready" ]; then
   echo "schemathesis.sh: installing schemathesis $schemathesis, once" >&2
   python3 -m venv --clear "$home"
-  "$home/bin/pip" install -q --disable-pip-version-check \
+  "$(dirname "$0")/retry.sh" "$home/bin/pip" install -q --disable-pip-version-check \
     "schemathesis==$schemathesis" "hypothesis==$hypothesis" "openapi-spec-validator==$validator" >&2
   touch "$home/ready"
 fi

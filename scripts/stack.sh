@@ -162,7 +162,8 @@ kafka_jars() (
     need mvn maven
     say "fetching Kafka $kafka_version from Maven Central"
     new=$(mktemp -d "$cache/kafka.XXXXXX")
-    mvn -B -q -ntp -f "$here/kafka/pom.xml" -Dkafka.version="$kafka_version" dependency:copy-dependencies \
+    trap 'rm -rf "$new"' EXIT
+    "$here/retry.sh" mvn -B -q -ntp -f "$here/kafka/pom.xml" -Dkafka.version="$kafka_version" dependency:copy-dependencies \
       -DincludeScope=runtime -DoutputDirectory="$new" >"$dir/maven.log" 2>&1 || die "cannot fetch Kafka, see $dir/maven.log"
     mv "$new" "$libs"
   fi
@@ -270,9 +271,10 @@ minio_build() (
   say "building MinIO $minio_version, once; this takes some minutes"
   mkdir -p "$cache/minio-$minio_version"
   new=$(mktemp -d "$cache/minio.XXXXXX")
-  (cd / && GOFLAGS='' CGO_ENABLED=0 GOBIN=$new go install "github.com/minio/minio@$minio_version") >"$dir/minio-build.log" 2>&1 ||
+  trap 'rm -rf "$new"' EXIT
+  (cd / && GOFLAGS='' CGO_ENABLED=0 GOBIN=$new "$here/retry.sh" go install "github.com/minio/minio@$minio_version") >"$dir/minio-build.log" 2>&1 ||
     die "cannot build MinIO, see $dir/minio-build.log"
-  mv "$new/minio" "$(minio_binary)" && rmdir "$new"
+  mv "$new/minio" "$(minio_binary)"
 )
 
 minio_ready() {

@@ -58,7 +58,7 @@ venv=$cache/readers-$(echo "${packages[@]}" | sha256sum | cut -c1-12)
 if [ ! -e "$venv/done" ]; then # a venv contains its own path, so it cannot be made elsewhere and moved
   rm -rf "$venv"
   python3 -m venv "$venv" >&2
-  "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}" >&2
+  "$here/../retry.sh" "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}" >&2
   touch "$venv/done"
 fi
 exec 8>&-

@@ -64,7 +64,7 @@ if [ $# != $arguments ] || { [ $# = 3 ] && ! grep -q "^$1 " <<<"$sdks"; }; then
   exit 2
 fi
 here=$(cd "$(dirname "$0")" && pwd)
-readonly here cache=${SEALIFT_CACHE:-$HOME/.cache/sealift}/sdk
+readonly here retry=$here/../retry.sh cache=${SEALIFT_CACHE:-$HOME/.cache/sealift}/sdk
 mkdir -p "$cache"
 
 # package SDK: prints the package of an SDK.
@@ -94,15 +94,15 @@ once() {
   "$@" "$tmp" >&2 || { rm -rf "$tmp"; return 1; }
   mv -T "$tmp" "$dir" 2>/dev/null || rm -rf "$tmp" # another run has just installed it
 }
-install_python() { python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-warn-conflicts "$1" --target "$2"; }
-install_node() { npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts --prefix "${*: -1}" "${@:1:$#-1}"; }
+install_python() { "$retry" python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-warn-conflicts "$1" --target "$2"; }
+install_node() { "$retry" npm install --loglevel error --no-audit --no-fund --no-package-lock --ignore-scripts --prefix "${*: -1}" "${@:1:$#-1}"; }
 install_maven() { # GROUP:ARTIFACT:VERSION DIR
   local group artifact version
   IFS=: read -r group artifact version <<<"$1"
-  mvn -B -q -ntp -f "$here/java/pom.xml" -Dsdk.group="$group" -Dsdk.artifact="$artifact" -Dsdk.version="$version" \
+  "$retry" mvn -B -q -ntp -f "$here/java/pom.xml" -Dsdk.group="$group" -Dsdk.artifact="$artifact" -Dsdk.version="$version" \
     dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"
 }
-compile_go() { go build -C "$here/go" -tags "$1" -o "$2/driver" .; }
+compile_go() { "$retry" go build -C "$here/go" -tags "$1" -o "$2/driver" .; }
 compile_java() { # LIBS SED DIR; for a fork, SED replaces the names of Segment's SDK with its own
   sed "$2" "$here/java/Driver.java" >"$3/Driver.java" && javac -cp "$1/*" -d "$3" "$3/Driver.java"
 }
