@@ -79,4 +79,4 @@ PYTHON
 # sometimes. Long lines, such as bodies of failed requests, are cut.
 "$home/bin/schemathesis" --config-file schemathesis.toml run "$url/openapi.yaml" --url "$url" --auth "$key:" \
   --phases examples,coverage,fuzzing --mode all --checks all --seed "${SEED:-1}" --max-examples "${EXAMPLES:-10}" \
-  --no-shrink --continue-on-failure --workers 1 --request-timeout 20 --no-color | cut -c1-1000
+  --no-shrink --continue-on-failure --workers 1 --request-timeout 60 --no-color | cut -c1-1000

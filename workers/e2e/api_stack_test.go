@@ -29,7 +29,7 @@ import (
 // document to a collector on real Kafka. In addition to its own checks, every event that was
 // answered 200 has to be in the events topic or the dead letters, once, and nothing that was
 // refused. A produce that the collector repeated because the answer was late may have written its
-// lines twice.
+// lines twice, and what was answered 503 may have been written as well.
 func TestDocumentedRequestsAreAccepted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
@@ -67,20 +67,25 @@ func TestDocumentedRequestsAreAccepted(t *testing.T) {
 			lines[string(d.line)] = true
 		})
 	}
-	events, repeated := 0, 0
+	events, pixels, repeated := 0, 0, 0
 	for print, n := range a.taken {
 		events += n
+		if strings.HasPrefix(print, "pixel-") {
+			pixels += n
+		}
 		require.LessOrEqual(t, n, stored[print], "copies of %s", print)
 	}
 	for print, n := range stored {
-		require.LessOrEqual(t, n-again[print], a.taken[print], "stored although not acknowledged: %s", print)
-		repeated += n - a.taken[print]
+		may := a.taken[print] + a.unknown[print]
+		require.LessOrEqual(t, n-again[print], may, "stored although not acknowledged: %s", print)
+		repeated += max(0, n-may)
 	}
 	require.Less(t, repeated, 50, "too many repeated lines")
 	require.Empty(t, a.wrong)
 	require.Greater(t, a.requests, 3000)
 	require.Greater(t, events, 1000)
-	require.Greater(t, a.pixels, 10)
+	require.Greater(t, pixels, 10)
+	require.Less(t, a.waited, 100, "too many answers 503")
 	for _, p := range s.collectors {
 		require.NoError(t, p.alive())
 		log, err := os.ReadFile(p.log)
@@ -88,7 +93,7 @@ func TestDocumentedRequestsAreAccepted(t *testing.T) {
 		require.NotContains(t, string(log), "panic")
 	}
 	s.stop()
-	t.Logf("%d requests, answered %v; %d events of those answered 200, %d of them of pixels: each is stored, %d twice, and nothing else", a.requests, a.statuses, events, a.pixels, repeated)
+	t.Logf("%d requests, answered %v, %d times 503 before; %d events of those answered 200, %d of them of pixels: each is stored, %d twice, and nothing else", a.requests, a.statuses, a.waited, events, pixels, repeated)
 }
 
 // apiWire is between Schemathesis and the collector. It records what was answered 200, and changes
@@ -101,7 +106,8 @@ type apiWire struct {
 	requests int
 	statuses map[int]int
 	taken    map[string]int // fingerprints of events
-	pixels   int            // calls accepted as pixels
+	unknown  map[string]int // likewise, of those answered 503, each time
+	waited   int            // answers 503 after which a request was sent again
 	wrong    []string
 }
 
@@ -114,15 +120,51 @@ func newAPIWire(t *testing.T, collector, key string) *apiWire {
 	t.Helper()
 	to, err := url.Parse(collector)
 	require.NoError(t, err)
-	a := &apiWire{key: key, statuses: map[int]int{}, taken: map[string]int{}}
+	a := &apiWire{key: key, statuses: map[int]int{}, taken: map[string]int{}, unknown: map[string]int{}}
 	a.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = to.Scheme, to.Host
 			r.Out.URL.RawQuery = r.In.URL.RawQuery
 		},
+		Transport:      patient{a},
 		ModifyResponse: a.response,
 	}
 	return a
+}
+
+// patient sends a request again while it is answered 503, as clients do: Schemathesis takes that for
+// an error, although it only says that Kafka was slow for some seconds, as on a busy machine.
+type patient struct{ a *apiWire }
+
+func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	request, _ := r.Context().Value(apiRequestKey{}).(apiRequest)
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+	}
+	for until := time.Now().Add(40 * time.Second); ; {
+		try := r.Clone(r.Context())
+		if r.Body != nil {
+			try.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		res, err := http.DefaultTransport.RoundTrip(try)
+		if err != nil || res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || time.Now().After(until) {
+			return res, err
+		}
+		_ = res.Body.Close()
+		p.a.mu.Lock()
+		p.a.waited++
+		_ = p.a.record(r, request, p.a.unknown)
+		p.a.mu.Unlock()
+		select {
+		case <-time.After(time.Second):
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
 }
 
 type apiRequestKey struct{}
@@ -176,13 +218,21 @@ func (a *apiWire) respell(r *http.Request, request apiRequest) {
 
 func (a *apiWire) response(res *http.Response) error {
 	request, _ := res.Request.Context().Value(apiRequestKey{}).(apiRequest)
-	at := res.Request.URL
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.statuses[res.StatusCode]++
 	if res.StatusCode != http.StatusOK {
 		return nil
 	}
+	if err := a.record(res.Request, request, a.taken); err != nil {
+		a.wrong = append(a.wrong, fmt.Sprintf("%s was answered 200 to %.200q: %v", res.Request.URL, request.body, err))
+	}
+	return nil
+}
+
+// record adds the events of a request to one of the counts.
+func (a *apiWire) record(r *http.Request, request apiRequest, to map[string]int) error {
+	at := r.URL
 	path := strings.Trim(strings.ReplaceAll(at.Path, "//", "/"), "/")
 	last := path[strings.LastIndexByte(path, '/')+1:]
 	kind, ok := map[string]string{
@@ -190,15 +240,12 @@ func (a *apiWire) response(res *http.Response) error {
 		"i": "identify", "t": "track", "p": "page", "s": "screen", "g": "group", "a": "alias", "b": "",
 	}[last]
 	switch {
-	case res.Request.Method == http.MethodGet && strings.HasPrefix(path, "v1/pixel/"):
+	case r.Method == http.MethodGet && strings.HasPrefix(path, "v1/pixel/"):
 		if ok && kind != "" && path == "v1/pixel/"+last && a.pixel(at.RawQuery) {
-			a.taken["pixel-"+strconv.Itoa(request.number)]++
-			a.pixels++
+			to["pixel-"+strconv.Itoa(request.number)]++
 		}
-	case res.Request.Method == http.MethodPost && ok:
-		if err := a.post(kind, request.body); err != nil {
-			a.wrong = append(a.wrong, fmt.Sprintf("%s was answered 200 to %.200q: %v", at, request.body, err))
-		}
+	case r.Method == http.MethodPost && ok:
+		return recordPost(kind, request.body, to)
 	}
 	return nil
 }
@@ -222,10 +269,10 @@ func (a *apiWire) pixel(raw string) bool {
 	return json.Unmarshal([]byte(data), &call) == nil && call != nil
 }
 
-// post records the events of a body.
-func (a *apiWire) post(kind string, body []byte) error {
+// recordPost adds the events of a body to one of the counts.
+func recordPost(kind string, body []byte, to map[string]int) error {
 	if kind != "" {
-		a.taken[fingerprint(body, kind, false)]++
+		to[fingerprint(body, kind, false)]++
 		return nil
 	}
 	var all struct{ Batch []json.RawMessage }
@@ -233,7 +280,7 @@ func (a *apiWire) post(kind string, body []byte) error {
 		return err
 	}
 	for _, event := range all.Batch {
-		a.taken[fingerprint(event, "", false)]++
+		to[fingerprint(event, "", false)]++
 	}
 	return nil
 }
