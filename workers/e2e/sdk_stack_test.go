@@ -125,7 +125,9 @@ func TestRealSDKs(t *testing.T) {
 		run := runs[name+"-"+s.tag]
 		lines := stored[run.source]
 		delete(lines, "last")
-		require.Len(t, lines, len(run.sent), name)
+		if len(lines) != len(run.sent) {
+			require.Fail(t, "messages are missing, or were never sent", "%s: %d are stored of %d", name, len(lines), len(run.sent))
+		}
 		t.Run(name, func(t *testing.T) { sdks[name].compare(t, run, lines) })
 		messages += len(lines)
 		retries += run.wire.retries
@@ -183,7 +185,7 @@ func readLines(ctx context.Context, t *testing.T, on servers, d *destination) ma
 		for line := range bytes.Lines(text) {
 			var id struct{ MessageID string }
 			require.NoError(t, json.Unmarshal(line, &id))
-			require.NotContains(t, stored[source], id.MessageID, "stored twice")
+			require.Nil(t, stored[source][id.MessageID], "message %s of %s is stored twice", id.MessageID, source)
 			stored[source][id.MessageID] = bytes.TrimSuffix(line, []byte("\n"))
 		}
 	}

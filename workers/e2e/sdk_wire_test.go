@@ -88,7 +88,7 @@ func (w *wire) request(body []byte) passing {
 	w.requests++
 	text, err := inflated(body)
 	if err != nil || !json.Valid(text) {
-		w.wrong = append(w.wrong, fmt.Sprintf("a body that is no JSON: %q: %v", text, err))
+		w.wrong = append(w.wrong, fmt.Sprintf("a body that is no JSON: %.300q: %v", text, err))
 		return p
 	}
 	all := gjson.ParseBytes(text)
