@@ -14,7 +14,7 @@ const ReasonUnreadable = "note_unreadable"
 const maxErrorRunes = 200
 
 // NoteAt returns the note (Parked) that was read at the key of a parked job or of a delivery that a
-// replay could not make. body is what was read, stored is when it was stored, and unread is the
+// replay could not make. body is what was read, stored is when it was stored, and readErr is the
 // error if it could not be read. A note that cannot be understood is not a dead end: its key says
 // which file waits for which destination, which is all that is needed to try again or to give up.
 // The returned note then says what is wrong. NoteAt returns an error only if the key is not one of

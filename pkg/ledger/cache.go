@@ -33,7 +33,7 @@ type cacheItem struct {
 // size approximates how much room an entry takes: its files and its streams sealed ahead.
 func (e cacheItem) size() int { return 1 + len(e.Files) + len(e.SealedThrough) }
 
-// NewCache returns a cache for entries whose files and streams sealed ahead are at most room, all
+// NewCache returns a cache for entries that have at most maxSize files and streams sealed ahead, all
 // together; a single entry may exceed it. trim removes from an entry what no caller needs; nil
 // keeps everything.
 func NewCache(staging objstore.Store, maxSize int, trim func(*Entry)) *Cache {

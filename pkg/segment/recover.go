@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -400,7 +399,7 @@ func (r *Recovery) loadLines(s *Spool, a *recovered) error {
 // for deletion when it was written.
 func (r *Recovery) sweep(s *Spool) error {
 	named := map[string]bool{r.journal.path: true}
-	for c := range maps.Keys(s.chunks) {
+	for c := range s.chunks {
 		named[c.path] = true
 	}
 	names, err := os.ReadDir(r.cfg.Dir)

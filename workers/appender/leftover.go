@@ -60,7 +60,7 @@ func (a *Appender) watchLeftovers(ctx context.Context, worker string) {
 // another worker: after that, no claim of ours can continue with them. Until then they stay, also
 // across restarts: if retention has passed meanwhile, they are the only copy, and the other worker
 // is halted without it. sweepLeftovers gives up when partitions are assigned anew, that is, when
-// a.assigned differs from assigned.
+// a.assignments differs from assignments.
 //
 // Invariant: I5. It deletes only what checkChain would refuse for good, or what adds nothing.
 func (a *Appender) sweepLeftovers(ctx context.Context, worker string, assignments int) error {

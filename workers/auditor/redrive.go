@@ -139,7 +139,7 @@ func (a *Auditor) watchCatalog(ctx context.Context) {
 }
 
 // dueDestinations returns the destinations to look at now, and the time of the next look; zero:
-// there is none. looks has, for each enabled destination, when to look at what is parked for it, or
+// there is none. dueAt has, for each enabled destination, when to look at what is parked for it, or
 // zero if that is done.
 func (a *Auditor) dueDestinations(dueAt map[string]time.Time, now time.Time) (due []string, next time.Time) {
 	current := a.enabledDestinations()

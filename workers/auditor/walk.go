@@ -41,7 +41,7 @@ type walk struct {
 	spent           spent
 	orphansPutOff   bool // a search for orphans is due, but there is no time for it
 
-	mu      sync.Mutex // guards report, visited, blind and hint.Blind during concurrent visits
+	mu      sync.Mutex // guards report, visited, withoutRedis and hint.Blind during concurrent visits
 	report  chainReport
 	visited map[int64]visitResult
 }

@@ -75,7 +75,7 @@ func (c *Collector) readBody(w http.ResponseWriter, r *http.Request, g *grant) (
 	return nil, retryLater(http.StatusServiceUnavailable, "body_not_received", "the body did not arrive whole and in time: send it again")
 }
 
-// progressReader reads a body and calls renew whenever another progress bytes have arrived.
+// progressReader reads a body and calls renew whenever another progressBytes have arrived.
 type progressReader struct {
 	from  io.Reader
 	renew func()

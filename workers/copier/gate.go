@@ -38,7 +38,7 @@ type gate struct {
 
 	mu   sync.Mutex            // guards all below
 	away map[*dependency]error // and why
-	open chan struct{}         // closed while nothing is shut
+	open chan struct{}         // closed while nothing is away
 }
 
 func newGate(log *slog.Logger, waits prometheus.Gauge) *gate {

@@ -185,7 +185,7 @@ func (r *replayer) writeReplayed(ctx context.Context, rec delivery.Receipt) erro
 	return receipt.WriteReplayed(ctx, r.deps.Staging, rec)
 }
 
-// spoolRebuilt is spool for an object that was rebuilt from Kafka. It may be compressed differently
+// spoolRebuilt is spoolStaged for an object that was rebuilt from Kafka. It may be compressed differently
 // from the original, so its lines, not its bytes, are compared with the ledger.
 func spoolRebuilt(ctx context.Context, staging objstore.Store, dir, key string, f *ledger.File) (*spooledFile, error) {
 	r, _, err := objstore.GetSteadily(ctx, staging, key)

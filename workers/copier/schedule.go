@@ -46,11 +46,11 @@ const (
 type effect struct {
 	kind    effectKind
 	task    *task
-	job     delivery.Job        // of requeue and park: the job with its new state
-	tier    int                 // of requeue
-	why     string              // of requeue: a metric label
-	verdict destination.Verdict // of park and opened
-	dest    string              // of opened, shut and slowed
+	job     delivery.Job        // of effectRequeue and effectPark: the job with its new state
+	tier    int                 // of effectRequeue
+	why     string              // of effectRequeue: a metric label
+	verdict destination.Verdict // of effectPark and effectBreakerOpened
+	dest    string              // of the news
 }
 
 type effectKind int
@@ -67,9 +67,9 @@ const (
 	effectSlowed                          // news: a sound destination became slow
 )
 
-// scheduler decides when each job is tried and what becomes of it. It does no I/O: its state
-// changes only by its on methods (onArrived and so on), which return what is to
-// be done. The time that each takes does not depend on the number of destinations.
+// scheduler decides when each job is tried and what becomes of it. It does no I/O: its state changes
+// only by its on methods (onArrived and so on), which return what is to be done. The time that each
+// takes does not depend on the number of destinations.
 //
 // Slots are for copies that make progress: when nothing moves in a copy, another may start. A
 // destination that fails twice in a row or is slow is a suspect. Suspects have slots and room of

@@ -72,8 +72,8 @@ func spoolStaged(ctx context.Context, staging objstore.Store, dir string, f *led
 	return s, nil
 }
 
-// receive reads r and closes it. It keeps the bytes in memory if most is small, otherwise in a
-// nameless file in dir. It reads at most one byte more than most; an object of that length is not
+// receive reads r and closes it. It keeps the bytes in memory if maxBytes is small, otherwise in a
+// nameless file in dir. It reads at most one byte more than maxBytes; an object of that length is not
 // the one that was wanted.
 func receive(r io.ReadCloser, dir, key string, maxBytes int64) (*spooledFile, error) {
 	defer r.Close()

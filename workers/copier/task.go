@@ -12,7 +12,7 @@ type task struct {
 	claims []claim // where the job came from; acknowledged when it is over
 
 	arrivedAt time.Time // when it arrived
-	state     taskState // changed only by its standing
+	state     taskState // changed only by destState.setState
 
 	// About its try:
 	startedAsSuspect bool // its destination was a suspect when it started
