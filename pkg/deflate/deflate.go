@@ -7,7 +7,7 @@
 // about as well as level 6, and takes a third more time than the fast one. It differs from others
 // in three ways: it reads the block and its window in place; its hash tables of 32 KiB stay in the
 // first-level cache; and building a Huffman code takes only some microseconds, so small blocks are
-// cheap. pkg/segment/DESIGN.md has the measurements.
+// cheap. DESIGN.md has the measurements.
 //
 // It promises that its output inflates to the block, that equal input gives equal bytes, and that
 // the output is never larger than Bound. It does not write headers, checksums, or a last block.
