@@ -167,8 +167,8 @@ func New(cfg Config, deps Deps) (*Appender, error) {
 	if cfg.DedupWindow > 0 {
 		a.dedupBudget = dedup.NewBudget(cfg.DedupMemory)
 	}
-	a.metrics, err = newMetrics(deps.Metrics, a)
-	return a, err
+	a.metrics = newMetrics(deps.Metrics, a)
+	return a, nil
 }
 
 // Run reads the partitions that the group assigns until ctx ends. Then it finishes the entries in

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sealift/sealift/pkg/dedup"
 	"github.com/sealift/sealift/pkg/stream"
@@ -171,10 +172,8 @@ func (v *view) halted() error {
 // scraped.
 type metrics struct {
 	a           *Appender
-	read        atomic.Int64 // number of records
-	records     prometheus.CounterFunc
-	waiting     prometheus.GaugeFunc // sealed files
-	leftovers   prometheus.Gauge     // partitions
+	read        atomic.Int64     // number of records
+	leftovers   prometheus.Gauge // partitions
 	abandoned   prometheus.Counter
 	deadLetters *prometheus.CounterVec
 
@@ -186,22 +185,24 @@ type metrics struct {
 	position, lag, oldest, files, held, paused, halted *prometheus.Desc
 }
 
-func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
+// newMetrics registers the metrics with reg, unless that is nil.
+func newMetrics(reg prometheus.Registerer, a *Appender) *metrics {
+	factory := promauto.With(reg)
 	gauge := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("sealift_appender_"+name, help, []string{"partition"}, nil)
 	}
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_" + name, Help: help})
+		return factory.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_" + name, Help: help})
 	}
 	m := &metrics{
 		a:               a,
-		abandoned:       prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_appender_abandoned_total", Help: "Times that a partition's state was thrown away and loaded from the ledger."}),
-		deadLetters:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_appender_dead_letters_total", Help: "Records that are no line of any file."}, []string{"reason"}),
+		abandoned:       counter("abandoned_total", "Times that a partition's state was thrown away and loaded from the ledger."),
+		deadLetters:     factory.NewCounterVec(prometheus.CounterOpts{Name: "sealift_appender_dead_letters_total", Help: "Records that are no line of any file."}, []string{"reason"}),
 		resumedRecords:  counter("resumed_records_total", "Records that were in local files when a partition was taken over, and were not read again."),
 		resumedBytes:    counter("resumed_bytes_total", "Bytes of the lines of resumed records."),
 		reread:          counter("reread_records_total", "Records read again, as far as the worker knows."),
 		checkpointBytes: counter("checkpoint_bytes_total", "Bytes written to checkpoints, the lines in memory included."),
-		checkpoint: prometheus.NewHistogram(prometheus.HistogramOpts{
+		checkpoint: factory.NewHistogram(prometheus.HistogramOpts{
 			Name: "sealift_appender_checkpoint_seconds", Help: "Time taken by a partition's checkpoint, in which it reads nothing.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
 		}),
@@ -225,20 +226,15 @@ func newMetrics(reg prometheus.Registerer, a *Appender) (*metrics, error) {
 		paused:   gauge("paused", "1 while nothing is read, for lack of disk or because staging is behind."),
 		halted:   gauge("in_trouble", "1 while the partition cannot be read, or what was read of it not be written to the ledger; the log says why."),
 	}
-	m.leftovers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_appender_left_partitions", Help: "Partitions that are not this worker's, be they of another topic or incarnation, and of which it keeps local files: their ledger does not have them all, nor an entry of another worker."})
-	m.records = prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."},
+	m.leftovers = factory.NewGauge(prometheus.GaugeOpts{Name: "sealift_appender_left_partitions", Help: "Partitions that are not this worker's, be they of another topic or incarnation, and of which it keeps local files: their ledger does not have them all, nor an entry of another worker."})
+	factory.NewCounterFunc(prometheus.CounterOpts{Name: "sealift_appender_records_total", Help: "Records read, those read again included."},
 		func() float64 { return float64(m.read.Load()) })
-	m.waiting = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sealift_appender_waiting_files", Help: "Sealed files that are in no entry of the ledger yet."},
+	factory.NewGaugeFunc(prometheus.GaugeOpts{Name: "sealift_appender_waiting_files", Help: "Sealed files that are in no entry of the ledger yet."},
 		func() float64 { return float64(a.pressure.waiting.Load()) })
-	if reg == nil {
-		return m, nil
+	if reg != nil {
+		reg.MustRegister(m)
 	}
-	for _, c := range []prometheus.Collector{m.records, m.waiting, m.leftovers, m.abandoned, m.deadLetters, m.duplicates, m.damages, m.resumedRecords, m.resumedBytes, m.reread, m.checkpointBytes, m.checkpoint, m} {
-		if err := reg.Register(c); err != nil {
-			return nil, fmt.Errorf("register metrics of the appender: %w", err)
-		}
-	}
-	return m, nil
+	return m
 }
 
 // Describe implements prometheus.Collector.

@@ -450,9 +450,7 @@ func TestDryRunSaysNothingIsDeleted(t *testing.T) {
 	var logged bytes.Buffer
 	reg := prometheus.NewRegistry()
 	r := newRig(t, func(c *Config) { c.DryRun, c.Full = true, true })
-	var err error
-	r.metrics, err = newMetrics(reg)
-	require.NoError(t, err)
+	r.metrics = newMetrics(reg)
 	r.deps.Log = slog.New(slog.NewTextHandler(&logged, nil))
 	r.seal(log0, time.Hour, nil, "a")
 	orphan := file(log0, 0, 0, "another cut").StagedKey
@@ -522,9 +520,7 @@ func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 func TestMetrics(t *testing.T) {
 	r := newRig(t, nil)
 	reg := prometheus.NewRegistry()
-	m, err := newMetrics(reg)
-	require.NoError(t, err)
-	r.metrics = m
+	r.metrics = newMetrics(reg)
 	e := r.seal(log0, time.Hour, []string{one, two}, "a")
 	r.park(e, 0, two)
 	got := gather(t, reg)

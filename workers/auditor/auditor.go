@@ -92,11 +92,10 @@ func New(cfg Config, deps Deps) (*Auditor, error) {
 	case cfg.Grace < 0 || cfg.Retain < 0:
 		return nil, errors.New("auditor.grace and staging.retain must not be negative")
 	}
-	m, err := newMetrics(deps.Metrics)
-	if err != nil {
-		return nil, err
-	}
-	return &Auditor{idleVisits: minIdleVisits, cfg: cfg, deps: deps, metrics: m, parkedReads: parkedReads{readUntil: map[string]int64{}}, markedUntil: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}, orphansPutOffSince: map[ledger.Log]time.Time{}}, nil
+	return &Auditor{
+		idleVisits: minIdleVisits, cfg: cfg, deps: deps, metrics: newMetrics(deps.Metrics), parkedReads: parkedReads{readUntil: map[string]int64{}},
+		markedUntil: map[ledger.Log]time.Time{}, behind: map[ledger.Log]bool{}, orphansPutOffSince: map[ledger.Log]time.Time{},
+	}, nil
 }
 
 // Run audits when it is time, and watches the owners of the partitions and the catalog, until ctx

@@ -594,9 +594,7 @@ func TestFailedCollectionContinuesWhereItStopped(t *testing.T) {
 func TestFailedOrphanSearchUndoesNothing(t *testing.T) {
 	r := newRig(t, nil)
 	reg := prometheus.NewRegistry()
-	m, err := newMetrics(reg)
-	require.NoError(t, err)
-	r.metrics = m
+	r.metrics = newMetrics(reg)
 	r.sealOld(log0, 3)
 	r.park(r.seal(log0, time.Hour, []string{one}, "owed"), 0, one)
 	searches := 0
@@ -666,9 +664,7 @@ func TestChainWithoutGarbageIsNotBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		reg := prometheus.NewRegistry()
-		m, err := newMetrics(reg)
-		require.NoError(t, err)
-		r.metrics = m
+		r.metrics = newMetrics(reg)
 		r.sealOld(log0, 1)
 		for p, young := range [][]string{{one}, nil, nil} {
 			l := log0

@@ -1,11 +1,11 @@
 package auditor
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sealift/sealift/pkg/ledger"
 )
@@ -20,18 +20,20 @@ type metrics struct {
 	destinations                *destinationGauges
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+// newMetrics registers the metrics with reg, unless that is nil.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	factory := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_auditor_" + name + "_total", Help: help})
+		return factory.NewCounter(prometheus.CounterOpts{Name: "sealift_auditor_" + name + "_total", Help: help})
 	}
 	gauges := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help}, []string{"topic", "incarnation", "partition"})
+		return factory.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help}, []string{"topic", "incarnation", "partition"})
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help})
+		return factory.NewGauge(prometheus.GaugeOpts{Name: "sealift_auditor_" + name, Help: help})
 	}
 	m := &metrics{
-		audits:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_auditor_audits_total", Help: "Audits done."}, []string{"result"}),
+		audits:       factory.NewCounterVec(prometheus.CounterOpts{Name: "sealift_auditor_audits_total", Help: "Audits done."}, []string{"result"}),
 		enqueued:     counter("enqueued_jobs", "Jobs enqueued for debts that had neither receipt nor job."),
 		redriven:     counter("redriven_jobs", "Parked jobs enqueued because their destinations were back in the catalog, or enabled."),
 		collected:    counter("files_collected", "Staged files deleted after their time."),
@@ -47,15 +49,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	m.unowned.Set(math.NaN())
 	m.last.Set(math.NaN())
-	if reg == nil {
-		return m, nil
+	if reg != nil {
+		reg.MustRegister(m.destinations)
 	}
-	for _, c := range []prometheus.Collector{m.audits, m.enqueued, m.redriven, m.collected, m.orphans, m.undelivered, m.parked, m.oldest, m.seconds, m.last, m.unowned, m.behind, m.destinations} {
-		if err := reg.Register(c); err != nil {
-			return nil, fmt.Errorf("register metrics of the auditor: %w", err)
-		}
-	}
-	return m, nil
+	return m
 }
 
 // recordChain updates the metrics with what an audit of a chain found and, unless dry, did.

@@ -46,9 +46,7 @@ func TestOtherAuditsDoNotHideWhatIsOwed(t *testing.T) {
 			e := r.seal(log0, time.Hour, []string{one}, "a")
 			r.park(e, 0, one)
 			role := r.Auditor
-			var err error
-			role.metrics, err = newMetrics(reg)
-			require.NoError(t, err)
+			role.metrics = newMetrics(reg)
 			scheduled(t, role)
 			r.expireMarkers()
 
@@ -128,10 +126,8 @@ func TestMetricsAreHandedOver(t *testing.T) {
 	for _, l := range []ledger.Log{log0, later} {
 		r.park(r.seal(l, time.Hour, []string{one}, "a"), 0, one)
 	}
-	var err error
-	r.metrics, err = newMetrics(reg)
-	require.NoError(t, err)
-	_, err = r.Auditor.audit(t.Context(), true)
+	r.metrics = newMetrics(reg)
+	_, err := r.Auditor.audit(t.Context(), true)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, gather(t, reg)["sealift_auditor_destination_parked_files"])
 	r.expireMarkers()

@@ -166,10 +166,7 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 		c.pace.maxWait = cfg.AnswerWithin // here the spool ends the wait
 		c.spooled.unread = !deps.Spool.Empty()
 	}
-	var err error
-	if c.metrics, err = newMetrics(deps.Metrics, c.inFlight.used.Load, deps.Spool, deps.Letters); err != nil {
-		return nil, fmt.Errorf("register the collector's metrics: %w", err)
-	}
+	c.metrics = newMetrics(deps.Metrics, c.inFlight.used.Load, deps.Spool, deps.Letters)
 	c.base, c.cut = context.WithCancel(context.Background())
 	return c, nil
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sealift/sealift/pkg/event"
 	"github.com/sealift/sealift/pkg/spool"
@@ -22,42 +23,36 @@ type metrics struct {
 	produceSeconds   prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, events, letters *spool.Spool) (*metrics, error) {
+// newMetrics registers the metrics with reg, unless that is nil; events and letters are the spools, or
+// nil.
+func newMetrics(reg prometheus.Registerer, inFlightBytes func() int64, events, letters *spool.Spool) *metrics {
+	factory := promauto.With(reg)
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "sealift", Subsystem: "collector", Name: name, Help: help}
 	}
 	counter := func(name, help string) prometheus.CounterOpts { return prometheus.CounterOpts(opts(name, help)) }
 	gauge := func(name, help string) prometheus.GaugeOpts { return prometheus.GaugeOpts(opts(name, help)) }
 	m := &metrics{
-		requests:         prometheus.NewCounterVec(counter("requests_total", "Requests answered, by path and status."), []string{"path", "status"}),
-		refused:          prometheus.NewCounterVec(counter("refused_total", "Requests not taken, by reason."), []string{"reason"}),
-		events:           prometheus.NewCounterVec(counter("events_total", "Events given to Kafka's client, by type and channel: client, of pages, or server."), []string{"type", "channel"}),
-		rejected:         prometheus.NewCounterVec(counter("dead_letters_total", "Events answered 200 and put into the dead letters, by reason."), []string{"reason"}),
-		receivedBytes:    prometheus.NewCounter(counter("received_bytes_total", "Bytes of request bodies, inflated.")),
-		lineBytes:        prometheus.NewCounter(counter("line_bytes_total", "Bytes of stored lines given to Kafka's client.")),
-		panics:           prometheus.NewCounter(counter("panics_total", "Requests whose handler panicked, a bug; the log has the stack.")),
-		inFlightRequests: prometheus.NewGauge(gauge("in_flight_requests", "Requests being served.")),
-		produceSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+		requests:         factory.NewCounterVec(counter("requests_total", "Requests answered, by path and status."), []string{"path", "status"}),
+		refused:          factory.NewCounterVec(counter("refused_total", "Requests not taken, by reason."), []string{"reason"}),
+		events:           factory.NewCounterVec(counter("events_total", "Events given to Kafka's client, by type and channel: client, of pages, or server."), []string{"type", "channel"}),
+		rejected:         factory.NewCounterVec(counter("dead_letters_total", "Events answered 200 and put into the dead letters, by reason."), []string{"reason"}),
+		receivedBytes:    factory.NewCounter(counter("received_bytes_total", "Bytes of request bodies, inflated.")),
+		lineBytes:        factory.NewCounter(counter("line_bytes_total", "Bytes of stored lines given to Kafka's client.")),
+		panics:           factory.NewCounter(counter("panics_total", "Requests whose handler panicked, a bug; the log has the stack.")),
+		inFlightRequests: factory.NewGauge(gauge("in_flight_requests", "Requests being served.")),
+		produceSeconds: factory.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "sealift", Subsystem: "collector", Name: "produce_seconds",
 			Help:    "Time from handing a request's records to Kafka's client to its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
 		}),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	inFlight := prometheus.NewGaugeFunc(gauge("in_flight_bytes", "Bytes of requests and records in flight."), func() float64 { return float64(inFlightBytes()) })
-	all := []prometheus.Collector{m.requests, m.refused, m.events, m.rejected, m.receivedBytes, m.lineBytes, m.panics, m.inFlightRequests, m.produceSeconds, inFlight}
+	factory.NewGaugeFunc(gauge("in_flight_bytes", "Bytes of requests and records in flight."), func() float64 { return float64(inFlightBytes()) })
 	if events != nil {
-		all = append(all, spoolMetrics(events, "events")...)
-		all = append(all, spoolMetrics(letters, "dead_letters")...)
+		addSpoolMetrics(factory, events, "events")
+		addSpoolMetrics(factory, letters, "dead_letters")
 	}
-	for _, c := range all {
-		if err := reg.Register(c); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
+	return m
 }
 
 func (m *metrics) countEvent(line event.Line) {
@@ -68,25 +63,23 @@ func (m *metrics) countEvent(line event.Line) {
 	m.events.WithLabelValues(line.Type, channel).Inc()
 }
 
-// spoolMetrics returns the metrics of one spool: each has its own limit.
-func spoolMetrics(s *spool.Spool, contents string) []prometheus.Collector {
+// addSpoolMetrics adds the metrics of one spool: each has its own limit.
+func addSpoolMetrics(factory promauto.Factory, s *spool.Spool, contents string) {
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "sealift", Subsystem: "collector", Name: "spool_" + name, Help: help, ConstLabels: prometheus.Labels{"of": contents}}
 	}
-	gauge := func(name, help string, value func(spool.Stats) float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), func() float64 { return value(s.Stats()) })
+	gauge := func(name, help string, value func(spool.Stats) float64) {
+		factory.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), func() float64 { return value(s.Stats()) })
 	}
-	return []prometheus.Collector{
-		gauge("bytes", "Bytes of the spool on the disk.", func(st spool.Stats) float64 { return float64(st.Bytes) }),
-		gauge("max_bytes", "Bytes beyond which the spool takes no more.", func(st spool.Stats) float64 { return float64(st.MaxBytes) }),
-		gauge("records", "Records in the spool that are not in Kafka yet.", func(st spool.Stats) float64 { return float64(st.Records) }),
-		gauge("oldest_age_seconds", "Age of the oldest record in the spool; 0: it is empty.", func(st spool.Stats) float64 {
-			if st.Oldest.IsZero() {
-				return 0
-			}
-			return time.Since(st.Oldest).Seconds()
-		}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts(opts("damages_total", "Places of the spool that could not be read back; the log names them.")),
-			func() float64 { return float64(s.Stats().Damages) }),
-	}
+	gauge("bytes", "Bytes of the spool on the disk.", func(st spool.Stats) float64 { return float64(st.Bytes) })
+	gauge("max_bytes", "Bytes beyond which the spool takes no more.", func(st spool.Stats) float64 { return float64(st.MaxBytes) })
+	gauge("records", "Records in the spool that are not in Kafka yet.", func(st spool.Stats) float64 { return float64(st.Records) })
+	gauge("oldest_age_seconds", "Age of the oldest record in the spool; 0: it is empty.", func(st spool.Stats) float64 {
+		if st.Oldest.IsZero() {
+			return 0
+		}
+		return time.Since(st.Oldest).Seconds()
+	})
+	factory.NewCounterFunc(prometheus.CounterOpts(opts("damages_total", "Places of the spool that could not be read back; the log names them.")),
+		func() float64 { return float64(s.Stats().Damages) })
 }

@@ -185,9 +185,7 @@ func TestBooksOfSeveralCopiersAddUp(t *testing.T) {
 func TestDestinationMetrics(t *testing.T) {
 	r := newRig(t)
 	reg := prometheus.NewRegistry()
-	m, err := newMetrics(reg, "")
-	require.NoError(t, err)
-	r.metrics = m
+	r.metrics = newMetrics(reg, "")
 	require.Equal(t, outcomeDone, r.runJob(t.Context(), r.job(acmeOne, "hello")).kind)
 	r.buckets["two-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
 	require.Equal(t, outcomeFailed, r.runJob(t.Context(), r.job(acmeTwo, "hello")).kind)
@@ -216,10 +214,10 @@ func TestDestinationMetrics(t *testing.T) {
 		"requests_total " + acmeTwo + " put": 1, "requests_total " + acmeTwo + " staging_read": 2,
 	}, got)
 
-	m.recordNewest(acmeOne, 1795356000000)
-	require.Equal(t, int64(1795356000001), m.latest[acmeOne], "an older file replaced a newer one")
-	m.recordNewest(acmeOne, time.Now().AddDate(1, 0, 0).UnixMilli())
-	require.LessOrEqual(t, m.latest[acmeOne], time.Now().UnixMilli(), "a time of receipt in the future")
+	r.metrics.recordNewest(acmeOne, 1795356000000)
+	require.Equal(t, int64(1795356000001), r.metrics.latest[acmeOne], "an older file replaced a newer one")
+	r.metrics.recordNewest(acmeOne, time.Now().AddDate(1, 0, 0).UnixMilli())
+	require.LessOrEqual(t, r.metrics.latest[acmeOne], time.Now().UnixMilli(), "a time of receipt in the future")
 }
 
 // The time until which a failing destination is left alone is noted, too.

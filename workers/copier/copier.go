@@ -145,16 +145,9 @@ func New(cfg Config, deps Deps) (*Copier, error) {
 	case slices.Min(cfg.RetryTiers) <= 0 || !slices.IsSorted(cfg.RetryTiers):
 		return nil, fmt.Errorf("copier.retry_tiers %v: use times above 0 that grow", cfg.RetryTiers)
 	}
-	m, err := newMetrics(deps.Metrics, "")
-	if err != nil {
-		return nil, err
-	}
-	replays, err := newMetrics(deps.Metrics, "replay_")
-	if err != nil {
-		return nil, err
-	}
+	m := newMetrics(deps.Metrics, "")
 	deps.Staging = meter.CountingStore(deps.Staging)
-	both := &shared{deps: deps, replayMetrics: replays,
+	both := &shared{deps: deps, replayMetrics: newMetrics(deps.Metrics, "replay_"),
 		receipts:  newReceipts(deps.Staging),
 		packs:     newPacks(deps.Staging),
 		customers: destination.NewPutter(destination.Config{Roles: deps.Roles, Open: deps.Open}),

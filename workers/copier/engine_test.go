@@ -209,9 +209,8 @@ func TestPermanentlyFailingJobIsParked(t *testing.T) {
 
 // fakeEngine returns an engine that runs try without any I/O.
 func fakeEngine(try func(context.Context, delivery.Job) outcome, q queue) *engine {
-	m, _ := newMetrics(nil, "")
 	log := slog.New(slog.DiscardHandler)
-	c := &Copier{shared: &shared{deps: Deps{Log: log}, book: meter.NewBook(nil, "copier-1", log)}, cfg: Config{}.withDefaults(), metrics: m}
+	c := &Copier{shared: &shared{deps: Deps{Log: log}, book: meter.NewBook(nil, "copier-1", log)}, cfg: Config{}.withDefaults(), metrics: newMetrics(nil, "")}
 	e := c.newEngine(q)
 	e.try = func(ctx context.Context, job attempt) outcome {
 		o := try(ctx, job.Job)

@@ -1,11 +1,11 @@
 package copier
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/ledger"
@@ -31,33 +31,29 @@ type metrics struct {
 	latest map[string]int64 // the values of newest, in unix ms
 }
 
-// newMetrics registers the metrics of a lane; lane is "" or a prefix for their names.
-func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
-	var all []prometheus.Collector
+// newMetrics registers the metrics of a lane with reg, unless that is nil; lane is "" or a prefix for
+// their names.
+func newMetrics(reg prometheus.Registerer, lane string) *metrics {
+	factory := promauto.With(reg)
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Name: "sealift_copier_" + lane + name, Help: help}
+	}
 	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_copier_" + lane + name + "_total", Help: help})
-		all = append(all, c)
-		return c
+		return factory.NewCounter(prometheus.CounterOpts(opts(name+"_total", help)))
 	}
 	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_copier_" + lane + name + "_total", Help: help}, labels)
-		all = append(all, c)
-		return c
+		return factory.NewCounterVec(prometheus.CounterOpts(opts(name+"_total", help)), labels)
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "sealift_copier_" + lane + name, Help: help})
-		all = append(all, g)
-		return g
-	}
-	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sealift_copier_" + lane + name, Help: help, Buckets: buckets})
-		all = append(all, h)
-		return h
+		return factory.NewGauge(prometheus.GaugeOpts(opts(name, help)))
 	}
 	gauges := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealift_copier_" + lane + name, Help: help}, []string{"destination"})
+		return factory.NewGaugeVec(prometheus.GaugeOpts(opts(name, help)), []string{"destination"})
 	}
-	m := &metrics{
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return factory.NewHistogram(prometheus.HistogramOpts{Name: "sealift_copier_" + lane + name, Help: help, Buckets: buckets})
+	}
+	return &metrics{
 		latest:        map[string]int64{},
 		files:         counter("files", "Files delivered."),
 		bytes:         counter("bytes", "Compressed bytes of files delivered."),
@@ -78,24 +74,15 @@ func newMetrics(reg prometheus.Registerer, lane string) (*metrics, error) {
 		tasks:         gauge("jobs_in_process", "Jobs in this process, running or waiting."),
 		waiting:       gauge("waiting", "1 while copying waits for Redis or the staging bucket."),
 		breaker:       gauges("breaker_open", "1 while nothing but probes is sent to the destination."),
+
+		destinationFiles:   vec("destination_files", "Files delivered to the destination.", "destination"),
+		destinationRecords: vec("destination_records", "Records in files delivered to the destination.", "destination"),
+		destinationBytes:   vec("destination_bytes", "Compressed bytes of files delivered to the destination.", "destination"),
+		destinationRequests: vec("destination_requests", "Requests made for the destination: put, assume_role and data_key (of KMS, by S3) to AWS on its side, staging_read and staging_write on the operator's.",
+			"destination", "kind"),
+		newest:    gauges("destination_newest_delivered_timestamp_seconds", "When the first record was received of the newest file that this process delivered to the destination."),
+		lastError: gauges("destination_last_error_timestamp_seconds", "When a try to deliver to the destination last failed in this process."),
 	}
-	m.destinationFiles = vec("destination_files", "Files delivered to the destination.", "destination")
-	m.destinationRecords = vec("destination_records", "Records in files delivered to the destination.", "destination")
-	m.destinationBytes = vec("destination_bytes", "Compressed bytes of files delivered to the destination.", "destination")
-	m.destinationRequests = vec("destination_requests", "Requests made for the destination: put, assume_role and data_key (of KMS, by S3) to AWS on its side, staging_read and staging_write on the operator's.",
-		"destination", "kind")
-	m.newest = gauges("destination_newest_delivered_timestamp_seconds", "When the first record was received of the newest file that this process delivered to the destination.")
-	m.lastError = gauges("destination_last_error_timestamp_seconds", "When a try to deliver to the destination last failed in this process.")
-	all = append(all, m.breaker, m.newest, m.lastError)
-	if reg == nil {
-		return m, nil
-	}
-	for _, c := range all {
-		if err := reg.Register(c); err != nil {
-			return nil, fmt.Errorf("register metrics of the copier: %w", err)
-		}
-	}
-	return m, nil
 }
 
 func (m *metrics) recordDelivery(dest string, f *ledger.File, put destination.Result, took time.Duration) {

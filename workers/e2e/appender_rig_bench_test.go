@@ -118,11 +118,10 @@ func (r *appenderBench) run(topic string, events int, dedup time.Duration) (used
 	b, log, client := r.b, slog.New(slog.DiscardHandler), r.client
 	r.runs++
 	name := strconv.Itoa(r.runs)
-	rot, err := rotator.New(rotator.Config{Cluster: "sealift-embedded"}, rotator.Deps{
+	rot := rotator.New(rotator.Config{Cluster: "sealift-embedded"}, rotator.Deps{
 		Staging: r.staging, Kafka: client, Jobs: client.NewProducer(stream.ProducerConfig{Topic: "jobs"}), Logger: log,
 		Owed: func(string) []string { return nil },
 	})
-	require.NoError(b, err)
 	app, err := appender.New(appender.Config{Topic: topic, DataDir: b.TempDir(), Incarnation: name, DedupWindow: dedup, Level: *benchLevel}, appender.Deps{
 		Log: appender.KafkaLog{Client: client},
 		Join: func(worker string) (appender.Membership, error) {

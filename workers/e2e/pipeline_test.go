@@ -93,11 +93,10 @@ func (p *pipeline) start(cfg appender.Config) *worker {
 	log := slog.New(slog.DiscardHandler)
 	cluster, err := p.client.ClusterID(p.t.Context())
 	require.NoError(p.t, err)
-	rot, err := rotator.New(rotator.Config{Cluster: cluster}, rotator.Deps{
+	rot := rotator.New(rotator.Config{Cluster: cluster}, rotator.Deps{
 		Staging: gatedStaging{p.staging, p.gate}, Kafka: p.client, Jobs: p.client.NewProducer(stream.ProducerConfig{Topic: p.jobs}), Logger: log,
 		Owed: p.owed,
 	})
-	require.NoError(p.t, err)
 	cfg.Topic = p.topic
 	metrics := prometheus.NewRegistry()
 	app, err := appender.New(cfg, appender.Deps{

@@ -181,8 +181,7 @@ func TestClaimsHaveOneWinner(t *testing.T) {
 			_, err := b.Acquire(ctx, testLog, b.tenure("faster", -1))
 			require.NoError(t, err)
 		}}
-		slow, err := New(b.cfg, b.deps)
-		require.NoError(t, err)
+		slow := New(b.cfg, b.deps)
 		slow.deps.Staging = r
 		_, err = slow.Acquire(ctx, testLog, b.tenure("slower", -1))
 		require.ErrorIs(t, err, ledger.ErrLost)

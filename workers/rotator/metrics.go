@@ -1,9 +1,8 @@
 package rotator
 
 import (
-	"fmt"
-
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sealift/sealift/pkg/ledger"
 )
@@ -19,26 +18,19 @@ type metrics struct {
 	rotation prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
-	m := &metrics{
-		files:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_rotator_files_total", Help: "Files sealed and in the ledger, by why they were sealed."}, []string{"reason"}),
-		records:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_records_total", Help: "Records in files of the ledger."}),
-		bytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_bytes_total", Help: "Compressed bytes in files of the ledger."}),
-		unowed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_unowed_files_total", Help: "Files in the ledger that are owed to no destination: when they got into it, the catalog held none for their source, or not the source."}),
-		retries:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sealift_rotator_retries_total", Help: "Steps that had to be repeated."}, []string{"step"}),
-		lost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_entries_lost_total", Help: "Ledger entries that another worker wrote first."}),
-		halted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_halted_total", Help: "Takeovers refused because ledger and Kafka contradict each other. Alert on any increase."}),
-		rotation: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sealift_rotator_rotation_seconds", Help: "Time that a batch of sealed files takes into the ledger, with jobs enqueued.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 14)}),
+// newMetrics registers the metrics with reg, unless that is nil.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	factory := promauto.With(reg)
+	return &metrics{
+		files:    factory.NewCounterVec(prometheus.CounterOpts{Name: "sealift_rotator_files_total", Help: "Files sealed and in the ledger, by why they were sealed."}, []string{"reason"}),
+		records:  factory.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_records_total", Help: "Records in files of the ledger."}),
+		bytes:    factory.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_bytes_total", Help: "Compressed bytes in files of the ledger."}),
+		unowed:   factory.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_unowed_files_total", Help: "Files in the ledger that are owed to no destination: when they got into it, the catalog held none for their source, or not the source."}),
+		retries:  factory.NewCounterVec(prometheus.CounterOpts{Name: "sealift_rotator_retries_total", Help: "Steps that had to be repeated."}, []string{"step"}),
+		lost:     factory.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_entries_lost_total", Help: "Ledger entries that another worker wrote first."}),
+		halted:   factory.NewCounter(prometheus.CounterOpts{Name: "sealift_rotator_halted_total", Help: "Takeovers refused because ledger and Kafka contradict each other. Alert on any increase."}),
+		rotation: factory.NewHistogram(prometheus.HistogramOpts{Name: "sealift_rotator_rotation_seconds", Help: "Time that a batch of sealed files takes into the ledger, with jobs enqueued.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 14)}),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	for _, c := range []prometheus.Collector{m.files, m.records, m.bytes, m.unowed, m.retries, m.lost, m.halted, m.rotation} {
-		if err := reg.Register(c); err != nil {
-			return nil, fmt.Errorf("register metrics of the rotator: %w", err)
-		}
-	}
-	return m, nil
 }
 
 func (m *metrics) countFile(f *ledger.File) {

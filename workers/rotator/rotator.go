@@ -70,13 +70,9 @@ type Rotator struct {
 }
 
 // New returns a rotator.
-func New(cfg Config, deps Deps) (*Rotator, error) {
+func New(cfg Config, deps Deps) *Rotator {
 	cfg.Uploads = cmp.Or(cfg.Uploads, 16)
-	m, err := newMetrics(deps.Metrics)
-	if err != nil {
-		return nil, err
-	}
-	return &Rotator{cfg: cfg, deps: deps, uploads: semaphore.NewWeighted(int64(cfg.Uploads)), metrics: m}, nil
+	return &Rotator{cfg: cfg, deps: deps, uploads: semaphore.NewWeighted(int64(cfg.Uploads)), metrics: newMetrics(deps.Metrics)}
 }
 
 // Rotate puts the batch on record: when it returns the new head, the batch's files are staged and

@@ -49,7 +49,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	b := &rig{staging: objstore.NewMemory("staging"), bounds: stream.Bounds{First: 0, End: 1000}}
-	r, err := New(Config{Cluster: "c1"}, Deps{
+	b.Rotator = New(Config{Cluster: "c1"}, Deps{
 		Staging: b.staging, Kafka: b, Jobs: b, Logger: slog.New(slog.DiscardHandler),
 		Owed: func(source string) []string {
 			if source == "unowned" {
@@ -58,8 +58,6 @@ func newRig(t *testing.T) *rig {
 			return []string{"ws/a", "ws/b"}
 		},
 	})
-	require.NoError(t, err)
-	b.Rotator = r
 	return b
 }
 

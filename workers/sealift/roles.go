@@ -113,16 +113,13 @@ func (a *assembly) addAppender(ctx context.Context, s *services) error {
 		return err
 	}
 	log := s.log.With("role", appenderRole)
-	rot, err := rotator.New(rotator.Config{
+	rot := rotator.New(rotator.Config{
 		Cluster: cluster, Router: ledger.RouterRule(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom),
 	}, rotator.Deps{
 		Staging: s.staging, Kafka: s.kafka, Jobs: s.topicProducer(s.cfg.Kafka.JobsTopic, 0),
 		Owed:   func(source string) []string { return s.catalog.Snapshot().Owed(source) },
 		Logger: log, Metrics: s.metrics,
 	})
-	if err != nil {
-		return err
-	}
 	a.appender, err = appender.New(appenderConfig(s.cfg), appender.Deps{
 		Log: appender.KafkaLog{Client: s.kafka},
 		Join: func(worker string) (appender.Membership, error) {

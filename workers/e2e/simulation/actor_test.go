@@ -97,14 +97,11 @@ func (w *world) logger(a *actor) *slog.Logger {
 func (w *world) newAppender(a *actor) (func(context.Context) error, error) {
 	k := kafkaClient{w.kafka, a}
 	jobs := producer{k, jobsTopic}
-	rot, err := rotator.New(rotator.Config{Cluster: "sim", Uploads: 3}, rotator.Deps{
+	rot := rotator.New(rotator.Config{Cluster: "sim", Uploads: 3}, rotator.Deps{
 		Staging: w.staging.clientFor(w, a), Kafka: k, Jobs: jobs,
 		Owed:   func(source string) []string { return w.customer.live.Snapshot().Owed(source) },
 		Logger: w.logger(a),
 	})
-	if err != nil {
-		return nil, err
-	}
 	// Otherwise the name would be chosen at random.
 	if err := os.MkdirAll(a.disk, 0o700); err != nil {
 		return nil, err
