@@ -18,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 // The texts are as quoted in AWS's documentation and by its users.
@@ -136,13 +137,17 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 		"no_route":                 {endpoint, unsent(&net.OpError{Err: syscall.EHOSTUNREACH}), "unreachable", "firewall", ""},
 		"no_answer":                {endpoint, unsent(context.DeadlineExceeded), "timeout", "security groups", ""},
 		"connection_reset":         {endpoint, unsent(syscall.ECONNRESET), "unavailable", "network", ""},
-		"unknown_authority":        {endpoint, unsent(x509.UnknownAuthorityError{}), "tls", "authority", ""},
+		"unknown_authority":        {endpoint, unsent(x509.UnknownAuthorityError{}), "tls", "destinations.ca_file", ""},
+		"sts_unknown_authority":    {nil, &assumerole.Error{Kind: assumerole.ErrUnavailable, Err: x509.UnknownAuthorityError{}}, "sts_unavailable", "sts.ca_file", ""},
+		"proxy_away":               {nil, unsent(&net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}), "proxy", "HTTPS_PROXY", ""},
+		"proxy_forbids":            {nil, unsent(&transport.ProxyError{Proxy: "proxy:3128", Server: "acme-logs.s3.eu-west-1.amazonaws.com:443", Status: 403}), "proxy", "let the proxy connect to acme-logs", ""},
+		"sts_proxy_away":           {nil, &assumerole.Error{Kind: assumerole.ErrUnavailable, Err: &net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}}, "sts_unavailable", "HTTPS_PROXY", ""},
 		"certificate_of_another":   {endpoint, unsent(x509.HostnameError{Certificate: &x509.Certificate{}, Host: "minio.example"}), "tls", "the certificate names", ""},
 		"certificate_expired":      {endpoint, unsent(x509.CertificateInvalidError{Cert: &x509.Certificate{}, Reason: x509.Expired}), "tls", "renewed", ""},
 		"server_without_tls":       {endpoint, unsent(tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}), "tls", "http://", ""},
 		"http_to_https":            {endpoint, unsent(errors.New("http: server gave HTTP response to HTTPS client")), "tls", "http://", ""},
 		"https_to_http":            {endpoint, unsent(errors.New(`net/http: HTTP/1.x transport connection broken: malformed HTTP response "\x15\x03\x01"`)), "tls", "https://", ""},
-		"endpoint_refused":         {endpoint, refusedEndpoint{}, "endpoint_refused", "destinations.allowed_endpoints", ""},
+		"endpoint_refused":         {endpoint, refusedEndpoint{}, "endpoint_refused", "destinations.allowed_endpoints, as host:port or CIDR", ""},
 		"unknown_error":            {nil, errors.New("boom"), "unknown", "if it lasts", ""},
 	} {
 		t.Run(hazard, func(t *testing.T) {

@@ -279,7 +279,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 		"classic_owner": {classic, func(a *account) { a.d.ExpectedBucketOwner = stranger }, "put", "wrong_owner", "another account than " + stranger, "expected_bucket_owner", func(a *account) { a.d.ExpectedBucketOwner = customer }},
 		"classic_denied": {classic, func(a *account) {
 			a.bucket = append(a.bucket, deny("", iam.Condition{"StringNotEquals": {"aws:PrincipalAccount": {customer}}}))
-		}, "put", "put_denied", "it is the same without the headers", "(3) a Deny", undeny},
+		}, "put", "put_denied", "it is the same without the headers", "except Sealift's principal from it; (4) the bucket has Requester Pays", undeny},
 		"classic_aes256_demanded": {classic, func(a *account) {
 			off(a)
 			a.bucket = append(a.bucket, deny("Wrong", iam.Condition{"StringNotEquals": {encrypted: {"AES256"}}}))

@@ -100,12 +100,12 @@ func explainOtherDenial(v Verdict, d denial, t catalog.Target, ownARN string) Ve
 	case d.explicit, d.policy != "":
 	case t.RoleARN == "":
 		// Two accounts are involved, and both must allow the request.
-		v.Fix.Do = fmt.Sprintf("likeliest first: (1) %s; (2) %s; (3) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
-			fixOf(kindResource, t, ownARN), fixOf(kindIdentity, t, ownARN), principal(t))
+		v.Fix.Do = fmt.Sprintf("likeliest first: (1) %s; (2) %s; (3) a Deny in the bucket's policy or in one of an organization applies: except %s from it; (4) the bucket has %s",
+			fixOf(kindResource, t, ownARN), fixOf(kindIdentity, t, ownARN), principal(t), requesterPays)
 		v.Statements = append(bucketStatements(t, ownARN), identityStatements(t, ownARN)...)
 	case t.Owner != "" && t.Owner != catalog.RoleAccount(t.RoleARN):
-		v.Fix.Do = fmt.Sprintf("likeliest first: (1) the bucket is of another account than the role, so both must allow it: %s; (2) and %s; (3) a Deny applies: except %s from it",
-			fixOf(kindResource, t, ownARN), fixOf(kindIdentity, t, ownARN), principal(t))
+		v.Fix.Do = fmt.Sprintf("likeliest first: (1) the bucket is of another account than the role, so both must allow it: %s; (2) and %s; (3) a Deny applies: except %s from it; (4) the bucket has %s",
+			fixOf(kindResource, t, ownARN), fixOf(kindIdentity, t, ownARN), principal(t), requesterPays)
 		v.Statements = append(bucketStatements(t, ownARN), identityStatements(t, ownARN)...)
 	default:
 		v.Fix.Do = fmt.Sprintf("likeliest first: (1) %s; (2) a Deny in the bucket's policy or in one of an organization applies: except %s from it",
@@ -114,6 +114,12 @@ func explainOtherDenial(v Verdict, d denial, t catalog.Target, ownARN string) Ve
 	}
 	return v
 }
+
+// requesterPays is what S3 holds against callers of other accounts than the bucket's, without
+// saying so: they read "Access Denied".
+//
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/RequesterPaysBuckets.html
+const requesterPays = "Requester Pays: turn that off, because Sealift does not agree to pay for requests"
 
 func fixOf(policy string, t catalog.Target, ownARN string) string {
 	fix, _ := allowFix(denial{policy: policy}, t, ownARN)

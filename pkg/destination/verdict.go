@@ -74,8 +74,7 @@ func Judge(err error, t catalog.Target) Verdict { return judge(err, t, "") }
 func judge(err error, t catalog.Target, ownARN string) Verdict {
 	var refused interface{ RefusedEndpoint() bool } // pkg/netguard
 	if errors.As(err, &refused) && refused.RefusedEndpoint() {
-		return permanent("endpoint_refused", err.Error(),
-			fmt.Sprintf("add the endpoint %q to destinations.allowed_endpoints, if it is meant to be reached", t.Endpoint))
+		return permanent("endpoint_refused", err.Error(), "if it is meant to be reached, permit it in destinations.allowed_endpoints, as host:port or CIDR")
 	}
 	if errors.Is(err, objstore.ErrBody) {
 		return TransientVerdict(ScopeFile, "spool", err.Error(), "check the copier's disk (copier.spool_dir)")
@@ -109,7 +108,7 @@ func judge(err error, t catalog.Target, ownARN string) Verdict {
 	case errors.Is(err, objstore.ErrConflict):
 		return TransientVerdict(ScopeFile, "conflict", err.Error(), "")
 	case e.Status == 0:
-		return judgeUnreached(err, addressOf(t))
+		return judgeUnreached(err, addressOf(t), "destinations.ca_file")
 	}
 	return TransientVerdict(ScopeDestination, "unavailable", err.Error(), "ask whoever runs the store")
 }
@@ -126,7 +125,7 @@ func judgeRole(e *assumerole.Error, t catalog.Target, ownARN string) Verdict {
 	case errors.Is(e, assumerole.ErrDenied):
 		return judgeDeniedRole(e, t, ownARN)
 	case errors.Is(e, assumerole.ErrUnavailable) && e.Status == 0:
-		v := judgeUnreached(e, "check this host's DNS")
+		v := judgeUnreached(e, "check this host's DNS", "sts.ca_file")
 		v.Reason, v.Cause = "sts_unavailable", "STS: "+v.Cause
 		v.Fix.Do += "; STS is looked for at sts.endpoint, by default at AWS"
 		return v

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/shell"
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 // credentialCodes are S3's error codes for credentials that are useless.
@@ -43,6 +44,9 @@ func Fix(err error, p Place) string {
 		return "the secret key does not belong to the access key: see AWS_SECRET_ACCESS_KEY or the profile"
 	case "RequestTimeTooSkewed":
 		return "set this machine's clock"
+	}
+	if fix := transport.ProxyFix(err); fix != "" {
+		return fix
 	}
 	switch {
 	case errors.Is(err, objstore.ErrNoBucket):

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"syscall"
 	"testing"
 
@@ -34,6 +35,7 @@ func TestFix(t *testing.T) {
 		"deleted":       {&objstore.Error{Op: "get", Status: 404, Kind: objstore.ErrNotFound}, "deleted after it was listed, or never existed; list what is there: sealift files ls --files s3://acme-logs/some/path/segment-logs/"},
 		"changed":       {&objstore.Error{Op: "get", Status: 412, Kind: objstore.ErrChanged}, "run it again"},
 		"away":          {&objstore.Error{Op: "get", Kind: objstore.ErrUnavailable}, "--endpoint"},
+		"proxy_away":    {&objstore.Error{Op: "get", Kind: objstore.ErrUnavailable, Err: &net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}}, "HTTPS_PROXY"},
 		"disk_full":     {&diskError{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}}, "make room"},
 		"quota":         {&diskError{&fs.PathError{Op: "write", Path: "x", Err: syscall.EDQUOT}}, "make room"},
 		"read_only":     {&diskError{&fs.PathError{Op: "open", Path: "x", Err: syscall.EROFS}}, "may write to"},

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 // hint says which configuration key to change when a bucket from the configuration refuses us. For
@@ -44,6 +46,9 @@ func (s *S3) hint(e *Error) string {
 		return fmt.Sprintf("let what stands before the server of %s take bodies of appender.max_bytes", key("endpoint"))
 	case e.Status == http.StatusBadRequest && strings.HasPrefix(s.endpoint, "http:"):
 		return fmt.Sprintf("if that server speaks https, write %s with https", key("endpoint"))
+	}
+	if fix := transport.ProxyFix(e.Err); fix != "" {
+		return fix
 	}
 	var lookup *net.DNSError
 	switch unknown := errors.As(e.Err, &lookup) && lookup.IsNotFound; {

@@ -82,6 +82,7 @@ func TestUnreachableNamesTheKey(t *testing.T) {
 		"not_started":            {"http://minio:9000", true, syscall.ECONNREFUSED, "; start that server, or correct staging.endpoint"},
 		"no_answer_of_aws":       {"", false, context.DeadlineExceeded, "; no answer in time; if that lasts, look at the network between here and S3, and at staging.region"},
 		"no_answer":              {"http://minio:9000", true, context.DeadlineExceeded, "; no answer in time; if that lasts, look at that server, the network on the way to it, and staging.endpoint"},
+		"proxy_away":             {"http://minio:9000", true, &net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, "; start the proxy that this process's environment names (HTTPS_PROXY, or HTTP_PROXY for http), correct it, or name the host in NO_PROXY"},
 		"dns_away":               {"http://minio:9000", false, &net.DNSError{Err: "timeout", IsTimeout: true}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

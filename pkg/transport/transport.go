@@ -19,15 +19,16 @@ import (
 // one. It trusts servers signed by roots (nil: the system's), with TLS 1.2 or newer.
 func New(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           Dialer().DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(maxSessions)},
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		ResponseHeaderTimeout: time.Minute, // begins after the body was sent
-		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   64,
+		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: checkConnect,
+		DialContext:            Dialer().DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(maxSessions)},
+		TLSHandshakeTimeout:    10 * time.Second,
+		ExpectContinueTimeout:  time.Second,
+		ResponseHeaderTimeout:  time.Minute, // begins after the body was sent
+		IdleConnTimeout:        30 * time.Second,
+		MaxIdleConns:           128,
+		MaxIdleConnsPerHost:    64,
 		// S3 sends some KiB; Go's default is 10 MB, and the server may be anybody's.
 		MaxResponseHeaderBytes: 64 << 10,
 
