@@ -119,8 +119,8 @@ func newCatalogValidateCommand(a *app) *cobra.Command {
 		Short: "Check documents and report every problem",
 		Long: `Check documents, each by itself and all together, and report every problem with its line and fix. Nothing is
 contacted; to compare with the applied catalog, use: sealift catalog diff. If a Sealift configuration is found,
-endpoints that destinations.allowed_endpoints does not permit are reported too. Of a region that AWS does not
-have, it warns.`,
+endpoints that destinations.allowed_endpoints does not permit are reported too. It warns of a region that AWS
+does not have, and of a prefix that ends in segment-logs, which is added anyway.`,
 		Example:     "  sealift catalog validate -f acme.yaml -f globex.yaml\n  sealift catalog validate *.yaml",
 		Annotations: loadsConfig, // if there is one
 		RunE: func(c *cobra.Command, args []string) error {
@@ -140,6 +140,7 @@ have, it warns.`,
 				}
 			}
 			warnOfRegions(a, ws)
+			warnOfFolders(a, ws)
 			_, err = fmt.Fprintf(a.stdout, "valid: %s, %s, %s\n",
 				progress.Plural(int64(len(ws)), "workspace"), progress.Plural(sources, "source"), progress.Plural(destinations, "destination"))
 			return err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -151,6 +152,7 @@ func withCatalogPlan(ctx context.Context, a *app, files *catalogFiles, args []st
 			return err
 		}
 		warnOfRegions(a, docs)
+		warnOfFolders(a, docs)
 		warnOfMoves(a, stored.Workspaces(), docs)
 		return do(t, newCatalogPlan(stored.Workspaces(), docs))
 	})
@@ -224,6 +226,18 @@ func warnOfRegions(a *app, docs []catalog.Workspace) {
 		for _, d := range w.Destinations {
 			if d.Endpoint == "" && d.Region != "" && !awsRegion.MatchString(d.Region) {
 				a.log.Warn("AWS has no such region: correct it, or leave it out to have it inferred", "destination", w.ID+"/"+d.Name, "region", d.Region)
+			}
+		}
+	}
+}
+
+// warnOfFolders warns of prefixes that end in the folder that is added to each of them. It is only a
+// warning, because files may be meant to be there.
+func warnOfFolders(a *app, docs []catalog.Workspace) {
+	for _, w := range docs {
+		for _, d := range w.Destinations {
+			if _, prefix := catalog.SplitBucket(d.Bucket); path.Base(prefix) == "segment-logs" {
+				a.log.Warn("files will be in segment-logs/segment-logs/: leave segment-logs out of bucket, since it is added", "destination", w.ID+"/"+d.Name, "bucket", d.Bucket)
 			}
 		}
 	}

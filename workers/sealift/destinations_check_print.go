@@ -42,6 +42,9 @@ func printProblem(out io.Writer, indent string, v destination.Verdict) {
 			fmt.Fprintf(out, "%sfor %s:\n%s  %s\n", indent, s.Where, indent, pretty.String())
 		}
 	}
+	if len(v.Statements) > 0 { // else a role that was made just before looks as if its policy were wrong
+		fmt.Fprintf(out, "%s(it takes AWS about a minute until a new role or policy has an effect)\n", indent)
+	}
 }
 
 // printChecks prints what runChecks has not printed.
