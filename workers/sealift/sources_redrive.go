@@ -19,12 +19,17 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
+// lettersRedrive are the flags and arguments of `sealift sources redrive`.
+type lettersRedrive struct {
+	sources, reasons []string // empty: all
+	window           deadletter.Window
+	dryRun, asJSON   bool
+}
+
 func newSourcesRedriveCommand(a *app) *cobra.Command {
 	var (
+		o            lettersRedrive
 		since, until string
-		reasons      []string
-		dryRun       bool
-		asJSON       bool
 	)
 	c := &cobra.Command{
 		Use:   "redrive [SOURCE…]",
@@ -40,83 +45,90 @@ appenders still remember the messageIds (appender.dedup_window).`,
 		Example: `  sealift sources redrive --dry-run
   sealift sources redrive --reason no_user --set collector.validation=none    # accept them anyway
   sealift sources redrive qv5iYYMxd94DahFpRzm58y --since 2026-11-22 --until 2026-11-23`,
-		RunE: func(c *cobra.Command, args []string) error {
-			var w deadletter.Window
-			var err error
-			if w.Since, w.Until, err = parseWindow(since, until); err != nil {
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			o.sources = args
+			if o.window.Since, o.window.Until, err = parseWindow(since, until); err != nil {
 				return err
 			}
-			for _, reason := range reasons {
+			for _, reason := range o.reasons {
 				if all := deadletter.Reasons(); !slices.Contains(all, reason) {
 					return usageError(fmt.Sprintf("--reason %q: use %s", reason, strings.Join(all, ", ")))
 				}
 			}
-			return withServices(a, !dryRun, func(s *services) error {
-				router, err := route.New(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom)
-				if err != nil {
-					return err
-				}
-				seen := map[string]bool{}
-				resender := deadletter.Resender{
-					Kafka: s.deadLetters(), Topic: s.cfg.Kafka.DeadLettersTopic, Router: router, Validate: s.cfg.Collector.Validation == "segment",
-					Select: func(l *deadletter.Letter) bool {
-						seen[l.Source] = true
-						return (len(args) == 0 || slices.Contains(args, l.Source)) && (len(reasons) == 0 || slices.Contains(reasons, l.Reason))
-					},
-				}
-				if s.usesRecordTime() {
-					resender.Retention, err = stream.RetryTransient(c.Context(), func() (time.Duration, error) {
-						return s.kafka.Retention(c.Context(), s.cfg.Kafka.EventsTopic)
-					})
-					if err != nil {
-						return fmt.Errorf("redrive: with kafka.received_from: record the events topic deletes letters that are older than its retention, which has to be known: %w", err)
-					}
-				}
-				if !dryRun {
-					if tryReadCatalog(c.Context(), s) == nil {
-						return errors.New("redrive: the catalog cannot be read, which says what sources are spread: events that were redriven before would come twice; try again when it can")
-					}
-					resender.Events = s.eventsProducer()
-					resender.Letters = s.topicProducer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
-				}
-				var done deadletter.Tally
-				run := func(ctx context.Context) (err error) { done, err = resender.Run(ctx, w); return err }
-				if dryRun {
-					err = run(c.Context())
-				} else {
-					err = withLease(c.Context(), s, "redrive/"+resender.Topic, run)
-				}
-				if err == nil && done.Found+done.Already == 0 {
-					known := readKnownSources(c.Context(), s)
-					for _, id := range args {
-						if _, ok := known[id]; !ok && !seen[id] {
-							return unknownSourceError(id, known)
-						}
-					}
-				}
-				if err != nil && done.Sent == 0 {
-					return err
-				}
-				var shown error
-				if asJSON {
-					shown = a.printJSON(redrivenLetters{done, dryRun})
-				} else {
-					shown = printRedrivenLetters(a.stdout, done, dryRun)
-				}
-				if err != nil {
-					return &exitError{exitPartial, fmt.Errorf("%s sent, run it again for the others: %w", progress.Plural(done.Sent, "dead letter"), err)}
-				}
-				return shown
-			})
+			return withServices(a, !o.dryRun, func(s *services) error { return o.run(c.Context(), a, s) })
 		},
 	}
 	f := c.Flags()
-	f.StringSliceVar(&reasons, "reason", nil, "only those of this reason; repeatable")
+	f.StringSliceVar(&o.reasons, "reason", nil, "only those of this reason; repeatable")
 	f.StringVar(&since, "since", "", "only those since: 24h (ago), 2026-11-22 or 2026-11-22T14")
 	f.StringVar(&until, "until", "", "only those before")
-	f.BoolVar(&dryRun, "dry-run", false, "only count what would be sent and what would stay")
-	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only count what would be sent and what would stay")
+	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
 	return c
+}
+
+func (o lettersRedrive) run(ctx context.Context, a *app, s *services) error {
+	resender, err := o.resender(ctx, s)
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{} // sources of dead letters
+	resender.Select = func(l *deadletter.Letter) bool {
+		seen[l.Source] = true
+		return (len(o.sources) == 0 || slices.Contains(o.sources, l.Source)) && (len(o.reasons) == 0 || slices.Contains(o.reasons, l.Reason))
+	}
+	var done deadletter.Tally
+	resend := func(ctx context.Context) (err error) { done, err = resender.Run(ctx, o.window); return err }
+	if o.dryRun {
+		err = resend(ctx)
+	} else {
+		err = withLease(ctx, s, "redrive/"+resender.Topic, resend)
+	}
+	if err == nil && done.Found+done.Already == 0 {
+		known := readKnownSources(ctx, s)
+		for _, id := range o.sources {
+			if _, ok := known[id]; !ok && !seen[id] {
+				return unknownSourceError(id, known)
+			}
+		}
+	}
+	if err != nil && done.Sent == 0 {
+		return err
+	}
+	var shown error
+	if o.asJSON {
+		shown = a.printJSON(redrivenLetters{done, o.dryRun})
+	} else {
+		shown = printRedrivenLetters(a.stdout, done, o.dryRun)
+	}
+	if err != nil {
+		return &exitError{exitPartial, fmt.Errorf("%s sent, run it again for the others: %w", progress.Plural(done.Sent, "dead letter"), err)}
+	}
+	return shown
+}
+
+// resender returns what resends the letters, or only counts them in a dry run.
+func (o lettersRedrive) resender(ctx context.Context, s *services) (deadletter.Resender, error) {
+	router, err := route.New(s.cfg.Kafka.SourceFrom, s.cfg.Kafka.ReceivedFrom)
+	if err != nil {
+		return deadletter.Resender{}, err
+	}
+	r := deadletter.Resender{Kafka: s.deadLetters(), Topic: s.cfg.Kafka.DeadLettersTopic, Router: router, Validate: s.cfg.Collector.Validation == "segment"}
+	if s.usesRecordTime() {
+		r.Retention, err = stream.RetryTransient(ctx, func() (time.Duration, error) { return s.kafka.Retention(ctx, s.cfg.Kafka.EventsTopic) })
+		if err != nil {
+			return r, fmt.Errorf("redrive: with kafka.received_from: record the events topic deletes letters that are older than its retention, which has to be known: %w", err)
+		}
+	}
+	if o.dryRun {
+		return r, nil
+	}
+	if tryReadCatalog(ctx, s) == nil {
+		return r, errors.New("redrive: the catalog cannot be read, which says what sources are spread: events that were redriven before would come twice; try again when it can")
+	}
+	r.Events = s.eventsProducer()
+	r.Letters = s.topicProducer(s.cfg.Kafka.DeadLettersTopic, deadLetterBytes)
+	return r, nil
 }
 
 // withLease calls run under a lease, so that nobody else does the same meanwhile, and cancels it
