@@ -96,50 +96,8 @@ func readEnds(ctx context.Context, s *services) map[int]int64 {
 
 // printCompleteness prints the report as of now. grace is how long appenders wait for late records.
 func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, grace time.Duration) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if len(r.Hours) > 0 {
-		fmt.Fprintln(w, "HOUR\tSOURCE\tFILES\tRECORDS\tSIZE\tLATE\tSTATE\tDELIVERED")
-	}
-	unowed := int64(0)
-	for _, h := range r.Hours {
-		state := "open"
-		if h.Complete {
-			state = "complete"
-		}
-		late := "-"
-		if h.LateFiles > 0 {
-			late = progress.Count(h.LateRecords)
-		}
-		var to []string
-		for _, d := range h.Destinations {
-			text := fmt.Sprintf("%s %d/%d", d.Destination[strings.IndexByte(d.Destination, '/')+1:], d.Delivered, d.Owed)
-			var why []string
-			if d.Parked > 0 {
-				why = append(why, fmt.Sprintf("%d parked", d.Parked))
-			}
-			if d.GivenUp > 0 {
-				why = append(why, fmt.Sprintf("%d given up", d.GivenUp))
-			}
-			if len(why) > 0 {
-				text += " (" + strings.Join(why, ", ") + ")"
-			}
-			to = append(to, text)
-		}
-		if h.Unowed > 0 {
-			to = append(to, progress.Count(h.Unowed)+" owed to nobody")
-			unowed += h.Unowed
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Hour.Format("2006-01-02T15h"), h.Source, progress.Count(h.Files), progress.Count(h.Records),
-			progress.Bytes(h.Bytes), late, state, strings.Join(to, ", "))
-	}
-	if err := w.Flush(); err != nil {
+	if err := printHours(out, r.Hours); err != nil {
 		return err
-	}
-	if unowed > 0 {
-		fmt.Fprintf(out, "owed to nobody: %s; %s\n", progress.Plural(unowed, "file"), unowedHint)
-	}
-	if len(r.Hours) == 0 {
-		fmt.Fprintln(out, "no sealed files in this window: check --source and --since, and `sealift sources status`")
 	}
 	var unknown []string
 	slowest := r.Partitions[0]
@@ -151,22 +109,73 @@ func printCompleteness(out io.Writer, r *verify.Completeness, now time.Time, gra
 			slowest = p
 		}
 	}
-	var err error
 	if len(unknown) > 0 {
-		_, err = fmt.Fprintf(out, "complete up to: unknown, no report yet from %s; is an appender running?\n", partitionsText(unknown))
-	} else {
-		idle := ""
-		// Without this, an idle partition would look stuck; if its next report is overdue, it is.
-		if next := slowest.CompleteThrough.Truncate(time.Hour).Add(time.Hour + grace); slowest.Idle && now.Before(next.Add(time.Minute)) {
-			idle = "; it is idle, and reports when the hour is over: next at " + next.Format(time.RFC3339)
-		}
-		last := "in 1 partition"
-		if n := len(r.Partitions); n > 1 {
-			last = fmt.Sprintf("in all %d partitions; partition %d is the furthest behind", n, slowest.Partition)
-		}
-		_, err = fmt.Fprintf(out, "complete up to %s, %s%s\n", r.CompleteThrough.Format(time.RFC3339), last, idle)
+		_, err := fmt.Fprintf(out, "complete up to: unknown, no report yet from %s; is an appender running?\n", partitionsText(unknown))
+		return err
 	}
+	idle := ""
+	// Without this, an idle partition would look stuck; if its next report is overdue, it is.
+	if next := slowest.CompleteThrough.Truncate(time.Hour).Add(time.Hour + grace); slowest.Idle && now.Before(next.Add(time.Minute)) {
+		idle = "; it is idle, and reports when the hour is over: next at " + next.Format(time.RFC3339)
+	}
+	last := "in 1 partition"
+	if n := len(r.Partitions); n > 1 {
+		last = fmt.Sprintf("in all %d partitions; partition %d is the furthest behind", n, slowest.Partition)
+	}
+	_, err := fmt.Fprintf(out, "complete up to %s, %s%s\n", r.CompleteThrough.Format(time.RFC3339), last, idle)
 	return err
+}
+
+// printHours prints a row for each hour of each source.
+func printHours(out io.Writer, hours []verify.Hour) error {
+	if len(hours) == 0 {
+		_, err := fmt.Fprintln(out, "no sealed files in this window: check --source and --since, and `sealift sources status`")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "HOUR\tSOURCE\tFILES\tRECORDS\tSIZE\tLATE\tSTATE\tDELIVERED")
+	unowed := int64(0)
+	for _, h := range hours {
+		state := "open"
+		if h.Complete {
+			state = "complete"
+		}
+		late := "-"
+		if h.LateFiles > 0 {
+			late = progress.Count(h.LateRecords)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Hour.Format("2006-01-02T15h"), h.Source, progress.Count(h.Files), progress.Count(h.Records),
+			progress.Bytes(h.Bytes), late, state, deliveredText(h))
+		unowed += h.Unowed
+	}
+	if err := w.Flush(); err != nil || unowed == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "owed to nobody: %s; %s\n", progress.Plural(unowed, "file"), unowedHint)
+	return err
+}
+
+// deliveredText says how much of an hour was delivered to whom.
+func deliveredText(h verify.Hour) string {
+	var to []string
+	for _, d := range h.Destinations {
+		text := fmt.Sprintf("%s %d/%d", d.Destination[strings.IndexByte(d.Destination, '/')+1:], d.Delivered, d.Owed)
+		var why []string
+		if d.Parked > 0 {
+			why = append(why, fmt.Sprintf("%d parked", d.Parked))
+		}
+		if d.GivenUp > 0 {
+			why = append(why, fmt.Sprintf("%d given up", d.GivenUp))
+		}
+		if len(why) > 0 {
+			text += " (" + strings.Join(why, ", ") + ")"
+		}
+		to = append(to, text)
+	}
+	if h.Unowed > 0 {
+		to = append(to, progress.Count(h.Unowed)+" owed to nobody")
+	}
+	return strings.Join(to, ", ")
 }
 
 // unowedHint says why files are owed to nobody, which may be intended, and how to deliver them.
