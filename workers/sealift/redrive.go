@@ -19,11 +19,15 @@ import (
 	"github.com/sealift/sealift/workers/copier"
 )
 
+// redriveOptions are the flags of `sealift redrive`.
+type redriveOptions struct {
+	redrive     copier.Redrive
+	asJSON, yes bool
+}
+
 func newRedriveCommand(a *app) *cobra.Command {
-	var (
-		r           copier.Redrive
-		asJSON, yes bool
-	)
+	var o redriveOptions
+	r := &o.redrive
 	c := &cobra.Command{
 		Use:     "redrive",
 		GroupID: groupOperate,
@@ -43,58 +47,69 @@ Redis (redis.url), to keep copiers away from these files meanwhile.`,
 			if r.Skip && !strings.Contains(r.Destination, "/") {
 				return usageError("--skip gives files up for good: name one destination with --destination WORKSPACE/NAME")
 			}
-			skips := r.Skip && !r.DryRun
-			return withServices(a, skips, func(s *services) error {
-				var err error
-				if r.Destination, err = expandStoredName(c.Context(), s, r.Destination); err != nil {
-					return err
-				}
-				found := parkedTable{}
-				r.Staging, r.Worker, r.OnParked = s.staging, workerName("redrive"), func(p delivery.Parked) { found.add(p) }
-				if !r.DryRun && !r.Skip {
-					r.Jobs = s.topicProducer(s.cfg.Kafka.JobsTopic, 0)
-				}
-				if skips { // before anything is asked, and once instead of for each file
-					switch err := s.redis.Ping(c.Context()); {
-					case err == nil:
-						r.Leases = s.redis
-					case !s.cfg.Copier.WithoutRedis:
-						return fmt.Errorf("keep copiers away from the files: %w; set redis.url, or start Redis", err)
-					}
-				}
-				if skips && !yes && progress.IsTerminal(a.stdin) {
-					if err := confirmSkip(c.Context(), a, &r); err != nil {
-						return err
-					}
-				}
-				done, err := r.Run(c.Context())
-				if err != nil && done.Found == 0 {
-					return err // instead of saying that nothing is parked
-				}
-				if err == nil && done.Found == 0 {
-					if err := checkDestinationKnown(c.Context(), s, r.Destination); err != nil {
-						return err
-					}
-				}
-				if asJSON {
-					err = errors.Join(a.printJSON(redriveResult{done, r.DryRun, found.rows()}), err)
-				} else {
-					err = errors.Join(printRedrive(a.stdout, done, r, found.rows()), err)
-				}
-				if err != nil && done.Enqueued+done.Skipped+done.Closed > 0 {
-					return &exitError{exitPartial, fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Plural(done.Found, "parked file"), err)}
-				}
-				return err
-			})
+			return withServices(a, o.givesUp(), func(s *services) error { return o.run(c.Context(), a, s) })
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&r.Destination, "destination", "", "only this one, WORKSPACE/NAME or NAME, or all of a WORKSPACE")
 	f.BoolVar(&r.Skip, "skip", false, "give up the files for good instead")
 	f.BoolVar(&r.DryRun, "dry-run", false, "only show what is parked and why")
-	f.BoolVarP(&yes, "yes", "y", false, "do not ask before files are given up")
-	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask before files are given up")
+	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
 	return c
+}
+
+func (o redriveOptions) givesUp() bool { return o.redrive.Skip && !o.redrive.DryRun }
+
+func (o redriveOptions) run(ctx context.Context, a *app, s *services) error {
+	r, found := &o.redrive, parkedTable{}
+	r.Staging, r.Worker, r.OnParked = s.staging, workerName("redrive"), func(p delivery.Parked) { found.add(p) }
+	if err := o.prepare(ctx, a, s); err != nil {
+		return err
+	}
+	done, err := r.Run(ctx)
+	if err != nil && done.Found == 0 {
+		return err // instead of saying that nothing is parked
+	}
+	if err == nil && done.Found == 0 {
+		if err := checkDestinationKnown(ctx, s, r.Destination); err != nil {
+			return err
+		}
+	}
+	if o.asJSON {
+		err = errors.Join(a.printJSON(redriveResult{done, r.DryRun, found.rows()}), err)
+	} else {
+		err = errors.Join(printRedrive(a.stdout, done, *r, found.rows()), err)
+	}
+	if err != nil && done.Enqueued+done.Skipped+done.Closed > 0 {
+		return &exitError{exitPartial, fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Plural(done.Found, "parked file"), err)}
+	}
+	return err
+}
+
+// prepare completes what the flags say, and asks before files are given up.
+func (o *redriveOptions) prepare(ctx context.Context, a *app, s *services) (err error) {
+	r := &o.redrive
+	if r.Destination, err = expandStoredName(ctx, s, r.Destination); err != nil {
+		return err
+	}
+	if !r.Skip && !r.DryRun {
+		r.Jobs = s.topicProducer(s.cfg.Kafka.JobsTopic, 0)
+	}
+	if !o.givesUp() {
+		return nil
+	}
+	// Before anything is asked, and once instead of for each file.
+	switch err := s.redis.Ping(ctx); {
+	case err == nil:
+		r.Leases = s.redis
+	case !s.cfg.Copier.WithoutRedis:
+		return fmt.Errorf("keep copiers away from the files: %w; set redis.url, or start Redis", err)
+	}
+	if o.yes || !progress.IsTerminal(a.stdin) {
+		return nil
+	}
+	return confirmSkip(ctx, a, r)
 }
 
 // confirmSkip asks whether to give up the files that are parked now, and limits r to them: more may
