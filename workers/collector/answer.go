@@ -34,8 +34,9 @@ func overloaded() *refusal {
 	return retryLater(http.StatusServiceUnavailable, "overload", "too many requests in flight: try again")
 }
 
-func kafkaAway() *refusal {
-	return retryLater(http.StatusServiceUnavailable, "kafka", "events cannot be stored just now: try again")
+// notStored says that neither Kafka nor the spool has the events; reason says why.
+func notStored(reason string) *refusal {
+	return retryLater(http.StatusServiceUnavailable, reason, "events cannot be stored just now: try again")
 }
 
 const goneReason = "client_gone"

@@ -83,11 +83,11 @@ type progressReader struct {
 }
 
 // Read implements io.Reader.
-func (s *progressReader) Read(p []byte) (int, error) {
-	n, err := s.from.Read(p)
-	if s.left -= n; s.left <= 0 {
-		s.left = progressBytes
-		s.renew()
+func (r *progressReader) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p)
+	if r.left -= n; r.left <= 0 {
+		r.left = progressBytes
+		r.renew()
 	}
 	return n, err
 }

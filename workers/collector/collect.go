@@ -2,7 +2,6 @@ package collector
 
 import (
 	"cmp"
-	"iter"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -57,31 +56,6 @@ func (c *Collector) stamp(r *http.Request) *event.Stamp {
 	}
 }
 
-// parcel is what a request becomes once it is accepted.
-type parcel struct {
-	records []stream.Record // for the events topic
-	dead    []stream.Record // for the dead letters
-	body    int             // bytes of the body, inflated
-	// rejected has the indexes of the events in dead, by reason; nil: there are none.
-	rejected map[event.Reason][]int
-	charges  map[charge]int // what it took from rate limits
-}
-
-func (t parcel) empty() bool { return len(t.records)+len(t.dead) == 0 }
-
-// all yields the records of both lists.
-func (t parcel) all() iter.Seq[*stream.Record] {
-	return func(yield func(*stream.Record) bool) {
-		for _, records := range [][]stream.Record{t.dead, t.records} {
-			for i := range records {
-				if !yield(&records[i]) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // parse turns a body into records and frees it; the grant then stands for the records' bytes
 // only. If strict, it refuses a body all of whose events are at fault: its sender reads the answer.
 func (c *Collector) parse(kind event.Kind, body []byte, stamp *event.Stamp, headerKey string, strict bool, g *grant) (parcel, *refusal) {
@@ -111,8 +85,18 @@ func (c *Collector) parse(kind event.Kind, body []byte, stamp *event.Stamp, head
 	if refused := c.limits.take(sources.charges); refused != nil {
 		return parcel{}, refused
 	}
-	lines := make([]byte, 0, size)
-	out := parcel{records: make([]stream.Record, 0, request.Len()), body: len(body), charges: sources.charges}
+	t, lines := c.pack(request, sources, stamp, size)
+	t.body = len(body)
+	c.metrics.lineBytes.Add(float64(len(lines)))
+	g.resize(int64(cap(lines) + request.Len()*recordOverhead))
+	return t, nil
+}
+
+// pack makes the records of a request's events, and the dead letters of those at fault. All of them
+// share the memory of lines, of which size bytes are enough.
+func (c *Collector) pack(request *event.Request, sources sourceIDs, stamp *event.Stamp, size int) (out parcel, lines []byte) {
+	lines = make([]byte, 0, size)
+	out = parcel{records: make([]stream.Record, 0, request.Len()), charges: sources.charges}
 	const each = 4 // headers
 	all := make([]stream.Header, 0, each*request.Len())
 	var headers []stream.Header // shared by consecutive events of one source, except for the last header
@@ -146,9 +130,7 @@ func (c *Collector) parse(kind event.Kind, body []byte, stamp *event.Stamp, head
 		out.records = append(out.records, stream.Record{Key: headers[0].Value, Value: lines[start:len(lines):len(lines)], Time: stamp.ReceivedAt, Headers: own})
 		c.metrics.countEvent(line)
 	}
-	c.metrics.lineBytes.Add(float64(len(lines)))
-	g.resize(int64(cap(lines) + request.Len()*recordOverhead))
-	return out, nil
+	return out, lines
 }
 
 // fault returns why event i goes to the dead letters; nil if it does not.

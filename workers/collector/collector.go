@@ -22,6 +22,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,11 +55,9 @@ type Config struct {
 	// BodyTimeout bounds how long it may take to send the whole request or, if the request is
 	// larger than that, each 64 KiB of its body. Default: 30s.
 	HeaderTimeout, BodyTimeout time.Duration
-	// IdleTimeout bounds how long a connection may wait for its next request.
-	// Default: 2m.
+	// IdleTimeout bounds how long a connection may wait for its next request. Default: 2m.
 	IdleTimeout time.Duration
-	// Drain bounds how long requests in flight may take at shutdown.
-	// Default: 20s.
+	// Drain bounds how long requests in flight may take at shutdown. Default: 20s.
 	Drain time.Duration
 	// DrainDelay is how long requests are still accepted at shutdown while Ready already says no,
 	// so that load balancers can notice. Drain follows. Default: 0.
@@ -83,20 +82,13 @@ type Config struct {
 }
 
 func (cfg *Config) setDefaults() {
-	setDefault(&cfg.MaxInFlight, 256<<20) // 256 MiB
-	setDefault(&cfg.AnswerWithin, 4500*time.Millisecond)
-	setDefault(&cfg.HeaderTimeout, 10*time.Second)
-	setDefault(&cfg.BodyTimeout, 30*time.Second)
-	setDefault(&cfg.IdleTimeout, 2*time.Minute)
-	setDefault(&cfg.Drain, 20*time.Second)
-	setDefault(&cfg.MaxConnections, 10_000)
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
+	cfg.MaxInFlight = cmp.Or(cfg.MaxInFlight, 256<<20) // 256 MiB
+	cfg.AnswerWithin = cmp.Or(cfg.AnswerWithin, 4500*time.Millisecond)
+	cfg.HeaderTimeout = cmp.Or(cfg.HeaderTimeout, 10*time.Second)
+	cfg.BodyTimeout = cmp.Or(cfg.BodyTimeout, 30*time.Second)
+	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, 2*time.Minute)
+	cfg.Drain = cmp.Or(cfg.Drain, 20*time.Second)
+	cfg.MaxConnections = cmp.Or(cfg.MaxConnections, 10_000)
 }
 
 // Producer writes records to a topic; *stream.Producer implements it. When Produce returns nil, all
@@ -126,8 +118,7 @@ type Deps struct {
 	Metrics prometheus.Registerer // nil: none
 }
 
-// Collector is the role. Its methods are safe for concurrent use; Run is
-// called once.
+// Collector is the role. Its methods are safe for concurrent use; Run is called once.
 type Collector struct {
 	cfg           Config
 	deps          Deps

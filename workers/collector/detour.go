@@ -3,7 +3,6 @@ package collector
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/sealift/sealift/pkg/jitter"
@@ -56,11 +55,11 @@ func (c *Collector) spoolAndWait(t parcel, held *grant, within time.Duration) *r
 		case err == nil:
 			return nil
 		case errors.Is(err, spool.ErrFull):
-			return retryLater(http.StatusServiceUnavailable, "spool_full", "events cannot be stored just now: try again")
+			return notStored("spool_full")
 		}
-		return retryLater(http.StatusServiceUnavailable, "spool", "events cannot be stored just now: try again")
+		return notStored("spool")
 	case <-timer.C:
-		return retryLater(http.StatusServiceUnavailable, "spool", "events cannot be stored just now: try again")
+		return notStored("spool")
 	}
 }
 

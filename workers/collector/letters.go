@@ -46,44 +46,44 @@ type stuckKeys struct {
 }
 
 // recordResult records which letters were tried, and which of them Kafka did not accept.
-func (h *stuckKeys) recordResult(tried, left []stream.Record) {
+func (k *stuckKeys) recordResult(tried, left []stream.Record) {
 	if len(tried) == 0 {
 		return
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for i := range tried {
-		delete(h.last, string(tried[i].Key))
+		delete(k.last, string(tried[i].Key))
 	}
-	if h.last == nil {
-		h.last = map[string]time.Time{}
+	if k.last == nil {
+		k.last = map[string]time.Time{}
 	}
 	for i := range left {
-		h.last[string(left[i].Key)] = time.Now()
+		k.last[string(left[i].Key)] = time.Now()
 	}
 }
 
 // split returns the letters to try now, and the others.
-func (h *stuckKeys) split(letters []stream.Record) (now, later []stream.Record) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (k *stuckKeys) split(letters []stream.Record) (now, later []stream.Record) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	still := keyCounts{}
 	for i := range letters {
-		if at, hung := h.last[string(letters[i].Key)]; hung && time.Since(at) < lettersTimeout {
+		if at, stuck := k.last[string(letters[i].Key)]; stuck && time.Since(at) < lettersTimeout {
 			still[string(letters[i].Key)] = 1
 		}
 	}
 	return still.split(letters)
 }
 
-// recordTry records that these letters are being tried, so that further letters of keys that hang
-// do not wait beside this try.
-func (h *stuckKeys) recordTry(letters []stream.Record) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// recordTry records that these letters are being tried, so that further letters of stuck keys do not
+// wait beside this try.
+func (k *stuckKeys) recordTry(letters []stream.Record) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for i := range letters {
-		if _, hung := h.last[string(letters[i].Key)]; hung {
-			h.last[string(letters[i].Key)] = time.Now()
+		if _, stuck := k.last[string(letters[i].Key)]; stuck {
+			k.last[string(letters[i].Key)] = time.Now()
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -31,8 +32,8 @@ type limits struct {
 }
 
 func newLimits(l Limit) *limits {
-	setDefault(&l.Burst, 10*time.Second)
-	size := func(perSecond int) int { return max(int(float64(perSecond)*l.Burst.Seconds()), event.MaxEvents) }
+	burst := cmp.Or(l.Burst, 10*time.Second).Seconds()
+	size := func(perSecond int) int { return max(int(float64(perSecond)*burst), event.MaxEvents) }
 	return &limits{
 		keys:       newBuckets[[sha256.Size]byte](l.PerKey, size(l.PerKey)),
 		workspaces: newBuckets[string](l.PerWorkspace, size(l.PerWorkspace)),

@@ -4,10 +4,37 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
+	"github.com/sealift/sealift/pkg/event"
 	"github.com/sealift/sealift/pkg/stream"
 )
+
+// parcel is what a request becomes once it is accepted.
+type parcel struct {
+	records []stream.Record // for the events topic
+	dead    []stream.Record // for the dead letters
+	body    int             // bytes of the body, inflated
+	// rejected has the indexes of the events in dead, by reason; nil: there are none.
+	rejected map[event.Reason][]int
+	charges  map[charge]int // what it took from rate limits
+}
+
+func (t parcel) empty() bool { return len(t.records)+len(t.dead) == 0 }
+
+// all yields the records of both lists.
+func (t parcel) all() iter.Seq[*stream.Record] {
+	return func(yield func(*stream.Record) bool) {
+		for _, records := range [][]stream.Record{t.dead, t.records} {
+			for i := range records {
+				if !yield(&records[i]) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // parcelVersion is the first byte of a parcel: what a request's events become in their spool, and
 // its dead letters in theirs. A parcel holds the dead letters, then the records, each list with its

@@ -88,11 +88,11 @@ func (c *Collector) produceOrSpool(ctx context.Context, t parcel, g *grant, tryF
 		case o.err == nil:
 			return nil
 		case c.deps.Spool == nil || errors.Is(o.err, errLetterTooLarge): // waiting would not help
-			return kafkaAway()
+			return notStored("kafka")
 		}
 		return c.spoolAndWait(o.left, nil, within-time.Since(start))
 	case <-timer.C:
-		return kafkaAway()
+		return notStored("kafka")
 	case <-canceled:
 		return clientGone()
 	}

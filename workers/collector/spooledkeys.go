@@ -47,67 +47,67 @@ func (k keyCounts) split(records []stream.Record) (none, some []stream.Record) {
 }
 
 // split returns the events that need not go behind what is in the spool, and those that must.
-func (b *spooledKeys) split(events []stream.Record) (now, later []stream.Record) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.unread {
+func (s *spooledKeys) split(events []stream.Record) (now, later []stream.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unread {
 		return nil, events
 	}
-	return b.events.split(events)
+	return s.events.split(events)
 }
 
 // beginStore says that events are on their way into the spool; endStore follows and says whether
 // they are in it.
-func (b *spooledKeys) beginStore(events []stream.Record) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.storingParcels++
-	b.events.add(events, 1)
+func (s *spooledKeys) beginStore(events []stream.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.storingParcels++
+	s.events.add(events, 1)
 }
 
-func (b *spooledKeys) endStore(events []stream.Record, ok bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.storingParcels--
+func (s *spooledKeys) endStore(events []stream.Record, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.storingParcels--
 	if !ok {
-		b.events.add(events, -1)
+		s.events.add(events, -1)
 	}
 }
 
 // remove says that an entry's events are in Kafka, and whether the entry was found in the spool at
 // the start. Entries leave in order.
-func (b *spooledKeys) remove(events []stream.Record, found bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (s *spooledKeys) remove(events []stream.Record, found bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !found {
-		b.unread = false
-		b.events.add(events, -1)
+		s.unread = false
+		s.events.add(events, -1)
 	}
 }
 
 // mayHoldEvents tells whether the spool may hold events.
-func (b *spooledKeys) mayHoldEvents() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.unread || len(b.events) > 0
+func (s *spooledKeys) mayHoldEvents() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unread || len(s.events) > 0
 }
 
 // holdsAtMost tells whether the spool holds at most n event records.
-func (b *spooledKeys) holdsAtMost(n int) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, count := range b.events {
+func (s *spooledKeys) holdsAtMost(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, count := range s.events {
 		n -= count
 	}
-	return !b.unread && n >= 0
+	return !s.unread && n >= 0
 }
 
 // resetIfEmpty forgets everything if the spool is empty: entries that were damaged never leave.
-func (b *spooledKeys) resetIfEmpty(empty func() bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.storingParcels == 0 && empty() {
-		b.unread = false
-		clear(b.events)
+func (s *spooledKeys) resetIfEmpty(empty func() bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.storingParcels == 0 && empty() {
+		s.unread = false
+		clear(s.events)
 	}
 }
