@@ -18,20 +18,11 @@ type Debts struct {
 
 // ReadDebts reads the debts of a chain with three requests. They are empty if no audit noted any.
 func ReadDebts(ctx context.Context, staging objstore.Store, l ledger.Log) (Debts, error) {
-	h, err := loadHint(ctx, staging, l)
-	if err != nil {
-		return Debts{}, err
-	}
-	chain := ledger.NewChain(staging, l)
-	head, err := chain.HeadSeq(ctx) // read after the hint, which cannot be ahead of it
+	h, _, err := currentHint(ctx, staging, ledger.NewChain(staging, l))
 	if errors.Is(err, ledger.ErrEmpty) {
 		return Debts{}, nil
 	}
 	if err != nil {
-		return Debts{}, err
-	}
-	is, err := h.belongsTo(ctx, chain, head)
-	if err != nil || !is {
 		return Debts{}, err
 	}
 	return Debts{h.Accounts}, nil

@@ -174,6 +174,22 @@ func (h hint) belongsTo(ctx context.Context, chain *ledger.Chain, head int64) (b
 	return e.Attempt == h.Attempt, nil
 }
 
+// currentHint returns what the last audit of a chain noted, and the number of the chain's head. The
+// hint is empty if there is none that belongs to the chain. The error may be ledger.ErrEmpty.
+func currentHint(ctx context.Context, staging objstore.Store, chain *ledger.Chain) (h hint, head int64, err error) {
+	if h, err = loadHint(ctx, staging, chain.Log()); err != nil {
+		return h, 0, err
+	}
+	if head, err = chain.HeadSeq(ctx); err != nil { // read after the hint, which cannot be ahead of it
+		return h, 0, err
+	}
+	is, err := h.belongsTo(ctx, chain, head)
+	if !is {
+		h = emptyHint()
+	}
+	return h, head, err
+}
+
 func (h hint) store(ctx context.Context, staging objstore.Store, l ledger.Log) error {
 	b, err := json.Marshal(h)
 	if err != nil {

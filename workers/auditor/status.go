@@ -159,18 +159,9 @@ func (r *statusReader) listParked(ctx context.Context) error {
 // state of what was open then  3. what was written since.
 func (r *statusReader) addChain(ctx context.Context, l ledger.Log) error {
 	chain := ledger.NewChain(r.staging, l)
-	h, err := loadHint(ctx, r.staging, l)
+	h, head, err := currentHint(ctx, r.staging, chain)
 	if err != nil {
 		return err
-	}
-	head, err := chain.HeadSeq(ctx) // read after the hint, which cannot be ahead of it
-	if err != nil {
-		return err
-	}
-	if is, err := h.belongsTo(ctx, chain, head); err != nil {
-		return err
-	} else if !is {
-		h = emptyHint()
 	}
 	maps.DeleteFunc(h.Accounts, func(id string, _ *account) bool { return !r.wants(id) })
 	r.mu.Lock()
