@@ -13,12 +13,12 @@ import (
 	"github.com/sealift/sealift/pkg/sleep"
 )
 
-// PageEvery is how often a page is written, if there is something to write.
-const PageEvery = time.Minute
+// pageInterval is how often a page is written, if there is something to write.
+const pageInterval = time.Minute
 
-// UrgentPageAfter is how soon a page is written after a destination has begun to fail, fails for
+// urgentPageAfter is how soon a page is written after a destination has begun to fail, fails for
 // another reason, or works again.
-const UrgentPageAfter = 5 * time.Second
+const urgentPageAfter = 5 * time.Second
 
 // pageTimeout bounds a write.
 const pageTimeout = 10 * time.Second
@@ -122,11 +122,11 @@ func (b *Book) wait(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(PageEvery + jitter.N(PageEvery/10)):
+	case <-time.After(pageInterval + jitter.N(pageInterval/10)):
 		return true
 	case <-b.urgent:
 	}
-	if sleep.For(ctx, UrgentPageAfter) != nil {
+	if sleep.For(ctx, urgentPageAfter) != nil {
 		return false
 	}
 	select { // what came meanwhile is in this page
@@ -145,7 +145,7 @@ func (b *Book) WritePages(ctx context.Context) {
 		if page == nil {
 			return
 		}
-		_, err := b.staging.Put(ctx, PageKey(b.worker, number), bytes.NewReader(page), objstore.PutOptions{ContentType: "application/json"})
+		_, err := b.staging.Put(ctx, pageKey(b.worker, number), bytes.NewReader(page), objstore.PutOptions{ContentType: "application/json"})
 		if err != nil {
 			level := slog.LevelWarn
 			if errors.Is(err, objstore.ErrUnavailable) { // others report that
@@ -167,7 +167,7 @@ func (b *Book) page() ([]byte, int64) {
 	if b.pending == nil && len(b.noted) > 0 {
 		now := time.Now()
 		b.number = max(b.number+1, now.UnixMilli())
-		b.pending = Page{Worker: b.worker, Number: b.number, From: b.notedSince.UnixMilli(), To: now.UnixMilli(), Destinations: b.noted}.Encode()
+		b.pending = page{Worker: b.worker, Number: b.number, From: b.notedSince.UnixMilli(), To: now.UnixMilli(), Destinations: b.noted}.encode()
 		b.noted, b.notedSince = map[string]Account{}, now
 	}
 	return b.pending, b.number

@@ -83,9 +83,9 @@ func foldBatch(ctx context.Context, staging objstore.Store, log *slog.Logger) (m
 		return false, nil
 	}
 	s := l.sum
-	maps.DeleteFunc(s.Folded, func(_ string, f Folded) bool { return time.Since(time.UnixMilli(f.At)) > forgetAfter })
+	maps.DeleteFunc(s.Folded, func(_ string, f folded) bool { return time.Since(time.UnixMilli(f.At)) > forgetAfter })
 	s.Number++
-	_, err = staging.Put(ctx, SumKey(s.Number), bytes.NewReader(s.Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
+	_, err = staging.Put(ctx, SumKey(s.Number), bytes.NewReader(s.encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
 	if errors.Is(err, objstore.ErrExists) || errors.Is(err, objstore.ErrConflict) {
 		return false, nil // somebody else was faster: the next call reads their sum
 	}
@@ -100,7 +100,7 @@ var errFolded = errors.New("pages of requests were folded while they were read")
 
 // loadResult is the newest sum, plus pages that it does not count yet.
 type loadResult struct {
-	sum       Sum
+	sum       sum
 	added     int      // pages
 	morePages bool     // there are more pages
 	obsolete  []string // keys that are no longer needed
@@ -128,7 +128,7 @@ func load(ctx context.Context, staging objstore.Store, most int, log *slog.Logge
 			if err != nil {
 				return err
 			}
-			worker, number, ok := ParsePageKey(info.Key)
+			worker, number, ok := parsePageKey(info.Key)
 			switch f, known := counted[worker]; {
 			case !ok:
 			case known && number <= f.Through:
@@ -182,30 +182,30 @@ func listSums(ctx context.Context, staging objstore.Store) (keys []string, err e
 
 // readNewestSum returns the newest sum, or an empty one with number -1 if there is none, and the
 // keys of the older ones.
-func readNewestSum(ctx context.Context, staging objstore.Store) (Sum, []string, error) {
+func readNewestSum(ctx context.Context, staging objstore.Store) (sum, []string, error) {
 	keys, err := listSums(ctx, staging)
 	if err != nil {
-		return Sum{}, nil, err
+		return sum{}, nil, err
 	}
 	if len(keys) == 0 {
-		return Sum{Number: -1, Folded: map[string]Folded{}, Destinations: map[string]Account{}}, nil, nil
+		return sum{Number: -1, Folded: map[string]folded{}, Destinations: map[string]Account{}}, nil, nil
 	}
 	b, err := objstore.Read(ctx, staging, keys[0], maxPage)
 	if errors.Is(err, objstore.ErrNotFound) {
-		return Sum{}, nil, errFolded
+		return sum{}, nil, errFolded
 	}
 	if err != nil {
-		return Sum{}, nil, err
+		return sum{}, nil, err
 	}
-	s, err := DecodeSum(b)
+	s, err := decodeSum(b)
 	if err != nil {
-		return Sum{}, nil, fmt.Errorf("read %q: %w; it was written by a later release, or it may be deleted with all of usage/", keys[0], err)
+		return sum{}, nil, fmt.Errorf("read %q: %w; it was written by a later release, or it may be deleted with all of usage/", keys[0], err)
 	}
 	return s, keys[1:], nil
 }
 
 // readPage reads a page; ok is false if it is not understood.
-func readPage(ctx context.Context, staging objstore.Store, key string, log *slog.Logger) (p Page, ok bool, err error) {
+func readPage(ctx context.Context, staging objstore.Store, key string, log *slog.Logger) (p page, ok bool, err error) {
 	b, err := objstore.Read(ctx, staging, key, maxPage)
 	if errors.Is(err, objstore.ErrNotFound) {
 		return p, false, errFolded
@@ -213,8 +213,8 @@ func readPage(ctx context.Context, staging objstore.Store, key string, log *slog
 	if err != nil {
 		return p, false, err
 	}
-	p, err = DecodePage(b)
-	if ok = err == nil && PageKey(p.Worker, p.Number) == key; !ok && log != nil {
+	p, err = decodePage(b)
+	if ok = err == nil && pageKey(p.Worker, p.Number) == key; !ok && log != nil {
 		log.WarnContext(ctx, "page of requests is not understood, and not counted", "file", key, "err", err)
 	}
 	return p, ok, nil
@@ -223,12 +223,12 @@ func readPage(ctx context.Context, staging objstore.Store, key string, log *slog
 // add adds a page that the sum does not count yet. If the page was stored long before its end, its
 // worker's clock was ahead, and its times are set back by the difference: otherwise they would be
 // the latest of their destinations for as long as the clock was ahead.
-func (s *Sum) add(p Page, stored, now time.Time) {
+func (s *sum) add(p page, stored, now time.Time) {
 	ahead := p.To - stored.UnixMilli()
 	if stored.IsZero() || ahead < time.Minute.Milliseconds() { // stores round times, and clocks differ
 		ahead = 0
 	}
-	s.Folded[p.Worker] = Folded{Through: max(s.Folded[p.Worker].Through, p.Number), At: now.UnixMilli()}
+	s.Folded[p.Worker] = folded{Through: max(s.Folded[p.Worker].Through, p.Number), At: now.UnixMilli()}
 	if s.Since == 0 || p.From < s.Since {
 		s.Since = p.From
 	}

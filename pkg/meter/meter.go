@@ -5,7 +5,7 @@
 // It is for copiers, which keep a Book and write its pages into the staging bucket; for the
 // auditor, which folds pages into one sum; and for whoever shows the numbers. A page is counted
 // once, however often it is written or folded. A copier that is killed loses what it noted after
-// its last page, at most PageEvery; so counts may be too low by that much, and never too high.
+// its last page, about a minute at most; so counts may be too low by that much, and never too high.
 // Nothing is decided by these numbers, and no delivery depends on them.
 package meter
 

@@ -47,16 +47,16 @@ func TestGolden(t *testing.T) {
 		one: {Counts: Counts{Puts: 14, DataKeys: 12, AssumeRoles: 2, StagingReads: 26, StagingWrites: 13}, Delivered: 1795360001000},
 		two: {Counts: Counts{Puts: 3}, Trouble: &Trouble{Reason: "put_denied", Cause: "denied", Fix: "allow it", Since: 1795359940000, At: 1795360000000, Until: 1795360010000}},
 	}
-	page := Page{Version: 1, Worker: "host-copier-1a2b3c4d", Number: 1795360002000, From: 1795359942000, To: 1795360002000, Destinations: accounts}
-	got, err := DecodePage(golden(t, "page.v1.json", page.Encode()))
+	page := page{Version: 1, Worker: "host-copier-1a2b3c4d", Number: 1795360002000, From: 1795359942000, To: 1795360002000, Destinations: accounts}
+	got, err := decodePage(golden(t, "page.v1.json", page.encode()))
 	require.NoError(t, err)
 	require.Equal(t, page, got)
-	sum := Sum{Version: 1, Number: 41, Folded: map[string]Folded{page.Worker: {Through: page.Number, At: 1795362000000}}, Since: 1795000000000, Destinations: accounts}
-	back, err := DecodeSum(golden(t, "sum.v1.json", sum.Encode()))
+	sum := sum{Version: 1, Number: 41, Folded: map[string]folded{page.Worker: {Through: page.Number, At: 1795362000000}}, Since: 1795000000000, Destinations: accounts}
+	back, err := decodeSum(golden(t, "sum.v1.json", sum.encode()))
 	require.NoError(t, err)
 	require.Equal(t, sum, back)
-	golden(t, "keys.v1.txt", []byte(PageKey(page.Worker, page.Number)+"\n"+SumKey(sum.Number)+"\n"))
-	worker, number, ok := ParsePageKey(PageKey(page.Worker, page.Number))
+	golden(t, "keys.v1.txt", []byte(pageKey(page.Worker, page.Number)+"\n"+SumKey(sum.Number)+"\n"))
+	worker, number, ok := parsePageKey(pageKey(page.Worker, page.Number))
 	require.True(t, ok)
 	require.Equal(t, page.Worker, worker)
 	require.Equal(t, page.Number, number)
@@ -64,22 +64,22 @@ func TestGolden(t *testing.T) {
 
 func TestDecodersRefuse(t *testing.T) {
 	for _, b := range []string{"", "hello", `{"version":2,"worker":"a"}`, `{"version":1,"worker":"a","more":1}`, `{"version":1}`, `{"version":1,"worker":"a"} {}`} {
-		_, err := DecodePage([]byte(b))
-		require.ErrorIs(t, err, ErrBadPage, b)
+		_, err := decodePage([]byte(b))
+		require.ErrorIs(t, err, errBadPage, b)
 	}
 	for _, b := range []string{"", `{"version":2}`, `{"version":1,"number":-1}`, `{"version":1,"number":3}`, `{"version":1,"worker":"a"}`} {
-		_, err := DecodeSum([]byte(b))
-		require.ErrorIs(t, err, ErrBadPage, b)
+		_, err := decodeSum([]byte(b))
+		require.ErrorIs(t, err, errBadPage, b)
 	}
 }
 
 func FuzzDecodePage(f *testing.F) {
 	f.Add([]byte(`{"version":1,"worker":"a","number":1,"from":1,"to":2,"destinations":{"a/b":{"puts":1,"trouble":{"reason":"x"}}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, err := DecodePage(b); err == nil {
-			again, err := DecodePage(p.Encode())
+		if p, err := decodePage(b); err == nil {
+			again, err := decodePage(p.encode())
 			require.NoError(t, err)
-			require.Equal(t, string(p.Encode()), string(again.Encode()))
+			require.Equal(t, string(p.encode()), string(again.encode()))
 		}
 	})
 }
@@ -121,8 +121,8 @@ func TestFastClockHidesNothing(t *testing.T) {
 	now := time.Now()
 	page := func(worker string, ahead time.Duration, a Account) {
 		at := now.Add(ahead).UnixMilli()
-		p := Page{Worker: worker, Number: at, From: at, To: at, Destinations: map[string]Account{one: a}}
-		_, err := staging.Put(t.Context(), PageKey(worker, at), bytes.NewReader(p.Encode()), objstore.PutOptions{})
+		p := page{Worker: worker, Number: at, From: at, To: at, Destinations: map[string]Account{one: a}}
+		_, err := staging.Put(t.Context(), pageKey(worker, at), bytes.NewReader(p.encode()), objstore.PutOptions{})
 		require.NoError(t, err)
 	}
 	read := func() Account {
@@ -171,7 +171,7 @@ func TestBook(t *testing.T) {
 		b.RestUntil(two, begun.Add(time.Minute))
 		b.Count(two, Counts{})
 		stop = run()
-		time.Sleep(2 * PageEvery)
+		time.Sleep(2 * pageInterval)
 		require.Len(t, staging.Puts(""), 1)
 		stop()
 		b.RecordSuccess(one)
@@ -191,7 +191,7 @@ func TestBook(t *testing.T) {
 
 		first, err := objstore.Read(t.Context(), staging, staging.Puts("")[0].Key, 1<<20)
 		require.NoError(t, err)
-		p, err := DecodePage(first)
+		p, err := decodePage(first)
 		require.NoError(t, err)
 		require.Equal(t, begun.UnixMilli(), p.Destinations[one].Trouble.Since)
 		require.Equal(t, "no_bucket", p.Destinations[one].Trouble.Reason)
@@ -228,10 +228,10 @@ func TestChangesAreWrittenSoon(t *testing.T) {
 		} {
 			before := len(staging.Puts(""))
 			c.note()
-			time.Sleep(UrgentPageAfter + time.Millisecond)
+			time.Sleep(urgentPageAfter + time.Millisecond)
 			require.Len(t, staging.Puts(""), before+c.pages, c.what)
 		}
-		time.Sleep(10 * PageEvery)
+		time.Sleep(10 * pageInterval)
 		require.Len(t, staging.Puts(""), 5, "a page was written without news")
 	})
 }
@@ -354,10 +354,10 @@ func TestManyPagesAreFoldedInBatches(t *testing.T) {
 	setFoldBatchSize(t, 50)
 	staging := objstore.NewMemory("staging")
 	for n := range 200 {
-		page := Page{Worker: fmt.Sprintf("copier-%d", n%2), Number: int64(n), From: 1, Destinations: map[string]Account{one: {Counts: Counts{Puts: 1}}}}
-		_, err := staging.Put(t.Context(), PageKey(page.Worker, page.Number), bytes.NewReader(page.Encode()), objstore.PutOptions{})
+		page := page{Worker: fmt.Sprintf("copier-%d", n%2), Number: int64(n), From: 1, Destinations: map[string]Account{one: {Counts: Counts{Puts: 1}}}}
+		_, err := staging.Put(t.Context(), pageKey(page.Worker, page.Number), bytes.NewReader(page.encode()), objstore.PutOptions{})
 		require.NoError(t, err)
-		_, err = staging.Put(t.Context(), PageKey("copier-", int64(n)), strings.NewReader(`{"version":2}`), objstore.PutOptions{})
+		_, err = staging.Put(t.Context(), pageKey("copier-", int64(n)), strings.NewReader(`{"version":2}`), objstore.PutOptions{})
 		require.NoError(t, err)
 	}
 	pages := func(worker string) int {
@@ -366,7 +366,7 @@ func TestManyPagesAreFoldedInBatches(t *testing.T) {
 		return len(left)
 	}
 	staging.SetFault(func(op objstore.Op) objstore.Fault {
-		if op.Key == PageKey("copier-1", 199) {
+		if op.Key == pageKey("copier-1", 199) {
 			return objstore.Fault{Before: objstore.ErrUnavailable}
 		}
 		return objstore.Fault{}
@@ -443,18 +443,18 @@ func TestHazards(t *testing.T) {
 	})
 	t.Run("page_of_a_later_release", func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
-		put(t, staging, PageKey("copier-2", 1), `{"version":2}`)
+		put(t, staging, pageKey("copier-2", 1), `{"version":2}`)
 		put(t, staging, pagesPrefix+"stray", "x")
 		put(t, staging, sumsPrefix+"stray", "x")
 		require.Zero(t, read(t, staging))
 		require.NoError(t, Fold(t.Context(), staging, discardLog))
-		_, err := staging.Head(t.Context(), PageKey("copier-2", 1))
+		_, err := staging.Head(t.Context(), pageKey("copier-2", 1))
 		require.NoError(t, err)
 	})
 	t.Run("damaged_page", func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
-		put(t, staging, PageKey("copier-1", 1), "torn")
-		put(t, staging, PageKey("copier-2", 1), `{"version":2}`)
+		put(t, staging, pageKey("copier-1", 1), "torn")
+		put(t, staging, pageKey("copier-2", 1), `{"version":2}`)
 		b := NewBook(staging, "copier-1", discardLog)
 		b.Count(one, Counts{Puts: 1})
 		b.WritePages(t.Context())
@@ -465,14 +465,14 @@ func TestHazards(t *testing.T) {
 		left, err := staging.List(t.Context(), pagesPrefix, "", 0)
 		require.NoError(t, err)
 		require.Len(t, left, 1)
-		require.Equal(t, PageKey("copier-2", 1), left[0].Key)
+		require.Equal(t, pageKey("copier-2", 1), left[0].Key)
 	})
 	t.Run("sum_of_a_later_release", func(t *testing.T) { // it must not be counted again
 		staging := objstore.NewMemory("staging")
 		put(t, staging, SumKey(3), `{"version":2}`)
 		_, _, err := Read(t.Context(), staging)
-		require.ErrorIs(t, err, ErrBadPage)
-		require.ErrorIs(t, Fold(t.Context(), staging, discardLog), ErrBadPage)
+		require.ErrorIs(t, err, errBadPage)
+		require.ErrorIs(t, Fold(t.Context(), staging, discardLog), errBadPage)
 	})
 	t.Run("staging_away", func(t *testing.T) {
 		staging := objstore.NewMemory("staging")
@@ -508,7 +508,7 @@ func TestWorkersAreForgotten(t *testing.T) {
 		require.NoError(t, err)
 		b, err := objstore.Read(t.Context(), staging, keys[0], 1<<20)
 		require.NoError(t, err)
-		s, err := DecodeSum(b)
+		s, err := decodeSum(b)
 		require.NoError(t, err)
 		require.Len(t, s.Folded, 8)
 		require.EqualValues(t, 30, s.Destinations[one].Puts)

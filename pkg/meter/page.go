@@ -11,14 +11,14 @@ import (
 	"github.com/sealift/sealift/pkg/strictjson"
 )
 
-// FormatVersion is the version in pages and sums.
-const FormatVersion = 1
+// formatVersion is the version in pages and sums.
+const formatVersion = 1
 
-// ErrBadPage is the decoders' error.
-var ErrBadPage = errors.New("malformed page of requests")
+// errBadPage is the decoders' error.
+var errBadPage = errors.New("malformed page of requests")
 
-// Page is what a copier noted over some period. It is never changed.
-type Page struct {
+// page is what a copier noted over some period. It is never changed.
+type page struct {
 	Version      int                `json:"version"`
 	Worker       string             `json:"worker"`
 	Number       int64              `json:"number"` // increases for each worker
@@ -27,18 +27,18 @@ type Page struct {
 	Destinations map[string]Account `json:"destinations"`
 }
 
-// Sum is everything noted in the pages that were folded into it. Each sum replaces the one before.
-type Sum struct {
+// sum is everything noted in the pages that were folded into it. Each sum replaces the one before.
+type sum struct {
 	Version int   `json:"version"`
 	Number  int64 `json:"number"` // from 0
 	// Folded says, by worker, which pages are counted.
-	Folded       map[string]Folded  `json:"folded"`
+	Folded       map[string]folded  `json:"folded"`
 	Since        int64              `json:"since"` // unix ms, since when the sum counts
 	Destinations map[string]Account `json:"destinations"`
 }
 
-// Folded means that a worker's pages up to Through are counted.
-type Folded struct {
+// folded means that a worker's pages up to Through are counted.
+type folded struct {
 	Through int64 `json:"through"`
 	At      int64 `json:"at"` // unix ms, when Through was last raised
 }
@@ -48,16 +48,16 @@ const (
 	sumsPrefix  = "usage/sums/"
 )
 
-// PageKey is the key of a page in the staging bucket.
-func PageKey(worker string, number int64) string {
+// pageKey is the key of a page in the staging bucket.
+func pageKey(worker string, number int64) string {
 	return fmt.Sprintf("%s%s/%019d.json", pagesPrefix, worker, number)
 }
 
-// ParsePageKey is the inverse of PageKey; ok is false for keys that PageKey does not produce.
-func ParsePageKey(key string) (worker string, number int64, ok bool) {
+// parsePageKey is the inverse of pageKey; ok is false for keys that pageKey does not produce.
+func parsePageKey(key string) (worker string, number int64, ok bool) {
 	worker, name, found := strings.Cut(strings.TrimPrefix(key, pagesPrefix), "/")
 	number, err := strconv.ParseInt(strings.TrimSuffix(name, ".json"), 10, 64)
-	return worker, number, found && err == nil && number >= 0 && worker != "" && PageKey(worker, number) == key
+	return worker, number, found && err == nil && number >= 0 && worker != "" && pageKey(worker, number) == key
 }
 
 // SumKey is the key of a sum. Numbers count down, so that listing a single key finds the newest.
@@ -71,38 +71,38 @@ func parseSumKey(key string) (number int64, ok bool) {
 	return number, err == nil && n >= 0 && SumKey(number) == key
 }
 
-// Encode returns the page's bytes.
-func (p Page) Encode() []byte {
-	p.Version = FormatVersion
+// encode returns the page's bytes.
+func (p page) encode() []byte {
+	p.Version = formatVersion
 	return encode(p)
 }
 
-// DecodePage parses a page strictly; the error wraps ErrBadPage.
-func DecodePage(b []byte) (Page, error) {
-	var p Page
+// decodePage parses a page strictly; the error wraps errBadPage.
+func decodePage(b []byte) (page, error) {
+	var p page
 	if err := decode(b, &p); err != nil {
-		return Page{}, err
+		return page{}, err
 	}
-	if p.Version != FormatVersion || p.Worker == "" || p.Number < 0 {
-		return Page{}, fmt.Errorf("%w: version, worker and number must be set", ErrBadPage)
+	if p.Version != formatVersion || p.Worker == "" || p.Number < 0 {
+		return page{}, fmt.Errorf("%w: version, worker and number must be set", errBadPage)
 	}
 	return p, nil
 }
 
-// Encode returns the sum's bytes.
-func (s Sum) Encode() []byte {
-	s.Version = FormatVersion
+// encode returns the sum's bytes.
+func (s sum) encode() []byte {
+	s.Version = formatVersion
 	return encode(s)
 }
 
-// DecodeSum parses a sum strictly; the error wraps ErrBadPage.
-func DecodeSum(b []byte) (Sum, error) {
-	var s Sum
+// decodeSum parses a sum strictly; the error wraps errBadPage.
+func decodeSum(b []byte) (sum, error) {
+	var s sum
 	if err := decode(b, &s); err != nil {
-		return Sum{}, err
+		return sum{}, err
 	}
-	if s.Version != FormatVersion || s.Number < 0 || s.Folded == nil || s.Destinations == nil {
-		return Sum{}, fmt.Errorf("%w: version, number, folded and destinations must be set", ErrBadPage)
+	if s.Version != formatVersion || s.Number < 0 || s.Folded == nil || s.Destinations == nil {
+		return sum{}, fmt.Errorf("%w: version, number, folded and destinations must be set", errBadPage)
 	}
 	return s, nil
 }
@@ -117,7 +117,7 @@ func encode(v any) []byte {
 
 func decode(b []byte, v any) error {
 	if err := strictjson.Decode(b, v); err != nil {
-		return fmt.Errorf("%w: %w", ErrBadPage, err)
+		return fmt.Errorf("%w: %w", errBadPage, err)
 	}
 	return nil
 }
