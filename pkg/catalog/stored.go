@@ -17,8 +17,8 @@ import (
 // ErrBadRecord is wrapped by every error of Decode.
 var ErrBadRecord = errors.New("malformed catalog record")
 
-// StoredVersion is the version of the stored form that this code reads and writes.
-const StoredVersion = 1
+// storedVersion is the version of the stored form that this code reads and writes.
+const storedVersion = 1
 
 type storedRecord struct {
 	Version int `json:"version"`
@@ -70,7 +70,7 @@ func clone(b *bool) *bool {
 // Encode returns the value of w's record in the catalog topic; the record's key is the workspace's
 // id. Equal catalogs have equal bytes, which contain no write key.
 func Encode(w Workspace) []byte {
-	b, err := json.Marshal(storedRecord{Version: StoredVersion, Workspace: Stored(w)})
+	b, err := json.Marshal(storedRecord{Version: storedVersion, Workspace: Stored(w)})
 	if err != nil { // no field can fail to marshal
 		panic(err)
 	}
@@ -85,8 +85,8 @@ func Decode(b []byte) (Workspace, error) {
 	if err := strictjson.Decode(b, &s); err != nil {
 		return Workspace{}, fmt.Errorf("%w: %w", ErrBadRecord, err)
 	}
-	if s.Version != StoredVersion {
-		return Workspace{}, fmt.Errorf("%w: version %d, this release reads %d", ErrBadRecord, s.Version, StoredVersion)
+	if s.Version != storedVersion {
+		return Workspace{}, fmt.Errorf("%w: version %d, this release reads %d", ErrBadRecord, s.Version, storedVersion)
 	}
 	if !workspaceID.MatchString(s.ID) {
 		return Workspace{}, fmt.Errorf("%w: %q is not a workspace id", ErrBadRecord, s.ID)

@@ -64,10 +64,10 @@ const (
 	maxCutKey   = 1 << 10
 )
 
-// Cut returns the letter without what may make it too large for its topic: the rest of its value
+// cutShort returns the letter without what may make it too large for its topic: the rest of its value
 // and key, and the record's own headers unless the collector made them. HeaderCut says how large
 // the value was. The record itself is where HeaderTopic says, as long as that topic holds it.
-func Cut(d stream.Record) stream.Record {
+func cutShort(d stream.Record) stream.Record {
 	headers := []stream.Header{{Key: HeaderCut, Value: strconv.AppendInt(nil, int64(len(d.Value)), 10)}}
 	_, inTopic := d.Header(HeaderTopic)
 	for _, h := range d.Headers {

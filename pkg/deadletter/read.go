@@ -182,7 +182,7 @@ func boundsNow(ctx context.Context, kafka Kafka, topic string, partition int, en
 	return now[partition], err
 }
 
-// boundsSince is like kafka.Since, but waits for brokers.
+// boundsSince is like kafka.BoundsSince, but waits for brokers.
 func boundsSince(ctx context.Context, kafka Kafka, topic string, t time.Time) (map[int]stream.Bounds, error) {
 	return stream.RetryTransient(ctx, func() (map[int]stream.Bounds, error) { return kafka.BoundsSince(ctx, topic, t) })
 }

@@ -20,7 +20,7 @@ func Write(ctx context.Context, to Producer, letters []stream.Record) (left, too
 			if _, cut := large[i].Header(HeaderCut); cut {
 				tooLarge = append(tooLarge, large[i])
 			} else {
-				left = append(left, Cut(large[i]))
+				left = append(left, cutShort(large[i]))
 			}
 		}
 	}

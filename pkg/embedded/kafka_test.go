@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("addr", k.Addr())
 		// "trim" on stdin trims; the end of stdin means that the parent is gone.
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-			fmt.Println("trimmed", k.Trim(context.Background()))
+			fmt.Println("trimmed", k.trim(context.Background()))
 		}
 		os.Exit(0)
 	}
@@ -239,11 +239,11 @@ func TestTrim(t *testing.T) {
 				require.NoError(t, c.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: fmt.Append(nil, i)}).FirstErr())
 			}
 		}
-		require.NoError(t, k.Trim(t.Context())) // nothing was committed
+		require.NoError(t, k.trim(t.Context())) // nothing was committed
 		commit(t, c, "readers", "events", 0, 8)
 		commit(t, c, "others", "events", 0, 3)
-		require.NoError(t, k.Trim(t.Context()))
-		require.NoError(t, k.Trim(t.Context())) // again, without an error
+		require.NoError(t, k.trim(t.Context()))
+		require.NoError(t, k.trim(t.Context())) // again, without an error
 		first, next := bounds(t, c, "events")
 		require.Equal(t, int64(3), first)
 		require.Equal(t, int64(10), next)
@@ -262,12 +262,12 @@ func TestTrim(t *testing.T) {
 		}
 		for _, note := range []*string{nil, kmsg.StringPtr("")} {
 			commitWith(t, c, "readers", "events", 0, 10, note) // as by kafka-consumer-groups.sh --to-latest
-			require.NoError(t, k.Trim(t.Context()))
+			require.NoError(t, k.trim(t.Context()))
 			first, _ := bounds(t, c, "events")
 			require.Zero(t, first)
 		}
 		commit(t, c, "readers", "events", 0, 4)
-		require.NoError(t, k.Trim(t.Context()))
+		require.NoError(t, k.trim(t.Context()))
 		first, _ := bounds(t, c, "events")
 		require.EqualValues(t, 4, first)
 	})

@@ -19,20 +19,20 @@ func (k *Kafka) trimEvery(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := k.Trim(ctx); err != nil && ctx.Err() == nil && k.log != nil {
+			if err := k.trim(ctx); err != nil && ctx.Err() == nil && k.log != nil {
 				k.log.Warn("trim embedded kafka", "err", err)
 			}
 		}
 	}
 }
 
-// Trim deletes the records that every group of TrimGroups is done with. The last record of a
+// trim deletes the records that every group of TrimGroups is done with. The last record of a
 // partition is kept: it preserves the next offset over a kill -9.
 //
 // Invariant: I12 makes this safe. An offset that a worker commits is never above the ledger's
 // watermark, so nothing is deleted that recovery may need. An offset without metadata was set by
 // Kafka's own tools; it deletes nothing.
-func (k *Kafka) Trim(ctx context.Context) error {
+func (k *Kafka) trim(ctx context.Context) error {
 	if k.client == nil {
 		return nil
 	}

@@ -21,17 +21,17 @@ import (
 	"github.com/sealift/sealift/pkg/strictjson"
 )
 
-// NoteVersion is the version of notes that this code writes and reads.
-const NoteVersion = 1
+// noteVersion is the version of notes that this code writes and reads.
+const noteVersion = 1
 
 // Errors of notes.
 var (
-	// ErrTaken says that somebody else took the step.
-	ErrTaken = errors.New("somebody else takes this destination further")
+	// errTaken says that somebody else took the step.
+	errTaken = errors.New("somebody else takes this destination further")
 	// ErrChanged says that the destination in the catalog is neither the old nor the new place.
 	ErrChanged = errors.New("the destination was changed otherwise")
-	// ErrBadNote says that a note cannot be read.
-	ErrBadNote = errors.New("malformed migration note")
+	// errBadNote says that a note cannot be read.
+	errBadNote = errors.New("malformed migration note")
 )
 
 // Place is where a destination's files go, and with which credentials, according to the catalog.
@@ -74,8 +74,8 @@ type Note struct {
 // Over says whether the migration has ended.
 func (n Note) Over() bool { return n.Step == Confirmed || n.Step == Aborted }
 
-// NoteKey is the key of note i of a destination in staging.
-func NoteKey(destination string, i int) string {
+// noteKey is the key of note i of a destination in staging.
+func noteKey(destination string, i int) string {
 	return fmt.Sprintf("migrations/%s/%05d.json", destination, i)
 }
 
@@ -107,17 +107,17 @@ func Open(ctx context.Context, store objstore.Store, destination string) (*Log, 
 func (l *Log) Last() *Note { return l.last }
 
 // Append takes a step: it fills in the fields of n that do not depend on the step. It returns
-// ErrTaken if there is another note with that number.
+// errTaken if there is another note with that number.
 func (l *Log) Append(ctx context.Context, n Note) error {
-	n.Version, n.Destination, n.At, n.Attempt = NoteVersion, l.destination, time.Now().UnixMilli(), rand.Text()
-	_, err := l.store.Put(ctx, NoteKey(l.destination, l.next), bytes.NewReader(n.Encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
+	n.Version, n.Destination, n.At, n.Attempt = noteVersion, l.destination, time.Now().UnixMilli(), rand.Text()
+	_, err := l.store.Put(ctx, noteKey(l.destination, l.next), bytes.NewReader(n.encode()), objstore.PutOptions{IfAbsent: true, ContentType: "application/json"})
 	if errors.Is(err, objstore.ErrExists) || errors.Is(err, objstore.ErrConflict) || errors.Is(err, objstore.ErrUnavailable) && ctx.Err() == nil {
 		existing, rerr := l.read(ctx, l.next) // it may be our own, if the answer was lost
 		switch {
 		case rerr == nil && existing.Attempt == n.Attempt:
 			err = nil
 		case rerr == nil:
-			return fmt.Errorf("%w: %s, by %s at %s; run it again to see where it stands", ErrTaken, existing.Step, existing.By, time.UnixMilli(existing.At).UTC().Format(time.RFC3339))
+			return fmt.Errorf("%w: %s, by %s at %s; run it again to see where it stands", errTaken, existing.Step, existing.By, time.UnixMilli(existing.At).UTC().Format(time.RFC3339))
 		}
 	}
 	if err != nil {
@@ -129,19 +129,19 @@ func (l *Log) Append(ctx context.Context, n Note) error {
 }
 
 func (l *Log) read(ctx context.Context, i int) (*Note, error) {
-	b, err := objstore.Read(ctx, l.store, NoteKey(l.destination, i), 1<<20)
+	b, err := objstore.Read(ctx, l.store, noteKey(l.destination, i), 1<<20)
 	if err != nil {
 		return nil, err
 	}
-	n, err := Decode(b)
+	n, err := decode(b)
 	if err == nil && n.Destination != l.destination {
-		err = fmt.Errorf("%w: it is of %q", ErrBadNote, n.Destination)
+		err = fmt.Errorf("%w: it is of %q", errBadNote, n.Destination)
 	}
 	return &n, err
 }
 
-// Encode returns the note's bytes.
-func (n Note) Encode() []byte {
+// encode returns the note's bytes.
+func (n Note) encode() []byte {
 	b, err := json.Marshal(n)
 	if err != nil {
 		panic(err) // strings and a number
@@ -149,19 +149,19 @@ func (n Note) Encode() []byte {
 	return append(b, '\n')
 }
 
-// Decode parses a note strictly; the error wraps ErrBadNote.
-func Decode(b []byte) (Note, error) {
+// decode parses a note strictly; the error wraps errBadNote.
+func decode(b []byte) (Note, error) {
 	var n Note
 	if err := strictjson.Decode(b, &n); err != nil {
-		return n, fmt.Errorf("%w: %w", ErrBadNote, err)
+		return n, fmt.Errorf("%w: %w", errBadNote, err)
 	}
 	switch n.Step {
 	case Begun, Tried, Switched, Confirmed, Aborted:
 	default:
-		return n, fmt.Errorf("%w: step %q", ErrBadNote, n.Step)
+		return n, fmt.Errorf("%w: step %q", errBadNote, n.Step)
 	}
-	if n.Version != NoteVersion || n.Destination == "" || n.From.Bucket == "" || n.To.Bucket == "" {
-		return n, fmt.Errorf("%w: version, destination, from and to must be set", ErrBadNote)
+	if n.Version != noteVersion || n.Destination == "" || n.From.Bucket == "" || n.To.Bucket == "" {
+		return n, fmt.Errorf("%w: version, destination, from and to must be set", errBadNote)
 	}
 	return n, nil
 }

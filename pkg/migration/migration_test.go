@@ -33,15 +33,15 @@ var (
 func TestGoldenNote(t *testing.T) {
 	const file = "testdata/note.v1.json"
 	if *update {
-		require.NoError(t, os.WriteFile(file, tried.Encode(), 0o644))
+		require.NoError(t, os.WriteFile(file, tried.encode(), 0o644))
 	}
 	want, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, string(want), string(tried.Encode()))
-	got, err := Decode(want)
+	require.Equal(t, string(want), string(tried.encode()))
+	got, err := decode(want)
 	require.NoError(t, err)
 	require.Equal(t, tried, got)
-	require.Equal(t, "migrations/"+dest+"/00003.json", NoteKey(dest, 3))
+	require.Equal(t, "migrations/"+dest+"/00003.json", noteKey(dest, 3))
 }
 
 func TestBadNotes(t *testing.T) {
@@ -54,12 +54,12 @@ func TestBadNotes(t *testing.T) {
 	} {
 		n := tried
 		change(&n)
-		_, err := Decode(n.Encode())
-		require.ErrorIs(t, err, ErrBadNote, hazard)
+		_, err := decode(n.encode())
+		require.ErrorIs(t, err, errBadNote, hazard)
 	}
-	for _, b := range [][]byte{[]byte(`{"version":1,"more":2}`), append(tried.Encode(), '}')} {
-		_, err := Decode(b)
-		require.ErrorIs(t, err, ErrBadNote, string(b))
+	for _, b := range [][]byte{[]byte(`{"version":1,"more":2}`), append(tried.encode(), '}')} {
+		_, err := decode(b)
+		require.ErrorIs(t, err, errBadNote, string(b))
 	}
 }
 
@@ -113,7 +113,7 @@ func TestLog(t *testing.T) {
 	// Two people continue from the same step, and one of them wins.
 	require.NoError(t, l.Append(t.Context(), Note{Step: Switched, From: classic, To: byRole, By: "me"}))
 	err = again.Append(t.Context(), Note{Step: Aborted, From: classic, To: byRole, By: "you"})
-	require.ErrorIs(t, err, ErrTaken)
+	require.ErrorIs(t, err, errTaken)
 	require.ErrorContains(t, err, "switched, by me")
 	require.Equal(t, Tried, again.Last().Step)
 
@@ -130,10 +130,10 @@ func TestLog(t *testing.T) {
 	store.SetFault(nil)
 	other := tried
 	other.Destination = "ws_other/x"
-	_, err = store.Put(t.Context(), NoteKey(dest, 4), bytes.NewReader(other.Encode()), objstore.PutOptions{})
+	_, err = store.Put(t.Context(), noteKey(dest, 4), bytes.NewReader(other.encode()), objstore.PutOptions{})
 	require.NoError(t, err)
 	_, err = Open(t.Context(), store, dest)
-	require.ErrorIs(t, err, ErrBadNote)
+	require.ErrorIs(t, err, errBadNote)
 }
 
 // newDeliveredLedger is a ledger of one partition with a file in each of its entries.
