@@ -185,7 +185,7 @@ func (s *Spool) loadSegments() error {
 	}
 	files = slices.DeleteFunc(files, func(f fs.DirEntry) bool { return !strings.HasSuffix(f.Name(), suffix) })
 	for i, f := range files {
-		path, last := filepath.Join(s.cfg.Dir, f.Name()), i == len(files)-1
+		path := filepath.Join(s.cfg.Dir, f.Name())
 		if s.lastNumber, err = strconv.ParseInt(strings.TrimSuffix(f.Name(), suffix), 10, 64); err != nil {
 			return fmt.Errorf("%q is no segment of a spool: move it away", path)
 		}
@@ -193,50 +193,63 @@ func (s *Spool) loadSegments() error {
 		if err != nil {
 			return err
 		}
-		content, err := s.readRange(path, 0, info.Size())
-		if content == nil {
+		seg, err := s.loadSegment(path, info.Size(), i == len(files)-1)
+		if err != nil {
 			return err
 		}
-		seg, later := &segment{path: path, size: info.Size(), recovered: true}, isLater(content)
-		end := 0 // end of the last whole frame
-		if salt, ok := parseHeader(content); ok {
-			end = headerBytes
-			for {
-				e, _, to, ok := nextFrame(salt, content, end)
-				if !ok {
-					break
-				}
-				later = later || s.cfg.IsLater != nil && s.cfg.IsLater(e.Payload)
-				seg.add(e)
-				end = to
-			}
-		}
-		if later {
-			return fmt.Errorf("a later release wrote %q, in a format that this one cannot read: run that release again until the spool is empty, or move the file away to give up what it holds", path)
-		}
-		if err != nil {
-			s.log.Error("a segment of the spool cannot be read: it is tried again in its turn", "file", path, "err", err)
-			seg.entries += seg.size / frameHeader // as many as fit, so that nothing overtakes them
-			last = false                          // do not cut off what could not be read
-		}
-		if last && end < len(content) && (end > 0 || len(content) <= headerBytes) {
-			s.log.Warn("the spool's last segment ends in frames that were not finished: cut off", "file", path, "offset", end, "bytes", len(content)-end)
-			if err := truncate(path, int64(end)); err != nil {
-				return err
-			}
-			seg.size = int64(end)
-		}
-		if last && seg.size <= int64(headerBytes) {
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-			break
+		if seg == nil {
+			continue
 		}
 		s.segments = append(s.segments, seg)
 		s.bytes += seg.size
 		s.undelivered.Add(seg.entries)
 	}
 	return nil
+}
+
+// loadSegment counts the entries of a segment. If it is the last one, it cuts off what a crash left of
+// unfinished frames, and returns nil if that leaves nothing.
+func (s *Spool) loadSegment(path string, size int64, last bool) (*segment, error) {
+	content, err := s.readRange(path, 0, size)
+	if content == nil {
+		return nil, err
+	}
+	seg, later := &segment{path: path, size: size, recovered: true}, isLater(content)
+	end := 0 // end of the last whole frame
+	if salt, ok := parseHeader(content); ok {
+		end = headerBytes
+		for {
+			e, _, to, ok := nextFrame(salt, content, end)
+			if !ok {
+				break
+			}
+			later = later || s.cfg.IsLater != nil && s.cfg.IsLater(e.Payload)
+			seg.add(e)
+			end = to
+		}
+	}
+	if later {
+		return nil, fmt.Errorf("a later release wrote %q, in a format that this one cannot read: run that release again until the spool is empty, or move the file away to give up what it holds", path)
+	}
+	if err != nil {
+		s.log.Error("a segment of the spool cannot be read: it is tried again in its turn", "file", path, "err", err)
+		seg.entries += seg.size / frameHeader // as many as fit, so that nothing overtakes them
+		return seg, nil                       // do not cut off what could not be read
+	}
+	if !last {
+		return seg, nil
+	}
+	if end < len(content) && (end > 0 || len(content) <= headerBytes) {
+		s.log.Warn("the spool's last segment ends in frames that were not finished: cut off", "file", path, "offset", end, "bytes", len(content)-end)
+		if err := truncate(path, int64(end)); err != nil {
+			return nil, err
+		}
+		seg.size = int64(end)
+	}
+	if seg.size <= int64(headerBytes) {
+		return nil, os.Remove(path)
+	}
+	return seg, nil
 }
 
 func (seg *segment) add(e Entry) {
