@@ -131,6 +131,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 		"sts_unreached":            {nil, &assumerole.Error{Kind: assumerole.ErrUnavailable, Err: &net.DNSError{Name: "sts.example", IsNotFound: true}}, "sts_unavailable", "sts.endpoint", ""},
 		"own_credentials":          {nil, sts(assumerole.ErrOwnCredentials, 403, "InvalidClientTokenId", "who"), "own_credentials", "aws sts get-caller-identity", ""},
 		"no_such_host":             {endpoint, unsent(&net.DNSError{Name: "minio.example", IsNotFound: true}), "dns", "correct endpoint", ""},
+		"no_host_for_the_bucket":   {func(t *catalog.Target) { endpoint(t); t.PathStyle = new(bool) }, unsent(&net.DNSError{Name: "acme-logs.minio.example", IsNotFound: true}), "dns", "path_style: true", ""},
 		"no_such_host_of_aws":      {nil, unsent(&net.DNSError{Name: "acme-logs.s3.eu-west-9.amazonaws.com", IsNotFound: true}), "dns", "check region", ""},
 		"dns_away":                 {nil, unsent(&net.DNSError{Name: "x", IsTemporary: true}), "dns", "this host's DNS", ""},
 		"nothing_listens":          {endpoint, unsent(&net.OpError{Err: syscall.ECONNREFUSED}), "unreachable", "start the server", ""},

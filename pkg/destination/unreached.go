@@ -58,8 +58,11 @@ func judgeUnreached(err error, address, authorities string) Verdict {
 
 // addressOf is the fix for a wrong address of t.
 func addressOf(t catalog.Target) string {
-	if t.Endpoint == "" {
+	switch {
+	case t.Endpoint == "":
 		return "check region in the catalog and this host's DNS"
+	case t.PathStyle != nil && !*t.PathStyle:
+		return "correct endpoint in the catalog, or set path_style: true, if that server has no host name for each bucket"
 	}
 	return "correct endpoint in the catalog"
 }
