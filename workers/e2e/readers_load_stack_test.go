@@ -66,6 +66,30 @@ print(json.dumps([loaded, again, count('distinct_events')]))
 	require.Equal(t, events, counts[2])
 }
 
+// hive creates the table that the page shows for Athena in Spark, with Hive's reader, which is
+// Athena's too, and reads the day's files: each line must be there as it is. Spark does not know
+// how Athena finds the partitions, so one is added.
+func (r reader) hive(ctx context.Context, t *testing.T, day string, want []string) {
+	create, _, ok := strings.Cut(strings.Join(customersCode(t, "Load every file once", "sql"), "\n"), ";")
+	require.True(t, ok)
+	create = strings.Replace(create, "LOCATION 's3://acme-logs/segment-logs/'", "LOCATION 'file:"+r.dir+"'", 1)
+	program := fmt.Sprintf(`
+import json
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.master('local[2]').enableHiveSupport().config('spark.ui.enabled', 'false') \
+    .config('spark.driver.bindAddress', '127.0.0.1').config('spark.driver.host', '127.0.0.1') \
+    .config('spark.sql.variable.substitute', 'false').getOrCreate()
+spark.sql(%[1]q)
+spark.sql("ALTER TABLE events ADD PARTITION (source = 'web', day = %[2]s) LOCATION 'file:%[3]s/logs/%[2]s'")
+print(json.dumps([row.line for row in spark.sql("SELECT line FROM events WHERE source = 'web' AND day >= %[2]s").collect()]))
+`, create, day, r.dir)
+	var lines []string
+	require.NoError(t, json.Unmarshal([]byte(r.run(ctx, t, "python", "-c", program)), &lines))
+	slices.Sort(want)
+	slices.Sort(lines)
+	require.Equal(t, want, lines)
+}
+
 // erase erases a person's events from the bucket.
 func (r reader) erase(ctx context.Context, t *testing.T, person string) {
 	shell, program := customersCode(t, "Erase a person's events", "sh"), customersCode(t, "Erase a person's events", "python")
