@@ -3,12 +3,10 @@ package auditor
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -267,83 +265,6 @@ func TestClosedEntriesAreNotVisitedAgain(t *testing.T) {
 	require.EqualValues(t, 5, report.Delivered)
 }
 
-func TestHintHazards(t *testing.T) {
-	for hazard, body := range map[string]string{
-		"not_json":        "hello",
-		"former_version":  `{"version":1,"through":1,"collected":-1}`,
-		"later_version":   `{"version":3,"through":1,"attempt":"a1","collected":-1}`,
-		"ahead_of_ledger": `{"version":2,"through":99,"collected":5}`,
-		"foreign":         `{"version":2,"through":1,"attempt":"b0","collected":-1}`,
-		"negative":        `{"version":2,"through":-7}`,
-		"contradictory":   `{"version":2,"through":0,"attempt":"a0","collected":1}`,
-		"open_negative":   `{"version":2,"through":0,"attempt":"a0","collected":-1,"open":[-5,0]}`,
-		"open_beyond":     `{"version":2,"through":0,"attempt":"a0","collected":-1,"open":[0,7]}`,
-		"debt_not_open":   `{"version":2,"through":1,"attempt":"a1","collected":-1,"accounts":{"ws_a/one":{"debts":[[1,0,0,1,1]]}}}`,
-		"debts_unsorted":  `{"version":2,"through":1,"attempt":"a1","collected":-1,"open":[0,1],"accounts":{"ws_a/one":{"debts":[[1,0,0,1,1],[0,0,0,1,1]]}}}`,
-		"sum_negative":    `{"version":2,"through":1,"attempt":"a1","collected":-1,"accounts":{"ws_a/one":{"delivered":{"files":-1}}}}`,
-		"no_account":      `{"version":2,"through":1,"attempt":"a1","collected":-1,"accounts":{"ws_a/one":null}}`,
-		"seen_not_open":   `{"version":2,"through":0,"attempt":"a0","collected":-1,"seen":{"1":{"listing":"e3b0c44298fc1c149afbf4c8996fb924"}}}`, // the digest of no receipts
-		"seen_another":    `{"version":2,"through":1,"attempt":"a1","collected":-1,"open":[1],"seen":{"1":{"listing":"x"}}}`,
-		"counts_nothing":  `{"version":2,"through":-1,"collected":-1,"accounts":{"ws_a/one":{"delivered":{"files":1}}}}`,
-	} {
-		t.Run(hazard, func(t *testing.T) {
-			r := newRig(t, nil)
-			r.seal(log0, time.Hour, []string{one}, "a")
-			r.stage(hintKey(log0), body)
-			require.EqualValues(t, 1, r.audit().Enqueued)
-		})
-	}
-	t.Run("lost", func(t *testing.T) {
-		r := newRig(t, nil)
-		e := r.seal(log0, 48*time.Hour, []string{one}, "a")
-		r.audit()
-		r.deliver(e, 0, one)
-		require.NoError(t, r.staging.Delete(t.Context(), hintKey(log0)))
-		require.EqualValues(t, 1, r.audit().Delivered)
-	})
-	// A hint that claims too much may delay a job, but never deletes a file that is still owed.
-	t.Run("lies", func(t *testing.T) {
-		r := newRig(t, nil)
-		e := r.seal(log0, 48*time.Hour, []string{one}, "a")
-		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a1","collected":-1}`)
-		require.EqualValues(t, 1, r.audit().Enqueued, "a debt in a closed entry was not enqueued")
-		require.Equal(t, 1, r.stagedFiles(e))
-		r.stage(hintKey(log0), `{"version":2,"through":1,"attempt":"a1","collected":1}`)
-		r.audit()
-		require.Equal(t, 1, r.stagedFiles(e))
-	})
-	t.Run("receipt_gone", func(t *testing.T) {
-		r := newRig(t, nil)
-		e := r.seal(log0, time.Hour, []string{one}, "a", "b")
-		r.deliver(e, 0, one)
-		r.audit()
-		require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(e, 0), one)))
-		r.jobs.take()
-		report := r.audit()
-		require.EqualValues(t, 1, report.Enqueued)
-		require.Zero(t, report.Delivered)
-		require.Zero(t, r.storedHint(log0).Accounts[one].Delivered)
-	})
-}
-
-func FuzzDecodeHint(f *testing.F) {
-	f.Add([]byte(`{"version":2,"through":41,"attempt":"x","open":[3,17],"collected":16,"orphans":1795357812345,"accounts":{"a/b":{"debts":[[3,0,1,2,3]]}}}`))
-	f.Add([]byte(`{"version":2,"through":3,"attempt":"x","open":[2],"collected":2,"swept":{"2":7},"seen":{"2":{"listing":"y","kept":8}}}`))
-	f.Add([]byte(`{"version":2,"through":-1,"open":[0],"collected":-1}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		h := decodeHint(b)
-		again, err := json.Marshal(h)
-		require.NoError(t, err)
-		require.True(t, h.equal(decodeHint(again)), string(again))
-		third, err := json.Marshal(decodeHint(again))
-		require.NoError(t, err)
-		require.Equal(t, string(again), string(third))
-		for _, seq := range h.Open {
-			require.True(t, 0 <= seq && seq <= h.Through)
-		}
-	})
-}
-
 func TestManyEntriesAreVisitedInBatches(t *testing.T) {
 	r := newRig(t, nil)
 	for range entriesPerBatch + 20 {
@@ -382,54 +303,6 @@ func TestKafkaAway(t *testing.T) {
 	require.ErrorContains(t, err, "no broker")
 	r.jobs.fail = nil
 	require.EqualValues(t, 1, r.audit().Enqueued, "the failed audit was noted as done")
-}
-
-func TestParkedJobsOfClosedDebtsAreSwept(t *testing.T) {
-	r := newRig(t, nil)
-	e := r.seal(log0, time.Hour, []string{one, two}, "a")
-	closedLater, open := r.park(e, 0, one), r.park(e, 0, two)
-	require.EqualValues(t, 2, r.audit().Parked)
-	r.deliver(e, 0, one)
-	require.EqualValues(t, 1, r.audit().Parked)
-	require.False(t, r.exists(closedLater))
-	require.True(t, r.exists(open))
-	require.Empty(t, r.jobs.take(), "a parked job was enqueued")
-}
-
-// An audit looks for the receipts of parked debts only if it walked their chain and did not see
-// them open. Other chains are another auditor's, and where a hundred thousand files are parked,
-// asking for each would take half an hour.
-func TestParkedJobsOfChainsNotWalkedStay(t *testing.T) {
-	r := newRig(t, nil)
-	another := log0
-	another.Partition = 1
-	var open, closed []string
-	for _, l := range []ledger.Log{log0, another} {
-		e := r.seal(l, time.Hour, []string{one}, "a", "b")
-		open = append(open, r.park(e, 0, one))
-		closed = append(closed, r.park(e, 1, one))
-		r.deliver(e, 1, one)
-	}
-	listed := map[string]int{}
-	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
-		if op.Name == "list" && strings.HasPrefix(op.Key, "receipts/") {
-			listed[op.Key]++
-		}
-		return objstore.Fault{}
-	})
-	other := r.newAuditor(nil)
-	require.NoError(t, other.deps.Leases.Mark(t.Context(), "audited/"+log0.String(), time.Minute))
-	report, err := other.audit(t.Context(), true)
-	require.NoError(t, err)
-	require.Equal(t, 1, report.Skipped)
-	require.Equal(t, map[string]int{delivery.ReceiptPrefix(another, 1): 2}, listed, "want one listing by the walk and one for the parked jobs")
-	require.Equal(t, []bool{true, false}, []bool{r.exists(closed[0]), r.exists(closed[1])})
-	r.audit()
-	require.Equal(t, map[string]int{delivery.ReceiptPrefix(log0, 1): 2, delivery.ReceiptPrefix(another, 1): 3}, listed)
-	require.False(t, r.exists(closed[0]))
-	for _, key := range open {
-		require.True(t, r.exists(key))
-	}
 }
 
 func TestDryRun(t *testing.T) {
@@ -627,21 +500,4 @@ func TestLedgersOfOtherTopicsAreLoggedOnce(t *testing.T) {
 	require.Len(t, r.jobs.take(), 1)
 	require.Equal(t, 1, strings.Count(log.String(), "another topic is not audited"))
 	require.Contains(t, log.String(), "topic=former.events")
-}
-
-// When a thousand parked jobs are closed, their notes are deleted concurrently.
-func TestParkedJobsAreSweptInParallel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRigWithoutRedis(t)
-		e := r.seal(log0, time.Hour, []string{one}, slices.Repeat([]string{"a"}, 500)...)
-		for i := range e.Files {
-			r.park(e, i, one)
-			r.deliver(e, i, one)
-		}
-		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Second) }}
-		begun := time.Now()
-		r.audit()
-		require.Less(t, time.Since(begun), time.Minute)
-		require.Zero(t, r.count("parked/"))
-	})
 }

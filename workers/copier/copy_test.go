@@ -3,7 +3,6 @@ package copier
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,7 +14,6 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
-	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -50,22 +48,6 @@ func TestDeliverWithARole(t *testing.T) {
 	held, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, acmeOne), time.Minute)
 	require.NoError(t, err, "the lease was not released")
 	require.NoError(t, held.Release(t.Context()))
-}
-
-// A lease is released even if the copier stops while it delivers.
-func TestLeaseIsReleasedWhileStopping(t *testing.T) {
-	r := newRig(t)
-	job := r.job(acmeOne, "hello")
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault {
-		stop()
-		return objstore.Fault{Before: objstore.ErrUnavailable}
-	})
-	require.Equal(t, outcomeDropped, r.runJob(ctx, job).kind)
-	held, err := r.deps.Leases.Held(t.Context(), delivery.LeaseName(job.File, acmeOne))
-	require.NoError(t, err)
-	require.False(t, held)
 }
 
 // When a marker closes a job, this is logged, because the marker may be of another ledger's debt
@@ -398,190 +380,6 @@ func TestTwoCopiersOnTheSameJob(t *testing.T) {
 	require.NotNil(t, r.receipt(job))
 }
 
-func TestLeaseLostBeforePut(t *testing.T) {
-	r := newRig(t)
-	job := r.job(acmeOne, "hello")
-	r.cfg.LockTTL = 100 * time.Millisecond
-	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
-		if op.Name == "get" && strings.HasPrefix(op.Key, "data/") {
-			// A pause longer than the lease, and another copier took it.
-			r.redis.Set("sealift:lease:"+delivery.LeaseName(job.File, job.Destination), "another")
-			<-time.After(100 * time.Millisecond)
-		}
-		return objstore.Fault{}
-	})
-	require.Equal(t, outcomeBusy, r.runJob(t.Context(), job).kind)
-	require.Empty(t, r.buckets["one-logs"].opts)
-	v, err := r.redis.Get("sealift:lease:" + delivery.LeaseName(job.File, job.Destination))
-	require.NoError(t, err)
-	require.Equal(t, "another", v, "another holder's lease was released")
-}
-
-// A PUT ends when the lease is lost. The new holder may deliver the file and close the debt, and
-// the customer may then take the object away; our PUT would bring it back.
-func TestLeaseLostDuringThePut(t *testing.T) {
-	for hazard, lose := range map[string]func(*rig, delivery.Job){
-		"another_took_it": func(r *rig, job delivery.Job) {
-			r.redis.Set("sealift:lease:"+delivery.LeaseName(job.File, job.Destination), "another")
-		},
-		"redis_is_away_for_us": func(r *rig, _ delivery.Job) { r.redis.SetError("LOADING") },
-	} {
-		t.Run(hazard, func(t *testing.T) {
-			r := newRig(t)
-			job := r.job(acmeOne, "hello")
-			r.cfg.LockTTL = 3 * time.Second
-			sends := 0
-			r.customers = destination.NewPutter(destination.Config{Roles: r.roles, Pause: time.Microsecond,
-				Open: func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
-					return slowPut{r.open(t, creds), func(ctx context.Context) {
-						sends++
-						lose(r, job)
-						select {
-						case <-ctx.Done():
-						case <-time.After(30 * time.Second):
-						}
-					}}
-				}})
-			require.Equal(t, outcomeBusy, r.runJob(t.Context(), job).kind)
-			require.Equal(t, 1, sends)
-			require.Empty(t, r.objects("one-logs"))
-			require.Nil(t, r.receipt(job))
-		})
-	}
-}
-
-// slowPut calls its before function ahead of each PUT.
-type slowPut struct {
-	objstore.Store
-	before func(context.Context)
-}
-
-// Put implements objstore.Store.
-func (s slowPut) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	s.before(ctx)
-	if ctx.Err() != nil {
-		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Kind: objstore.ErrUnavailable, Err: ctx.Err()}
-	}
-	return s.Store.Put(ctx, key, body, opts)
-}
-
-func TestRedisDown(t *testing.T) {
-	t.Run("copying_waits", func(t *testing.T) {
-		r := newRig(t)
-		job := r.job(acmeOne, "hello")
-		r.redis.SetError("LOADING")
-		result := make(chan outcome)
-		go func() { result <- r.runJob(t.Context(), job) }()
-		require.Eventually(t, func() bool { return r.gate.err() != nil }, 10*time.Second, time.Millisecond)
-		require.ErrorContains(t, r.gate.err(), "copying waits for redis")
-		require.Empty(t, r.buckets["one-logs"].opts)
-		r.redis.SetError("")
-		require.Equal(t, outcomeDone, (<-result).kind)
-		require.NoError(t, r.gate.err())
-		r.gate.probes.Wait()
-	})
-	t.Run("continue_without", func(t *testing.T) {
-		r := newRig(t)
-		job := r.job(acmeOne, "hello")
-		c := r.newCopier("copier-2", func(c *Config) { c.WithoutRedis = true })
-		r.redis.SetError("LOADING")
-		require.Equal(t, outcomeDone, c.runJob(t.Context(), job).kind)
-		require.Zero(t, r.receipt(job).Fence)
-	})
-	t.Run("back_before_the_end", func(t *testing.T) { // the marker is left although there is no lease
-		r := newRig(t)
-		job := r.job(acmeOne, "hello")
-		c := r.newCopier("copier-2", func(c *Config) { c.WithoutRedis = true })
-		r.redis.SetError("LOADING")
-		r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault {
-			r.redis.SetError("")
-			return objstore.Fault{}
-		})
-		require.Equal(t, outcomeDone, c.runJob(t.Context(), job).kind)
-		require.Zero(t, r.receipt(job).Fence)
-		marked, err := r.deps.Leases.Marked(t.Context(), delivery.DoneMarker(job.File, acmeOne))
-		require.NoError(t, err)
-		require.True(t, marked)
-	})
-	t.Run("stopping_ends_the_wait", func(t *testing.T) {
-		r := newRig(t)
-		job := r.job(acmeOne, "hello")
-		r.redis.SetError("LOADING")
-		ctx, cancel := context.WithCancel(t.Context())
-		result := make(chan outcome)
-		go func() { result <- r.runJob(ctx, job) }()
-		require.Eventually(t, func() bool { return r.gate.err() != nil }, 10*time.Second, time.Millisecond)
-		cancel()
-		require.Equal(t, outcomeDropped, (<-result).kind)
-		r.gate.probes.Wait()
-	})
-}
-
-func TestStagingDown(t *testing.T) {
-	for hazard, prefix := range map[string]string{"ledger": "ledger/", "receipt_read": "receipts/", "staged_file": "data/"} {
-		t.Run(hazard, func(t *testing.T) {
-			r := newRig(t)
-			job := r.job(acmeOne, "hello")
-			r.staging.SetFault(func(op objstore.Op) objstore.Fault {
-				if strings.HasPrefix(op.Key, prefix) && op.N <= 2 && op.Key != "ledger/" {
-					return objstore.Fault{Before: objstore.ErrUnavailable}
-				}
-				return objstore.Fault{}
-			})
-			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
-			require.Len(t, r.buckets["one-logs"].opts, 1)
-			r.gate.probes.Wait()
-		})
-	}
-	t.Run("receipt_write", func(t *testing.T) {
-		r := newRig(t)
-		job := r.job(acmeOne, "hello")
-		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
-			if op.Name == "put" && op.N <= 2 {
-				return objstore.Fault{After: objstore.ErrUnavailable}
-			}
-			return objstore.Fault{}
-		})
-		require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
-		require.Len(t, r.buckets["one-logs"].opts, 1, "sent again because the receipt was missing")
-		r.gate.probes.Wait()
-	})
-	for code, status := range map[string]int{"ExpiredToken": 400, "TokenRefreshRequired": 400, "RequestTimeTooSkewed": 403} {
-		t.Run("receipt_write_"+code, func(t *testing.T) {
-			r := newRig(t)
-			job := r.job(acmeOne, "hello")
-			r.staging.SetFault(func(op objstore.Op) objstore.Fault {
-				if op.Name == "put" && op.N <= 2 {
-					return objstore.Fault{Before: answer(objstore.ErrDenied, status, code, "")}
-				}
-				return objstore.Fault{}
-			})
-			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
-			require.Len(t, r.buckets["one-logs"].opts, 1, "sent again because the receipt was missing")
-			r.gate.probes.Wait()
-		})
-	}
-	t.Run("denied", func(t *testing.T) {
-		r := newRig(t)
-		job := r.job(acmeOne, "hello")
-		r.staging.SetFault(func(op objstore.Op) objstore.Fault {
-			if strings.HasPrefix(op.Key, "data/") {
-				return objstore.Fault{Before: objstore.ErrDenied}
-			}
-			return objstore.Fault{}
-		})
-		o := r.runJob(t.Context(), job)
-		require.Equal(t, "staging", o.verdict.Reason)
-		require.Equal(t, destination.ScopeFile, o.verdict.Scope)
-	})
-	t.Run("everything_denied", func(t *testing.T) {
-		r := newRig(t)
-		require.NoError(t, r.Copier.staging.ping(t.Context()))
-		r.staging.SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
-		require.ErrorIs(t, r.Copier.staging.ping(t.Context()), objstore.ErrDenied, "ready although staging refuses everything")
-	})
-}
-
 // C8 (workers/e2e/faults_test.go): when a destination is disabled or removed between two steps, the
 // file is parked with a fix, and a receipt closes the debt whatever the catalog says.
 func TestDestinationChanges(t *testing.T) {
@@ -617,13 +415,4 @@ func TestDestinationChanges(t *testing.T) {
 			require.Equal(t, outcomeMoot, r.runJob(t.Context(), job).kind)
 		})
 	}
-}
-
-func TestLeaseIsReleasedAfterFailure(t *testing.T) {
-	r := newRig(t)
-	job := r.job(acmeOne, "hello")
-	r.buckets["one-logs"].SetFault(func(objstore.Op) objstore.Fault { return objstore.Fault{Before: objstore.ErrDenied} })
-	require.Equal(t, outcomeFailed, r.runJob(t.Context(), job).kind)
-	_, err := r.deps.Leases.Acquire(t.Context(), delivery.LeaseName(job.File, job.Destination), time.Millisecond)
-	require.NotErrorIs(t, err, lease.ErrHeld)
 }
