@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -173,12 +172,7 @@ func postSample(ctx context.Context, t *testing.T, collector, source string, eve
 	for some := range slices.Chunk(batch, 250) {
 		body, err := json.Marshal(map[string]any{"writeKey": writeKey(source), "batch": some})
 		require.NoError(t, err)
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, collector+"/v1/batch", bytes.NewReader(body))
-		require.NoError(t, err)
-		answer, err := http.DefaultClient.Do(r)
-		require.NoError(t, err)
-		require.NoError(t, answer.Body.Close())
-		require.Equal(t, http.StatusOK, answer.StatusCode)
+		postUntilTaken(ctx, t, collector+"/v1/batch", body)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -155,12 +154,7 @@ func postLast(ctx context.Context, t *testing.T, collector, source string) (mess
 	t.Helper()
 	messageID = "last"
 	body := fmt.Sprintf(`{"messageId":%q,"writeKey":%q,"userId":"last","event":"Last","integrations":{"All":false}}`, messageID, writeKey(source))
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, collector+"/v1/track", strings.NewReader(body))
-	require.NoError(t, err)
-	answer, err := http.DefaultClient.Do(r)
-	require.NoError(t, err)
-	require.NoError(t, answer.Body.Close())
-	require.Equal(t, http.StatusOK, answer.StatusCode)
+	postUntilTaken(ctx, t, collector+"/v1/track", []byte(body))
 	return messageID
 }
 
