@@ -19,12 +19,11 @@ const firstAnswer = 15 * time.Second
 // then on at once, so that it does not help to repeat them. A server that has answered once is
 // given as much time as next gives it.
 func GiveUpSilent(next http.RoundTripper) http.RoundTripper {
-	return &silenceTransport{next: next, within: firstAnswer, answered: map[string]bool{}, silent: map[string]error{}}
+	return &silenceTransport{next: next, answered: map[string]bool{}, silent: map[string]error{}}
 }
 
 type silenceTransport struct {
-	next   http.RoundTripper
-	within time.Duration
+	next http.RoundTripper
 
 	mu       sync.Mutex // guards the maps, by host
 	answered map[string]bool
@@ -44,14 +43,14 @@ func (s *silenceTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, silent
 	}
 	ctx, cancel := context.WithCancel(r.Context()) // not canceled after an answer, whose body is read later
-	silence := time.AfterFunc(s.within, func() {
+	silence := time.AfterFunc(firstAnswer, func() {
 		if !s.hasAnswered(host) {
 			cancel()
 		}
 	})
 	silence.Stop()
 	res, err := s.next.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteRequest: func(httptrace.WroteRequestInfo) { silence.Reset(s.within) }, // a large body takes its time
+		WroteRequest: func(httptrace.WroteRequestInfo) { silence.Reset(firstAnswer) }, // a large body takes its time
 	})))
 	silence.Stop()
 	if err == nil {
@@ -66,7 +65,7 @@ func (s *silenceTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case r.Context().Err() != nil:
 		return nil, err
 	case ctx.Err() != nil:
-		err = &silenceError{host, s.within}
+		err = &silenceError{host}
 	case !errors.As(err, &timeout) || !timeout.Timeout():
 		return nil, err
 	}
@@ -90,10 +89,9 @@ func (s *silenceTransport) CloseIdleConnections() {
 }
 
 // silenceError is why a server was given up.
-type silenceError struct {
-	host string
-	in   time.Duration
-}
+type silenceError struct{ host string }
 
-func (e *silenceError) Error() string { return fmt.Sprintf("no answer from %s in %s", e.host, e.in) }
+func (e *silenceError) Error() string {
+	return fmt.Sprintf("no answer from %s in %s", e.host, firstAnswer)
+}
 func (e *silenceError) Timeout() bool { return true }
