@@ -118,13 +118,15 @@ func (r *loadRig) receipts() map[string]int {
 		_, err = b.ReadFrom(body)
 		require.NoError(r.t, err)
 		require.NoError(r.t, body.Close())
-		receipt, err := delivery.DecodeReceipt(b.Bytes())
-		require.NoError(r.t, err)
-		worker := "follows"
-		if receipt.Worker == "behind" {
-			worker = "behind"
+		for line := range bytes.Lines(b.Bytes()) { // several in a batch, as after sealing was late
+			receipt, err := delivery.DecodeReceipt(line)
+			require.NoError(r.t, err)
+			worker := "follows"
+			if receipt.Worker == "behind" {
+				worker = "behind"
+			}
+			out[fmt.Sprintf("%s %s/%s", worker, receipt.Bucket, receipt.Role)]++
 		}
-		out[fmt.Sprintf("%s %s/%s", worker, receipt.Bucket, receipt.Role)]++
 	}
 	return out
 }
