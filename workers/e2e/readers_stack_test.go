@@ -140,23 +140,20 @@ func TestReadersOfTheFiles(t *testing.T) {
 	}
 
 	r := reader{dir: dir, env: append(append(os.Environ(), s.env()...), "AWS_ENDPOINT_URL="+on.s3), names: names}
-	t.Run("loaded_once", func(t *testing.T) { r.load(ctx, t, events) })
-	t.Run("table_of_athena", func(t *testing.T) {
-		var lines []string
-		for _, line := range stored {
-			lines = append(lines, string(line))
-		}
-		r.hive(ctx, t, day, lines)
-	})
-	t.Run("erased", func(t *testing.T) {
-		person, left := withoutOne(t, stored)
-		r.erase(ctx, t, person)
-		require.Equal(t, left, readLines(ctx, t, on, bucket)[source])
-		for o, err := range objects(ctx, store(on, bucket.bucket)) {
-			require.NoError(t, err)
-			require.Equal(t, []string{"text/plain", "gzip"}, []string{o.ContentType, o.ContentEncoding}, o.Key)
-		}
-	})
+	r.load(ctx, t, events)
+	var lines []string
+	for _, line := range stored {
+		lines = append(lines, string(line))
+	}
+	r.hive(ctx, t, day, lines)
+
+	person, left := withoutOne(t, stored)
+	r.erase(ctx, t, person)
+	require.Equal(t, left, readLines(ctx, t, on, bucket)[source])
+	for o, err := range objects(ctx, store(on, bucket.bucket)) {
+		require.NoError(t, err)
+		require.Equal(t, []string{"text/plain", "gzip"}, []string{o.ContentType, o.ContentEncoding}, o.Key)
+	}
 }
 
 // readersScript is scripts/readers/run.sh, for use from any folder.
