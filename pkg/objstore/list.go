@@ -10,7 +10,7 @@ const pageSize = 1000
 
 // lister is what All needs: a Store or a Reader.
 type lister interface {
-	List(ctx context.Context, prefix, startAfter string, max int) ([]Info, error)
+	List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error)
 }
 
 // All lists every object with the prefix, in byte order of the keys. It requests pages as it is

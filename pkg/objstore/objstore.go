@@ -156,9 +156,9 @@ type Store interface {
 	GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error)
 	// Head describes an object.
 	Head(ctx context.Context, key string) (Info, error)
-	// List returns up to max objects (max <= 1000; 0 = 1000) with the prefix and with keys after
-	// startAfter, in byte order of their keys. Fewer than max means that there are no more.
-	List(ctx context.Context, prefix, startAfter string, max int) ([]Info, error)
+	// List returns up to limit objects (limit <= 1000; 0 = 1000) with the prefix and with keys after
+	// startAfter, in byte order of their keys. Fewer than limit means that there are no more.
+	List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error)
 	// Delete removes an object. Deleting a missing object is not an error.
 	Delete(ctx context.Context, key string) error
 }

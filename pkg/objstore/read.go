@@ -28,35 +28,35 @@ func Exists(ctx context.Context, store Store, key string) (bool, error) {
 	return err == nil, err
 }
 
-// Read returns the bytes of a small object. It returns ErrTooLarge if there are more than most, and
-// ErrUnavailable if the store is silent for half a minute. With a store of WithReadRetries the
+// Read returns the bytes of a small object. It returns ErrTooLarge if there are more than maxBytes,
+// and ErrUnavailable if the store is silent for half a minute. With a store of WithReadRetries the
 // whole read is retried, not only the request for it.
-func Read(ctx context.Context, store Store, key string, most int64) ([]byte, error) {
-	b, _, err := ReadInfo(ctx, store, key, most)
+func Read(ctx context.Context, store Store, key string, maxBytes int64) ([]byte, error) {
+	b, _, err := ReadInfo(ctx, store, key, maxBytes)
 	return b, err
 }
 
 // ReadInfo is like Read, and also returns what Get says about the object.
-func ReadInfo(ctx context.Context, store Store, key string, most int64) (b []byte, info Info, err error) {
+func ReadInfo(ctx context.Context, store Store, key string, maxBytes int64) (b []byte, info Info, err error) {
 	p, is := store.(readRetrier)
 	if !is {
-		return read(ctx, store, key, most)
+		return read(ctx, store, key, maxBytes)
 	}
-	err = RetryRead(ctx, func() error { b, info, err = read(ctx, p.Store, key, most); return err })
+	err = RetryRead(ctx, func() error { b, info, err = read(ctx, p.Store, key, maxBytes); return err })
 	return b, info, err
 }
 
-func read(ctx context.Context, store Store, key string, most int64) ([]byte, Info, error) {
+func read(ctx context.Context, store Store, key string, maxBytes int64) ([]byte, Info, error) {
 	r, info, err := GetSteadily(ctx, store, key)
 	if err != nil {
 		return nil, Info{}, err
 	}
-	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	b, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
 	if err = errors.Join(err, r.Close()); err != nil {
 		return nil, Info{}, fmt.Errorf("read object %q: %w", key, err)
 	}
-	if int64(len(b)) > most {
-		return nil, Info{}, fmt.Errorf("object %q has more than %d bytes: %w", key, most, ErrTooLarge)
+	if int64(len(b)) > maxBytes {
+		return nil, Info{}, fmt.Errorf("object %q has more than %d bytes: %w", key, maxBytes, ErrTooLarge)
 	}
 	return b, info, nil
 }

@@ -11,7 +11,7 @@ import (
 // writes. S3 and Memory are Readers and pass conformance.RunReader.
 type Reader interface {
 	// List and Head are as in Store.
-	List(ctx context.Context, prefix, startAfter string, max int) ([]Info, error)
+	List(ctx context.Context, prefix, startAfter string, limit int) ([]Info, error)
 	Head(ctx context.Context, key string) (Info, error)
 	// Folders returns the names between prefix and the next slash in keys, in byte order, each
 	// once. It takes one request per 1,000 names, however many objects are below them.

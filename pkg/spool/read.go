@@ -31,12 +31,12 @@ const (
 	damageCause = "damaged, or of a write that a crash cut short and that was never acknowledged"
 )
 
-// Read returns the oldest undelivered entries: at least one, and about max bytes of payloads. It
+// Read returns the oldest undelivered entries: at least one, and about maxBytes of payloads. It
 // blocks until there is one or ctx ends. Payloads are valid until the next Read. Until
 // MarkDelivered is called, it returns the same entries again. An error other than ctx's means that
 // a file could not be read: call Read again after some seconds. What the disk cannot return at the
 // tenth attempt is left out.
-func (s *Spool) Read(ctx context.Context, max int64) ([]Entry, error) {
+func (s *Spool) Read(ctx context.Context, maxBytes int64) ([]Entry, error) {
 	for {
 		s.disposeIfRead()
 		seg, limit := s.oldestSegment()
@@ -51,7 +51,7 @@ func (s *Spool) Read(ctx context.Context, max int64) ([]Entry, error) {
 		if err := s.fillBuffer(seg, limit); err != nil {
 			return nil, fmt.Errorf("read the spool: %w", err)
 		}
-		if s.collectEntries(limit, max); len(s.cursor.entries) > 0 {
+		if s.collectEntries(limit, maxBytes); len(s.cursor.entries) > 0 {
 			s.mu.Lock()
 			s.headTime = s.cursor.entries[0].Time
 			s.mu.Unlock()
@@ -143,11 +143,11 @@ func (s *Spool) readRange(path string, from, end int64) ([]byte, error) {
 }
 
 // collectEntries finds the next entries in the buffer, and skips damage before them.
-func (s *Spool) collectEntries(limit, max int64) {
+func (s *Spool) collectEntries(limit, maxBytes int64) {
 	at := &s.cursor
 	at.entries = at.entries[:0]
 	at.end = at.off
-	for bytes := int64(0); at.end < limit && (len(at.entries) == 0 || bytes < max); {
+	for bytes := int64(0); at.end < limit && (len(at.entries) == 0 || bytes < maxBytes); {
 		e, begin, end, ok := nextFrame(at.salt, at.buf[:limit-at.base], int(at.end-at.base))
 		if !ok {
 			begin, end = int(limit-at.base), int(limit-at.base)
