@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealift/sealift/pkg/catalog"
@@ -48,36 +49,13 @@ func lateAfter(size int64) time.Duration {
 // is lost: the new holder may close the debt, and the customer may then move the object. held may
 // be nil.
 func (c *Copier) put(ctx context.Context, t catalog.Target, obj destination.Object, size int64, job attempt, held *lease.Lease) (destination.Result, error) {
-	var lost <-chan struct{}
-	if held != nil {
-		lost = held.Lost()
-	}
-	limit := transferTimeout(size)
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, timedOut("not done within %s", limit))
-	defer cancel()
-	ctx, cancelWith := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	body := &watchedBody{ReadSeeker: obj.Body}
+	obj.Body = body
 	var watcher sync.WaitGroup
 	defer watcher.Wait()
-	defer cancelWith(nil)
-	watcher.Go(func() {
-		select {
-		case <-job.yield:
-			cancelWith(errMadeRoom)
-		case <-lost:
-			cancelWith(errLeaseLost)
-		case <-ctx.Done():
-		}
-	})
-	giveUp := func() { cancelWith(timedOut("nothing moved for %s", requestTimeout)) }
-
-	defer time.AfterFunc(lateAfter(size), job.onLate).Stop()
-	alarms := []alarm{alarmAfter(freeSlotAfterIdle, job.onIdle), alarmAfter(lateIfIdleFor, job.onStuck), alarmAfter(requestTimeout, giveUp)}
-	obj.Body = watchedBody{obj.Body, alarms}
-	defer func() {
-		for _, a := range alarms {
-			a.Stop()
-		}
-	}()
+	defer cancel(nil)
+	watcher.Go(func() { cancel(body.watch(ctx, size, job, held)) })
 	r, err := c.customers.Put(ctx, t, obj)
 	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errMadeRoom) || errors.Is(cause, errLeaseLost)) {
 		err = cause // the error only says that the PUT was cancelled
@@ -85,28 +63,68 @@ func (c *Copier) put(ctx context.Context, t catalog.Target, obj destination.Obje
 	return r, err
 }
 
-func timedOut(format string, d time.Duration) error {
-	return fmt.Errorf(format+": %w", d, context.DeadlineExceeded)
-}
-
-// alarm goes off when it was not reset for a while.
-type alarm struct {
-	*time.Timer
-	after time.Duration
-}
-
-func alarmAfter(d time.Duration, f func()) alarm { return alarm{time.AfterFunc(d, f), d} }
-
-// watchedBody is a body that resets alarms whenever some of it is read.
+// watchedBody is a body that knows whether it is being read.
 type watchedBody struct {
 	io.ReadSeeker
-	alarms []alarm
+	moved atomic.Bool // since the last tick
 }
 
 // Read implements io.Reader.
-func (m watchedBody) Read(p []byte) (int, error) {
-	for _, a := range m.alarms {
-		a.Reset(a.after)
+func (b *watchedBody) Read(p []byte) (int, error) {
+	b.moved.Store(true)
+	return b.ReadSeeker.Read(p)
+}
+
+// watchInterval is how exactly the time of a PUT is measured.
+const watchInterval = 50 * time.Millisecond
+
+// watch watches a PUT until ctx ends or there is a reason to end the PUT, which it returns.
+//
+// It counts ticks instead of comparing times. If this process did not run for a while, because its
+// machine was busy or it was stopped, the ticks of that time are missing: no destination is late
+// because of it.
+func (b *watchedBody) watch(ctx context.Context, size int64, job attempt, held *lease.Lease) error {
+	var lost <-chan struct{}
+	if held != nil {
+		lost = held.Lost()
 	}
-	return m.ReadSeeker.Read(p)
+	limit := transferTimeout(size)
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	var total, idle time.Duration
+	reaches := func(d, limit time.Duration) bool { return d >= limit && d-watchInterval < limit }
+	for {
+		select {
+		case <-job.yield:
+			return errMadeRoom
+		case <-lost:
+			return errLeaseLost
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		total, idle = total+watchInterval, idle+watchInterval
+		if b.moved.Swap(false) {
+			idle = 0
+		}
+		if reaches(idle, freeSlotAfterIdle) {
+			job.onIdle()
+		}
+		if reaches(total, lateAfter(size)) {
+			job.onLate()
+		}
+		if reaches(idle, lateIfIdleFor) {
+			job.onStuck()
+		}
+		switch {
+		case idle >= requestTimeout:
+			return timedOut("nothing moved for %s", requestTimeout)
+		case total >= limit:
+			return timedOut("not done within %s", limit)
+		}
+	}
+}
+
+func timedOut(format string, d time.Duration) error {
+	return fmt.Errorf(format+": %w", d, context.DeadlineExceeded)
 }

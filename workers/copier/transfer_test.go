@@ -69,9 +69,9 @@ func TestTransferTimeouts(t *testing.T) {
 		"quick":                    {slowStore{pieces: 1, pause: 50 * ms, answer: 50 * ms}, 100, 0, 0, 100 * ms, ""},
 		"role_and_far_away":        {slowStore{pieces: 1, pause: 900 * ms, answer: 200 * ms}, 100, 250 * ms, 0, 1100 * ms, ""},
 		"large_and_moving":         {slowStore{pieces: 100, pause: 100 * ms, answer: 100 * ms}, 50 * mb, 0, 0, 10_100 * ms, ""},
-		"no_answer":                {slowStore{pieces: 1, answer: -1}, 100, 250 * ms, 2 * time.Second, 30 * time.Second, "nothing moved for 30s"},
+		"no_answer":                {slowStore{pieces: 1, answer: -1}, 100, 300 * ms, 2050 * ms, 30_050 * ms, "nothing moved for 30s"},
 		"not_even_connected":       {slowStore{pieces: 1, pause: time.Hour}, 50 * mb, 250 * ms, 2 * time.Second, 30 * time.Second, "nothing moved for 30s"},
-		"no_answer_after_the_body": {slowStore{pieces: 100, pause: 200 * ms, answer: -1}, 50 * mb, 20_250 * ms, 22 * time.Second, 50 * time.Second, "nothing moved for 30s"},
+		"no_answer_after_the_body": {slowStore{pieces: 101, pause: 203 * ms, answer: -1}, 50 * mb, 20_800 * ms, 22_550 * ms, 50_550 * ms, "nothing moved for 30s"},
 		"trickles_steadily":        {slowStore{pieces: 1000, pause: 200 * ms}, mb, 0, 2500 * ms, 32 * time.Second, "not done within 32s"},
 		"trickles_in_time":         {slowStore{pieces: 50, pause: 400 * ms}, mb, 250 * ms, 2500 * ms, 20 * time.Second, ""},
 		"in_bursts":                {slowStore{pieces: 3, pause: 5 * time.Second}, 50 * mb, 250 * ms, 2 * time.Second, 15 * time.Second, ""},
@@ -111,6 +111,21 @@ func TestTransferTimeouts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nobody is late for the time in which this process did not run: here, its watcher could not.
+func TestNobodyIsLateWhileThisProcessStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cop := &Copier{shared: &shared{customers: destination.NewPutter(destination.Config{
+			Open: func(catalog.Target, func(context.Context) (objstore.Credentials, error)) objstore.Store {
+				return slowStore{pieces: 1, answer: time.Minute + time.Second}
+			},
+		})}}
+		late := func() { t.Error("late") }
+		job := attempt{onIdle: func() { time.Sleep(time.Minute) }, onLate: late, onStuck: late}
+		_, err := cop.put(t.Context(), catalog.Target{}, destination.Object{Body: bytes.NewReader([]byte("x"))}, 1, job, nil)
+		require.NoError(t, err)
+	})
 }
 
 // A PUT that has to make room ends at once, whatever it is waiting for; one that has succeeded by
