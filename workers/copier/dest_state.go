@@ -18,8 +18,6 @@ type pool struct {
 	slots            int  // active copies at once
 	maxSending       int  // copies at once, including those in which nothing moves
 	maxStored        int  // copies whose receipt is awaited
-	minWaiting       int  // jobs that may always wait for a destination
-	maxWaiting       int  // jobs that may wait besides those, see admits
 	preferRecovering bool // a destination that has delivered in time goes next again, to leave the pool soon
 
 	tally           // of all its destinations; one that is moved here may bring more copies than most
@@ -31,12 +29,6 @@ func (p *pool) hasFreeSlot() bool {
 	return p.sending() < p.maxSending && p.tally[stateMoving] < p.slots && p.tally[stateStored] < p.maxStored
 }
 
-// admits reports whether one more job may wait for d. A destination's backlog may fill half of the
-// room that is left.
-func (p *pool) admits(d *destState) bool {
-	return len(d.waiting) < max(p.minWaiting, (p.maxWaiting-p.tally[stateWaiting]+1)/2)
-}
-
 // destState is what is known about a destination.
 type destState struct {
 	id        string
@@ -46,9 +38,10 @@ type destState struct {
 	lateTasks int           // how many of the tasks that are sending to it are late
 	waiting   []*task       // in the order of compareTurns
 
-	provenToWork bool // it accepted an object and has not failed since
-	onTime       int  // consecutive deliveries in time
-	failures     int  // consecutive
+	provenToWork bool      // it accepted an object and has not failed since
+	onTime       int       // consecutive deliveries in time
+	failures     int       // consecutive
+	suspectSince time.Time // when it became a suspect; only for suspects
 
 	openUntil   time.Time           // nothing is tried before, while the breaker is open
 	cooldown    time.Duration       // zero: the breaker is closed
@@ -82,7 +75,8 @@ func (d *destState) dropTurn() {
 }
 
 // addWaiting adds a task to those that wait.
-func (d *destState) addWaiting(t *task) {
+func (d *destState) addWaiting(t *task, now time.Time) {
+	t.arrivedAt = now
 	i, _ := slices.BinarySearchFunc(d.waiting, t, compareTurns)
 	d.waiting = slices.Insert(d.waiting, i, t)
 	d.setState(t, stateWaiting)

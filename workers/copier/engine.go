@@ -187,11 +187,14 @@ func growStack() {
 }
 
 func (e *engine) attempt(ctx context.Context, t *task) attempt {
+	yield := t.yield
 	report := func(event func() []effect) func() {
 		return func() {
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			e.apply(ctx, event())
+			if t.yield == yield { // it is still the same try
+				e.apply(ctx, event())
+			}
 		}
 	}
 	return attempt{
@@ -200,7 +203,7 @@ func (e *engine) attempt(ctx context.Context, t *task) attempt {
 		onLate:   report(func() []effect { return e.sched.onLate(t, time.Now()) }),
 		onStuck:  report(func() []effect { return e.sched.onStuck(t, time.Now()) }),
 		onStored: report(func() []effect { return e.sched.onStored(t, time.Now()) }),
-		yield:    t.yield,
+		yield:    yield,
 	}
 }
 

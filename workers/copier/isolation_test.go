@@ -36,15 +36,17 @@ var brokenKinds = []struct {
 // virtual time.
 type fleet struct {
 	size     int
-	broken   bool // the fifth ones exist
-	allHang  bool // all broken ones hang
-	files    int  // per round and destination
-	failOnce bool // one healthy destination in 50 fails the first try of the second round
+	broken   bool          // the fifth ones exist
+	allHang  bool          // all broken ones hang
+	files    int           // per round and destination
+	failOnce bool          // one healthy destination in 50 fails the first try of the second round
+	silence  time.Duration // for so long nobody answers, from a second after the start
 	engine   *engine
 	readers  sync.WaitGroup
 	jobs     []chan delivery.Job // partitions of the job topic
 	tiers    []chan delivery.Job // retry tiers
 
+	begun        time.Time
 	mu           sync.Mutex // guards all below
 	sent         map[int]time.Time
 	latencies    []time.Duration // from enqueuing a job to its delivery, for healthy destinations
@@ -74,6 +76,9 @@ func (f *fleet) try(_ context.Context, job attempt) outcome {
 	blips := f.failOnce && healthy && job.Destination[len(job.Destination)-2:] == "50"
 	if f.count(1, job.Destination) == f.files+1 && blips {
 		ends = timeout
+	}
+	if from, until := f.begun.Add(time.Second), f.begun.Add(time.Second+f.silence); time.Now().Add(takes).After(from) && time.Now().Before(until) {
+		takes = max(takes, time.Until(until))
 	}
 	idle, late := time.AfterFunc(freeSlotAfterIdle, job.onIdle), time.AfterFunc(lateIfIdleFor, job.onStuck)
 	select {
@@ -130,6 +135,7 @@ func (f *fleet) read(ctx, work context.Context, topic chan delivery.Job) {
 func (f *fleet) run(t *testing.T, rounds, files int, spread time.Duration) []time.Duration {
 	ctx, stop := context.WithCancel(t.Context())
 	f.sent, f.tries, f.files = map[int]time.Time{}, map[string]int{}, files
+	f.begun = time.Now()
 	f.engine = fakeEngine(nil, f)
 	f.engine.try = f.try
 	f.engine.park = func(context.Context, delivery.Job, destination.Verdict) error { return nil }
@@ -225,6 +231,18 @@ func TestHangingDestinationsDoNotDelayOthers(t *testing.T) {
 			require.LessOrEqual(t, latest[1], latest[0]+(200/32+1)*lateIfIdleFor+time.Second)
 		})
 	}
+}
+
+// When nobody answers for a moment, for instance because our line is cut, all destinations are late.
+// Nothing of their backlogs has to wait for a minute because of that.
+func TestAMomentOfSilenceDelaysNothingForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fleet{size: 10, silence: 3 * time.Second}
+		fresh := f.run(t, 1, 500, time.Millisecond)
+		require.Len(t, fresh, 500*8, "not every file arrived")
+		t.Log("latest arrival:", fresh[len(fresh)-1])
+		require.Less(t, fresh[len(fresh)-1], 500*8*120*time.Millisecond/16+f.silence+5*time.Second)
+	})
 }
 
 // A destination that works and fails once is not put behind hundreds that hang: the failed file

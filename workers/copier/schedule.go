@@ -17,7 +17,7 @@ type limits struct {
 	perDestination     int // copies at once to one destination
 	maxStored          int // copies that only wait for their receipt, for sound destinations and for suspects
 	maxWaiting         int // jobs that may wait for sound destinations, besides the few that each may always have
-	maxWaitingSuspects int // jobs that may wait for suspects
+	maxWaitingSuspects int // jobs that may wait for suspects, see admits
 	maxParking         int // jobs being parked at once
 
 	breakTransient int           // consecutive transient failures that open a destination's breaker
@@ -88,8 +88,8 @@ type scheduler struct {
 func newScheduler(l limits, r retryPolicy) *scheduler {
 	return &scheduler{
 		limits: l, retry: r, dests: map[string]*destState{},
-		sound:    pool{slots: l.concurrency, maxSending: 2 * l.concurrency, maxStored: l.maxStored, minWaiting: 2 * l.perDestination, maxWaiting: l.maxWaiting},
-		suspects: pool{slots: max(1, l.concurrency/2), maxSending: l.concurrency, maxStored: l.maxStored, maxWaiting: l.maxWaitingSuspects, preferRecovering: true},
+		sound:    pool{slots: l.concurrency, maxSending: 2 * l.concurrency, maxStored: l.maxStored},
+		suspects: pool{slots: max(1, l.concurrency/2), maxSending: l.concurrency, maxStored: l.maxStored, preferRecovering: true},
 	}
 }
 
@@ -102,16 +102,42 @@ func (s *scheduler) onArrived(t *task, now time.Time) []effect {
 		s.dests[d.id] = d
 	}
 	defer s.forgetIfUnused(d)
+	out = append(out, s.shed(d, now)...)
 	switch {
 	case d.cooldown > 0 && !d.probing && now.Before(d.openUntil):
 		return append(out, s.failUntried(d, t, now))
-	case !d.pool.admits(d):
+	case !s.admits(d, now):
 		return append(out, s.postpone(t, "queue_full", now))
 	}
-	t.arrivedAt = now
-	d.addWaiting(t)
+	d.addWaiting(t, now)
 	d.updateTurn(s.perDestination)
 	return append(out, s.startNext()...)
+}
+
+// admits reports whether one more job may wait for d. A destination's backlog may fill half of the
+// room that is left. Jobs for which suspects have no room, see shed, take it from that of sound
+// destinations.
+func (s *scheduler) admits(d *destState, now time.Time) bool {
+	if s.isLongSuspect(d, now) {
+		return len(d.waiting) < (s.maxWaitingSuspects-s.suspects.tally[stateWaiting]+1)/2
+	}
+	left := s.maxWaiting - s.sound.tally[stateWaiting] - max(0, s.suspects.tally[stateWaiting]-s.maxWaitingSuspects)
+	return len(d.waiting) < max(2*s.perDestination, (left+1)/2)
+}
+
+// isLongSuspect reports whether d has been a suspect for as long as jobs wait in the first retry
+// tier. One that was late for a moment is sound again by then. It keeps its room until then, so that
+// not all of its backlog has to wait because of that moment.
+func (s *scheduler) isLongSuspect(d *destState, now time.Time) bool {
+	return d.pool == &s.suspects && now.Sub(d.suspectSince) >= s.retry.tiers[0]
+}
+
+// shed sends those tasks of a suspect for which suspects have no room to the first retry tier.
+func (s *scheduler) shed(d *destState, now time.Time) (out []effect) {
+	for s.isLongSuspect(d, now) && s.suspects.tally[stateWaiting] > s.maxWaitingSuspects && len(d.waiting) > 0 {
+		out = append(out, s.postpone(d.takeLast(), "queue_full", now))
+	}
+	return out
 }
 
 // onIdle notes that nothing moves in a started task, so it needs no slot.
@@ -136,7 +162,7 @@ func (s *scheduler) onLate(t *task, now time.Time) []effect {
 	var out []effect
 	if d.pool == &s.sound {
 		out = append(out, effect{kind: effectSlowed, dest: d.id})
-		out = append(out, s.moveTo(d, &s.suspects, now)...)
+		s.moveTo(d, &s.suspects, now)
 	}
 	return append(out, s.startNext()...)
 }
@@ -185,11 +211,15 @@ func (s *scheduler) onFinished(t *task, o outcome, now time.Time) []effect {
 	case outcomeDropped:
 		out = append(out, effect{kind: effectDrop, task: t})
 	case outcomeBusy:
-		why := "busy"
-		if t.toldToYield {
-			why = "made_room"
+		switch {
+		case !t.toldToYield:
+			out = append(out, s.postpone(t, "busy", now))
+		case d.cooldown == 0 && s.admits(d, now): // it takes its turn again, now among the suspects
+			t.late, t.toldToYield, t.yield = false, false, make(chan struct{})
+			d.addWaiting(t, now)
+		default:
+			out = append(out, s.postpone(t, "made_room", now))
 		}
-		out = append(out, s.postpone(t, why, now))
 	case outcomeFailed:
 		out = append(out, s.retryOrPark(t, o.verdict, "failed", now))
 		if o.verdict.Scope == destination.ScopeDestination {
@@ -199,6 +229,7 @@ func (s *scheduler) onFinished(t *task, o outcome, now time.Time) []effect {
 	if d.running() == 0 {
 		d.probing = false
 	}
+	out = append(out, s.shed(d, now)...)
 	d.updateTurn(s.perDestination)
 	out = append(out, s.startNext()...)
 	s.forgetIfUnused(d)
@@ -220,7 +251,7 @@ func (s *scheduler) recordDelivery(d *destState, t *task, now time.Time) (out []
 		return out
 	}
 	if d.onTime++; d.pool == &s.suspects && d.lateTasks == 0 && d.onTime >= deliveriesToBecomeSound {
-		out = append(out, s.moveTo(d, &s.sound, now)...)
+		s.moveTo(d, &s.sound, now)
 	}
 	return out
 }
@@ -230,7 +261,7 @@ func (s *scheduler) recordDelivery(d *destState, t *task, now time.Time) (out []
 func (s *scheduler) recordFailure(d *destState, v destination.Verdict, now time.Time) []effect {
 	var out []effect
 	if d.failures++; d.failures > 1 { // one failure may happen to anybody
-		out = s.moveTo(d, &s.suspects, now)
+		s.moveTo(d, &s.suspects, now)
 	}
 	d.provenToWork, d.onTime, d.lastFailure = false, 0, v
 	limit := s.breakTransient
@@ -263,11 +294,10 @@ func (s *scheduler) breakerOpenUntil(dest string) time.Time {
 	return time.Time{}
 }
 
-// moveTo moves the destination with all its tasks to the other pool. Tasks for which suspects have
-// no room go to the first retry tier.
-func (s *scheduler) moveTo(d *destState, to *pool, now time.Time) (out []effect) {
+// moveTo moves the destination with all its tasks to the other pool.
+func (s *scheduler) moveTo(d *destState, to *pool, now time.Time) {
 	if d.pool == to {
-		return nil
+		return
 	}
 	d.dropTurn()
 	d.pool.tally.add(d.tally, -1)
@@ -275,14 +305,11 @@ func (s *scheduler) moveTo(d *destState, to *pool, now time.Time) (out []effect)
 	d.pool = to
 	if to == &s.suspects {
 		s.suspectCount++
+		d.suspectSince = now
 	} else {
 		s.suspectCount--
 	}
-	for to == &s.suspects && to.tally[stateWaiting] > to.maxWaiting && len(d.waiting) > 0 {
-		out = append(out, s.postpone(d.takeLast(), "queue_full", now))
-	}
 	d.updateTurn(s.perDestination)
-	return out
 }
 
 // overdueInterval is the interval at which requeueOverdue checks the suspects that wait for a turn.

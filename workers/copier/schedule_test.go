@@ -157,7 +157,7 @@ func TestDestinationWithoutBacklogIsAlwaysAdmitted(t *testing.T) {
 		fresh := b.arrive(fmt.Sprint("fresh", i))
 		require.False(t, b.hasEnded(fresh), "after %d others", i)
 	}
-	require.Less(t, b.sound.tally[stateWaiting], 1000+50*(1+b.sound.minWaiting))
+	require.Less(t, b.sound.tally[stateWaiting], 1000+50*(1+2*b.perDestination))
 }
 
 func TestDestinationsTakeTurns(t *testing.T) {
@@ -458,8 +458,8 @@ func (b *bench) checkInvariants() {
 	for p, book := range books {
 		require.Equal(b.t, *book, p.tally)
 	}
-	require.LessOrEqual(b.t, b.suspects.tally[stateWaiting], b.suspects.maxWaiting)
-	require.LessOrEqual(b.t, b.sound.tally[stateWaiting], b.sound.maxWaiting+len(b.dests)*b.sound.minWaiting)
+	excess := max(0, b.suspects.tally[stateWaiting]-b.maxWaitingSuspects)
+	require.LessOrEqual(b.t, b.sound.tally[stateWaiting]+excess, b.maxWaiting+len(b.dests)*2*b.perDestination)
 	require.Equal(b.t, suspected, b.suspectCount)
 	require.Equal(b.t, b.arrived, len(b.active)+waiting+len(b.ended))
 }

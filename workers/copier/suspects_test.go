@@ -84,8 +84,7 @@ func TestHangingSuspectsAreEndedToMakeRoom(t *testing.T) {
 	for range 12 {
 		next := b.active[len(b.active)-1]
 		b.hang(next)
-		require.Equal(t, "made_room", b.ended[next].why)
-		require.Zero(t, b.ended[next].job.Attempt, "making room counted as an attempt")
+		require.Equal(t, stateWaiting, next.state, "it has to take its turn again")
 		require.Len(t, b.active, 4+1+4, "the free slot was not used")
 		b.checkInvariants()
 	}
@@ -94,6 +93,50 @@ func TestHangingSuspectsAreEndedToMakeRoom(t *testing.T) {
 	b.apply(b.onStored(stored, b.now))
 	b.hang(stored)
 	require.False(t, b.hasEnded(stored))
+	for _, s := range append(first, moving) {
+		b.finish(s, ok)
+	}
+	var again []*task
+	for _, a := range b.active {
+		if a.startedAsSuspect {
+			again = append(again, a)
+		}
+	}
+	require.Len(t, again, 2, "want the suspects' slots taken by those that were ended")
+	for _, a := range again {
+		b.hang(a)
+		require.True(t, a.sending(), "ended twice")
+	}
+	b.checkInvariants()
+}
+
+// What is ended to make room is no longer the business of the try that was ended, waits for a minute
+// if there is no room for it, and is not tried while the breaker is open.
+func TestEndedToMakeRoom(t *testing.T) {
+	start := func(t *testing.T) (*bench, *task) {
+		b := newBench(t, func(l *limits) { l.perDestination, l.maxWaiting = 1, 0 })
+		for i := range 5 {
+			b.arrive(fmt.Sprint("slow", i))
+			b.hang(b.active[i])
+		}
+		last := b.arrive("last")
+		return b, last
+	}
+	t.Run("no_room", func(t *testing.T) {
+		b, last := start(t)
+		for range 2 {
+			b.arrive("last")
+		}
+		b.hang(last)
+		require.Equal(t, "made_room", b.ended[last].why)
+		require.Zero(t, b.ended[last].job.Attempt, "making room counted as an attempt")
+	})
+	t.Run("breaker_is_open", func(t *testing.T) {
+		b, last := start(t)
+		b.dests["last"].cooldown = time.Second
+		b.hang(last)
+		require.Equal(t, "made_room", b.ended[last].why)
+	})
 }
 
 // A copy whose receipt is being written delays nobody, however long staging takes.
@@ -265,13 +308,24 @@ func TestSuspectBacklogIsBounded(t *testing.T) {
 		b.arrive("b")
 	}
 	require.Greater(t, b.sound.tally[stateWaiting], 40)
+	backlog := b.sound.tally[stateWaiting]
 	b.apply(b.onLate(b.active[0], b.now))
 	b.apply(b.onLate(b.active[1], b.now))
-	require.Equal(t, 10, b.suspects.tally[stateWaiting])
 	require.Zero(t, b.sound.tally[stateWaiting])
-	overflow := b.arrive("a")
-	require.Equal(t, "queue_full", b.ended[overflow].why)
-	require.Zero(t, b.ended[overflow].job.Attempt)
+	for range 40 {
+		b.arrive("d")
+		b.arrive("e")
+	}
+	b.checkInvariants()
+	require.Equal(t, backlog, b.suspects.tally[stateWaiting], "they were late only once so far")
+	require.Less(t, b.sound.tally[stateWaiting], backlog, "two backlogs in the same room")
+	b.now = b.now.Add(time.Minute)
+	for _, dest := range []string{"b", "a"} {
+		overflow := b.arrive(dest)
+		require.Equal(t, "queue_full", b.ended[overflow].why)
+		require.Zero(t, b.ended[overflow].job.Attempt)
+	}
+	require.Equal(t, 10, b.suspects.tally[stateWaiting])
 
 	b.finish(b.active[0], ok) // now the next copy to a hangs
 	b.now = b.now.Add(time.Minute)

@@ -11,7 +11,7 @@ type task struct {
 	job    delivery.Job
 	claims []claim // where the job came from; acknowledged when it is over
 
-	arrivedAt time.Time // when it arrived
+	arrivedAt time.Time // when it began to wait
 	state     taskState // changed only by destState.setState
 
 	// About its try:
@@ -19,7 +19,7 @@ type task struct {
 	late             bool // it takes longer than it should
 	toldToYield      bool // it was told to end to make room
 
-	yield chan struct{} // closed when it must yield
+	yield chan struct{} // closed when it must yield; each try has its own
 }
 
 // sending reports whether its object is not stored yet.
