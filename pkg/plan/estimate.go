@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/progress"
 )
 
@@ -75,15 +76,15 @@ const (
 	minWorkers    = 2    // one may be down
 	dedupDisk     = 18   // bytes per message, see pkg/dedup
 	dedupMemory   = 1.5
-	dedupBudget   = 256 << 20 // appender.dedup_memory
-	diskFree      = 1 << 30   // appender.disk_free: below it reading pauses, until a quarter more is free
-	lineBudget    = 512 << 20 // appender.memory
 	blockBytes    = 128 << 10 // how much of a file's lines waits in memory, at most
 	fetchedBytes  = 9e6       // memory of a partition that catches up: two fetches, compressed and decompressed, see pkg/stream
 	heapOverLines = 1.25      // an appender collects garbage when its heap is a quarter above what is live
 	requestsEach  = 2         // requests of a copier, one after the other, while a delivery has a slot
 	baseMemory    = 64e6      // memory of an auditor
 )
+
+// appenderDefaults has the default sizes of an appender.
+var appenderDefaults = config.Default().Appender
 
 // Estimate returns what the load needs.
 func Estimate(l Load, m Measured) (Plan, error) {
@@ -121,11 +122,12 @@ func (p *Plan) sizeWorkers(peak rollFiles) {
 	messages := l.EventsPerSecond * l.DedupWindow.Seconds()
 	// Open files, and files that are sealed but not staged yet.
 	disk := 2*peak.gzip + dedupDisk*messages
-	add("appender", bytes*m.AppenderPerByte+peak.count/turn*m.AppenderPerFile, minWorkers, float64(m.AppenderRSS), disk)
+	add("appender", bytes*m.AppenderPerByte+peak.count/turn*m.AppenderPerFile, minWorkers, float64(m.AppenderRSS), 0)
 	// The benchmark's appender held few lines.
 	appender := p.worker("appender")
-	appender.MemoryBytes += heapOverLines * min(lineBudget, blockBytes*peak.count/float64(appender.Count))
-	appender.DiskBytes += diskFree * 5 / 4
+	appender.MemoryBytes += heapOverLines * min(float64(appenderDefaults.Memory), blockBytes*peak.count/appender.remaining())
+	// Below appender.disk_free reading pauses, until a quarter more is free.
+	appender.DiskBytes = disk/appender.remaining() + float64(appenderDefaults.DiskFree)*5/4
 	// A copier spends most of the time waiting for S3.
 	slots := deliveries * requestsEach * l.S3Latency.Seconds()
 	copiers := max(minWorkers, int(ceil(slots/float64(l.Concurrency))))
@@ -133,6 +135,11 @@ func (p *Plan) sizeWorkers(peak rollFiles) {
 		float64(3*l.Concurrency*copiers)*min(l.MaxBytes, peak.gzip/peak.count*10))
 	p.Workers = append(p.Workers, Worker{Role: "auditor", Count: 1, MemoryBytes: baseMemory})
 }
+
+// remaining returns how many workers there are while one is down. The others then have its
+// partitions and files. If they lack CPU for that, they fall behind for a while; if they lack disk
+// or memory, they stop.
+func (w *Worker) remaining() float64 { return float64(w.Count - 1) }
 
 func (p *Plan) worker(role string) *Worker {
 	return &p.Workers[slices.IndexFunc(p.Workers, func(w Worker) bool { return w.Role == role })]
@@ -148,7 +155,7 @@ func (p *Plan) sizeKafka(peak rollFiles) {
 	}
 	each := ceil(n / float64(appender.Count))
 	n = each * float64(appender.Count)
-	appender.MemoryBytes += heapOverLines * fetchedBytes * each // the benchmark's appender read few partitions
+	appender.MemoryBytes += heapOverLines * fetchedBytes * n / appender.remaining() // the benchmark's appender read few partitions
 	perSecond := l.EventsPerSecond * l.EventBytes * p.Measured.KafkaPerByte
 	p.Kafka = Kafka{
 		Partitions: int(n), BytesPerSecond: perSecond * l.Peak,
@@ -216,7 +223,7 @@ func (p *Plan) addNotes(peak rollFiles) {
 			100*peak.hottest, hot, need, need)
 	}
 	appender := p.worker("appender")
-	if need := dedupMemory * l.EventsPerSecond * l.DedupWindow.Seconds() / float64(appender.Count); need > dedupBudget {
+	if need := dedupMemory * l.EventsPerSecond * l.DedupWindow.Seconds() / float64(appender.Count); need > float64(appenderDefaults.DedupMemory) {
 		note("leaving out duplicates of %s takes %.1f GB of memory of each appender: set appender.dedup_memory, start more appenders, or the window gets shorter", progress.Duration(l.DedupWindow), need/1e9)
 	}
 	if p.MedianFile < 20e3 {

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sealift/sealift/pkg/config"
 )
 
 // Load is what an installation has to carry.
@@ -47,11 +49,12 @@ type Load struct {
 
 // DefaultLoad returns a medium-sized installation with Sealift's default configuration.
 func DefaultLoad() Load {
+	c := config.Default()
 	return Load{
 		EventsPerSecond: 10_000, Peak: 2, EventBytes: 900, Sources: 1_000, Destinations: 100, Copies: 1, Skew: 1.1, Spread: 1,
-		RollEvery: time.Hour, MaxBytes: 100e6, DedupWindow: 24 * time.Hour, KafkaRetention: 7 * 24 * time.Hour, Replication: 3,
-		StagingRetention: 7 * 24 * time.Hour, DeliverWithin: 20 * time.Minute,
-		Cores: 4, Utilisation: 0.6, S3Latency: 50 * time.Millisecond, Concurrency: 16,
+		RollEvery: c.Appender.RollEvery, MaxBytes: float64(c.Appender.MaxBytes), DedupWindow: c.Appender.DedupWindow, KafkaRetention: 7 * 24 * time.Hour, Replication: 3,
+		StagingRetention: c.Staging.Retain, DeliverWithin: 20 * time.Minute,
+		Cores: 4, Utilisation: 0.6, S3Latency: 50 * time.Millisecond, Concurrency: c.Copier.Concurrency,
 	}
 }
 

@@ -107,18 +107,18 @@ func TestEstimate(t *testing.T) {
 	require.InDelta(t, sum, p.OperatorUSD, 1e-6)
 }
 
-// TestOpenFilesTakeMemory: the benchmark held few lines. Each of two appenders holds the open lines
-// of half the sources, and the fetched bytes of four partitions.
+// TestOpenFilesTakeMemory: the benchmark held few lines. If one of two appenders is down, the other
+// holds the open lines of all sources, and the fetched bytes of all partitions.
 func TestOpenFilesTakeMemory(t *testing.T) {
 	for sources, want := range map[int]float64{
-		50:      5e8 + 1.25*25*(128<<10),
-		2_000:   5e8 + 1.25*1000*(128<<10),
-		100_000: 5e8 + 1.25*(512<<20), // appender.memory: 1,171 MB; a run took 1,073
+		50:      5e8 + 1.25*50*(128<<10),
+		2_000:   5e8 + 1.25*2000*(128<<10),
+		100_000: 5e8 + 1.25*(512<<20), // appender.memory: 1,261 MB; a run with four partitions each took 1,073
 	} {
 		p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew = 1_000, sources, 0 })
 		require.Equal(t, 2, p.worker("appender").Count)
 		require.Equal(t, 8, p.Kafka.Partitions)
-		require.InDelta(t, want+1.25*4*9e6, p.worker("appender").MemoryBytes, 1e6, "%d sources", sources)
+		require.InDelta(t, want+1.25*8*9e6, p.worker("appender").MemoryBytes, 1e6, "%d sources", sources)
 	}
 }
 
@@ -129,7 +129,8 @@ func TestDiskHasRoomBeyondDiskFree(t *testing.T) {
 	require.Greater(t, small.worker("appender").DiskBytes, 1.25*(1<<30))
 	require.Less(t, small.worker("appender").DiskBytes, 1.3*(1<<30))
 	large := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.DedupWindow = 10_000, 1, 0 })
-	stored := 2 * large.GzipPerDay / 24 * large.Load.Peak / float64(large.worker("appender").Count)
+	require.Equal(t, 2, large.worker("appender").Count)
+	stored := 2 * large.GzipPerDay / 24 * large.Load.Peak // one of the two may be down
 	require.InEpsilon(t, stored+1.25*(1<<30), large.worker("appender").DiskBytes, 0.01)
 }
 
@@ -147,7 +148,7 @@ func TestPartitionsTakeMemory(t *testing.T) {
 	require.GreaterOrEqual(t, many.Kafka.Partitions, 256)
 	more := many.Kafka.Partitions - few.Kafka.Partitions
 	files := 254.0 // additional open files
-	require.InDelta(t, 1.25*(9e6*float64(more)+files*(128<<10))/float64(n), many.worker("appender").MemoryBytes-few.worker("appender").MemoryBytes, 1e6)
+	require.InDelta(t, 1.25*(9e6*float64(more)+files*(128<<10))/float64(n-1), many.worker("appender").MemoryBytes-few.worker("appender").MemoryBytes, 1e6)
 }
 
 // An audit reads batches of receipts, and entries that owe few deliveries have none.
