@@ -96,10 +96,11 @@ type Job struct {
 	Version     int     `json:"version"`
 	File        FileRef `json:"file"`
 	Destination string  `json:"destination"`          // "workspace/name"
-	Attempt     int     `json:"attempt"`              // failed attempts so far, and those spared by a breaker
+	Attempt     int     `json:"attempt"`              // failed attempts so far
+	Spared      int     `json:"spared,omitempty"`     // how often there was no attempt because a breaker was open
 	Refused     int     `json:"refused,omitempty"`    // how many of those failures looked permanent
 	NotBefore   int64   `json:"not_before,omitempty"` // unix ms
-	FirstTry    int64   `json:"first_try,omitempty"`  // unix ms of the first failed attempt
+	FirstTry    int64   `json:"first_try,omitempty"`  // unix ms of when it first failed or was spared
 	LastError   string  `json:"last_error,omitempty"`
 	// Replay is the id of the order that the job belongs to, or "" if the ledger itself owes the
 	// file. Jobs of replays have their own topics.
@@ -121,7 +122,7 @@ func (j Job) Encode() []byte {
 func (j Job) RecordKey() []byte { return fmt.Appendf(nil, "%s %s", j.File, j.Destination) }
 
 func (j Job) valid() bool {
-	return j.Version == FormatVersion && j.File.valid() && IsDestination(j.Destination) && j.Attempt >= 0 && j.Refused >= 0 &&
+	return j.Version == FormatVersion && j.File.valid() && IsDestination(j.Destination) && j.Attempt >= 0 && j.Spared >= 0 && j.Refused >= 0 &&
 		(j.Replay == "" || orderID.MatchString(j.Replay))
 }
 

@@ -20,10 +20,15 @@ type retryPolicy struct {
 // in or park. A job that fails transiently walks the tiers and is parked because of its age. One
 // that fails permanently waits in the slowest tier, and is parked after permanentTries such
 // failures, whatever else happened before, but not before it has waited there once: a store that
-// has trouble, or has just recovered, may refuse by mistake.
-func (p retryPolicy) afterFailure(job delivery.Job, v destination.Verdict, now time.Time) (next delivery.Job, tier int, park bool) {
+// has trouble, or has just recovered, may refuse by mistake. tried is false if the job was spared a
+// try that would have failed; it waits as if it had failed.
+func (p retryPolicy) afterFailure(job delivery.Job, v destination.Verdict, tried bool, now time.Time) (next delivery.Job, tier int, park bool) {
 	next = job
-	next.Attempt++
+	if tried {
+		next.Attempt++
+	} else {
+		next.Spared++
+	}
 	next.LastError = clip(v.Cause, maxCauseRunes)
 	if next.FirstTry == 0 {
 		next.FirstTry = now.UnixMilli()
@@ -37,7 +42,7 @@ func (p retryPolicy) afterFailure(job delivery.Job, v destination.Verdict, now t
 		next.Refused++
 		tier, park = slowest, next.Refused >= permanentTries && age >= p.tiers[slowest]
 	default:
-		tier, park = min(next.Attempt-1, slowest), age >= p.parkAfter
+		tier, park = min(next.Attempt+next.Spared-1, slowest), age >= p.parkAfter
 	}
 	next.NotBefore = now.Add(p.tiers[tier]).UnixMilli()
 	return next, tier, park

@@ -221,7 +221,7 @@ func (s *scheduler) onFinished(t *task, o outcome, now time.Time) []effect {
 			out = append(out, s.postpone(t, "made_room", now))
 		}
 	case outcomeFailed:
-		out = append(out, s.retryOrPark(t, o.verdict, "failed", now))
+		out = append(out, s.retryOrPark(t, o.verdict, true, now))
 		if o.verdict.Scope == destination.ScopeDestination {
 			out = append(out, s.recordFailure(d, o.verdict, now)...)
 		}
@@ -351,11 +351,15 @@ func (s *scheduler) forgetIfUnused(d *destState) {
 func (s *scheduler) failUntried(d *destState, t *task, now time.Time) effect {
 	v := d.lastFailure
 	v.Class = destination.Transient
-	return s.retryOrPark(t, v, "breaker_open", now)
+	return s.retryOrPark(t, v, false, now)
 }
 
-func (s *scheduler) retryOrPark(t *task, v destination.Verdict, why string, now time.Time) effect {
-	job, tier, parked := s.retry.afterFailure(t.job, v, now)
+func (s *scheduler) retryOrPark(t *task, v destination.Verdict, tried bool, now time.Time) effect {
+	why := "failed"
+	if !tried {
+		why = "breaker_open"
+	}
+	job, tier, parked := s.retry.afterFailure(t.job, v, tried, now)
 	switch {
 	case !parked:
 		return effect{kind: effectRequeue, task: t, job: job, tier: tier, why: why}

@@ -217,6 +217,7 @@ func TestOpenBreakerRequeuesWaitingTasks(t *testing.T) {
 
 	late := b.arrive("a")
 	require.Equal(t, "breaker_open", b.ended[late].why, "nothing is tried while it is open")
+	require.Equal(t, [2]int{0, 1}, [2]int{b.ended[late].job.Attempt, b.ended[late].job.Spared})
 
 	b.now = b.now.Add(10 * time.Second)
 	probe, second := b.arrive("a"), b.arrive("a")
@@ -335,6 +336,8 @@ func TestWhenJobsAreParked(t *testing.T) {
 		b.now = time.UnixMilli(max(e.job.NotBefore, b.now.UnixMilli()))
 	}
 	require.Equal(t, []int{0, 1, 2, 2}, tiers[:4])
+	_, tier, _ := b.retry.afterFailure(delivery.Job{Attempt: 1}, timeout.verdict, false, b.now)
+	require.Equal(t, 1, tier, "a job that is spared a try does not wait as if it had failed")
 	require.InDelta(t, 26, len(tiers), 1, "want hourly tries for a day")
 	require.GreaterOrEqual(t, b.now.UnixMilli()-e.job.FirstTry, (24 * time.Hour).Milliseconds())
 
