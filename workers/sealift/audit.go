@@ -57,7 +57,7 @@ written since the last audit and those that were open then; --full counts everyt
 					r.Destinations = append([]auditor.Destination{}, r.Destinations...) // [], not null
 					return errors.Join(a.printJSON(r), err)
 				}
-				return errors.Join(printAudit(a.stdout, r), err)
+				return errors.Join(printAudit(a.stdout, r, cfg.Force), err)
 			})
 		},
 	}
@@ -97,7 +97,8 @@ func tryReadCatalog(ctx context.Context, s *services) *catalog.Live {
 	return s.catalog
 }
 
-func printAudit(out io.Writer, r auditor.Report) error {
+// printAudit prints the report of an audit. forced says that it was told to enqueue at once.
+func printAudit(out io.Writer, r auditor.Report, forced bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Destinations) > 0 {
 		fmt.Fprintln(w, "DESTINATION\tSTATE\tOWED\tDELIVERED\tMISSING\tQUEUED\tPARKED\tOLDEST OWED")
@@ -116,6 +117,9 @@ func printAudit(out io.Writer, r auditor.Report) error {
 	fmt.Fprintf(out, "%s of %s audited: %s owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
 		progress.Plural(r.Entries, "entry"), progress.Plural(int64(r.Chains), "partition"), progress.Plural(r.Owed, "file"), progress.Count(r.Delivered), progress.Count(r.Enqueued),
 		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
+	if forced && r.Enqueued > 0 {
+		fmt.Fprintln(out, "a destination that keeps failing gets its files after its next try: sealift destinations status shows when that is")
+	}
 	if r.GivenUp > 0 {
 		fmt.Fprintf(out, "%s given up, never delivered there (sealift redrive --skip)\n", progress.Plural(r.GivenUp, "file"))
 	}
