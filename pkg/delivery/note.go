@@ -1,11 +1,62 @@
 package delivery
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/sealift/sealift/pkg/shell"
+	"github.com/sealift/sealift/pkg/strictjson"
 )
+
+// Parked is a job that was set aside because its destination needs a person. It stays owed and
+// visible, and redrive enqueues it again.
+type Parked struct {
+	Version int    `json:"version"`
+	Job     Job    `json:"job"`
+	Reason  string `json:"reason,omitempty"` // a word for what failed; "" if not recorded
+	Cause   string `json:"cause"`            // what failed
+	Fix     string `json:"fix"`              // what to change
+	Since   int64  `json:"since"`            // unix ms of the first failed attempt
+	At      int64  `json:"at"`               // unix ms
+}
+
+// Reasons, from the catalog, for sending nothing to a destination.
+const (
+	ReasonDisabled = "disabled"        // it is disabled
+	ReasonGone     = "gone"            // it is not in the catalog
+	ReasonRefused  = "catalog_refused" // its record breaks a rule of the catalog
+)
+
+// ByCatalog reports whether the job was set aside only because of the catalog: it can be tried
+// again as soon as the catalog allows it. All other jobs wait until a person says that the cause is
+// fixed.
+func (p Parked) ByCatalog() bool {
+	return p.Reason == ReasonDisabled || p.Reason == ReasonGone || p.Reason == ReasonRefused
+}
+
+// Encode returns the parked job's bytes.
+func (p Parked) Encode() []byte {
+	p.Version = FormatVersion
+	p.Job.Version = FormatVersion
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err)
+	}
+	return append(b, '\n')
+}
+
+// DecodeParked parses a parked job strictly; the error wraps ErrBadJob.
+func DecodeParked(b []byte) (Parked, error) {
+	var p Parked
+	if err := strictjson.Decode(b, &p); err != nil {
+		return Parked{}, fmt.Errorf("%w: %w", ErrBadJob, err)
+	}
+	if p.Version != FormatVersion || !p.Job.valid() {
+		return Parked{}, fmt.Errorf("%w: version, file and destination must be set", ErrBadJob)
+	}
+	return p, nil
+}
 
 // ReasonUnreadable is the reason of a parked job whose note cannot be read.
 const ReasonUnreadable = "note_unreadable"
