@@ -37,7 +37,7 @@ type Checker struct {
 type Options struct {
 	// Sources are the sources whose folders are tried, at least one.
 	Sources []string
-	// Write stores an object of TrialSource. Otherwise nothing is stored.
+	// Write stores an object of catalog.ReservedSourceID. Otherwise nothing is stored.
 	Write bool
 	// OnStep is called for every step when it is over; it may be nil.
 	OnStep func(Step)
@@ -277,7 +277,7 @@ func folders(t catalog.Target, sources []string) string {
 
 // write stores a small, well-formed object.
 func (r *run) write(ctx context.Context) (string, error) {
-	obj, err := TrialObject(r.t, TrialSource)
+	obj, err := TrialObject(r.t, trialSource)
 	if err != nil {
 		return "", err
 	}
@@ -291,9 +291,9 @@ func (r *run) write(ctx context.Context) (string, error) {
 	if !errors.Is(err, objstore.ErrDenied) {
 		return "", err
 	}
-	if out := r.tryPut(ctx, r.t, TrialSource, nil); out.err != nil {
+	if out := r.tryPut(ctx, r.t, trialSource, nil); out.err != nil {
 		// So only the folder is denied, and no delivery needs that one
-		return "", skipReason("the policies allow the folders of sources, and not " + folders(r.t, []string{TrialSource}))
+		return "", skipReason("the policies allow the folders of sources, and not " + folders(r.t, []string{trialSource}))
 	}
 	return "", &verdictError{r.explainWrite(err)}
 }

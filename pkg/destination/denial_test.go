@@ -98,7 +98,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 		"key_of_other_account":     {classic, denied("not authorized to perform: kms:GenerateDataKey on this resource because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"), "kms", "aws/s3 cannot be used from another account", `"Principal":{"AWS":"` + testPrincipal + `"}`},
 		"key_session":              {nil, denied(use + "because no session policy allows the kms:GenerateDataKey action"), "kms", "server_side_encryption: false", ""},
 		"key_denies":               {nil, denied(use + "with an explicit deny in a resource-based policy"), "kms", "a Deny applies", ""},
-		"key_not_named":            {nil, denied("kms: no"), "kms", "enable the key", PlaceholderKey},
+		"key_not_named":            {nil, denied("kms: no"), "kms", "enable the key", placeholderKey},
 		"key_disabled":             {nil, key("KMS.DisabledException"), "kms", "enable the key", ""},
 		"key_pending_deletion":     {nil, key("KMS.KMSInvalidStateException"), "kms", "cancel the deletion", ""},
 		"key_not_found":            {nil, key("KMS.NotFoundException"), "kms", "existing key of the bucket's own region", ""},
@@ -166,7 +166,7 @@ func TestEveryFailureHasACauseAndAFix(t *testing.T) {
 			var all []string
 			for _, s := range v.Statements {
 				_, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, s.JSON))
-				if !strings.Contains(string(s.JSON), PlaceholderKey) { // a placeholder is no valid ARN
+				if !strings.Contains(string(s.JSON), placeholderKey) { // a placeholder is no valid ARN
 					require.NoError(t, err, "%s %s", s.Where, s.JSON)
 				}
 				all = append(all, s.Where+" "+string(s.JSON))

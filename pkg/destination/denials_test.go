@@ -1,7 +1,6 @@
 package destination
 
 import (
-	"context"
 	"fmt"
 	"net/http/httptest"
 	"slices"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -105,17 +103,7 @@ func (a *account) open(t *testing.T) (*s3server.Server, *Checker) {
 	if a.noSTS {
 		s3.DisableSTS("us-east-1")
 	}
-	ownARN := func(context.Context) (objstore.Credentials, error) {
-		return objstore.Credentials{AccessKeyID: "AKIAOWN", SecretAccessKey: secret.New(a.secret)}, nil
-	}
-	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: ownARN, HTTPClient: web.Client()})
-	open := func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
-		if creds == nil {
-			creds = ownARN
-		}
-		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true,
-			Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web.Client()})
-	}
+	roles, open := clientsOf(web, objstore.Credentials{AccessKeyID: "AKIAOWN", SecretAccessKey: secret.New(a.secret)})
 	return s3, &Checker{STS: roles, Putter: NewPutter(Config{Roles: roles, Open: open, Pause: time.Microsecond})}
 }
 
@@ -132,7 +120,7 @@ func (a *account) check(t *testing.T, o Options) (*s3server.Server, Report) {
 func (a *account) add(t *testing.T, v Verdict) {
 	require.NotEmpty(t, v.Statements, "%+v", v)
 	for _, s := range v.Statements {
-		p, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, strings.ReplaceAll(string(s.JSON), PlaceholderKey, a.keyID)))
+		p, err := iam.Parse(kindOf(s), fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":%s}`, strings.ReplaceAll(string(s.JSON), placeholderKey, a.keyID)))
 		require.NoError(t, err)
 		add := p.Statement[0]
 		switch {

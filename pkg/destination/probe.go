@@ -19,9 +19,9 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
-// TrialSource is the source id below which a trial object is stored, so that it is not among a
+// trialSource is the source id below which a trial object is stored, so that it is not among a
 // source's own files. The catalog does not allow a source with this id.
-const TrialSource = catalog.ReservedSourceID
+const trialSource = catalog.ReservedSourceID
 
 // TrialObject returns a file like those of deliveries, with one line in it.
 func TrialObject(t catalog.Target, source string) (Object, error) {

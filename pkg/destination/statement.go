@@ -22,8 +22,8 @@ type Statement struct {
 // Placeholders in statements for ARNs that are not known: that of Sealift's own principal, and that
 // of the bucket's KMS key.
 const (
-	PlaceholderPrincipal = "SEALIFT_PRINCIPAL_ARN"
-	PlaceholderKey       = "KMS_KEY_ARN"
+	placeholderPrincipal = "SEALIFT_PRINCIPAL_ARN"
+	placeholderKey       = "KMS_KEY_ARN"
 )
 
 func newStatement(where string, s iam.Statement) Statement {
@@ -36,7 +36,7 @@ func newStatement(where string, s iam.Statement) Statement {
 
 // documentStatements returns the statements of the documents that `sealift destinations policy`
 // prints, so that names and rights are the same. It returns none if no documents would make t work.
-// If ownARN is "", or key begins with PlaceholderKey (followed by the key's account if that is
+// If ownARN is "", or key begins with placeholderKey (followed by the key's account if that is
 // known), placeholders are written for them.
 func documentStatements(t catalog.Target, ownARN, key string, kind policy.Kind, where string) []Statement {
 	// An unknown ARN is given a form that policy.NewSet accepts.
@@ -44,11 +44,11 @@ func documentStatements(t catalog.Target, ownARN, key string, kind policy.Kind, 
 	placeholders := map[string]string{}
 	if ownARN == "" {
 		ownARN = "arn:" + in + ":iam::000000000000:role/SEALIFT"
-		placeholders[ownARN] = PlaceholderPrincipal
+		placeholders[ownARN] = placeholderPrincipal
 	}
-	if account, unknown := strings.CutPrefix(key, PlaceholderKey); unknown {
+	if account, unknown := strings.CutPrefix(key, placeholderKey); unknown {
 		key = "arn:" + in + ":kms:region:" + cmp.Or(account, "000000000000") + ":key/KEY"
-		placeholders[key] = PlaceholderKey
+		placeholders[key] = placeholderKey
 	}
 	set, err := policy.NewSet(t, policy.Options{Principal: ownARN, KMSKey: key})
 	if err != nil {
@@ -90,11 +90,11 @@ func bucketStatements(t catalog.Target, ownARN string) []Statement {
 // than the putter.
 func keyStatements(t catalog.Target, ownARN, key string, foreign bool) (identity, resource []Statement) {
 	if key == "" {
-		key = PlaceholderKey
+		key = placeholderKey
 	}
 	t.SSE = false // with AES256 the key would not be used
 	named := key
-	if key == PlaceholderKey && !foreign {
+	if key == placeholderKey && !foreign {
 		key += catalog.RoleAccount(t.RoleARN)
 	}
 	resource = documentStatements(t, ownARN, key, policy.KMS, "the policy of KMS key "+named)

@@ -42,20 +42,23 @@ func newWire(t *testing.T) *wire {
 	t.Cleanup(web.Close)
 	require.NoError(t, s3.PutBucket(s3server.Bucket{Name: "one-logs", Owner: "123456789012"}))
 	require.NoError(t, s3.PutRole(s3server.PutOnlyRole(roleARN, s3.OperatorARN(), workspace, "one-logs")))
-	ownARN := func(context.Context) (objstore.Credentials, error) {
-		return objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: secret.New("operatorsecret")}, nil
-	}
-	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: ownARN, HTTPClient: web.Client()})
-	open := func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
+	roles, open := clientsOf(web, objstore.Credentials{AccessKeyID: "OPERATORKEY", SecretAccessKey: secret.New("operatorsecret")})
+	return &wire{NewPutter(Config{Roles: roles, Open: open, Pause: time.Microsecond}), t, s3, roles, func(bucket string) objstore.Store {
+		return open(catalog.Target{BucketName: bucket, Destination: catalog.Destination{Region: "us-east-1"}}, nil)
+	}}
+}
+
+// clientsOf returns roles and buckets of the server, for a principal with these keys of its own.
+func clientsOf(web *httptest.Server, own objstore.Credentials) (*assumerole.Roles, Open) {
+	ownKeys := func(context.Context) (objstore.Credentials, error) { return own, nil }
+	roles := assumerole.New(assumerole.Config{Endpoint: web.URL, Region: "us-east-1", Credentials: ownKeys, HTTPClient: web.Client()})
+	return roles, func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
 		if creds == nil {
-			creds = ownARN
+			creds = ownKeys
 		}
 		return objstore.NewS3(objstore.S3Config{Bucket: t.BucketName, Region: t.Region, Endpoint: web.URL, PathStyle: true,
 			Credentials: creds, ExpectedOwner: t.Owner, HTTPClient: web.Client()})
 	}
-	return &wire{NewPutter(Config{Roles: roles, Open: open, Pause: time.Microsecond}), t, s3, roles, func(bucket string) objstore.Store {
-		return open(catalog.Target{BucketName: bucket, Destination: catalog.Destination{Region: "us-east-1"}}, nil)
-	}}
 }
 
 // target returns a destination with a role, after a change.
