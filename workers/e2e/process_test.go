@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // built is the directory of the binary if this run built it.
@@ -247,6 +249,28 @@ func sealift(ctx context.Context, env []string, args ...string) (string, error) 
 		return out.String(), fmt.Errorf("sealift %s: %w\n%s", strings.Join(args, " "), err, problems.String())
 	}
 	return out.String(), nil
+}
+
+// postUntilTaken posts a body, and again while it is answered 503, as clients do: on a busy machine
+// Kafka is slow for some seconds.
+func postUntilTaken(ctx context.Context, t *testing.T, to string, body []byte) {
+	t.Helper()
+	for {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
+		require.NoError(t, err)
+		answer, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		if answer.StatusCode != http.StatusServiceUnavailable {
+			require.Equal(t, http.StatusOK, answer.StatusCode)
+			return
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			require.NoError(t, ctx.Err())
+		}
+	}
 }
 
 // environ is this process's environment without SEALIFT_ variables: those of the tests are not

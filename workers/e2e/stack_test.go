@@ -4,14 +4,12 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -106,28 +104,6 @@ func redisDo(ctx context.Context, rawURL, command string) error {
 		return fmt.Errorf("redis %s at %s: %w", command, u.Host, err)
 	}
 	return nil
-}
-
-// postUntilTaken posts a body, and again while it is answered 503, as clients do: on a busy machine
-// Kafka is slow for some seconds.
-func postUntilTaken(ctx context.Context, t *testing.T, to string, body []byte) {
-	t.Helper()
-	for {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
-		require.NoError(t, err)
-		answer, err := http.DefaultClient.Do(r)
-		require.NoError(t, err)
-		require.NoError(t, answer.Body.Close())
-		if answer.StatusCode != http.StatusServiceUnavailable {
-			require.Equal(t, http.StatusOK, answer.StatusCode)
-			return
-		}
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			require.NoError(t, ctx.Err())
-		}
-	}
 }
 
 func s3Client(on servers) *s3.Client {

@@ -162,10 +162,7 @@ func TestStagingPoliciesSufficeAndAreMinimal(t *testing.T) {
 		n++
 		for i := range sources {
 			body := fmt.Sprintf(`{"userId":"u","event":"e","messageId":"m%d","writeKey":%q}`, n, writeKey(sourceID(i)))
-			resp, err := http.Post("http://"+s.listen[0]+"/v1/track", "application/json", strings.NewReader(body))
-			require.NoError(t, err)
-			require.NoError(t, resp.Body.Close())
-			require.Equal(t, http.StatusOK, resp.StatusCode)
+			postUntilTaken(ctx, t, "http://"+s.listen[0]+"/v1/track", []byte(body))
 		}
 	}
 	role := s.workspaces[0].destinations[0]

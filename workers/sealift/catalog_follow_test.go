@@ -108,7 +108,7 @@ func TestCatalogChangeReachesEveryRole(t *testing.T) {
 		r, err := http.NewRequest(http.MethodPost, "http://"+p.collector.Addr()+"/v1/track", strings.NewReader(fmt.Sprintf(`{"userId":"u","event":"E","messageId":%q}`, id)))
 		require.NoError(t, err)
 		r.SetBasicAuth(key, "")
-		resp, err := http.DefaultClient.Do(r)
+		resp, err := doUntilTaken(r)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 		return resp.StatusCode

@@ -102,13 +102,30 @@ func (p *devProcess) track(key, messageID string) bool {
 		return false
 	}
 	req.SetBasicAuth(key, "")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := doUntilTaken(req)
 	if err != nil {
 		return false
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode == http.StatusOK
+}
+
+// doUntilTaken sends a request, and again while it is answered 503, as clients do: on a busy machine
+// Kafka is slow for some seconds.
+func doUntilTaken(req *http.Request) (*http.Response, error) {
+	for {
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
+			return resp, err
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if req.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // awaitDelivered waits until everything that was acknowledged is in the bucket, and returns the

@@ -34,7 +34,7 @@ func TestRedrivenDeadLetterIsDelivered(t *testing.T) {
 		`{"batch":[{"type":"page","userId":"u","messageId":"good"},{"type":"page","messageId":"nobody"}]}`))
 	require.NoError(t, err)
 	req.SetBasicAuth("demo", "")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := doUntilTaken(req)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusOK, resp.StatusCode)

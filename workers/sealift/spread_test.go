@@ -26,7 +26,7 @@ func (p *devProcess) sendBatch(t *testing.T, source string, ids ...int) {
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.Collector+"/v1/batch", strings.NewReader(`{"batch":[`+strings.Join(events, ",")+`]}`))
 	require.NoError(t, err)
 	req.SetBasicAuth(source, "")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := doUntilTaken(req)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusOK, resp.StatusCode)
