@@ -36,6 +36,14 @@ func (c *Chain) FirstMatching(ctx context.Context, head int64, holds func(*Entry
 	})
 }
 
+// FirstMatching is like Chain.FirstMatching.
+func (c *Cache) FirstMatching(ctx context.Context, log Log, head int64, holds func(*Entry) bool) (int64, error) {
+	return searchFirst(head, func(seq int64) (bool, error) {
+		e, err := c.Entry(ctx, log, seq)
+		return err == nil && holds(e), err
+	})
+}
+
 func searchFirst(head int64, holds func(seq int64) (bool, error)) (int64, error) {
 	low, high := int64(0), head
 	for low < high { // the answer is in [low, high]

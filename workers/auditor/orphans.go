@@ -85,20 +85,11 @@ func (x entryFinder) sealingEntry(ctx context.Context, s delivery.StagedObject) 
 		}
 		return s.Seq, nil
 	}
-	low, high := int64(0), x.head.Seq // the answer is in [low, high]
-	for low < high {
-		middle := low + (high-low)/2
-		e, err := x.entry(ctx, middle)
-		if err != nil {
-			return 0, err
-		}
-		if e.Covers(s.Stream, s.Last) {
-			high = middle
-		} else {
-			low = middle + 1
-		}
+	seq, err := x.entries.FirstMatching(ctx, x.head.Log(), x.head.Seq, func(e *ledger.Entry) bool { return e.Covers(s.Stream, s.Last) })
+	if err != nil {
+		return 0, fmt.Errorf("look for the entry of a staged object: %w", err)
 	}
-	return low, nil
+	return seq, nil
 }
 
 func (x entryFinder) entry(ctx context.Context, seq int64) (*ledger.Entry, error) {
