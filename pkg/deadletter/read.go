@@ -125,41 +125,48 @@ func Walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 
 func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.Bounds, each func(*stream.Record) error, done func() error) error {
 	for _, p := range slices.Sorted(maps.Keys(bounds)) {
-		fetcher := kafka.Fetcher(topic, p)
-		for offset, end := bounds[p].First, bounds[p].End; offset < end; {
-			got, err := stream.RetryTransient(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, offset, stream.FetchOptions{}) })
-			nothing := err == nil && len(got.Records) == 0 && got.Next == offset
-			if errors.Is(err, stream.ErrOffsetOutOfRange) || nothing && got.HighWatermark < end {
-				// Retention deleted the records, or an unclean election cut the log.
-				now, failed := boundsNow(ctx, kafka, topic, p, end)
-				if failed != nil {
-					return fmt.Errorf("read topic %q: %w", topic, failed)
-				}
-				if err != nil && now.First <= offset && now.End >= end {
-					return fmt.Errorf("read topic %q: %w", topic, err)
-				}
-				offset, end = max(offset, now.First), min(end, now.End)
-				continue
+		if err := walkPartition(ctx, kafka, topic, p, bounds[p], each, done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func walkPartition(ctx context.Context, kafka Kafka, topic string, partition int, b stream.Bounds, each func(*stream.Record) error, done func() error) error {
+	fetcher := kafka.Fetcher(topic, partition)
+	for offset, end := b.First, b.End; offset < end; {
+		got, err := stream.RetryTransient(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, offset, stream.FetchOptions{}) })
+		nothing := err == nil && len(got.Records) == 0 && got.Next == offset
+		if errors.Is(err, stream.ErrOffsetOutOfRange) || nothing && got.HighWatermark < end {
+			// Retention deleted the records, or an unclean election cut the log.
+			now, failed := boundsNow(ctx, kafka, topic, partition, end)
+			if failed != nil {
+				return fmt.Errorf("read topic %q: %w", topic, failed)
 			}
-			if err != nil {
+			if err != nil && now.First <= offset && now.End >= end {
 				return fmt.Errorf("read topic %q: %w", topic, err)
 			}
-			for i := range got.Records {
-				if got.Records[i].Offset >= end {
-					break
-				}
-				if err := each(&got.Records[i]); err != nil {
-					return err
-				}
+			offset, end = max(offset, now.First), min(end, now.End)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read topic %q: %w", topic, err)
+		}
+		for i := range got.Records {
+			if got.Records[i].Offset >= end {
+				break
 			}
-			if err := done(); err != nil {
+			if err := each(&got.Records[i]); err != nil {
 				return err
 			}
-			if nothing {
-				break // only records that were compacted away or aborted
-			}
-			offset = got.Next
 		}
+		if err := done(); err != nil {
+			return err
+		}
+		if nothing {
+			return nil // only records that were compacted away or aborted
+		}
+		offset = got.Next
 	}
 	return nil
 }
