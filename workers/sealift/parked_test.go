@@ -59,7 +59,8 @@ func TestParkedReadsFewEntries(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, got, len(want))
 		for _, row := range got {
-			require.Equal(t, want[row.Destination+row.Cause], [3]int64{row.Files, row.Records, row.Bytes}, row)
+			sum := [3]int64{row.Files, row.Records, row.Bytes}
+			require.Equal(t, want[row.Destination+row.Cause], sum, row)
 		}
 		return read
 	}
