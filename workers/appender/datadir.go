@@ -56,6 +56,11 @@ func openDataDir(dir, topic, incarnation string) (*dataDir, error) {
 // spoolDir, below the data directory, holds the partitions' open files.
 const spoolDir = "spool"
 
+// spoolsDir holds the partitions' spools, which are named by partition number.
+func (a *Appender) spoolsDir() string {
+	return filepath.Join(a.cfg.DataDir, spoolDir, a.cfg.Topic, a.cfg.Incarnation)
+}
+
 // refuseLaterFiles returns an error if local files cannot be read because a later release wrote
 // them. Read as damaged, they would be deleted, and they may be the only copy. No partition is
 // taken over before, so the other workers go on with what Kafka still has.
