@@ -107,9 +107,9 @@ func (r reader) erase(ctx context.Context, t *testing.T, person string) {
 func withoutOne(t *testing.T, lines map[string][]byte) (person string, left map[string][]byte) {
 	t.Helper()
 	senders := func(line []byte) []string {
-		var e struct{ UserID, AnonymousID string }
+		var e struct{ UserID, AnonymousID, PreviousID string }
 		require.NoError(t, json.Unmarshal(line, &e))
-		return []string{e.UserID, e.AnonymousID}
+		return []string{e.UserID, e.AnonymousID, e.PreviousID}
 	}
 	for _, line := range lines {
 		person = cmp.Or(person, senders(line)[0])
