@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -111,20 +113,29 @@ func (p *devProcess) track(key, messageID string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// doUntilTaken sends a request, and again while it is answered 503, as clients do: on a busy machine
-// Kafka is slow for some seconds.
+// doUntilTaken sends a request, and again while Kafka is slow, as clients do: on a busy machine, it
+// may be for some seconds. It returns any other 503.
 func doUntilTaken(req *http.Request) (*http.Response, error) {
-	for {
+	for until := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		resp, err := http.DefaultClient.Do(req)
-		if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
-			return resp, err
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		_ = resp.Body.Close()
-		if req.Body, err = req.GetBody(); err != nil {
+		if err != nil {
 			return nil, err
 		}
-		time.Sleep(100 * time.Millisecond)
+		body, err := io.ReadAll(resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil {
+			return nil, err
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		var refusal struct{ Code string }
+		slow := resp.StatusCode == http.StatusServiceUnavailable && json.Unmarshal(body, &refusal) == nil && refusal.Code == "kafka"
+		if !slow || time.Now().After(until) {
+			return resp, nil
+		}
+		if req.GetBody != nil { // it has a body
+			if req.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+		}
 	}
 }
 
