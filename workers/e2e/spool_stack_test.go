@@ -50,7 +50,7 @@ func TestSpoolWhileKafkaIsAway(t *testing.T) {
 		taken := clients.total() - before
 		require.NoError(t, stack(ctx, "up"))
 		t.Logf("brokers %s for %v: %d events acknowledged meanwhile, %.0f records in the spool", c.hazard, outage, taken, held)
-		waitUntilSpoolIsEmpty(ctx, t, s.collectors[0]) // although clients send as fast as they can
+		waitUntilSpoolIsEmpty(ctx, t, s.collectors[0]) // although clients go on sending
 		clients.await(ctx, t, 1000)
 	}
 	clients.stop()

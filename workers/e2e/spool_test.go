@@ -32,6 +32,10 @@ type lanes struct {
 	tries   atomic.Int64   // tries that were not acknowledged
 }
 
+// lanePause is how long a lane waits before its next event. Without it, on a busy machine, the lanes
+// fill a spool faster than Kafka takes it, and it is never empty.
+const lanePause = 10 * time.Millisecond
+
 func startLanes(s *system, n int) *lanes {
 	l := &lanes{url: "http://" + s.listen[0] + "/v1/track", client: http.Client{Timeout: 15 * time.Second}, acked: make([]atomic.Int64, n)}
 	for lane := range n {
@@ -39,6 +43,7 @@ func startLanes(s *system, n int) *lanes {
 			for !l.stopped.Load() {
 				if l.post(sourceID(lane), l.acked[lane].Load()) {
 					l.acked[lane].Add(1)
+					time.Sleep(lanePause)
 				} else {
 					l.tries.Add(1)
 					time.Sleep(20 * time.Millisecond)
