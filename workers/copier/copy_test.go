@@ -324,12 +324,12 @@ func TestForgedJobs(t *testing.T) {
 
 // After a crash between the steps of a delivery, the repeated job ends well.
 func TestJobRepeatedAfterCrash(t *testing.T) {
-	for step, sends := range map[string]int{"put": 2, "receipt": 1, "marker": 1} {
+	for step, sends := range map[string]int{"after_the_put": 2, "after_the_receipt": 1, "after_the_marker": 1} {
 		t.Run(step, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
 			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
-			r.crashAfter(step, job)
+			r.crash(step, job)
 			o := r.newCopier("copier-2", nil).runJob(t.Context(), job)
 			require.Contains(t, []outcomeKind{outcomeDone, outcomeMoot}, o.kind)
 			require.Len(t, r.buckets["one-logs"].opts, sends)
@@ -339,14 +339,14 @@ func TestJobRepeatedAfterCrash(t *testing.T) {
 	}
 }
 
-// crashAfter undoes what a delivery did after a step, "put", "receipt" or "marker", as if its copier
-// had died there.
-func (r *rig) crashAfter(step string, job delivery.Job) {
+// crash undoes what a delivery did after a step, as if its copier had died there: "after_the_put",
+// "after_the_receipt" or "after_the_marker".
+func (r *rig) crash(step string, job delivery.Job) {
 	switch step {
-	case "put":
+	case "after_the_put":
 		require.NoError(r.t, r.staging.Delete(r.t.Context(), delivery.ReceiptKey(job.File, job.Destination)))
 		r.redis.FlushAll()
-	case "receipt":
+	case "after_the_receipt":
 		r.redis.FlushAll()
 	}
 }

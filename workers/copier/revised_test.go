@@ -13,12 +13,12 @@ import (
 // receipt stays closed.
 func TestBucketChangedDuringADelivery(t *testing.T) {
 	moved := func(ws []catalog.Workspace) { ws[0].Destinations[0].Bucket = "their-logs/moved" }
-	for step, again := range map[string]int{"put": 1, "receipt": 0, "marker": 0} { // objects in the new bucket
+	for step, again := range map[string]int{"after_the_put": 1, "after_the_receipt": 0, "after_the_marker": 0} { // objects in the new bucket
 		t.Run(step, func(t *testing.T) {
 			r := newRig(t)
 			job := r.job(acmeOne, "hello")
 			require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
-			r.crashAfter(step, job)
+			r.crash(step, job)
 			r.setCatalog(func(ws []catalog.Workspace) {
 				moved(ws)
 				ws[1].Destinations = nil // because a bucket has one owner

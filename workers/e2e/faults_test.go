@@ -70,9 +70,9 @@ var faultMatrix = []hazard{
 		"workers/copier TestFileArrivesOnceDespitePutFaults/reply_lost_after_put", "workers/copier TestFileArrivesOnceDespitePutFaults/5xx_after_put", "workers/copier TestFileArrivesOnceDespitePutFaults/409_conflict",
 		"workers/copier TestFileArrivesOnceDespitePutFaults/412_exists", "workers/copier TestFileArrivesOnceDespitePutFaults/501_unconditional", "workers/copier TestFileArrivesOnceDespitePutFaults/expired_token",
 		"workers/copier TestVerdicts/put_denied", "workers/copier TestVerdicts/no_bucket", "workers/copier TestRegionIsFollowedOnceAndRemembered", "workers/copier TestGhostPutArrivesAfterTheDelivery"}},
-	{"C4", "PUT done, before the receipt", "412 on redo, then the receipt", []string{"workers/copier TestJobRepeatedAfterCrash/between_put_and_receipt"}},
+	{"C4", "PUT done, before the receipt", "412 on redo, then the receipt", []string{"workers/copier TestJobRepeatedAfterCrash/after_the_put"}},
 	{"C5", "receipt written, before Redis, before the acknowledgement", "nothing is sent again", []string{
-		"workers/copier TestJobRepeatedAfterCrash/between_receipt_and_marker", "workers/copier TestJobRepeatedAfterCrash/between_marker_and_ack"}},
+		"workers/copier TestJobRepeatedAfterCrash/after_the_receipt", "workers/copier TestJobRepeatedAfterCrash/after_the_marker"}},
 	{"C6", "Redis away, flushed, failed over, its clock jumps, a lock that became another's is released", "more attempts, nothing else", []string{
 		"workers/copier TestRedisDown/copying_waits", "workers/copier TestRedisDown/continue_without", "pkg/lease conformance/lost_when_flushed", "pkg/lease conformance/lost_when_taken",
 		"pkg/lease TestKeeperLosesTheLease", "workers/auditor TestRedisHazards/flushed", "workers/auditor TestRedisHazards/down_for_long", "workers/e2e/simulation TestSimulation"}},
@@ -98,9 +98,9 @@ var faultMatrix = []hazard{
 	{"X7", "a job is lost or doubled", "the auditor, or nothing", []string{"workers/auditor TestMissingJobsAreEnqueued", "workers/auditor TestQueuedJobsAreNotEnqueuedAgain"}},
 	{"X8", "a copier dies before the PUT", "another copies once the lock has run out", []string{"workers/copier TestTwoCopiersShareAndTakeOver", "pkg/lease conformance/a_dead_holder_gives_way_in_time"}},
 	{"X9", "a copier dies in the PUT", "the same PUT: 200 or 412", []string{"workers/copier TestFileArrivesOnceDespitePutFaults/reply_lost_after_put", "workers/copier TestGhostPutArrivesAfterTheDelivery"}},
-	{"X10", "crash between PUT and receipt", "412, then the receipt", []string{"workers/copier TestJobRepeatedAfterCrash/between_put_and_receipt"}},
-	{"X11", "crash between receipt and acknowledgement", "skipped", []string{"workers/copier TestJobRepeatedAfterCrash/between_receipt_and_marker"}},
-	{"X12", "Redis lost everything", "receipts and 412s", []string{"workers/copier TestJobRepeatedAfterCrash/between_receipt_and_marker", "workers/auditor TestRedisHazards/flushed"}},
+	{"X10", "crash between PUT and receipt", "412, then the receipt", []string{"workers/copier TestJobRepeatedAfterCrash/after_the_put"}},
+	{"X11", "crash between receipt and acknowledgement", "skipped", []string{"workers/copier TestJobRepeatedAfterCrash/after_the_receipt"}},
+	{"X12", "Redis lost everything", "receipts and 412s", []string{"workers/copier TestJobRepeatedAfterCrash/after_the_receipt", "workers/auditor TestRedisHazards/flushed"}},
 
 	{"P4", "one chain by create-if-absent; an entry names files, cuts and debts; whoever loses throws its state away", "I1, I3, I5, I7", []string{
 		"pkg/ledger TestHeadIsTheNewestEntry", "workers/rotator TestRotateStagesThenWritesThenEnqueues", "workers/rotator TestEntriesThatContradictTheirBaseAreRefused",
