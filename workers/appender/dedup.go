@@ -123,7 +123,7 @@ func (p *partition) openStore(ctx context.Context, c *core, entry entryFunc) (*d
 	// directory may be a copy from another environment. And what was read under another routing
 	// rule, or before a rule was switched, may have been filed under other sources or not at all,
 	// so it must not be remembered.
-	if err := p.findOrigin(ctx, entry); err != nil {
+	if err := p.findOrigin(ctx, c.base, entry); err != nil {
 		return nil, err
 	}
 	store, err := dedup.Open(dedup.Config{
@@ -155,8 +155,11 @@ func (p *partition) discardStore() error {
 }
 
 // findOrigin sets p.origin, which identifies the log. Reading waits for it no longer than for the
-// first messages to be filled in.
-func (p *partition) findOrigin(ctx context.Context, entry entryFunc) error {
+// first messages to be filled in, and not at all if base is the entry that it is in.
+func (p *partition) findOrigin(ctx context.Context, base *ledger.Entry, entry entryFunc) error {
+	if p.origin == "" && base.Seq == 0 {
+		p.origin = base.Attempt
+	}
 	if p.origin != "" {
 		return nil
 	}

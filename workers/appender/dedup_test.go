@@ -200,6 +200,21 @@ func TestOriginOfTheChainIsRetried(t *testing.T) {
 	}
 }
 
+// Whoever begins a chain need not read its first entry to identify the log.
+func TestOriginOfANewChainIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{DedupWindow: 24 * time.Hour})
+		r.head.Seq = -1 // so that the claim is entry 0
+		r.onEntry = func(context.Context) error { return objstore.ErrUnavailable }
+		r.run()
+		r.produceMessages("m", "m")
+		synctest.Wait()
+		require.NoError(t, r.seal())
+		require.EqualValues(t, 1, r.skipped)
+		r.stopAndWait()
+	})
+}
+
 // Offsets of one log mean nothing in another: a store from elsewhere is not used, nor is what a log
 // held before it went back.
 func TestStoreOfAnotherLogIsNotUsed(t *testing.T) {
