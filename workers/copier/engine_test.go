@@ -64,7 +64,7 @@ func TestDestinationDownDoesNotDelayOthers(t *testing.T) {
 	require.Len(t, r.queue.jobs, 30)
 	for i, j := range r.queue.jobs {
 		require.Equal(t, acmeOne, j.Destination)
-		require.Equal(t, 1, j.Attempt)
+		require.Equal(t, 1, j.Attempt+j.Spared)
 		require.Equal(t, 0, r.queue.tiers[i])
 		marked, err := r.deps.Leases.Marked(t.Context(), delivery.QueuedMarker(j.File, j.Destination))
 		require.NoError(t, err)
