@@ -22,8 +22,8 @@ import (
 )
 
 var (
-	mu     sync.Mutex           // guards locked
-	locked = map[int]*os.File{} // kept locked during the life of the process
+	mu     sync.Mutex              // guards locked
+	locked = map[int]*flock.File{} // kept locked during the life of the process
 )
 
 // Free returns a free loopback address. Its port is below the range that the kernel uses for
@@ -60,7 +60,7 @@ func Free(t testing.TB) string {
 }
 
 // lockPort locks the port's file; it returns nil if another process holds the lock.
-func lockPort(port int) (*os.File, error) {
+func lockPort(port int) (*flock.File, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("sealift-test-ports-%d", os.Getuid()))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ type Config struct {
 type Server struct {
 	cfg        Config
 	sessionKey []byte // signs session tokens
-	lock       *os.File
+	lock       *flock.File
 	now        func() time.Time
 
 	mu                 sync.RWMutex // guards everything below

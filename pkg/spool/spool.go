@@ -127,7 +127,7 @@ type segment struct {
 type Spool struct {
 	cfg       Config
 	log       *slog.Logger
-	lock      *os.File
+	lock      *flock.File
 	fsync     func(*os.File) error // tests inject faults here
 	writer    sync.WaitGroup
 	closeOnce sync.Once

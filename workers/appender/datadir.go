@@ -20,7 +20,7 @@ import (
 // name, by which the worker keeps its partitions.
 type dataDir struct {
 	worker string
-	lock   *os.File
+	lock   *flock.File
 }
 
 // openDataDir locks the directory, unless there are local files of a later release. It deletes what

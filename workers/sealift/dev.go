@@ -132,7 +132,7 @@ func runDev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer,
 func (o devOptions) configFile() string { return filepath.Join(o.data, "sealift.yaml") }
 
 // lockDir creates the directory, and locks it for this process.
-func lockDir(dir string) (*os.File, error) {
+func lockDir(dir string) (*flock.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w; choose one that can be written with --data", err)
 	}
