@@ -45,6 +45,7 @@ func get(t *testing.T, s *Server, path string) (int, string) {
 
 func TestPages(t *testing.T) {
 	s := start(t, Config{Version: map[string]string{"version": "v1.2.3"}})
+	s.Check("kafka", func(context.Context) error { return nil })
 	for _, tc := range []struct {
 		path   string
 		status int
@@ -89,8 +90,20 @@ func TestReadyz(t *testing.T) {
 	require.Contains(t, r.Checks[2].Error, "probe panicked: oh")
 }
 
+// Whoever asks before the first check has been added would take a process that has not started for
+// a ready one.
+func TestNotReadyBeforeTheFirstCheck(t *testing.T) {
+	s := start(t, Config{})
+	status, _ := get(t, s, "/readyz")
+	require.Equal(t, 503, status)
+	s.Check("startup", func(context.Context) error { return nil })
+	status, _ = get(t, s, "/readyz")
+	require.Equal(t, 200, status)
+}
+
 func TestDrainingIsNotReady(t *testing.T) {
 	s := start(t, Config{})
+	s.Check("kafka", func(context.Context) error { return nil })
 	s.Drain()
 	status, body := get(t, s, "/readyz")
 	require.Equal(t, 503, status)

@@ -45,13 +45,14 @@ func (s *Server) Check(name string, probe func(context.Context) error) {
 // checkTimeout bounds each check.
 const checkTimeout = 3 * time.Second
 
-// Ready runs all checks concurrently, each bounded by checkTimeout.
+// Ready runs all checks concurrently, each bounded by checkTimeout. Without any it is not ready: the
+// server runs before the process has added its first one.
 func (s *Server) Ready(ctx context.Context) Readiness {
 	s.mu.Lock()
 	checks := append([]*check(nil), s.checks...)
 	s.mu.Unlock()
 
-	r := Readiness{Ready: true, Draining: s.draining.Load(), Checks: make([]Result, len(checks))}
+	r := Readiness{Ready: len(checks) > 0, Draining: s.draining.Load(), Checks: make([]Result, len(checks))}
 	var wg sync.WaitGroup
 	for i, c := range checks {
 		wg.Go(func() { r.Checks[i] = c.run(ctx, checkTimeout) })
