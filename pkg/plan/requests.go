@@ -33,14 +33,14 @@ type Volume struct {
 	Spans   float64 // sections of these packs, see SpanCount
 	Staged  float64 // staged objects of all files
 	Entries float64 // of the ledger
-	Claims  float64 // entries that only took a partition over
+	Claims  float64 // entries without files that began a partition's ledger
 	Copiers float64 // that read an entry for its jobs
 }
 
 // CountRequests counts the requests for a volume.
 //
-// An appender puts the staged object and the entry, and lists and reads the end of a chain that it
-// takes over. A copier reads an entry once, and each section of small files; for each delivery of
+// An appender puts the staged object and the entry, and lists a partition's ledger before it begins
+// it. A copier reads an entry once, and each section of small files; for each delivery of
 // another file it reads the staged object. Then it puts the object and the receipt. If the entry
 // owes few deliveries, each receipt is looked for and written by itself. If it owes many, a copier
 // lists them once, and writes them in batches.
@@ -54,7 +54,7 @@ func CountRequests(v Volume) Requests {
 	return Requests{
 		"put staged":  v.Staged,
 		"put entry":   v.Entries,
-		"get entry":   entries*v.Copiers + v.Claims,
+		"get entry":   entries * v.Copiers,
 		"list entry":  v.Claims,
 		lookupKind:    lookups,
 		"get staged":  (v.Files-v.Small)*v.Copies + min(v.Small*v.Copies, v.Spans*v.Copiers),

@@ -21,7 +21,7 @@ type Run struct {
 	Roles       map[string]Role `json:"roles"`
 	Files       int64           `json:"files"`
 	Entries     int64           `json:"entries"` // of the ledger
-	Claims      int64           `json:"claims"`  // entries without files, one per partition taken over
+	Claims      int64           `json:"claims"`  // entries without files that began a ledger, one per partition
 	GzipBytes   int64           `json:"gzip_bytes"`
 	// Requests are the requests to S3 that went over the wire, by operation and object: "put
 	// staged", "get receipt".
