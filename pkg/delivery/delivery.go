@@ -6,6 +6,7 @@
 package delivery
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,6 +24,15 @@ var (
 
 // FormatVersion is written into jobs, receipts and parked jobs.
 const FormatVersion = 1
+
+// encode returns v as JSON. No field of this package's formats can fail to marshal.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
 
 // FileRef points at file Index of entry Seq of a chain.
 type FileRef struct {

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/sealift/sealift/pkg/strictjson"
@@ -17,7 +16,7 @@ type Job struct {
 	Destination string  `json:"destination"`          // "workspace/name"
 	Attempt     int     `json:"attempt"`              // failed attempts so far
 	Spared      int     `json:"spared,omitempty"`     // how often there was no attempt because a breaker was open
-	Refused     int     `json:"refused,omitempty"`    // how many of those failures looked permanent
+	Refused     int     `json:"refused,omitempty"`    // how many failed attempts looked permanent
 	NotBefore   int64   `json:"not_before,omitempty"` // unix ms
 	FirstTry    int64   `json:"first_try,omitempty"`  // unix ms of when it first failed or was spared
 	LastError   string  `json:"last_error,omitempty"`
@@ -29,11 +28,7 @@ type Job struct {
 // Encode returns the job's bytes.
 func (j Job) Encode() []byte {
 	j.Version = FormatVersion
-	b, err := json.Marshal(j)
-	if err != nil { // no field can fail to marshal
-		panic(err)
-	}
-	return b
+	return encode(j)
 }
 
 // RecordKey returns the key of the job's record. It spreads jobs over partitions and keeps the jobs

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -39,11 +38,7 @@ func (p Parked) ByCatalog() bool {
 func (p Parked) Encode() []byte {
 	p.Version = FormatVersion
 	p.Job.Version = FormatVersion
-	b, err := json.Marshal(p)
-	if err != nil {
-		panic(err)
-	}
-	return append(b, '\n')
+	return append(encode(p), '\n')
 }
 
 // DecodeParked parses a parked job strictly; the error wraps ErrBadJob.

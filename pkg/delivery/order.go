@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -73,11 +72,7 @@ var (
 func (o *Order) Encode() []byte {
 	v := *o
 	v.Version = FormatVersion
-	b, err := json.Marshal(v)
-	if err != nil { // no field can fail to marshal
-		panic(err)
-	}
-	return append(b, '\n')
+	return append(encode(v), '\n')
 }
 
 // DecodeOrder parses an order strictly; the error wraps ErrBadOrder.
@@ -175,11 +170,7 @@ type Plan struct {
 // Encode returns the plan's bytes.
 func (p Plan) Encode() []byte {
 	p.Version = FormatVersion
-	b, err := json.Marshal(p)
-	if err != nil {
-		panic(err)
-	}
-	return append(b, '\n')
+	return append(encode(p), '\n')
 }
 
 // DecodePlan parses a plan strictly; the error wraps ErrBadOrder.

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -56,11 +55,7 @@ const MaxWorker = 100
 // Encode returns the receipt's bytes.
 func (r Receipt) Encode() []byte {
 	r.Version = FormatVersion
-	b, err := json.Marshal(r)
-	if err != nil {
-		panic(err)
-	}
-	return append(b, '\n')
+	return append(encode(r), '\n')
 }
 
 // DecodeReceipt parses a receipt strictly; the error wraps ErrBadReceipt.
