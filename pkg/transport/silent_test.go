@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/pipetest"
 )
 
 // rig is a server, reached by in-memory connections, that is silent at /silent, and elsewhere answers
 // when it is told to. It is for use under synctest, whose clock a busy machine does not let run out.
 func rig(t *testing.T) (client *http.Client, answer, asked chan struct{}) {
 	answer, asked = make(chan struct{}, 10), make(chan struct{}, 10)
-	conns := make(pipes)
+	conns := make(pipetest.Listener)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		asked <- struct{}{}
@@ -44,27 +46,6 @@ func rig(t *testing.T) (client *http.Client, answer, asked chan struct{}) {
 	})
 	return client, answer, asked
 }
-
-// pipes is a listener of in-memory connections.
-type pipes chan net.Conn
-
-// Accept implements net.Listener.
-func (p pipes) Accept() (net.Conn, error) {
-	conn, ok := <-p
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return conn, nil
-}
-
-// Close implements net.Listener.
-func (p pipes) Close() error {
-	close(p)
-	return nil
-}
-
-// Addr implements net.Listener.
-func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 func TestSilentServerIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/pipetest"
 )
 
 // pemPair makes a self-signed certificate for localhost.
@@ -280,27 +282,6 @@ func TestSlowStreamIsResetAndConnectionStays(t *testing.T) {
 	require.Len(t, b.topic.take(), 1)
 }
 
-// pipes is a listener of in-memory connections, whose deadlines follow synctest's clock.
-type pipes chan net.Conn
-
-// Accept implements net.Listener.
-func (p pipes) Accept() (net.Conn, error) {
-	conn, ok := <-p
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return conn, nil
-}
-
-// Close implements net.Listener.
-func (p pipes) Close() error {
-	close(p)
-	return nil
-}
-
-// Addr implements net.Listener.
-func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
-
 // slowBody is a body that arrives 4 KiB at a time.
 type slowBody struct {
 	body  io.Reader
@@ -335,7 +316,7 @@ func TestSteadySlowBodyIsAccepted(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newFixture(t, Config{})
-				server, listener, scheme := b.server(), make(pipes), "http"
+				server, listener, scheme := b.server(), make(pipetest.Listener), "http"
 				serve := server.Serve
 				if c.http2 {
 					scheme = "https"
