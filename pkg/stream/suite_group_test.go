@@ -66,6 +66,19 @@ func testGroup(t *testing.T, c *stream.Client, topic string) {
 	require.NoError(t, a.Close(t.Context()))
 }
 
+// follow is a member of a group until ctx ends: it tells how many partitions of the topic each
+// division of the group gives it.
+func follow(ctx context.Context, t *testing.T, g *stream.Group, topic string, tell func(partitions int)) {
+	defer g.Close(t.Context())
+	for {
+		gen, err := g.Next(ctx)
+		if err != nil {
+			return
+		}
+		tell(len(gen.Assignments[topic]))
+	}
+}
+
 // testMorePartitions: the group's leader sees that partitions were added, and every member gets its
 // share of them, so that none is left without an owner.
 func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
@@ -97,16 +110,7 @@ func testMorePartitions(t *testing.T, c *stream.Client, broker, topic string) {
 	for _, worker := range []string{"a", "b"} {
 		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: worker, SessionTimeout: 6 * time.Second})
 		require.NoError(t, err)
-		members.Go(func() {
-			defer g.Close(t.Context())
-			for {
-				gen, err := g.Next(inGroup)
-				if err != nil {
-					return
-				}
-				divisions <- news{worker, len(gen.Assignments[topic])}
-			}
-		})
+		members.Go(func() { follow(inGroup, t, g, topic, func(partitions int) { divisions <- news{worker, partitions} }) })
 	}
 	shares := map[string]int{}
 	await := func(share int) {
@@ -148,16 +152,7 @@ func testTopicMissing(t *testing.T, broker, topic string) {
 	join := func(i int, worker string) {
 		g, err := c.Join(stream.GroupConfig{ID: topic, Topics: []string{topic}, Worker: worker, SessionTimeout: 6 * time.Second})
 		require.NoError(t, err)
-		members.Go(func() {
-			defer g.Close(t.Context())
-			for {
-				gen, err := g.Next(inGroup)
-				if err != nil {
-					return
-				}
-				shares <- [2]int{i, len(gen.Assignments[topic])}
-			}
-		})
+		members.Go(func() { follow(inGroup, t, g, topic, func(partitions int) { shares <- [2]int{i, partitions} }) })
 	}
 	join(0, "a")
 	require.Equal(t, [2]int{0, 2}, <-shares)

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/workers/collector/collectortest"
 )
 
 // TestDocumentedRequestsAreAccepted makes Schemathesis send requests generated from the API's
@@ -154,7 +156,7 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		slow, _, err := kafkaIsSlow(res)
+		slow, _, err := collectortest.KafkaIsSlow(res)
 		if err != nil {
 			return nil, err
 		}

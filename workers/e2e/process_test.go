@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/workers/collector/collectortest"
 )
 
 // built is the directory of the binary if this run built it.
@@ -260,7 +261,7 @@ func postUntilTaken(ctx context.Context, t *testing.T, to string, body []byte) {
 		require.NoError(t, err)
 		answer, err := http.DefaultClient.Do(r)
 		require.NoError(t, err)
-		slow, said, err := kafkaIsSlow(answer)
+		slow, said, err := collectortest.KafkaIsSlow(answer)
 		require.NoError(t, err)
 		if !slow {
 			require.Equal(t, http.StatusOK, answer.StatusCode, "%s", said)
@@ -272,18 +273,6 @@ func postUntilTaken(ctx context.Context, t *testing.T, to string, body []byte) {
 			require.NoError(t, ctx.Err())
 		}
 	}
-}
-
-// kafkaIsSlow reports whether a collector answered 503 because Kafka did not store the events in
-// time, as on a busy machine. Another 503 is a failure. It reads the answer's body, and leaves a copy
-// of it.
-func kafkaIsSlow(answer *http.Response) (slow bool, body []byte, err error) {
-	body, err = io.ReadAll(answer.Body)
-	err = errors.Join(err, answer.Body.Close())
-	answer.Body = io.NopCloser(bytes.NewReader(body))
-	var refusal struct{ Code string }
-	slow = answer.StatusCode == http.StatusServiceUnavailable && json.Unmarshal(body, &refusal) == nil && refusal.Code == "kafka"
-	return slow, body, err
 }
 
 // environ is this process's environment without SEALIFT_ variables: those of the tests are not

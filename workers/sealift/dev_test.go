@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -26,6 +24,7 @@ import (
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/porttest"
 	"github.com/sealift/sealift/pkg/secret"
+	"github.com/sealift/sealift/workers/collector/collectortest"
 )
 
 // devProcess is a running `sealift dev`.
@@ -121,13 +120,10 @@ func doUntilTaken(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		body, err := io.ReadAll(resp.Body)
-		if err = errors.Join(err, resp.Body.Close()); err != nil {
+		slow, _, err := collectortest.KafkaIsSlow(resp)
+		if err != nil {
 			return nil, err
 		}
-		resp.Body = io.NopCloser(bytes.NewReader(body))
-		var refusal struct{ Code string }
-		slow := resp.StatusCode == http.StatusServiceUnavailable && json.Unmarshal(body, &refusal) == nil && refusal.Code == "kafka"
 		if !slow || time.Now().After(until) {
 			return resp, nil
 		}
