@@ -276,10 +276,9 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 			return err
 		}
 	}
-	if switched {
-		if err := storeChange(ctx, m.a, m.s, m.plan); err != nil {
-			return err
-		}
+	m.plan.from = last.To // somebody else may just have switched
+	if err := storeChange(ctx, m.a, m.s, m.plan); err != nil {
+		return err
 	}
 	m.printf("the catalog says what it said before")
 	m.printTestFolder(*last)

@@ -291,6 +291,32 @@ func TestMigrationIsAbortedWithoutSTS(t *testing.T) {
 	require.Contains(t, output, "the catalog says what it said before")
 }
 
+// Whoever reverts a migration at the moment of its switch may have read the catalog before it. It
+// is reverted all the same.
+func TestAbortDuringTheSwitch(t *testing.T) {
+	r := newMoveRig(t)
+	target := r.addWorkspace(1)
+	role := movedRole + "-1"
+	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
+		return s3server.Fault{Cut: q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "/00002.json")}
+	})
+	code, output := r.migrate(t.Context(), 1, target.ID, "--role-arn", role)
+	require.Equal(t, exitFailure, code, "the migration is tried but not switched: %s", output)
+	var once atomic.Bool
+	r.stack.s3.SetFault(func(q *http.Request) s3server.Fault {
+		if strings.Contains(q.URL.Path, "/migrations/") && once.CompareAndSwap(false, true) { // --abort has just read the catalog
+			r.stack.s3.SetFault(nil)
+			code, output := r.migrate(t.Context(), 1, target.ID)
+			require.Equal(t, exitOK, code, output)
+		}
+		return s3server.Fault{}
+	})
+	code, output = r.migrate(t.Context(), 1, target.ID, "--abort")
+	require.Equal(t, exitOK, code, output)
+	require.Contains(t, output, "the catalog says what it said before")
+	require.Empty(t, r.target(target.ID).RoleARN)
+}
+
 // If a copier does not follow the catalog, the command names it, and the migration is not
 // confirmed.
 func TestMigrationNamesACopierWithAStaleCatalog(t *testing.T) {
