@@ -113,18 +113,22 @@ func (r *run) endpoint() (string, error) {
 	return r.t.Endpoint, nil
 }
 
-// credentials checks the operator's own credentials.
+// credentials checks the operator's own credentials. That STS does not say whose they are is no
+// failure by itself: no delivery asks for that, and the STS of some servers cannot tell.
 func (r *run) credentials(ctx context.Context) (string, error) {
 	id, err := r.STS.Identity(ctx)
-	if err != nil && r.t.RoleARN == "" && r.t.Endpoint != "" && !errors.Is(err, assumerole.ErrOwnCredentials) {
-		return "", skipReason("STS is not needed here, and does not say who Sealift is") // a server that is not AWS
-	}
 	if r.ownARN = r.Principal; r.ownARN == "" && err == nil {
 		if p, perr := policy.ParsePrincipal(id.ARN); perr == nil { // otherwise it is an identity that no policy can name
 			r.ownARN = p.ARN
 		}
 	}
-	return id.ARN, err
+	switch {
+	case err == nil, errors.Is(err, objstore.ErrNoCredentials):
+		return id.ARN, err
+	case r.t.RoleARN != "" && errors.Is(err, assumerole.ErrUnavailable): // nor can the role be assumed
+		return "", err
+	}
+	return "", skipReason("STS does not say who Sealift is, and no delivery asks it")
 }
 
 func (r *run) role(ctx context.Context) (string, error) {

@@ -78,6 +78,7 @@ func TestCheckOfWorkingDestinationStoresNothing(t *testing.T) {
 			require.Equal(t, []string{"catalog", "endpoint", "credentials", "role", "external id", "reach", "region", "put"}, steps)
 			require.NotEmpty(t, r.Proven)
 			require.Contains(t, strings.Join(r.Unproven, " "), "--write")
+			require.Equal(t, name == "classic", strings.Contains(strings.Join(r.Unproven, " "), "whose bucket it is"))
 			require.Empty(t, r.Stored)
 			require.Empty(t, w.stored("one-logs"))
 			want := 1
@@ -116,6 +117,41 @@ func TestCheckOfServerThatIgnoresOwner(t *testing.T) {
 	require.NotContains(t, strings.Join(r.Proven, " "), "belongs to account")
 	require.Contains(t, strings.Join(r.Unproven, " "), "that the bucket belongs to account 123456789012")
 	require.Empty(t, r.Stored)
+}
+
+// Deliveries do not ask STS who Sealift is, and classic ones ask it for nothing: what works must
+// not fail the check because of that.
+func TestCheckWithoutIdentity(t *testing.T) {
+	classic := func(d *catalog.Destination) { d.RoleARN = "" }
+	for hazard, c := range map[string]struct {
+		change  func(*catalog.Destination)
+		refusal s3server.Fault
+		failed  string // the step; "": none
+	}{
+		"unknown_action":         {nil, s3server.Fault{Status: 400, Code: "InvalidParameterValue", Message: "Unsupported action GetCallerIdentity"}, ""},
+		"unknown_action_classic": {classic, s3server.Fault{Status: 400, Code: "InvalidParameterValue", Message: "Unsupported action GetCallerIdentity"}, ""},
+		"foreign_sts_classic":    {classic, s3server.Fault{Status: 403, Code: "InvalidClientTokenId", Message: "The security token included in the request is invalid"}, ""},
+		"own_keys_refused":       {nil, s3server.Fault{Status: 403, Code: "InvalidClientTokenId", Message: "The security token included in the request is invalid"}, "credentials"},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			w := newWire(t)
+			w.s3.SetFault(func(q *http.Request) s3server.Fault {
+				if q.Method != http.MethodPost {
+					return s3server.Fault{}
+				}
+				b, err := io.ReadAll(q.Body)
+				q.Body = io.NopCloser(bytes.NewReader(b))
+				if err != nil || !bytes.Contains(b, []byte("GetCallerIdentity")) {
+					return s3server.Fault{}
+				}
+				return c.refusal
+			})
+			r := w.check(w.target(c.change), Options{})
+			step, _ := problem(r)
+			require.Equal(t, c.failed, step, "%+v", r)
+			require.Equal(t, c.failed == "", r.OK)
+		})
+	}
 }
 
 // uncheckedStore is a store that does not verify checksums.

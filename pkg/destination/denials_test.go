@@ -182,7 +182,7 @@ func TestEveryDenialIsExplainedAndTheFixHelps(t *testing.T) {
 		}, "external id", "role_open", "without an external id", "add to the statement", nil},
 		"own_principal_is_root":    {withRole, func(a *account) { a.arn = "arn:aws:iam::999999999999:root" }, "role", "role_denied", "root accounts", "run Sealift as a user or a role", func(a *account) { a.arn = ownARN }},
 		"own_secret_wrong":         {withRole, func(a *account) { a.secret = "wrong" }, "credentials", "own_credentials", "SignatureDoesNotMatch", "aws sts get-caller-identity", func(a *account) { a.secret = "ownsecret" }},
-		"sts_off_in_the_region":    {withRole, func(a *account) { a.noSTS = true }, "credentials", "sts_region_disabled", "us-east-1", "activate STS in us-east-1", func(a *account) { a.noSTS = false }},
+		"sts_off_in_the_region":    {withRole, func(a *account) { a.noSTS = true }, "role", "sts_region_disabled", "us-east-1", "activate STS in us-east-1", func(a *account) { a.noSTS = false }},
 		"sts_throttles":            {withRole, func(a *account) { a.roleFault = s3server.Throttling }, "role", "sts_unavailable", "Throttling", "if it lasts", func(a *account) { a.roleFault = s3server.Fault{} }},
 		"session_policy_too_large": {withRole, func(a *account) { a.roleFault = s3server.PackedPolicyTooLarge }, "role", "policy_too_large", "PackedPolicyTooLarge", "shorten the path prefix", func(a *account) { a.roleFault = s3server.Fault{} }},
 

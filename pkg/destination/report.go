@@ -117,6 +117,8 @@ func (r *run) conclude(checksOwner bool) {
 		proven("the bucket belongs to account %s", r.t.Owner)
 	case r.t.Owner != "":
 		unproven("that the bucket belongs to account %s: nothing shows that the server looks at x-amz-expected-bucket-owner", r.t.Owner)
+	case r.t.Endpoint == "":
+		unproven("whose bucket it is: should it be deleted, and somebody else create one of its name, files would go there; expected_bucket_owner prevents that")
 	}
 	for _, s := range r.report.Steps {
 		if s.Name == "external id" && s.Status == Passed {
