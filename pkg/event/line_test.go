@@ -352,6 +352,7 @@ func TestRejectedBodiesAndEvents(t *testing.T) {
 		"too_deep":          {Track, `{"a":` + deep + `}`, ErrTooDeep, -1},
 		"event_too_large":   {Track, `{"a":` + big + `}`, ErrEventTooLarge, -1},
 		"id_too_long":       {Track, `{"messageId":"` + strings.Repeat("m", MaxMessageID+1) + `"}`, ErrMessageID, -1},
+		"number_too_long":   {Track, `{"messageId":` + strings.Repeat("7", MaxMessageID+1) + `}`, ErrMessageID, -1},
 		"no_batch":          {Batch, `{"type":"track"}`, ErrMalformed, -1},
 		"batch_null":        {Batch, `{"batch":null}`, ErrMalformed, -1},
 		"batch_object":      {Batch, `{"batch":{}}`, ErrMalformed, -1},
@@ -389,6 +390,8 @@ func TestLimitsAreInclusive(t *testing.T) {
 	pad := MaxEvent - len(`{"a":""}`)
 	line(t, Track, ` { "a" : "`+strings.Repeat("x", pad)+`" } `)
 	line(t, Track, `{"messageId":"`+strings.Repeat("m", MaxMessageID)+`"}`)
+	line(t, Track, `{"messageId":`+strings.Repeat("7", MaxMessageID)+`}`)
+	line(t, Track, `{"messageId":["`+strings.Repeat("m", MaxMessageID)+`"]}`) // identifies nothing and is replaced
 	line(t, Track, `{"a":`+strings.Repeat("[", MaxDepth-1)+strings.Repeat("]", MaxDepth-1)+`}`)
 	require.Len(t, lines(t, Batch, `{"batch":[`+strings.Repeat(`{},`, MaxEvents-1)+`{}]}`, stamp()), MaxEvents)
 	require.Empty(t, lines(t, Batch, `{"batch":[]}`, stamp()))

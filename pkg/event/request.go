@@ -206,8 +206,10 @@ func (r *Request) setFault(c *call, i int) {
 	}
 	if n := c.end - c.start; n > MaxEvent {
 		c.fault = &Error{Reason: ErrEventTooLarge, Event: i, Detail: fmt.Sprintf("the event holds %d bytes, more than %d KiB: send less in its properties or traits", n, MaxEvent>>10)}
-	} else if id, _ := unquote(r.field(c, fMessageID)); len(id) > MaxMessageID && utf8.RuneCount(id) > MaxMessageID {
-		c.fault = &Error{Reason: ErrMessageID, Event: i, Detail: fmt.Sprintf("messageId holds %d characters, more than %d", utf8.RuneCount(id), MaxMessageID)}
+	} else if raw := r.field(c, fMessageID); len(raw) > MaxMessageID && identifies(raw) {
+		if n := utf8.RuneCount(messageID(raw)); n > MaxMessageID {
+			c.fault = &Error{Reason: ErrMessageID, Event: i, Detail: fmt.Sprintf("messageId holds %d characters, more than %d", n, MaxMessageID)}
+		}
 	}
 }
 
