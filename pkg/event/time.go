@@ -29,7 +29,7 @@ func parseTime(raw []byte) (time.Time, bool) {
 	}
 	n, err := strconv.ParseFloat(string(text), 64)
 	switch {
-	case err != nil || !(n > 0) || n >= 1e14:
+	case err != nil || !(n > 0) || n >= 1e13 || quoted && n < 1e8: // "20261122" and "20261122181408" are dates
 		return time.Time{}, false
 	case n >= 1e11: // in seconds, this would be the year 5138
 		return time.UnixMilli(int64(n)).UTC(), true
