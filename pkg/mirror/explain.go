@@ -44,6 +44,8 @@ func Fix(err error, p Place) string {
 		return "the secret key does not belong to the access key: see AWS_SECRET_ACCESS_KEY or the profile"
 	case "RequestTimeTooSkewed":
 		return "set this machine's clock"
+	case "InvalidObjectState":
+		return "it is archived: restore it first, as with aws s3api restore-object"
 	}
 	if fix := transport.ProxyFix(err); fix != "" {
 		return fix
@@ -90,6 +92,9 @@ func deniedFix(e *objstore.Error, p Place) string {
 		what = fmt.Sprintf("s3:ListBucket on arn:aws:s3:::%s, at least for the s3:prefix %s*", p.Bucket, p.root())
 	}
 	fix := "your policy, or the bucket's, has to allow " + what
+	if e.Op != "list" {
+		fix += "; unless you may list the whole bucket, S3 says the same of a file that does not exist"
+	}
 	if strings.Contains(e.Message, "kms:") || strings.HasPrefix(e.Code, "KMS.") {
 		fix = "your policy and the key's have to allow kms:Decrypt on the key that the bucket is encrypted with, besides " + what
 	}

@@ -23,6 +23,8 @@ func TestFix(t *testing.T) {
 			"s3:ListBucket on arn:aws:s3:::acme-logs, at least for the s3:prefix some/path/segment-logs/*"},
 		"no_get":        {&objstore.Error{Op: "get", Status: 403, Code: "AccessDenied", Kind: objstore.ErrDenied}, "s3:GetObject on arn:aws:s3:::acme-logs/some/path/segment-logs/*"},
 		"no_get_head":   {&objstore.Error{Op: "head", Status: 403, Kind: objstore.ErrDenied}, "s3:GetObject on"},
+		"perhaps_gone":  {&objstore.Error{Op: "head", Status: 403, Kind: objstore.ErrDenied}, "S3 says the same of a file that does not exist"},
+		"archived":      {&objstore.Error{Op: "get", Status: 403, Code: "InvalidObjectState", Kind: objstore.ErrDenied}, "restore-object"},
 		"no_key":        {&objstore.Error{Op: "get", Status: 403, Message: "is not authorized to perform: kms:Decrypt on", Kind: objstore.ErrDenied}, "kms:Decrypt on the key"},
 		"explicit_deny": {&objstore.Error{Op: "get", Status: 403, Message: "with an explicit deny in a resource-based policy", Kind: objstore.ErrDenied}, "a Deny in your policy"},
 		"expired":       {&objstore.Error{Op: "list", Status: 400, Code: "ExpiredToken", Kind: objstore.ErrDenied}, "aws sso login"},
