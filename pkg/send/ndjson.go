@@ -108,9 +108,9 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 		case "event":
 			hasEvent = value.Type == gjson.String && value.String() != ""
 		case "userId":
-			hasUser = value.Type == gjson.String && value.String() != ""
+			hasUser = identifies(value)
 		case "anonymousId":
-			hasAnonymous = value.Type == gjson.String && value.String() != ""
+			hasAnonymous = identifies(value)
 		}
 		return true
 	})
@@ -147,6 +147,11 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 		}
 	}
 	return e, nil
+}
+
+// identifies reports whether a userId or anonymousId names somebody, as the collector judges it.
+func identifies(id gjson.Result) bool {
+	return id.Type == gjson.Number || id.Type == gjson.String && id.String() != ""
 }
 
 var callTypes = map[string]bool{"identify": true, "track": true, "page": true, "screen": true, "group": true, "alias": true}

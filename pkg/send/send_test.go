@@ -239,6 +239,9 @@ func TestNDJSON(t *testing.T) {
 		`{"event":"A","anonymousId":"a","type":null,"messageId":"m4"}`,
 		`{"event":"A","userId":"","messageId":"m5"}`,
 		`{"event":7,"userId":"u","messageId":"m6"}`,
+		`{"event":"A","userId":42,"messageId":"m9"}`,
+		`{"event":"A","anonymousId":0,"messageId":"m10"}`,
+		`{"event":"A","userId":true,"messageId":"m11"}`,
 		`{"userId":"u","messageId":"m7"}`,
 		`{"event":"A","userId":"u","type":"unheard","messageId":"m8"}`,
 	}, "\n")
@@ -261,7 +264,7 @@ func TestNDJSON(t *testing.T) {
 			wrapped++
 		}
 	}
-	require.Equal(t, 7, wrapped)
+	require.Equal(t, 8, wrapped)
 	require.Equal(t, []string{
 		`{"type":"page","messageId":"m1","name":"Home"}`,
 		`{"type":"track","event":"A","messageId":"run-4"}`,
@@ -276,6 +279,9 @@ func TestNDJSON(t *testing.T) {
 		`{"event":"A","anonymousId":"a","type":null,"messageId":"m4","type":"track"}`,
 		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m5","properties":{"event":"A","userId":"","messageId":"m5"}}`,
 		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m6","properties":{"event":7,"userId":"u","messageId":"m6"}}`,
+		`{"event":"A","userId":42,"messageId":"m9","type":"track"}`,
+		`{"event":"A","anonymousId":0,"messageId":"m10","type":"track"}`,
+		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m11","properties":{"event":"A","userId":true,"messageId":"m11"}}`,
 		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m7","properties":{"userId":"u","messageId":"m7"}}`,
 		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m8","properties":{"event":"A","userId":"u","type":"unheard","messageId":"m8"}}`,
 	}, bodies)
