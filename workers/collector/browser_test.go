@@ -41,13 +41,11 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	get := func(b *fixture, key string, https bool) (int, string, map[string]any) {
+	get := func(b *fixture, key, proto string) (int, string, map[string]any) {
 		r := httptest.NewRequest(http.MethodGet, "/v1/projects/"+key+"/settings", nil)
 		r.Host = "asked.example.com"
 		r.Header.Set("X-Forwarded-Host", "evil.example")
-		if https {
-			r.Header.Set("X-Forwarded-Proto", "https")
-		}
+		r.Header.Set("X-Forwarded-Proto", proto)
 		w := b.do(r)
 		require.NotContains(t, w.Body.String(), "evil")
 		var body struct{ Integrations map[string]map[string]any }
@@ -55,17 +53,19 @@ func TestSettings(t *testing.T) {
 		return w.Code, w.Header().Get("Cache-Control"), body.Integrations["Segment.io"]
 	}
 	b := newFixture(t, Config{})
-	status, cached, segment := get(b, "wk_web", false)
+	status, cached, segment := get(b, "wk_web", "http, https")
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "wk_web", segment["apiKey"])
 	require.NotContains(t, segment, "apiHost", "SDKs would speak https with it")
 	require.Equal(t, "private, max-age=120", cached, "a shared cache would serve this answer to https clients, which would then send to Segment")
-	_, cached, segment = get(b, "wk_web", true)
-	require.Equal(t, "asked.example.com/v1", segment["apiHost"])
-	require.Equal(t, "private, max-age=120", cached, "a forged Host must not reach other clients through a cache")
-	status, _, _ = get(b, "wk_nobody", true)
+	for _, proto := range []string{"https", "HTTPS", "https,http", "https , https"} { // several proxies make a list
+		_, cached, segment = get(b, "wk_web", proto)
+		require.Equal(t, "asked.example.com/v1", segment["apiHost"], proto)
+		require.Equal(t, "private, max-age=120", cached, "a forged Host must not reach other clients through a cache")
+	}
+	status, _, _ = get(b, "wk_nobody", "https")
 	require.Equal(t, http.StatusNotFound, status)
-	_, cached, segment = get(newFixture(t, Config{PublicHost: "events.example.com:8443/in"}), "wk_web", true)
+	_, cached, segment = get(newFixture(t, Config{PublicHost: "events.example.com:8443/in"}), "wk_web", "https")
 	require.Equal(t, "events.example.com:8443/in/v1", segment["apiHost"])
 	require.Equal(t, "public, max-age=120", cached)
 }

@@ -33,12 +33,13 @@ func (c *Collector) settings(w http.ResponseWriter, r *http.Request, key string)
 		"unbundledConfigIds":    []string{},
 		"versionSettings":       map[string]any{"version": "4.4.7", "componentTypes": []string{"browser"}},
 	}
+	proto, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",") // of several proxies, the sender's comes first
 	keep := "private"
 	switch {
 	case c.cfg.PublicHost != "":
 		segment["apiHost"] = c.cfg.PublicHost + "/v1"
 		keep = "public"
-	case r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"):
+	case r.TLS != nil || strings.EqualFold(strings.TrimSpace(proto), "https"):
 		segment["apiHost"] = requestedHost(r, c.cfg.TrustedProxies) + "/v1"
 	}
 	allowed := map[string]any{"__default": map[string]any{"enabled": true, "integrations": map[string]any{}}}
