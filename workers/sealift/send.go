@@ -21,6 +21,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/send"
+	"github.com/sealift/sealift/pkg/transport"
 )
 
 // writeKeyVariable names the variable that holds the write key if --write-key is not given: flags
@@ -274,7 +275,7 @@ func (a *app) probeCollector(ctx context.Context, collector, key string) error {
 	if err != nil {
 		return usageError(fmt.Sprintf("--url %q: %v", collector, err))
 	}
-	resp, err := new(http.Client).Do(req)
+	resp, err := (&http.Client{CheckRedirect: transport.NoRedirects}).Do(req)
 	var failed *url.Error
 	if errors.As(err, &failed) {
 		err = failed.Err // without the URL, which holds the key
@@ -299,6 +300,9 @@ func (a *app) probeCollector(ctx context.Context, collector, key string) error {
 		return fmt.Errorf("--url %s: the collector there serves nothing below that path; leave the path out", collector)
 	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(text), "HTTPS"): // Go's server and nginx, to plain http
 		return fmt.Errorf("--url %s: TLS is spoken there; write https://…", collector)
+	}
+	if to, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
+		return fmt.Errorf("--url %s: that server redirects to %s, and events follow no redirect; write the URL of the collector itself", collector, strings.ReplaceAll(to.String(), key, "KEY"))
 	}
 	if resp.StatusCode == http.StatusOK || bytes.HasPrefix(text, []byte("<?xml")) { // a web site, or S3
 		return fmt.Errorf("--url %s: that is no collector: it answered %d to GET /v1/projects/KEY/settings", collector, resp.StatusCode)

@@ -231,6 +231,10 @@ func TestSendErrors(t *testing.T) {
 	defer store.Close()
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "welcome") }))
 	defer site.Close()
+	moved := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // as balancers send http to https
+		http.Redirect(w, r, url+r.URL.Path, http.StatusMovedPermanently)
+	}))
+	defer moved.Close()
 	for hazard, c := range map[string]struct {
 		args []string
 		code int
@@ -246,6 +250,7 @@ func TestSendErrors(t *testing.T) {
 		"unknown_certificate_authority": {[]string{"--url", secure.URL, "--write-key", "wk_web"}, exitFailure, "SSL_CERT_FILE=ca.pem"},
 		"a_store":                       {[]string{"--url", store.URL, "--write-key", "wk_sEcReT"}, exitFailure, "that is no collector: it answered 403"},
 		"a_site":                        {[]string{"--url", site.URL, "--write-key", "wk_sEcReT"}, exitFailure, "that is no collector: it answered 200"},
+		"a_redirect":                    {[]string{"--url", moved.URL, "--write-key", "wk_sEcReT"}, exitFailure, "redirects to " + url + "/v1/projects/KEY/settings, and events follow no redirect"},
 		"no_file":                       {[]string{"--url", url, "--write-key", "wk_web", "/no/such/file"}, exitFailure, "/no/such/file"},
 		"two_files":                     {[]string{"a", "b"}, exitUsage, "accepts at most 1 arg"},
 	} {
