@@ -112,7 +112,7 @@ func (o *filesOptions) parsePlace(args []string) (mirror.Place, []string, error)
 		}
 		uri, args = args[0], args[1:]
 	case o.bucket == "":
-		return mirror.Place{}, nil, usageError("which bucket? Write s3://BUCKET, or name it with --bucket")
+		return mirror.Place{}, nil, usageError("which bucket? Write s3://BUCKET as the first argument, or name it with --bucket")
 	case o.prefix != "":
 		uri = strings.TrimRight(uri, "/") + "/" + strings.Trim(o.prefix, "/")
 	}
