@@ -6,8 +6,6 @@ import (
 	"github.com/sealift/sealift/pkg/iam"
 )
 
-var accessDenied = apiErrorf(http.StatusForbidden, "AccessDenied", "Access Denied")
-
 // authorize is the only place that decides who may do what in S3: by the policies of the caller,
 // the session and the bucket. The operator may do everything.
 //

@@ -116,10 +116,10 @@ func TestKeysStayInTheirDirectory(t *testing.T) {
 
 func TestConditions(t *testing.T) {
 	b := newBucket(t)
-	require.ErrorIs(t, putFile(t, b, "k", "one", condition{etag: "x"}), errNoObject)
+	require.ErrorIs(t, putFile(t, b, "k", "one", condition{etag: "x"}), noSuchKey)
 	require.NoError(t, putFile(t, b, "k", "one", condition{absent: true}))
-	require.ErrorIs(t, putFile(t, b, "k", "two", condition{absent: true}), errExists)
-	require.ErrorIs(t, putFile(t, b, "k", "two", condition{etag: hashHex("two")}), errChanged)
+	require.ErrorIs(t, putFile(t, b, "k", "two", condition{absent: true}), preconditionFailed)
+	require.ErrorIs(t, putFile(t, b, "k", "two", condition{etag: hashHex("two")}), preconditionFailed)
 	require.NoError(t, putFile(t, b, "k", "two", condition{etag: hashHex("one")}))
 	require.NoError(t, b.delete("k"))
 	require.NoError(t, b.delete("k"))
@@ -208,7 +208,7 @@ func TestFailedBucketDeletionChangesNothing(t *testing.T) {
 	removed, err := b.remove()
 	require.NoError(t, err)
 	require.True(t, removed)
-	require.ErrorIs(t, putFile(t, b, "k", "one", condition{absent: true}), errNoBucket)
+	require.ErrorIs(t, putFile(t, b, "k", "one", condition{absent: true}), noSuchBucket)
 }
 
 // BenchmarkListHead shows that finding the head of a chain costs no more in a full bucket.

@@ -32,7 +32,7 @@ func readClaim(r *request) (*claim, *apiError) {
 	if r.service == serviceSTS {
 		return nil, apiErrorf(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
 	}
-	return nil, apiErrorf(http.StatusForbidden, "AccessDenied", "Access Denied")
+	return nil, accessDenied
 }
 
 func readHeaderClaim(r *request) (*claim, *apiError) {

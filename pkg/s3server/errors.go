@@ -24,6 +24,14 @@ func apiErrorf(status int, code, format string, args ...any) *apiError {
 	return &apiError{status: status, code: code, message: fmt.Sprintf(format, args...)}
 }
 
+// Answers that several operations give.
+var (
+	accessDenied       = apiErrorf(http.StatusForbidden, "AccessDenied", "Access Denied")
+	noSuchBucket       = apiErrorf(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
+	noSuchKey          = apiErrorf(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+	preconditionFailed = apiErrorf(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+)
+
 // internalError returns the answer to a failure of this server.
 func internalError(err error) *apiError {
 	return apiErrorf(http.StatusInternalServerError, "InternalError", "%v", err)

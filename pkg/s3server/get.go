@@ -82,14 +82,13 @@ func writeChecksums(h http.Header, meta *objectMeta) {
 
 // checkConditions evaluates If-Match and the others, in RFC 9110's order.
 func checkConditions(r *request, meta *objectMeta) *apiError {
-	precondition := apiErrorf(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 	modified := meta.modified().Truncate(time.Second)
 	if v := r.Header.Get("If-Match"); v != "" {
 		if !etagMatches(v, meta.ETag) {
-			return precondition
+			return preconditionFailed
 		}
 	} else if t, err := http.ParseTime(r.Header.Get("If-Unmodified-Since")); err == nil && modified.After(t) {
-		return precondition
+		return preconditionFailed
 	}
 	if v := r.Header.Get("If-None-Match"); v != "" {
 		if etagMatches(v, meta.ETag) {

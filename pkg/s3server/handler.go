@@ -97,7 +97,7 @@ func (s *Server) bucketFor(r *request, actions ...string) (*bucket, *apiError) {
 	b := s.buckets[r.bucket]
 	s.mu.RUnlock()
 	if b == nil {
-		return nil, apiErrorf(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
+		return nil, noSuchBucket
 	}
 	meta := b.metadata()
 	// Clients find out the region with GetBucketLocation, so it is accepted for any region.
@@ -129,5 +129,5 @@ func (s *Server) objectFailed(r *request, b *bucket, err error) *apiError {
 	if failed := s.authorize(r, meta, "s3:ListBucket", bucketARN(meta.Region, r.bucket)); failed != nil {
 		return failed
 	}
-	return apiErrorf(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+	return noSuchKey
 }

@@ -131,14 +131,6 @@ func (b *bucket) open(key string) (*object, error) {
 	return openObject(b.path(key))
 }
 
-// Errors returned by commit.
-var (
-	errExists   = errors.New("key is taken")
-	errNoObject = errors.New("no object to match")
-	errChanged  = errors.New("object has another etag")
-	errNoBucket = errors.New("bucket was deleted")
-)
-
 // condition is what a PUT requires of its key.
 type condition struct {
 	absent bool   // If-None-Match: *
@@ -154,13 +146,11 @@ func (b *bucket) commit(temp string, meta *objectMeta, when condition) error {
 	current, taken := b.index.Get(meta.Key)
 	switch {
 	case b.deleted:
-		return errNoBucket
-	case when.absent && taken:
-		return errExists
+		return noSuchBucket
 	case when.etag != "" && !taken:
-		return errNoObject
-	case when.etag != "" && when.etag != current.etag && when.etag != "*":
-		return errChanged
+		return noSuchKey
+	case when.absent && taken, when.etag != "" && when.etag != current.etag && when.etag != "*":
+		return preconditionFailed
 	}
 	name := b.path(meta.Key)
 	if err := makeDir(filepath.Dir(name)); err != nil {

@@ -143,12 +143,6 @@ func (s *Server) storeObject(b *bucket, r *request, meta *objectMeta, when condi
 		return nil
 	case errors.As(err, &refused):
 		return refused
-	case errors.Is(err, errExists), errors.Is(err, errChanged):
-		return apiErrorf(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
-	case errors.Is(err, errNoBucket):
-		return apiErrorf(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
-	case errors.Is(err, errNoObject):
-		return apiErrorf(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
 	}
 	return internalError(err)
 }
@@ -167,7 +161,7 @@ func (s *Server) receive(temp *os.File, body *payload, digests *digests, meta *o
 	if failed := digests.verify(body.trailers); failed != nil {
 		return failed
 	}
-	keyed := strings.HasPrefix(meta.Header["X-Amz-Server-Side-Encryption"], sseKMS)
+	keyed := strings.HasPrefix(meta.Header[headerSSE], sseKMS)
 	meta.Size, meta.ETag, meta.Checksum, meta.Modified = n, digests.etag(keyed), digests.checksums(), s.now().UnixMilli()
 	return appendMeta(temp, meta)
 }
