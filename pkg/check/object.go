@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"iter"
 	"strconv"
 	"time"
 )
@@ -88,33 +89,41 @@ func (e *Expected) checkObject(r *Report, o Object, rest string, rules Rules) {
 
 // checkLines judges every line; whole says that the last one ended in a newline.
 func (e *Expected) checkLines(r *Report, key string, at parsedKey, raw io.Reader) (n int64, whole bool, err error) {
-	in, whole := bufio.NewReaderSize(raw, 256<<10), true
-	var long []byte
-	for {
-		part, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			if long = append(long, part...); len(long) > maxLine {
-				return n, true, fmt.Errorf("a line of more than %d bytes", maxLine)
-			}
-			continue
-		}
-		line := part
-		if len(long) > 0 {
-			long = append(long, part...)
-			line = long
-		}
-		if len(line) > 0 {
-			body, ended := bytes.CutSuffix(line, []byte{'\n'})
-			whole = ended
-			e.checkLine(r, key, at, n == 0, body)
-			n++
-		}
-		long = long[:0]
-		if errors.Is(err, io.EOF) {
-			return n, whole, nil
-		}
+	whole = true
+	for line, err := range linesOf(raw) {
 		if err != nil {
-			return n, true, err
+			return n, whole, err
+		}
+		var body []byte
+		body, whole = bytes.CutSuffix(line, []byte{'\n'})
+		e.checkLine(r, key, at, n == 0, body)
+		n++
+	}
+	return n, whole, nil
+}
+
+// linesOf yields the lines of r, each with its newline; the last may have none. What it yields is
+// valid until the next one.
+func linesOf(r io.Reader) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		lines := bufio.NewScanner(r)
+		lines.Buffer(make([]byte, 256<<10), maxLine)
+		lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
+			if i := bytes.IndexByte(data, '\n'); i >= 0 {
+				return i + 1, data[:i+1], nil
+			}
+			if atEOF && len(data) > 0 {
+				return len(data), data, nil
+			}
+			return 0, nil, nil
+		})
+		for lines.Scan() {
+			if !yield(lines.Bytes(), nil) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			yield(nil, err)
 		}
 	}
 }

@@ -40,24 +40,16 @@ func (r *InstallationReport) checkPack(key string, packs map[string]Object, file
 		}
 		end += f.GzipBytes
 		from := min(max(0, f.StagedAt), size)
-		r.checkContent(f, key, map[string]payload{key: bodyOf(raw[from:min(size, from+max(0, f.GzipBytes))])})
+		b, err := inspect(bytes.NewReader(raw[from:min(size, from+max(0, f.GzipBytes))]))
+		if err != nil {
+			return err
+		}
+		r.checkContent(f, key, map[string]payload{key: b})
 	}
 	if sum := sha256.Sum256(raw); end != size || !strings.HasSuffix(key, "-"+hex.EncodeToString(sum[:8])+".gz") {
 		r.addProblem(Changed, key, "%s: %d bytes of sha256 %x, its files have %d", oneFile.label, size, sum, end)
 	}
 	return nil
-}
-
-// bodyOf returns what readBody would for these bytes.
-func bodyOf(raw []byte) payload {
-	var b payload
-	in := bytes.NewReader(raw)
-	if b.err = b.unpack(in); b.err == nil && in.Len() > 0 {
-		b.err = errTrailingBytes
-	}
-	sum := sha256.Sum256(raw)
-	b.bytes, b.sum = int64(len(raw)), hex.EncodeToString(sum[:])
-	return b
 }
 
 // isPack distinguishes a pack from a file of a source that is called packs.

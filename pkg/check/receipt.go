@@ -156,49 +156,46 @@ func readBody(o Object) (payload, error) {
 		return payload{}, fmt.Errorf("open object %q: %w", o.Key, err)
 	}
 	defer in.Close()
-	var b payload
+	b, err := inspect(in)
+	if err != nil {
+		return payload{}, fmt.Errorf("read object %q: %w", o.Key, err)
+	}
+	return b, nil
+}
+
+func inspect(in io.Reader) (b payload, err error) {
 	c := &hashingReader{r: in, sum: sha256.New()}
 	stored := bufio.NewReader(c)
 	b.err = b.unpack(stored)
 	rest, err := io.Copy(io.Discard, stored)
-	if err != nil || c.err != nil {
-		return payload{}, fmt.Errorf("read object %q: %w", o.Key, errors.Join(err, c.err))
-	}
 	if b.err == nil && rest > 0 {
-		b.err = errTrailingBytes
+		b.err = errors.New("bytes after the first gzip member")
 	}
 	b.bytes, b.sum = c.n, hex.EncodeToString(c.sum.Sum(nil))
-	return b, nil
+	return b, errors.Join(err, c.err)
 }
 
-var errTrailingBytes = errors.New("bytes after the first gzip member")
-
-// unpack reads the first gzip member, and nothing after it if stored is an io.ByteReader.
-func (b *payload) unpack(stored io.Reader) error {
+// unpack reads the first gzip member, and nothing after it.
+func (b *payload) unpack(stored *bufio.Reader) error {
 	z, err := gzip.NewReader(stored)
 	if err != nil {
 		return err
 	}
 	z.Multistream(false)
-	lines := bufio.NewScanner(z)
-	lines.Buffer(nil, maxLine)
-	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
-		if i := bytes.IndexByte(data, '\n'); i >= 0 {
-			return i + 1, data[:i+1], nil
+	whole := true
+	for line, err := range linesOf(z) {
+		if err != nil {
+			return err
 		}
-		if atEOF && len(data) > 0 {
-			return 0, nil, errors.New("the last line has no newline")
-		}
-		return 0, nil, nil
-	})
-	for lines.Scan() {
-		line := lines.Bytes()
 		b.lines, b.raw, b.crc = b.lines+1, b.raw+int64(len(line)), crc64.Update(b.crc, nvme, line)
-		if line[0] != '{' || !json.Valid(line) {
+		if whole = bytes.HasSuffix(line, []byte{'\n'}); whole && (line[0] != '{' || !json.Valid(line)) {
 			return fmt.Errorf("line %d is not one JSON object", b.lines)
 		}
 	}
-	return lines.Err()
+	if !whole {
+		return errors.New("the last line has no newline")
+	}
+	return nil
 }
 
 // stagedKey and objectKey restate the names in schemas/delivery.md.
