@@ -180,7 +180,7 @@ func exportedMetrics(t *testing.T) map[string][]string {
 	ready, ended := make(chan *process, 1), make(chan error, 1)
 	go func() {
 		ended <- runProcess(ctx, cfg, processOptions{
-			roles: allRoles, id: identity{credentials: s.credentials}, onReady: func(p *process) { ready <- p },
+			roles: allRoles, credentials: s.credentials, onReady: func(p *process) { ready <- p },
 		}, silent)
 	}()
 	defer func() { cancel(); require.NoError(t, <-ended) }()

@@ -69,18 +69,15 @@ written since the last audit and those that were open then; --full counts everyt
 	return c
 }
 
-// withServices opens the services of the configuration, with Redis if needed, and closes them after
-// fn. Reads of the staging bucket are retried.
+// withServices is withConnections for commands that use the staging bucket. Reads of it are retried.
 func withServices(a *app, withRedis bool, fn func(*services) error) error {
 	if err := checkBucketNamed(a.cfg, nil); err != nil {
 		return err
 	}
-	s, err := openForCommand(a, withRedis)
-	if err != nil {
-		return err
-	}
-	s.staging = objstore.WithReadRetries(s.staging)
-	return errors.Join(fn(s), s.close())
+	return withConnections(a, withRedis, func(s *services) error {
+		s.staging = objstore.WithReadRetries(s.staging)
+		return fn(s)
+	})
 }
 
 // tryReadCatalog reads the stored catalog. If that fails, it returns nil: the caller continues

@@ -23,7 +23,7 @@ const maxPlaces = 1000
 // openBucket opens a destination's bucket with these credentials; nil means the operator's.
 func (s *services) openBucket(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
 	if creds == nil {
-		creds = s.id.credentials
+		creds = s.credentials
 	}
 	at := place{region: t.Region, endpoint: t.Endpoint, fips: t.FIPS, dualStack: t.DualStack}
 	style := t.PathStyle
@@ -50,7 +50,7 @@ func (s *services) clientAt(at place) *objstore.S3 {
 	}
 	c := objstore.S3Config{
 		Region: at.region, Endpoint: at.endpoint, PathStyle: at.pathStyle, UseFIPS: at.fips, DualStack: at.dualStack,
-		Credentials: s.id.credentials, HTTPClient: s.destinationClient,
+		Credentials: s.credentials, HTTPClient: s.destinationClient,
 	}
 	if at.guarded {
 		c.HTTPClient = s.guardedClient

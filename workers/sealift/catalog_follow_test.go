@@ -81,7 +81,7 @@ func TestCatalogChangeReachesEveryRole(t *testing.T) {
 		require.Zero(t, code, stderr)
 	}
 	apply()
-	others, err := openServices(cfg, identity{credentials: s.credentials}, false, silent, nil)
+	others, err := openServices(cfg, s.credentials, false, silent, nil)
 	require.NoError(t, err)
 	require.NoError(t, others.writeCatalog(t.Context(), encodeAll(manyWorkspaces(10_000)...)))
 	require.NoError(t, others.close())
@@ -91,7 +91,7 @@ func TestCatalogChangeReachesEveryRole(t *testing.T) {
 	begin := time.Now()
 	go func() {
 		ended <- runProcess(ctx, cfg, processOptions{
-			roles: allRoles, id: identity{credentials: s.credentials}, onReady: func(p *process) { ready <- p },
+			roles: allRoles, credentials: s.credentials, onReady: func(p *process) { ready <- p },
 		}, silent)
 	}()
 	p := <-ready

@@ -246,7 +246,7 @@ func (b *broker) openTopic(t *testing.T, maxRecordBytes int) *catalogTopic {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Kafka.Brokers = b.ListenAddrs()
-	s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	s, err := openServices(cfg, testCredentials, false, silent, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.close()) })
 	for _, topic := range s.topics() {

@@ -22,21 +22,18 @@ type catalogTopic struct{ *services }
 
 // withCatalog calls do with the stored catalog. With create, it creates a missing topic if the
 // configuration allows that.
-func withCatalog(ctx context.Context, a *app, create bool, do func(*catalogTopic, *catalog.Snapshot) error) (err error) {
-	s, err := openForCommand(a, false)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	t := &catalogTopic{s}
-	if err := t.prepare(ctx, create); err != nil {
-		return err
-	}
-	stored, err := t.read(ctx)
-	if err != nil {
-		return err
-	}
-	return do(t, stored)
+func withCatalog(ctx context.Context, a *app, create bool, do func(*catalogTopic, *catalog.Snapshot) error) error {
+	return withConnections(a, false, func(s *services) error {
+		t := &catalogTopic{s}
+		if err := t.prepare(ctx, create); err != nil {
+			return err
+		}
+		stored, err := t.read(ctx)
+		if err != nil {
+			return err
+		}
+		return do(t, stored)
+	})
 }
 
 func (t *catalogTopic) prepare(ctx context.Context, create bool) error {

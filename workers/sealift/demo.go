@@ -14,6 +14,8 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/progress"
+	"github.com/sealift/sealift/pkg/sleep"
+	"github.com/sealift/sealift/workers/auditor"
 )
 
 // demoOptions are the arguments of `sealift demo`.
@@ -101,8 +103,8 @@ func runDemo(ctx context.Context, o demoOptions, log *slog.Logger) (err error) {
 	ready, ended := make(chan *process, 1), make(chan error, 1)
 	go func() {
 		err := runProcess(rctx, cfg, processOptions{
-			roles: allRoles,
-			id:    identity{credentials: s.credentials},
+			roles:       allRoles,
+			credentials: s.credentials,
 			onLoaded: func(ctx context.Context, services *services) error {
 				if err := applyCatalog(ctx, services, workspaces); err != nil {
 					return err
@@ -167,17 +169,51 @@ func (d *demonstration) run(ctx context.Context) error {
 
 // seal seals everything that was sent, and returns when it is in the ledger.
 func (d *demonstration) seal(ctx context.Context) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	for len(d.appender.Partitions()) < d.cfg.Kafka.Partitions { // the group is still forming
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
+		if err := sleep.For(ctx, 20*time.Millisecond); err != nil {
+			return err
 		}
 	}
 	if err := d.appender.SealAll(ctx); err != nil {
 		return fmt.Errorf("seal what was sent: %w", err)
 	}
 	return nil
+}
+
+// deliveryTimeout is how long to wait without any delivery before giving up with an error.
+const deliveryTimeout = 2 * time.Minute
+
+// awaitDelivered returns when every file that the ledger owes has a receipt.
+func (d *demonstration) awaitDelivered(ctx context.Context) error {
+	cfg := auditor.StatusConfig{Topic: d.cfg.Kafka.EventsTopic, Incarnation: d.cfg.Kafka.Incarnation}
+	bar := progress.Start(d.errOut, "delivering", 0, progress.Count)
+	defer bar.Finish()
+	var owed, closed int64 // files at destinations: all, and those with a receipt
+	for last := time.Now(); ; {
+		status, err := auditor.ReadStatus(ctx, cfg, d.staging, nil)
+		if err != nil {
+			return err
+		}
+		owedBefore, closedBefore := owed, closed
+		owed, closed = 0, 0
+		for _, s := range status.Destinations {
+			closed += s.Delivered.Files + s.GivenUp.Files
+			owed += s.Undelivered().Files
+		}
+		owed += closed
+		bar.Grow(owed - owedBefore)
+		bar.Add(closed - closedBefore)
+		if owed == closed {
+			return nil
+		}
+		if closed > closedBefore {
+			last = time.Now()
+		}
+		if time.Since(last) > deliveryTimeout {
+			return fmt.Errorf("%s not delivered, and none was in %v: the log says why", progress.Plural(owed-closed, "file"), deliveryTimeout)
+		}
+		if err := sleep.For(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }

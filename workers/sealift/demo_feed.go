@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+
 	"context"
 	"errors"
 	"fmt"
@@ -90,12 +92,8 @@ func (d *demonstration) input(s *sendTally) (iter.Seq2[send.Event, error], *prog
 		bar := progress.Start(d.errOut, "sending", int64(d.events), progress.Count)
 		return sampleEvents(d.events), bar
 	}
-	var size int64
-	if info, err := d.in.Stat(); err == nil && info.Mode().IsRegular() {
-		size = info.Size()
-	}
-	bar := progress.Start(d.errOut, "sending", size, progress.Bytes)
-	return s.fileEvents(&countingReader{d.in, bar}), bar
+	in, bar := withBar(d.errOut, d.in)
+	return s.fileEvents(in), bar
 }
 
 // noEventError is the error for a file without events. It says how to convert the file.
@@ -214,6 +212,18 @@ func (s *sendTally) printNotes(out io.Writer) {
 	if s.resent > 0 {
 		fmt.Fprintf(out, "%s sent again, because an answer was lost.\n", progress.Plural(s.resent, "event"))
 	}
+}
+
+// withBar returns in with a progress bar of how far it was read.
+func withBar(errOut io.Writer, in io.Reader) (io.Reader, *progress.Bar) {
+	var size int64
+	if f, ok := in.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			size = info.Size()
+		}
+	}
+	bar := progress.Start(errOut, "sending", size, progress.Bytes)
+	return &countingReader{in, bar}, bar
 }
 
 // countingReader tells a bar how far a file was read.

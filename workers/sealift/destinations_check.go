@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
+	"github.com/sealift/sealift/pkg/job"
 	"github.com/sealift/sealift/pkg/netguard"
 	"github.com/sealift/sealift/pkg/progress"
 )
@@ -92,11 +92,7 @@ type checkResult struct {
 }
 
 func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string) error {
-	s, err := openForCommand(a, false)
-	if err != nil {
-		return err
-	}
-	err = func() error {
+	return withConnections(a, false, func(s *services) error {
 		targets, err := targetsToCheck(ctx, a, s, o, names)
 		if err != nil {
 			return err
@@ -111,8 +107,7 @@ func checkDestinations(ctx context.Context, a *app, o checkFlags, names []string
 			err = printChecks(a.stdout, a.cfg.Destinations.Endpoint, results)
 		}
 		return errors.Join(err, failedChecksError(results))
-	}()
-	return errors.Join(err, s.close())
+	})
 }
 
 // targetsToCheck returns the destinations that the command line selects.
@@ -148,10 +143,7 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 // runChecks checks all targets. If there is only one, it prints the steps as they happen, but not
 // with --json.
 func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets []catalog.Target) ([]checkResult, error) {
-	checker := &destination.Checker{
-		STS: s.roles, NoExternalID: !s.cfg.STS.VerifyTrust, Principal: s.cfg.Destinations.Principal, Putter: destination.NewPutter(destination.Config{Roles: s.roles, Open: s.openBucket}),
-		Guard: func(endpoint string) error { return netguard.Check(endpoint, s.cfg.Destinations.AllowedEndpoints) },
-	}
+	checker := s.checker()
 	results := make([]checkResult, len(targets))
 	options := make([]destination.Options, len(targets))
 	for i, t := range targets {
@@ -167,24 +159,30 @@ func runChecks(ctx context.Context, a *app, s *services, o checkFlags, targets [
 		options[0].OnStep = func(s destination.Step) { printStep(a.stdout, s) }
 	}
 	bar := progress.Start(a.stderr, "checking", int64(len(targets)), progress.Count)
-	var checks sync.WaitGroup
-	slots := make(chan struct{}, parallelChecks)
-	for i := range targets {
-		slots <- struct{}{}
-		checks.Go(func() {
-			tctx, cancel := context.WithTimeout(ctx, o.timeout)
-			defer cancel()
-			results[i].Report = checker.Check(tctx, targets[i], options[i])
-			if results[i].OK && len(o.files.names) == 0 {
-				results[i].Parked = countParked(tctx, s, targets[i].ID)
-			}
-			bar.Add(1)
-			<-slots
-		})
-	}
-	checks.Wait()
+	job.InParallel(len(targets), parallelChecks, func(i int) error {
+		tctx, cancel := context.WithTimeout(ctx, o.timeout)
+		defer cancel()
+		results[i].Report = checker.Check(tctx, targets[i], options[i])
+		if results[i].OK && len(o.files.names) == 0 {
+			results[i].Parked = countParked(tctx, s, targets[i].ID)
+		}
+		bar.Add(1)
+		return nil
+	})
 	bar.Finish()
 	return results, context.Cause(ctx)
+}
+
+// checker returns what tries deliveries as copiers make them.
+func (s *services) checker() *destination.Checker {
+	return &destination.Checker{
+		STS: s.roles, NoExternalID: !s.cfg.STS.VerifyTrust, Principal: s.cfg.Destinations.Principal, Putter: s.putter(),
+		Guard: func(endpoint string) error { return netguard.Check(endpoint, s.cfg.Destinations.AllowedEndpoints) },
+	}
+}
+
+func (s *services) putter() *destination.Putter {
+	return destination.NewPutter(destination.Config{Roles: s.roles, Open: s.openBucket})
 }
 
 // sourcesToTry returns the sources whose folders are tried.

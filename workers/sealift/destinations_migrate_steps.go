@@ -14,7 +14,6 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/migration"
-	"github.com/sealift/sealift/pkg/netguard"
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/shell"
 	"github.com/sealift/sealift/pkg/sleep"
@@ -39,17 +38,13 @@ func (m *mover) prepare(ctx context.Context) error {
 
 // check tries a delivery to t without storing anything.
 func (m *mover) check(ctx context.Context, t catalog.Target) error {
-	checker := &destination.Checker{
-		STS: m.s.roles, NoExternalID: !m.s.cfg.STS.VerifyTrust, Principal: m.s.cfg.Destinations.Principal, Putter: m.putter(),
-		Guard: func(endpoint string) error { return netguard.Check(endpoint, m.s.cfg.Destinations.AllowedEndpoints) },
-	}
 	sources, err := sourcesToTry(t, checkFlags{})
 	if err != nil {
 		return err
 	}
 	cctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	r := checker.Check(cctx, t, destination.Options{Sources: sources, OnStep: func(s destination.Step) { printStep(m.out, s) }})
+	r := m.s.checker().Check(cctx, t, destination.Options{Sources: sources, OnStep: func(s destination.Step) { printStep(m.out, s) }})
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -57,10 +52,6 @@ func (m *mover) check(ctx context.Context, t catalog.Target) error {
 		return fmt.Errorf("cannot deliver to destination %s like this, and nothing was changed; apply the fix above, and run it again", t.ID)
 	}
 	return nil
-}
-
-func (m *mover) putter() *destination.Putter {
-	return destination.NewPutter(destination.Config{Roles: m.s.roles, Open: m.s.openBucket})
 }
 
 func (m *mover) finder() migration.FileFinder {
@@ -75,7 +66,7 @@ func (m *mover) putTestFile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	putter := m.putter()
+	putter := m.s.putter()
 	for range 2 { // the second PUT shows that the object is there, which we are not allowed to read
 		r, err := putter.Put(ctx, t, obj)
 		if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,7 +49,7 @@ CloudFormation, add what is printed to the policy of a bucket that has one alrea
 			if err := o.validate(); err != nil {
 				return err
 			}
-			return o.run(c.Context(), a, args)
+			return withConnections(a, false, func(s *services) error { return o.run(c.Context(), a, s, args) })
 		},
 	}
 	f := c.Flags()
@@ -114,12 +113,7 @@ func checkOneOf[T ~string](flag, value string, known []T) error {
 	return usageError(fmt.Sprintf("--%s %s: unknown; %s", flag, value, hint))
 }
 
-func (o policyFlags) run(ctx context.Context, a *app, names []string) (err error) {
-	s, err := openForCommand(a, false)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
+func (o policyFlags) run(ctx context.Context, a *app, s *services, names []string) error {
 	t, err := o.target(ctx, a, s, names)
 	if err != nil {
 		return err

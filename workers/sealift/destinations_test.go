@@ -52,7 +52,7 @@ func TestScriptsWithDestinations(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		svc, err := openServices(cfg, identity{credentials: s.credentials}, false, log, nil)
+		svc, err := openServices(cfg, s.credentials, false, log, nil)
 		if err != nil {
 			return err
 		}

@@ -75,7 +75,7 @@ func runDev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer,
 	}
 	s, err := startStack(stackConfig{
 		dir: o.data, s3: o.s3, kafka: o.kafka, redis: o.redis,
-		trim: true, groups: append(copierConfig(cfg).ConsumerGroups(), cfg.Kafka.Group),
+		trimGroups: append(copierConfig(cfg).ConsumerGroups(), cfg.Kafka.Group),
 	}, log)
 	if err != nil {
 		return fmt.Errorf("start the embedded services in %q: %w", o.data, err)
@@ -106,9 +106,9 @@ func runDev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer,
 	ctx, stop := context.WithCancel(ctx)
 	defer func() { stop(); c.watchers.Wait() }()
 	return runProcess(ctx, cfg, processOptions{
-		roles:    allRoles,
-		id:       identity{credentials: s.credentials},
-		onLoaded: c.start,
+		roles:       allRoles,
+		credentials: s.credentials,
+		onLoaded:    c.start,
 		onReady: func(p *process) {
 			e := endpoints{
 				Collector: baseURL(p.collector.Addr()), Admin: baseURL(p.admin.Addr()),

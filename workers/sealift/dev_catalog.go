@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // devCatalog applies the catalog file whenever it changes, and creates the buckets and roles of
@@ -80,14 +81,7 @@ func (c *devCatalog) provision() {
 // before.
 func (c *devCatalog) followFile(ctx context.Context, last string) {
 	var retryAt time.Time // when to retry a catalog that could not be applied
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for sleep.For(ctx, time.Second) == nil {
 		now := fileStamp(c.file)
 		if now == last && (retryAt.IsZero() || time.Now().Before(retryAt)) {
 			continue

@@ -102,6 +102,15 @@ func (o *filesOptions) open(ctx context.Context, args []string) (*selectedFiles,
 	return r, args, nil
 }
 
+// openAlone is open for a command that takes no argument besides the place.
+func (o *filesOptions) openAlone(ctx context.Context, args []string) (*selectedFiles, error) {
+	r, rest, err := o.open(ctx, args)
+	if err == nil && len(rest) > 0 {
+		err = usageError(fmt.Sprintf("%q is not an S3 location; write s3://BUCKET/…", rest[0]))
+	}
+	return r, err
+}
+
 // parsePlace returns the place that the arguments or flags name, and the other arguments.
 func (o *filesOptions) parsePlace(args []string) (mirror.Place, []string, error) {
 	uri := "s3://" + strings.TrimPrefix(o.bucket, "s3://")

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/sealift/sealift/pkg/mirror"
@@ -21,12 +19,9 @@ fails.`,
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: withoutConfig,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, rest, err := o.open(cmd.Context(), args)
+			r, err := o.openAlone(cmd.Context(), args)
 			if err != nil {
 				return err
-			}
-			if len(rest) > 0 {
-				return usageError(fmt.Sprintf("%q is not an S3 location; write s3://BUCKET/…", rest[0]))
 			}
 			return a.withPipe(func() error {
 				return r.withFix(mirror.Cat(cmd.Context(), r.reader, r.list(cmd.Context(), a), a.stdout, c))

@@ -42,12 +42,9 @@ and --day skip the search for days. On a terminal the number of requests is prin
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: withoutConfig,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, rest, err := o.open(cmd.Context(), args)
+			r, err := o.openAlone(cmd.Context(), args)
 			if err != nil {
 				return err
-			}
-			if len(rest) > 0 {
-				return usageError(fmt.Sprintf("%q is not an S3 location; write s3://BUCKET/…", rest[0]))
 			}
 			if !cmd.Flags().Changed("last") && (o.since != "" || o.until != "" || o.day != "") {
 				l.last = 0

@@ -67,7 +67,7 @@ func (r *loadRig) startStaleCopier() (stop func()) {
 		"destinations.endpoint": r.dev.S3, "kafka.session_timeout": "10s", "copier.retry_tiers": "5s,30s,5m", "copier.spool_dir": r.t.TempDir(),
 	})
 	require.NoError(r.t, err)
-	s, err := openServices(cfg, identity{credentials: r.dev.credentials}, true, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	s, err := openServices(cfg, r.dev.credentials, true, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	require.NoError(r.t, err)
 	stored, err := readStoredCatalog(r.t.Context(), s)
 	require.NoError(r.t, err)

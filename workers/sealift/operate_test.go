@@ -51,7 +51,7 @@ func TestScriptsWithLedger(t *testing.T) {
 		if err := s.s3.PutBucket(s3server.Bucket{Name: cfg.Staging.Bucket}); err != nil {
 			return err
 		}
-		svc, err := openServices(cfg, identity{credentials: s.credentials}, false, log, nil)
+		svc, err := openServices(cfg, s.credentials, false, log, nil)
 		if err != nil {
 			return err
 		}

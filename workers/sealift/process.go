@@ -15,12 +15,15 @@ import (
 
 	"github.com/sealift/sealift/pkg/admin"
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // processOptions say what a process runs.
 type processOptions struct {
 	roles []string // in the order in which they stop
-	id    identity
+	// credentials returns the operator's own, for S3 and STS; nil means the SDK's default chain.
+	credentials func(context.Context) (objstore.Credentials, error)
 	// onLoaded, if set, is called after the catalog has been read and before roles start.
 	onLoaded func(context.Context, *services) error
 	// onReady, if set, is called once, as soon as every check passes.
@@ -49,7 +52,7 @@ func runProcess(ctx context.Context, cfg config.Config, o processOptions, log *s
 		}
 	}
 	withRedis := slices.Contains(o.roles, copierRole) || slices.Contains(o.roles, auditorRole)
-	s, err := openServices(cfg, o.id, withRedis, log, registry)
+	s, err := openServices(cfg, o.credentials, withRedis, log, registry)
 	if err != nil {
 		return err
 	}
@@ -164,13 +167,9 @@ func nilIfStopped(ctx context.Context, err error) error {
 
 // callWhenReady calls fn when every check passes.
 func (p *process) callWhenReady(ctx context.Context, fn func(*process)) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	for !p.admin.Ready(ctx).Ready {
-		select {
-		case <-ctx.Done():
+		if sleep.For(ctx, 50*time.Millisecond) != nil {
 			return
-		case <-tick.C:
 		}
 	}
 	fn(p)

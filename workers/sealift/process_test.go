@@ -135,7 +135,7 @@ func TestProcessRefusesAStoreWithoutConditionalPut(t *testing.T) {
 	cfg.Kafka.Brokers = []string{startKafka(t, "").Addr()}
 	cfg.Staging.Endpoint, cfg.Staging.ForcePathStyle, cfg.Staging.Region = store.URL, true, "us-east-1"
 	cfg.Admin.Listen = "127.0.0.1:0"
-	err := runProcess(t.Context(), cfg, processOptions{roles: []string{appenderRole}, id: identity{credentials: testCredentials}}, silent)
+	err := runProcess(t.Context(), cfg, processOptions{roles: []string{appenderRole}, credentials: testCredentials}, silent)
 	require.ErrorIs(t, err, objstore.ErrUnconditional)
 	require.ErrorContains(t, err, "staging.bucket")
 }

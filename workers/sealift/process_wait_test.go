@@ -51,7 +51,7 @@ func TestProcessWaitsForRedisAndStaging(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- runProcess(ctx, cfg, processOptions{roles: []string{copierRole}, id: identity{credentials: testCredentials}}, silent)
+		ended <- runProcess(ctx, cfg, processOptions{roles: []string{copierRole}, credentials: testCredentials}, silent)
 	}()
 	awaitReadyz("503", "waiting for staging at http://"+s3At+"/sealift-staging (staging.bucket)", "connection refused")
 	web := startServer(t, s3At, store)

@@ -15,7 +15,7 @@ import (
 func TestAuditorRetriesStagingReads(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{porttest.Free(t)}
-	s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	s, err := openServices(cfg, testCredentials, false, silent, nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
 	staging, asked := objstore.NewMemory("staging"), 0

@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -123,16 +122,10 @@ func (a *app) sendFile(ctx context.Context, o *sendOptions) error {
 	if err := a.probeCollector(ctx, o.url, o.writeKey); err != nil {
 		return err
 	}
-	var size int64
-	if f, ok := in.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			size = info.Size()
-		}
-	}
-	bar := progress.Start(a.stderr, "sending", size, progress.Bytes)
+	counted, bar := withBar(a.stderr, in)
 	defer bar.Finish()
 	start := time.Now()
-	counts, err := a.sendLines(ctx, o, &countingReader{in, bar})
+	counts, err := a.sendLines(ctx, o, counted)
 	counts.Seconds = time.Since(start).Seconds()
 	bar.Finish()
 	if err := a.printCounts(o, counts); err != nil {

@@ -24,18 +24,12 @@ import (
 	"github.com/sealift/sealift/pkg/transport"
 )
 
-// identity says with whose credentials a process talks to S3 and STS.
-type identity struct {
-	// credentials returns the operator's own; nil means the SDK's default chain.
-	credentials func(context.Context) (objstore.Credentials, error)
-}
-
 // services are the connections that the roles of a process share.
 type services struct {
-	cfg     config.Config
-	id      identity
-	log     *slog.Logger
-	metrics prometheus.Registerer
+	cfg         config.Config
+	credentials func(context.Context) (objstore.Credentials, error) // the operator's own, for S3 and STS
+	log         *slog.Logger
+	metrics     prometheus.Registerer
 
 	kafka             *stream.Client
 	redis             *lease.Client // nil if no role needs it
@@ -56,20 +50,25 @@ type services struct {
 	places    map[place]*objstore.S3
 }
 
-// openServices prepares all connections without connecting to anything. Its errors are about the
-// configuration.
-func openServices(cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
-	return openServicesThrough(func(next http.RoundTripper) http.RoundTripper { return next }, cfg, id, withRedis, log, metrics)
+// openServices prepares all connections without connecting to anything. Without credentials, the
+// SDK's default chain gives them. Its errors are about the configuration.
+func openServices(cfg config.Config, credentials func(context.Context) (objstore.Credentials, error), withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
+	return openServicesThrough(func(next http.RoundTripper) http.RoundTripper { return next }, cfg, credentials, withRedis, log, metrics)
 }
 
-// openForCommand is openServices for a command that somebody waits for: unlike a role, it soon gives
-// up a server that does not answer at all.
-func openForCommand(a *app, withRedis bool) (*services, error) {
-	return openServicesThrough(transport.GiveUpSilent, a.cfg, identity{}, withRedis, a.log, nil)
+// withConnections opens the services of the configuration, with Redis if needed, for a command that
+// somebody waits for, and closes them after fn. Unlike a role, it soon gives up a server that does
+// not answer at all.
+func withConnections(a *app, withRedis bool, fn func(*services) error) error {
+	s, err := openServicesThrough(transport.GiveUpSilent, a.cfg, nil, withRedis, a.log, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(s), s.close())
 }
 
-func openServicesThrough(wrap func(http.RoundTripper) http.RoundTripper, cfg config.Config, id identity, withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
-	s := &services{cfg: cfg, id: id, log: log, metrics: metrics, catalog: operator(cfg).NewLive(), catalogLoaded: make(chan struct{})}
+func openServicesThrough(wrap func(http.RoundTripper) http.RoundTripper, cfg config.Config, credentials func(context.Context) (objstore.Credentials, error), withRedis bool, log *slog.Logger, metrics prometheus.Registerer) (*services, error) {
+	s := &services{cfg: cfg, credentials: credentials, log: log, metrics: metrics, catalog: operator(cfg).NewLive(), catalogLoaded: make(chan struct{})}
 	secure, err := readCertificates(cfg, log)
 	if err != nil {
 		return nil, err
@@ -89,8 +88,8 @@ func openServicesThrough(wrap func(http.RoundTripper) http.RoundTripper, cfg con
 		}
 		s.redis = client.WithNamespace(ledgerName(cfg.Staging))
 	}
-	if s.id.credentials == nil {
-		s.id.credentials = objstore.DefaultCredentials() // one chain for all, because it caches
+	if s.credentials == nil {
+		s.credentials = objstore.DefaultCredentials() // one chain for all, because it caches
 	}
 	s.stagingClient = explainTLSErrors(objstore.NewHTTPClient(secure.staging), "staging")
 	s.stsClient = explainTLSErrors(objstore.NewHTTPClient(secure.sts), "sts")
@@ -101,11 +100,11 @@ func openServicesThrough(wrap func(http.RoundTripper) http.RoundTripper, cfg con
 	}
 	s.staging = objstore.WithPrefix(objstore.NewS3(objstore.S3Config{
 		Bucket: cfg.Staging.Bucket, Region: cfg.Staging.Region, Endpoint: cfg.Staging.Endpoint,
-		PathStyle: cfg.Staging.ForcePathStyle, Credentials: s.id.credentials, HTTPClient: s.stagingClient,
+		PathStyle: cfg.Staging.ForcePathStyle, Credentials: s.credentials, HTTPClient: s.stagingClient,
 		ExpectedOwner: cfg.Staging.ExpectedBucketOwner, Section: "staging",
 	}), cfg.Staging.Prefix)
 	s.roles = assumerole.New(assumerole.Config{
-		Endpoint: cmp.Or(cfg.STS.Endpoint, cfg.Destinations.Endpoint), Region: cfg.Staging.Region, Credentials: s.id.credentials, NoExternalID: !cfg.STS.VerifyTrust,
+		Endpoint: cmp.Or(cfg.STS.Endpoint, cfg.Destinations.Endpoint), Region: cfg.Staging.Region, Credentials: s.credentials, NoExternalID: !cfg.STS.VerifyTrust,
 		HTTPClient: s.stsClient,
 	})
 	s.catalogProducer = sync.OnceValue(func() *stream.Producer {

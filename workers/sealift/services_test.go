@@ -38,7 +38,7 @@ func TestRolesRefuseAnUnreadableCatalog(t *testing.T) {
 			cfg := config.Default()
 			cfg.Kafka.Brokers = []string{porttest.Free(t)}
 			startKafka(t, cfg.Kafka.Brokers[0])
-			s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
+			s, err := openServices(cfg, testCredentials, false, silent, nil)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.close()) }()
 			s.staging = objstore.NewMemory("staging")
@@ -73,7 +73,7 @@ func TestRolesRefuseAnUnreadableCatalog(t *testing.T) {
 func TestAppenderRefusesACatalogThatBecameEmpty(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{porttest.Free(t)}
-	s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	s, err := openServices(cfg, testCredentials, false, silent, nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
 	staging := objstore.NewMemory("staging")
@@ -105,7 +105,7 @@ func TestRecordTimeOfEvents(t *testing.T) {
 			cfg := config.Default()
 			cfg.Kafka.ReceivedFrom, cfg.Kafka.Brokers = from, []string{porttest.Free(t)}
 			startKafka(t, cfg.Kafka.Brokers[0])
-			s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
+			s, err := openServices(cfg, testCredentials, false, silent, nil)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.close()) }()
 			require.NoError(t, s.kafka.EnsureTopics(t.Context(), true, stream.Topic{Name: cfg.Kafka.EventsTopic, Partitions: 1}))
@@ -128,7 +128,7 @@ func TestCloseDoesNotWaitForUnresponsiveBrokers(t *testing.T) {
 	defer func() { closeTimeout = previous }()
 	cfg := config.Default()
 	cfg.Kafka.Brokers = []string{silence.Addr().String()}
-	s, err := openServices(cfg, identity{credentials: testCredentials}, false, silent, nil)
+	s, err := openServices(cfg, testCredentials, false, silent, nil)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -201,7 +201,7 @@ func TestBucketAddresses(t *testing.T) {
 				target.Region = "us-east-1" // as pkg/destination does
 			}
 			var ours, guarded recorder
-			s := &services{cfg: config.Config{Destinations: config.Destinations{Endpoint: c.dev}}, id: identity{credentials: testCredentials}, destinationClient: &http.Client{Transport: &ours}, guardedClient: &http.Client{Transport: &guarded}}
+			s := &services{cfg: config.Config{Destinations: config.Destinations{Endpoint: c.dev}}, credentials: testCredentials, destinationClient: &http.Client{Transport: &ours}, guardedClient: &http.Client{Transport: &guarded}}
 			_, err = s.openBucket(target, nil).Put(t.Context(), "k", strings.NewReader("x"), objstore.PutOptions{})
 			require.NoError(t, err)
 			if c.guarded {
@@ -236,7 +236,7 @@ func openStack(t *testing.T, change func(*config.Config)) (*stack, *services) {
 	s.configure(&cfg)
 	change(&cfg)
 	require.NoError(t, s.s3.CreateBucket(cfg.Staging.Bucket))
-	svc, err := openServices(cfg, identity{credentials: s.credentials}, false, silent, nil)
+	svc, err := openServices(cfg, s.credentials, false, silent, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, svc.close()) })
 	require.NoError(t, svc.kafka.EnsureTopics(t.Context(), true, svc.topics()...))
@@ -246,16 +246,16 @@ func openStack(t *testing.T, change func(*config.Config)) (*stack, *services) {
 // Commands soon give up a server that does not answer; roles wait for it as long as ever.
 func TestOnlyCommandsGiveUpSilentServers(t *testing.T) {
 	a := &app{cfg: config.Default(), log: silent}
-	command, err := openForCommand(a, false)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, command.close()) }()
-	role, err := openServices(a.cfg, identity{}, false, silent, nil)
+	impatient := transport.GiveUpSilent(nil)
+	require.NoError(t, withConnections(a, false, func(command *services) error {
+		for _, c := range []*http.Client{command.stagingClient, command.stsClient, command.destinationClient, command.guardedClient} {
+			require.IsType(t, impatient, c.Transport)
+		}
+		return nil
+	}))
+	role, err := openServices(a.cfg, nil, false, silent, nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, role.close()) }()
-	impatient := transport.GiveUpSilent(nil)
-	for _, c := range []*http.Client{command.stagingClient, command.stsClient, command.destinationClient, command.guardedClient} {
-		require.IsType(t, impatient, c.Transport)
-	}
 	for _, c := range []*http.Client{role.stagingClient, role.stsClient, role.destinationClient, role.guardedClient} {
 		require.NotEqual(t, reflect.TypeOf(impatient), reflect.TypeOf(c.Transport))
 	}

@@ -34,8 +34,7 @@ const embeddedRegion = "us-east-1"
 type stackConfig struct {
 	dir              string
 	s3, kafka, redis address
-	trim             bool // delete records from Kafka once the groups have committed them
-	groups           []string
+	trimGroups       []string // records are deleted from Kafka once these have committed them; none: never
 }
 
 // address is where an embedded service listens.
@@ -95,11 +94,7 @@ func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 		return nil, err
 	}
 	err = cfg.kafka.listen(log, func(at string) (err error) {
-		k := embedded.KafkaConfig{Dir: filepath.Join(cfg.dir, "kafka"), Addr: at, Log: log}
-		if cfg.trim {
-			k.TrimGroups = cfg.groups
-		}
-		s.kafka, err = embedded.StartKafka(k)
+		s.kafka, err = embedded.StartKafka(embedded.KafkaConfig{Dir: filepath.Join(cfg.dir, "kafka"), Addr: at, TrimGroups: cfg.trimGroups, Log: log})
 		return err
 	})
 	if err != nil {

@@ -176,7 +176,7 @@ func TestVerifyAssumesRolesForReadingOnly(t *testing.T) {
 	defer web.Close()
 	cfg := config.Default()
 	cfg.Destinations.Endpoint = web.URL
-	s, err := openServices(cfg, identity{credentials: testCredentials}, false, slog.New(slog.DiscardHandler), nil)
+	s, err := openServices(cfg, testCredentials, false, slog.New(slog.DiscardHandler), nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
 	snapshot, err := catalog.NewSnapshot([]catalog.Workspace{{ID: "ws_AAAAAAAAAAAAAAAA", Sources: []catalog.Source{{ID: "web"}},

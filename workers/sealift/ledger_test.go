@@ -13,15 +13,13 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/receipt"
 )
 
 const toLake = "ws_AAAAAAAAAAAAAAAA/lake"
 
-// seedBatches returns a ledger of two entries with eight files each. Of the first, the files 0 and
-// 3 to
-// 5 are delivered and 1 is given up. Of the second, all files are delivered.
-func seedBatches(t *testing.T) (*objstore.Memory, []*ledger.Entry) {
+// seedBatches returns staging with a ledger of two entries with eight files each. Of the first, the
+// files 0 and 3 to 5 are delivered and 1 is given up. Of the second, all files are delivered.
+func seedBatches(t *testing.T) *objstore.Memory {
 	staging, l := objstore.NewMemory("staging"), ledger.Log{Topic: "sealift.events", Incarnation: "1"}
 	head := ledgertest.Append(t, staging, ledgertest.Init(l, time.Now()))
 	var entries []*ledger.Entry
@@ -45,7 +43,7 @@ func seedBatches(t *testing.T) (*objstore.Memory, []*ledger.Entry) {
 	bad := append(delivery.EncodeBatch([]delivery.Receipt{foreign, good}), "hello\n"...)
 	ledgertest.Put(t, staging, delivery.BatchKey(l, e.Seq, bad), bad)
 	ledgertest.Batch(t, staging, entries[1], deliveredReceipt(0), deliveredReceipt(1), deliveredReceipt(2), deliveredReceipt(3), deliveredReceipt(4), deliveredReceipt(5), deliveredReceipt(6), deliveredReceipt(7))
-	return staging, entries
+	return staging
 }
 
 func deliveredReceipt(file int) delivery.Receipt {
@@ -53,9 +51,8 @@ func deliveredReceipt(file int) delivery.Receipt {
 }
 
 func TestLedgerShowWithReceiptsInBatches(t *testing.T) {
-	staging, _ := seedBatches(t)
 	var out bytes.Buffer
-	v := ledgerShow{services: &services{staging: staging}, out: &out, entries: 10, seq: -1}
+	v := ledgerShow{services: &services{staging: seedBatches(t)}, out: &out, entries: 10, seq: -1}
 	v.cfg.Kafka.EventsTopic, v.cfg.Kafka.Incarnation = "sealift.events", "1"
 	require.NoError(t, v.showChain(t.Context()))
 	var got []string
@@ -73,38 +70,4 @@ func TestLedgerShowWithReceiptsInBatches(t *testing.T) {
 	have := `["` + toLake + `"]`
 	require.Contains(t, out.String(), `"receipts":[`+strings.Join([]string{have, have, `[]`, have, have, have, `[]`, `[]`}, ",")+`]`)
 	require.Contains(t, out.String(), `"given_up":[[],`+have+`,[],[],[],[],[],[]]`)
-}
-
-// Each refresh takes one listing for each entry that owes something, and none for others.
-func TestDebtsAreClosedByBatches(t *testing.T) {
-	staging, entries := seedBatches(t)
-	var asked []string
-	staging.SetFault(func(op objstore.Op) objstore.Fault {
-		if op.Name != "get" && strings.HasPrefix(op.Key, "receipts/") {
-			asked = append(asked, op.Name+" "+op.Key)
-		}
-		return objstore.Fault{}
-	})
-	first, second := "list "+delivery.ReceiptPrefix(entries[0].Log(), 1), "list "+delivery.ReceiptPrefix(entries[0].Log(), 2)
-	w := &debts{staging: staging, topic: "sealift.events", incarnation: "1", next: map[ledger.Log]int64{}, open: map[ledger.EntryRef][]receipt.Pair{}}
-	for _, want := range []struct {
-		added, closed int64
-		asked         []string
-	}{
-		{16, 5 + 8, []string{first, second}},
-		{0, 5 + 8, []string{first}},
-		{0, 8 + 8, []string{first}},
-		{0, 8 + 8, nil},
-	} {
-		asked = nil
-		added, err := w.refresh(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, want.added, added)
-		require.Equal(t, want.closed, w.closed)
-		require.ElementsMatch(t, want.asked, asked)
-		if added == 0 {
-			ledgertest.Batch(t, staging, entries[0], deliveredReceipt(2), deliveredReceipt(6), deliveredReceipt(7))
-		}
-	}
-	require.Equal(t, w.owed, w.closed)
 }
