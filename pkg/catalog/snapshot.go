@@ -1,9 +1,11 @@
 package catalog
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -179,6 +181,13 @@ func (s *Snapshot) Owed(sourceID string) []string { return s.owed[sourceID] }
 func (s *Snapshot) Destination(id string) (Target, bool) {
 	t, ok := s.targets[id]
 	return t, ok
+}
+
+// Destinations returns all destinations, enabled or not, sorted by workspace and name.
+func (s *Snapshot) Destinations() []Target {
+	return slices.SortedFunc(maps.Values(s.targets), func(a, b Target) int {
+		return cmp.Or(strings.Compare(a.Workspace, b.Workspace), strings.Compare(a.Name, b.Name))
+	})
 }
 
 // Problems returns what is wrong with the records that the snapshot was made from, as an *Error, or

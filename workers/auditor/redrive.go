@@ -181,11 +181,9 @@ func (a *Auditor) redriveDestinations(ctx context.Context, destinations []string
 
 func (a *Auditor) enabledDestinations() map[string]bool {
 	s, ids := a.deps.Catalog.Snapshot(), map[string]bool{}
-	for _, w := range s.Workspaces() {
-		for _, d := range w.Destinations {
-			if id := w.ID + "/" + d.Name; stateOf(s, id) == enabled {
-				ids[id] = true
-			}
+	for _, t := range s.Destinations() {
+		if stateOf(s, t.ID) == enabled {
+			ids[t.ID] = true
 		}
 	}
 	return ids

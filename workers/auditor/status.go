@@ -306,11 +306,9 @@ func (r *statusReader) destination(id string) *DestinationStatus {
 
 func (r *statusReader) finish(known *catalog.Snapshot) {
 	if known != nil {
-		for _, w := range known.Workspaces() {
-			for _, d := range w.Destinations {
-				if id := w.ID + "/" + d.Name; r.wants(id) {
-					r.destination(id)
-				}
+		for _, t := range known.Destinations() {
+			if r.wants(t.ID) {
+				r.destination(t.ID)
 			}
 		}
 		for id, d := range r.all {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/mirror"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -20,28 +19,24 @@ import (
 func (d *demonstration) judge(ctx context.Context, s *sendTally) error {
 	var files, lost, doubled, lines, owed int64
 	fine := true
-	for _, w := range d.catalog.Snapshot().Workspaces() {
-		for _, dest := range w.Destinations {
-			id := w.ID + "/" + dest.Name
-			expected := s.expected[id]
-			if expected == nil {
-				expected = &check.Expected{} // the bucket must be empty
-			}
-			t := tree{}
-			bucket, prefix := catalog.SplitBucket(dest.Bucket)
-			store := objstore.NewS3(objstore.S3Config{Bucket: bucket, Region: embeddedRegion, Endpoint: d.stack.s3URL, PathStyle: true, Credentials: d.stack.credentials})
-			r, err := expected.Check(listObjects(ctx, store, &t), check.Rules{Prefix: prefix})
-			if err != nil {
-				return fmt.Errorf("read bucket %q: %w", bucket, err)
-			}
-			t.print(d.out, bucket)
-			if !r.OK() || r.Lines != s.owed[id] || r.Ignored > 0 {
-				fine = false
-				fmt.Fprintf(d.out, "bucket %s: %s\n", bucket, r)
-			}
-			files, lines, owed = files+r.Objects, lines+r.Lines, owed+s.owed[id]
-			lost, doubled = lost+r.Lost, doubled+r.Duplicated
+	for _, to := range d.catalog.Snapshot().Destinations() {
+		expected := s.expected[to.ID]
+		if expected == nil {
+			expected = &check.Expected{} // the bucket must be empty
 		}
+		t := tree{}
+		store := objstore.NewS3(objstore.S3Config{Bucket: to.BucketName, Region: embeddedRegion, Endpoint: d.stack.s3URL, PathStyle: true, Credentials: d.stack.credentials})
+		r, err := expected.Check(listObjects(ctx, store, &t), check.Rules{Prefix: to.Prefix})
+		if err != nil {
+			return fmt.Errorf("read bucket %q: %w", to.BucketName, err)
+		}
+		t.print(d.out, to.BucketName)
+		if !r.OK() || r.Lines != s.owed[to.ID] || r.Ignored > 0 {
+			fine = false
+			fmt.Fprintf(d.out, "bucket %s: %s\n", to.BucketName, r)
+		}
+		files, lines, owed = files+r.Objects, lines+r.Lines, owed+s.owed[to.ID]
+		lost, doubled = lost+r.Lost, doubled+r.Duplicated
 	}
 	// A repeated event that is delivered twice passes the comparison of ids, which allows as many
 	// copies as were acknowledged, but not the count.

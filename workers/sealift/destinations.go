@@ -35,25 +35,8 @@ func readStoredCatalog(ctx context.Context, s *services) (*catalog.Snapshot, err
 	return t.read(ctx)
 }
 
-// allDestinations returns the destinations of a catalog, sorted by id.
-func allDestinations(s *catalog.Snapshot) []catalog.Target {
-	var out []catalog.Target
-	for _, w := range s.Workspaces() {
-		for _, d := range w.Destinations {
-			if t, ok := s.Destination(w.ID + "/" + d.Name); ok {
-				out = append(out, t)
-			}
-		}
-	}
-	return out
-}
-
-// selectFromCatalog returns the destinations that names stand for, each once. A name is
+// selectDestinations returns the destinations that names stand for, each once. A name is
 // WORKSPACE/NAME, NAME if no other workspace has it, or WORKSPACE for all of its destinations.
-func selectFromCatalog(s *catalog.Snapshot, names []string) ([]catalog.Target, error) {
-	return selectDestinations(allDestinations(s), names)
-}
-
 func selectDestinations(all []catalog.Target, names []string) ([]catalog.Target, error) {
 	var out []catalog.Target
 	for _, name := range names {
@@ -92,7 +75,7 @@ func expandName(s *catalog.Snapshot, name string) (string, error) {
 	if name == "" || strings.Contains(name, "/") {
 		return name, nil
 	}
-	switch found, workspace := matchDestinations(allDestinations(s), name); {
+	switch found, workspace := matchDestinations(s.Destinations(), name); {
 	case workspace || len(found) == 0:
 		return name, nil
 	case len(found) > 1:

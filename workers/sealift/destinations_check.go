@@ -128,9 +128,9 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 		}
 	}
 	if len(names) > 0 {
-		return selectFromCatalog(snapshot, names)
+		return selectDestinations(snapshot.Destinations(), names)
 	}
-	all := allDestinations(snapshot)
+	all := snapshot.Destinations()
 	switch {
 	case len(all) == 0 && len(o.files.names) > 0:
 		return nil, fmt.Errorf("%s has no destination: uncomment `destinations` and fill it in", strings.Join(o.files.names, ", "))

@@ -100,7 +100,7 @@ func (m *mover) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	found, err := selectFromCatalog(snapshot, []string{name})
+	found, err := selectDestinations(snapshot.Destinations(), []string{name})
 	if err != nil {
 		return err
 	}

@@ -160,7 +160,7 @@ func resolveNames(known *catalog.Snapshot, names []string) (ids []string, ok boo
 	if known == nil || len(names) == 0 {
 		return nil, len(names) == 0
 	}
-	targets, err := selectFromCatalog(known, names)
+	targets, err := selectDestinations(known.Destinations(), names)
 	for _, t := range targets {
 		ids = append(ids, t.ID)
 	}

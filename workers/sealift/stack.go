@@ -175,22 +175,19 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 	}
 	roles := map[string]role{} // by ARN; if two workspaces name it, the first gets it
 	var errs []error
-	for _, w := range snapshot.Workspaces() {
-		for _, d := range w.Destinations {
-			if d.Endpoint != "" && !s.isOwnEndpoint(d.Endpoint) {
-				continue
-			}
-			bucket, _ := catalog.SplitBucket(d.Bucket)
-			errs = append(errs, s.s3.PutBucket(s3server.Bucket{Name: bucket, Region: d.Region}))
-			r, known := roles[d.RoleARN]
-			if d.RoleARN == "" || known && r.workspace != w.ID {
-				continue
-			}
-			if r.workspace = w.ID; !slices.Contains(r.buckets, bucket) { // prefixes share a bucket, and a policy's size is limited
-				r.buckets = append(r.buckets, bucket)
-			}
-			roles[d.RoleARN] = r
+	for _, t := range snapshot.Destinations() {
+		if t.Endpoint != "" && !s.isOwnEndpoint(t.Endpoint) {
+			continue
 		}
+		errs = append(errs, s.s3.PutBucket(s3server.Bucket{Name: t.BucketName, Region: t.Region}))
+		r, known := roles[t.RoleARN]
+		if t.RoleARN == "" || known && r.workspace != t.Workspace {
+			continue
+		}
+		if r.workspace = t.Workspace; !slices.Contains(r.buckets, t.BucketName) { // prefixes share a bucket, and a policy's size is limited
+			r.buckets = append(r.buckets, t.BucketName)
+		}
+		roles[t.RoleARN] = r
 	}
 	for arn, r := range roles {
 		errs = append(errs, s.s3.PutRole(s3server.PutOnlyRole(arn, s.s3.OperatorARN(), r.workspace, r.buckets...)))
