@@ -84,9 +84,9 @@ func TestAssumedRoleDelivers(t *testing.T) {
 
 func TestIdentity(t *testing.T) {
 	_, endpoint, client := serve(t)
-	id, err := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: ownCredentials, HTTPClient: client}).Identity(t.Context())
+	arn, err := assumerole.New(assumerole.Config{Endpoint: endpoint, Credentials: ownCredentials, HTTPClient: client}).Identity(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, assumerole.Identity{Account: "000000000000", ARN: "arn:aws:iam::000000000000:root"}, id)
+	require.Equal(t, "arn:aws:iam::000000000000:root", arn)
 
 	stranger := assumerole.New(assumerole.Config{Endpoint: endpoint, HTTPClient: client, Credentials: func(context.Context) (objstore.Credentials, error) {
 		return objstore.Credentials{AccessKeyID: "AKIASTRANGER", SecretAccessKey: secret.New("secret")}, nil

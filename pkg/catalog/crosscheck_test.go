@@ -84,7 +84,7 @@ func TestCollisions(t *testing.T) {
 		"percent_in_a_source":  {[]Workspace{workspace(wsA, "%s%d", dest("d", "logs", "%s%d"), dest("e", "logs", "%s%d"))}, `source "%s%d" is delivered to the same place`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := Validate(c.in)
+			err := Operator{}.Validate(c.in)
 			if c.want == "" {
 				require.NoError(t, err)
 				return
@@ -172,7 +172,7 @@ func TestCollisionsOfManyFindEachPair(t *testing.T) {
 		ws = append(ws, workspace(id, src, dest("d", fmt.Sprintf("logs/%d", i%25), src), dest("own", fmt.Sprintf("logs-%d", i), src)))
 	}
 	var e *Error
-	require.ErrorAs(t, Validate(ws), &e)
+	require.ErrorAs(t, Operator{}.Validate(ws), &e)
 	require.Len(t, e.Problems, 25)
 	for i, p := range e.Problems {
 		require.Equal(t, ws[25+i].ID, p.Workspace, "the later one has the problem")

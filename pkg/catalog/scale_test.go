@@ -82,7 +82,7 @@ func BenchmarkScale(b *testing.B) {
 			}
 		})
 		bench("validate", func() {
-			if err := Validate(ws); err != nil {
+			if err := (Operator{}).Validate(ws); err != nil {
 				b.Fatal(err)
 			}
 		})
@@ -132,7 +132,7 @@ func TestBrokenAtScale(t *testing.T) {
 			for i := 1; i < scale; i++ { // the first one is valid
 				c.breaks(i, &ws[0].Destinations[i])
 			}
-			err := Validate(ws)
+			err := Operator{}.Validate(ws)
 			if c.says == "" {
 				require.NoError(t, err)
 				return

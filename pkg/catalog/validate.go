@@ -26,9 +26,6 @@ func (o Operator) Validate(workspaces []Workspace) error {
 	return asError(append(problems, checkAcrossWorkspaces(workspaces, o)...))
 }
 
-// Validate is Operator.Validate for an unknown operator.
-func Validate(workspaces []Workspace) error { return Operator{}.Validate(workspaces) }
-
 // checker collects the problems of one workspace.
 type checker struct {
 	doc       int

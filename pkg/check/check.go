@@ -93,15 +93,6 @@ func (e *Expected) Record(source string, receivedMs int64, line []byte) {
 	}
 }
 
-// Missing tells whether the last Check found no line with that acknowledged messageId. It helps to
-// name what was lost, because Expected does not keep names.
-func (e *Expected) Missing(source, messageID string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	v := e.events[eventID(source, messageID)]
-	return v.acked > 0 && v.seen == 0
-}
-
 func (e *Expected) init() {
 	if e.events == nil {
 		e.events, e.records = map[id]event{}, map[id]record{}

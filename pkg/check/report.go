@@ -9,8 +9,7 @@ import (
 // Kind is a class of problems.
 type Kind string
 
-// Kinds of problems for which there is a line or an object. What is lost has neither; see
-// Expected.Missing.
+// Kinds of problems for which there is a line or an object. What is lost has neither.
 const (
 	Duplicated Kind = "duplicated" // a line that is there more often than it was accepted
 	Foreign    Kind = "foreign"    // a line that was never accepted

@@ -17,7 +17,7 @@ import (
 // STS is what a Checker needs from the token service; *assumerole.Roles is one.
 type STS interface {
 	Roles
-	Identity(context.Context) (assumerole.Identity, error)
+	Identity(context.Context) (arn string, err error)
 }
 
 // Checker tries what a delivery does, with the same code. It needs no permission that a delivery
@@ -116,15 +116,15 @@ func (r *run) endpoint() (string, error) {
 // credentials checks the operator's own credentials. That STS does not say whose they are is no
 // failure by itself: no delivery asks for that, and the STS of some servers cannot tell.
 func (r *run) credentials(ctx context.Context) (string, error) {
-	id, err := r.STS.Identity(ctx)
+	arn, err := r.STS.Identity(ctx)
 	if r.ownARN = r.Principal; r.ownARN == "" && err == nil {
-		if p, perr := policy.ParsePrincipal(id.ARN); perr == nil { // otherwise it is an identity that no policy can name
+		if p, perr := policy.ParsePrincipal(arn); perr == nil { // otherwise it is an identity that no policy can name
 			r.ownARN = p.ARN
 		}
 	}
 	switch {
 	case err == nil, errors.Is(err, objstore.ErrNoCredentials):
-		return id.ARN, err
+		return arn, err
 	case r.t.RoleARN != "" && errors.Is(err, assumerole.ErrUnavailable): // nor can the role be assumed
 		return "", err
 	}

@@ -38,8 +38,6 @@ type Decision struct {
 	// By is the kind of policy that denies, or that lacks an Allow. If there are several, it is the
 	// first in AWS's order.
 	By Kind
-	// Sid is that of the statement that denies; "" if it has none.
-	Sid string
 }
 
 // Evaluate judges a request. It is pure, and follows
@@ -92,32 +90,25 @@ func notAllowedBy(k Kind) Decision { return Decision{By: k} }
 // explicitDeny looks for an explicit Deny.
 func (r Request) explicitDeny(p Policies) (Decision, bool) {
 	for _, i := range p.Identity {
-		if s := i.denyingStatement(r, false); s != nil {
-			return Decision{Explicit: true, By: Identity, Sid: s.Sid}, true
+		if i.denies(r, false) {
+			return Decision{Explicit: true, By: Identity}, true
 		}
 	}
-	if p.Session != nil {
-		if s := p.Session.denyingStatement(r, false); s != nil {
-			return Decision{Explicit: true, By: Session, Sid: s.Sid}, true
-		}
+	if p.Session != nil && p.Session.denies(r, false) {
+		return Decision{Explicit: true, By: Session}, true
 	}
-	if p.Resource != nil {
-		if s := p.Resource.denyingStatement(r, true); s != nil {
-			return Decision{Explicit: true, By: p.Kind, Sid: s.Sid}, true
-		}
+	if p.Resource != nil && p.Resource.denies(r, true) {
+		return Decision{Explicit: true, By: p.Kind}, true
 	}
 	return Decision{}, false
 }
 
-// denyingStatement returns the first statement that denies the request, or nil if none does. named
-// says that the policy's statements name principals.
-func (p *Policy) denyingStatement(r Request, named bool) *Statement {
-	for i := range p.Statement {
-		if s := &p.Statement[i]; s.Effect == Deny && s.match(r, named, p.Version == Version) != matchNone {
-			return s
-		}
-	}
-	return nil
+// denies reports whether a statement denies the request. named says that the policy's statements
+// name principals.
+func (p *Policy) denies(r Request, named bool) bool {
+	return slices.ContainsFunc(p.Statement, func(s Statement) bool {
+		return s.Effect == Deny && s.match(r, named, p.Version == Version) != matchNone
+	})
 }
 
 // allowMatch returns how the policy's Allows that apply to the request name the caller; of several

@@ -70,7 +70,7 @@ func (m *Memory) Put(ctx context.Context, key string, body io.ReadSeeker, opts P
 		m.ghosts = append(m.ghosts, ghost{key: key, data: data, opts: opts})
 	}
 	if f.Before != nil {
-		m.puts = append(m.puts, PutRecord{Key: key, SHA256: sum, IfAbsent: opts.IfAbsent})
+		m.puts = append(m.puts, PutRecord{Key: key, SHA256: sum})
 		return Info{}, m.injectedError("put", key, f.Before)
 	}
 	info, err := m.apply(key, data, opts)
@@ -82,9 +82,8 @@ func (m *Memory) Put(ctx context.Context, key string, body io.ReadSeeker, opts P
 
 // apply carries out a PUT. The caller holds mu.
 func (m *Memory) apply(key string, data []byte, opts PutOptions) (Info, error) {
-	record := PutRecord{Key: key, SHA256: opts.SHA256, IfAbsent: opts.IfAbsent}
 	_, taken := m.objects.Get(key)
-	record.Applied = !opts.IfAbsent || !taken
+	record := PutRecord{Key: key, SHA256: opts.SHA256, Applied: !opts.IfAbsent || !taken}
 	m.puts = append(m.puts, record)
 	if !record.Applied {
 		return Info{}, m.refuse("put", key, ErrExists, 412, "PreconditionFailed", "at least one of the pre-conditions you specified did not hold")

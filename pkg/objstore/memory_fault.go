@@ -42,11 +42,10 @@ func (f Fault) err() error {
 
 // PutRecord describes a PUT that was sent.
 type PutRecord struct {
-	Key      string
-	SHA256   [32]byte
-	IfAbsent bool
-	Applied  bool // it became the object
-	Ghost    bool // it arrived in ReleaseGhosts
+	Key     string
+	SHA256  [32]byte
+	Applied bool // it became the object
+	Ghost   bool // it arrived in ReleaseGhosts
 }
 
 type opKey struct{ name, key string }

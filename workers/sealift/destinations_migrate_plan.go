@@ -19,11 +19,10 @@ type movePlan struct {
 	from, to  migration.Place
 	now, next catalog.Target
 	workspace catalog.Workspace // as it is to be
-	changes   []catalog.Change
 }
 
 // planMove makes the change in a copy of the stored catalog, and refuses what the catalog would
-// refuse. If the catalog has the change already, there are no changes.
+// refuse.
 func planMove(a *app, stored *catalog.Snapshot, t catalog.Target, to migration.Place) (movePlan, error) {
 	p := movePlan{from: placeOf(t), to: to, now: t}
 	live := operator(a.cfg).NewLive()
@@ -35,8 +34,7 @@ func planMove(a *app, stored *catalog.Snapshot, t catalog.Target, to migration.P
 			if err := validateChange(a, stored.Workspaces(), []catalog.Workspace{changed}); err != nil {
 				return p, err
 			}
-			p.workspace, p.changes = changed, catalog.Diff([]catalog.Workspace{w}, []catalog.Workspace{changed})
-			w = changed
+			p.workspace, w = changed, changed
 		}
 		if err := live.Apply(w.ID, catalog.Encode(w)); err != nil {
 			return p, err

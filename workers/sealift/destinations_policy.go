@@ -155,11 +155,10 @@ func (o policyFlags) target(ctx context.Context, a *app, s *services, names []st
 // or else that of our credentials. keys says, in messages, where to set it.
 func resolvePrincipal(ctx context.Context, a *app, s *services, arn, keys string) (string, error) {
 	if arn = cmp.Or(arn, a.cfg.Destinations.Principal); arn == "" {
-		id, err := s.roles.Identity(ctx)
-		if err != nil {
+		var err error
+		if arn, err = s.roles.Identity(ctx); err != nil {
 			return "", fmt.Errorf("cannot determine Sealift's principal; name it with %s: %w", keys, err)
 		}
-		arn = id.ARN
 	}
 	p, err := policy.ParsePrincipal(arn)
 	if err != nil {

@@ -55,12 +55,11 @@ type stack struct {
 	server *http.Server // serves s3
 	s3URL  string
 	key    objstore.Credentials
-	log    *slog.Logger
 }
 
 // startStack starts the services. Only one process at a time can use a directory.
 func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
-	s := &stack{log: log}
+	s := &stack{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
