@@ -39,12 +39,6 @@ func notStored(reason string) *refusal {
 	return retryLater(http.StatusServiceUnavailable, reason, "events cannot be stored just now: try again")
 }
 
-const goneReason = "client_gone"
-
-func clientGone() *refusal {
-	return retryLater(http.StatusServiceUnavailable, goneReason, "the client has gone")
-}
-
 // eventRefusal returns the refusal for an error of package event: 413 for what can be sent in
 // smaller requests, 400 for what will never be accepted.
 func eventRefusal(err error) *refusal {

@@ -42,7 +42,7 @@ func (c *Collector) collect(w http.ResponseWriter, r *http.Request, kind event.K
 	}
 	c.pace.enter(t.body + requestOverhead - waiting) // its size is known now that it is inflated
 	waiting = t.body + requestOverhead
-	return t.rejected, c.produce(r.Context(), t, g.transfer())
+	return t.rejected, c.produce(t, g.transfer())
 }
 
 // stamp returns what the request itself tells about its events. It is made once, when the body has

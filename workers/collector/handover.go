@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"context"
 	"sync"
 	"time"
 )
@@ -43,15 +42,11 @@ func (h *handover) end() {
 }
 
 // wait waits for the end of a handover, if one is going on.
-func (h *handover) wait(ctx context.Context) {
+func (h *handover) wait() {
 	h.mu.Lock()
 	done := h.done
 	h.mu.Unlock()
-	if done == nil {
-		return
-	}
-	select {
-	case <-done:
-	case <-ctx.Done():
+	if done != nil {
+		<-done
 	}
 }

@@ -221,20 +221,14 @@ func TestUnacceptedEventsAreNotCharged(t *testing.T) {
 	}
 }
 
-// TestDisconnectedClientIsCharged: a client that disconnects is charged, since its events were
-// accepted.
+// TestDisconnectedClientIsCharged: otherwise a client could send without limit by not waiting for
+// answers.
 func TestDisconnectedClientIsCharged(t *testing.T) {
 	b := newFixture(t, Config{Limit: Limit{PerKey: 1}})
-	release := b.topic.stall()
 	ctx, leave := context.WithCancel(t.Context())
-	done := make(chan int)
-	go func() { done <- b.do(batchOf("wk_web", 2500).WithContext(ctx)).Code }()
-	<-b.topic.entered
 	leave()
-	require.Equal(t, http.StatusServiceUnavailable, <-done)
-	release()
+	b.do(batchOf("wk_web", 2500).WithContext(ctx))
 	require.Equal(t, http.StatusTooManyRequests, b.do(batchOf("wk_web", 100)).Code)
-	<-b.gate.close()
 }
 
 func TestRateLimitMemoryIsBounded(t *testing.T) {

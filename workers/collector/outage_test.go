@@ -95,19 +95,29 @@ func TestRequestsAnswered503AreNotWrittenLater(t *testing.T) {
 	})
 }
 
+// TestClientThatLeavesLosesNothing: net/http cannot tell a client that has gone from one that has
+// closed only its own direction, and waits for the answer.
 func TestClientThatLeavesLosesNothing(t *testing.T) {
-	b := newFixture(t, Config{})
-	release := b.topic.stall()
-	ctx, leave := context.WithCancel(t.Context())
-	done := make(chan int)
-	go func() { done <- b.do(post("/v1/track", text(`{}`)).WithContext(ctx)).Code }()
-	<-b.topic.entered
-	leave()
-	require.Equal(t, http.StatusServiceUnavailable, <-done)
-	release()
-	<-b.gate.close()
-	require.Len(t, b.topic.take(), 1, "the event was not written")
-	require.Zero(t, b.inFlight.used.Load())
+	synctest.Test(t, func(t *testing.T) {
+		b := newFixture(t, Config{})
+		release := b.topic.stall()
+		ctx, leave := context.WithCancel(t.Context())
+		done := make(chan int, 1)
+		go func() { done <- b.do(post("/v1/track", text(`{}`)).WithContext(ctx)).Code }()
+		<-b.topic.entered
+		leave()
+		synctest.Wait()
+		require.Empty(t, done, "answered before Kafka")
+		release()
+		require.Equal(t, http.StatusOK, <-done)
+		require.Len(t, b.topic.take(), 1, "the event was not written")
+		require.Zero(t, b.inFlight.used.Load())
+	})
+	b := newFixture(t, Config{Listen: "127.0.0.1:0"})
+	url, stop := startServing(t, b)
+	require.Equal(t, http.StatusOK, raw(t, url, "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 21\r\n\r\n"+`{"writeKey":"wk_web"}`, true))
+	require.Len(t, b.topic.take(), 1)
+	require.NoError(t, stop())
 }
 
 // startServing serves on a free port until stop is called, which returns Run's error.

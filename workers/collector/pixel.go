@@ -56,7 +56,7 @@ func (c *Collector) takePixel(r *http.Request, name string) *refusal {
 	if refused != nil {
 		return refused
 	}
-	return c.produce(r.Context(), records, g.transfer())
+	return c.produce(records, g.transfer())
 }
 
 // pixelBody uses a parser's slot until it returns: parsing a query takes many times its size in

@@ -16,16 +16,14 @@ import (
 const spoolAfter = 2 * time.Second
 
 // produce writes an accepted request and returns nil when Kafka has acknowledged all of it, or the
-// spool has stored what Kafka did not. If the client disconnects, it goes on, and still stores the
-// rest in the spool: browsers send pixels and beacons once. After the answer 503 it stops, except
-// for one batch of each partition that is already on its way; the sender sends the whole request
-// again. Bytes count as in flight until Kafka's client has released them, so that an outage fills
-// the bound and no more.
-func (c *Collector) produce(ctx context.Context, t parcel, g *grant) (refused *refusal) {
+// spool has stored what Kafka did not. If the client disconnects, it goes on: browsers send pixels
+// and beacons once, and a client that has closed only its own direction waits for the answer.
+// After the answer 503 it stops, except for one batch of each partition that is already on its way;
+// the sender sends the whole request again. Bytes count as in flight until Kafka's client has
+// released them, so that an outage fills the bound and no more.
+func (c *Collector) produce(t parcel, g *grant) (refused *refusal) {
 	defer func() {
-		// A client that disconnects before the answer may have had all events accepted, so it is
-		// still charged: otherwise it could repeat that without limit.
-		if refused != nil && refused.reason != goneReason {
+		if refused != nil {
 			c.limits.give(t.charges)
 		}
 	}()
@@ -34,11 +32,11 @@ func (c *Collector) produce(ctx context.Context, t parcel, g *grant) (refused *r
 		return nil
 	}
 	if c.deps.Spool == nil {
-		return c.produceOrSpool(ctx, t, g, c.cfg.AnswerWithin, c.cfg.AnswerWithin)
+		return c.produceOrSpool(t, g, c.cfg.AnswerWithin, c.cfg.AnswerWithin)
 	}
 	until := time.Now().Add(c.cfg.AnswerWithin)
 	if c.hasSpooledKeys(t) {
-		c.handover.wait(ctx)
+		c.handover.wait()
 	}
 	now, later := t, parcel{}
 	if !c.deps.Spool.Empty() {
@@ -58,12 +56,12 @@ func (c *Collector) produce(ctx context.Context, t parcel, g *grant) (refused *r
 		}
 	}
 	c.stuckLetters.recordTry(now.dead)
-	return c.produceOrSpool(ctx, now, g, spoolAfter, time.Until(until))
+	return c.produceOrSpool(now, g, spoolAfter, time.Until(until))
 }
 
 // produceOrSpool produces without the spool, and stores in the spool what Kafka has not accepted
 // after tryFor.
-func (c *Collector) produceOrSpool(ctx context.Context, t parcel, g *grant, tryFor, within time.Duration) *refusal {
+func (c *Collector) produceOrSpool(t parcel, g *grant, tryFor, within time.Duration) *refusal {
 	type outcome struct {
 		left parcel
 		err  error
@@ -78,10 +76,6 @@ func (c *Collector) produceOrSpool(ctx context.Context, t parcel, g *grant, tryF
 	}()
 	timer := time.NewTimer(within)
 	defer timer.Stop()
-	canceled := ctx.Done()
-	if c.deps.Spool != nil {
-		canceled = nil // what is left is stored in any case
-	}
 	select {
 	case o := <-done:
 		switch {
@@ -93,8 +87,6 @@ func (c *Collector) produceOrSpool(ctx context.Context, t parcel, g *grant, tryF
 		return c.spoolAndWait(o.left, nil, within-time.Since(start))
 	case <-timer.C:
 		return notStored("kafka")
-	case <-canceled:
-		return clientGone()
 	}
 }
 
