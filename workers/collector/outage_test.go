@@ -288,6 +288,39 @@ func TestClientReadsTheRefusalOfALargeBody(t *testing.T) {
 	}
 }
 
+// TestRefusedBodiesAreNotAskedFor: a client that asks before it sends a body (Expect: 100-continue)
+// is refused at once, and keeps the body.
+func TestRefusedBodiesAreNotAskedFor(t *testing.T) {
+	b := newFixture(t, Config{})
+	server := httptest.NewServer(b.Handler())
+	defer server.Close()
+	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+	defer transport.CloseIdleConnections()
+	for hazard, c := range map[string]struct {
+		size     int
+		encoding string
+		want     int
+		sent     bool
+	}{
+		"taken":            {4 << 10, "", http.StatusBadRequest, true},
+		"too_large":        {600 << 10, "", http.StatusRequestEntityTooLarge, false},
+		"unknown_encoding": {4 << 10, "br", http.StatusUnsupportedMediaType, false},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			body := strings.NewReader(strings.Repeat("x", c.size))
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/v1/batch", body)
+			require.NoError(t, err)
+			r.Header.Set("Expect", "100-continue")
+			r.Header.Set("Content-Encoding", c.encoding)
+			res, err := (&http.Client{Transport: transport}).Do(r)
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			require.Equal(t, c.want, res.StatusCode)
+			require.Equal(t, c.sent, body.Len() < c.size)
+		})
+	}
+}
+
 func TestReadyAsksKafka(t *testing.T) {
 	away := errors.New("connection refused")
 	b := newFixture(t, Config{}, func(d *Deps) { d.Ping = func(context.Context) error { return away } })
