@@ -324,8 +324,8 @@ func TestAnyScheduleFilesEveryRecordOnce(t *testing.T) {
 	require.Greater(t, copies, 10)
 }
 
-// TestCompleteThroughOfEntries: the time never passes a record that is in no entry, and does
-// not go back for a late record.
+// TestCompleteThroughOfEntries: the time never passes a record that is in no entry, unless its hour
+// was already complete, and does not go back for a late record.
 func TestCompleteThroughOfEntries(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	feed(t, c, "a@30", "b@59", "b@61") // b's record of the second hour is in an open file
@@ -340,6 +340,25 @@ func TestCompleteThroughOfEntries(t *testing.T) {
 	b = c.cut()
 	require.Equal(t, []string{"b/2-2", "a/3-3"}, files(b))
 	require.Equal(t, t0+2*hour, b.CompleteThrough)
+}
+
+// TestStragglersDoNotDelayCompleteness: a file that is open when an hour ends does not keep that
+// hour from being complete if its own was complete before. Otherwise a few late records at each
+// turn, from various sources, would keep all later hours incomplete.
+func TestStragglersDoNotDelayCompleteness(t *testing.T) {
+	base := entry(0)
+	base.CompleteThrough = t0 + hour
+	c := newTestCore(t, base)
+	feed(t, c, "a@61")
+	late := t0 + 2*hour + 5_000
+	c.advanceTo(1, true, late)
+	add(t, c, fateFiled, 1, "late", t0+60_000, late, []byte("{}"))
+	c.advanceTo(2, true, t0+2*hour+10_000)
+	require.NoError(t, c.sealDue())
+	b := c.cut()
+	require.Equal(t, []string{"a/0-0"}, files(b))
+	require.Equal(t, t0+2*hour, b.CompleteThrough)
+	require.EqualValues(t, 1, b.LowWatermark)
 }
 
 // TestIdlePartitionWritesOneEntryAnHour: otherwise a partition without records could not be

@@ -32,8 +32,7 @@ func (c *core) cut() *segment.Batch {
 		return nil
 	}
 	low, complete := c.lowWatermark(c.sealed[n:]), c.completeThrough(c.sealed[n:])
-	const hour = int64(time.Hour / time.Millisecond)
-	if n == 0 && low <= c.base.LowWatermark && complete/hour <= c.baseCompleteThrough()/hour {
+	if n == 0 && low <= c.base.LowWatermark && complete/hourMillis <= c.baseCompleteThrough()/hourMillis {
 		return nil
 	}
 	c.quietUntil = c.nextRoll(c.progress)
@@ -102,15 +101,22 @@ func (c *core) outsideRuns(low int64) int64 {
 	return low
 }
 
+const hourMillis = int64(time.Hour / time.Millisecond)
+
 // completeThrough returns the time, in unix ms, before which every record is in an entry or in the
 // batch being cut, except stragglers that come after the grace.
 func (c *core) completeThrough(rest []*segment.Sealed) int64 {
-	t := c.progress - c.cfg.grace.Milliseconds()
-	for _, f := range rest {
-		t = min(t, f.Stream.Hour)
+	t, before := c.progress-c.cfg.grace.Milliseconds(), c.baseCompleteThrough()
+	note := func(m segment.Meta) {
+		if m.Stream.Hour+hourMillis > before { // otherwise its records are stragglers, which may come at any time
+			t = min(t, m.Stream.Hour)
+		}
 	}
-	c.spool.Files(func(m segment.Meta) { t = min(t, m.Stream.Hour) })
-	return max(t, c.baseCompleteThrough())
+	for _, f := range rest {
+		note(f.Meta)
+	}
+	c.spool.Files(note)
+	return max(t, before)
 }
 
 // baseCompleteThrough returns the CompleteThrough of the head, or 0 if that is ahead of the clock
