@@ -35,7 +35,7 @@ func BenchmarkRemember(b *testing.B) {
 				start = b.Elapsed()
 				n := 0
 				for i := 0; i < ids; i += 97 {
-					if s.IsDuplicate(s.Key("source", id(i)), int64(ids)) {
+					if s.IsDuplicate(s.Key("source", id(i)), int64(ids), 0, int64(ids)) {
 						n++
 					}
 				}
@@ -56,7 +56,7 @@ func rememberNew(s *Store, i, n int) {
 		}
 		s.Prefetch(keys[:])
 		for j, k := range keys[:min(end-i, len(keys))] {
-			if s.IsDuplicate(k, int64(i+j)) {
+			if s.IsDuplicate(k, int64(i+j), int64(i+j)/5, int64(i+j)/5) {
 				panic("a first copy is a duplicate")
 			}
 			s.Remember(k, int64(i+j), int64(i+j)/5, int64(i+j)/5)

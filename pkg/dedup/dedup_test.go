@@ -28,7 +28,7 @@ func open(t *testing.T, dir string) *Store {
 // see has the store judge and remember a record that is received now.
 func see(s *Store, message string, offset, received int64) (duplicate bool) {
 	k := s.Key("source", []byte(message))
-	if s.IsDuplicate(k, offset) {
+	if s.IsDuplicate(k, offset, received, received) {
 		s.AdvanceTo(offset + 1)
 		return true
 	}
@@ -81,14 +81,14 @@ func TestFirstOffsetRule(t *testing.T) {
 			s.FinishFill(0, 100, day)
 			s.Start(100)
 			require.True(t, see(s, "m", 100, day))
-			require.False(t, s.IsDuplicate(s.Key("source", []byte("m")), 7))
+			require.False(t, s.IsDuplicate(s.Key("source", []byte("m")), 7, day, day))
 			s = again()
-			require.True(t, s.IsDuplicate(s.Key("source", []byte("m")), 100))
-			require.False(t, s.IsDuplicate(s.Key("source", []byte("m")), 7))
+			require.True(t, s.IsDuplicate(s.Key("source", []byte("m")), 100, day, day))
+			require.False(t, s.IsDuplicate(s.Key("source", []byte("m")), 7, day, day))
 		},
 		"other_source": func(t *testing.T, s *Store, _ func() *Store) {
 			require.False(t, see(s, "m", 5, day))
-			require.False(t, s.IsDuplicate(s.Key("other", []byte("m")), 6))
+			require.False(t, s.IsDuplicate(s.Key("other", []byte("m")), 6, day, day))
 			require.NotEqual(t, s.Key("ab", []byte("c")), s.Key("a", []byte("bc")))
 		},
 		"window_edges": func(t *testing.T, s *Store, _ func() *Store) {
@@ -101,6 +101,24 @@ func TestFirstOffsetRule(t *testing.T) {
 			s.Checkpoint()
 			require.False(t, see(s, "old", 5, 2*day+1), "out of the window")
 			require.True(t, see(s, "new", 6, 2*day+1))
+		},
+		"quiet_for_longer_than_the_window": func(t *testing.T, s *Store, again func() *Store) {
+			require.False(t, see(s, "m", 1, day))
+			require.False(t, see(s, "m", 2, 2*day+1), "in memory")
+			s.Checkpoint()
+			require.False(t, see(s, "m", 3, 3*day+2), "in a run")
+			s = again()
+			s.Start(4)
+			require.False(t, see(s, "m", 4, 4*day+3), "after a restart")
+		},
+		"nothing_but_copies": func(t *testing.T, s *Store, _ func() *Store) {
+			require.False(t, see(s, "m", 0, day))
+			for i := range int64(24) {
+				s.Checkpoint()
+				require.True(t, see(s, "m", 1+i, day+(1+i)*day/24), "after %d hours", 1+i)
+			}
+			s.Checkpoint()
+			require.False(t, see(s, "m", 25, day+(windowParts+1)*day/windowParts+1), "for how long the run may hold other messages")
 		},
 		"record_from_the_future": func(t *testing.T, s *Store, _ func() *Store) {
 			require.False(t, see(s, "m", 1, day))
@@ -369,8 +387,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	for _, s := range stores {
 		require.Positive(t, s.Stats().Cut, "runs dropped for lack of memory")
 		require.Greater(t, s.Stats().IDs, int64(limit/2/3), "messages that fit into the budget")
-		require.True(t, s.IsDuplicate(s.Key("source", id(ids-1)), ids))
-		require.False(t, s.IsDuplicate(s.Key("source", id(0)), ids))
+		require.True(t, s.IsDuplicate(s.Key("source", id(ids-1)), ids, 0, ids))
+		require.False(t, s.IsDuplicate(s.Key("source", id(0)), ids, 0, ids))
 		from, to, ok := s.NextFill()
 		require.False(t, ok, "dropped offsets are to be read again: %d to %d", from, to)
 		s.Close()

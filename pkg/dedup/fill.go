@@ -74,7 +74,7 @@ const minStaleOffsets = 1 << 16
 func (s *Store) FinishFill(from, to, newest int64) {
 	s.clock = max(s.clock, newest) // Remember may not have set it yet, and may never do so
 	switch {
-	case newest >= s.clock-s.cfg.Window.Milliseconds():
+	case newest >= s.oldest():
 		s.staleOffsets = 0
 	case newest == 0:
 	case s.staleOffsets+to-from >= minStaleOffsets:

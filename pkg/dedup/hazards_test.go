@@ -228,7 +228,7 @@ func TestForgetUncertainWithAFailingDisk(t *testing.T) {
 				s.Start(20)
 				_, _, ok := s.NextFill()
 				require.False(t, ok)
-				require.False(t, s.IsDuplicate(s.Key("source", []byte("lost")), 20))
+				require.False(t, s.IsDuplicate(s.Key("source", []byte("lost")), 20, day, day))
 				s.Close()
 			}
 		})

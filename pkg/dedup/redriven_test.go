@@ -10,7 +10,7 @@ import (
 // seeLate is see for a record that was received long before now.
 func seeLate(s *Store, message string, offset, received, now int64) (duplicate bool) {
 	k := s.Key("source", []byte(message))
-	if s.IsDuplicate(k, offset) {
+	if s.IsDuplicate(k, offset, received, now) {
 		s.AdvanceTo(offset + 1)
 		return true
 	}

@@ -34,22 +34,26 @@ func (s *Store) Prefetch(keys []Key) {
 	s.prefetched = sum
 }
 
-// IsDuplicate reports whether a lower offset is stored for the message.
-func (s *Store) IsDuplicate(k Key, offset int64) bool {
+// IsDuplicate reports whether a lower offset is stored for the message of a record. Times count as
+// for Remember.
+func (s *Store) IsDuplicate(k Key, offset, received, now int64) bool {
 	if ablation.On(ablation.DropsFirstCopy) {
 		offset++
 	}
-	if at, ok := s.live.find(k); ok && at < offset {
+	// After a quiet time, or if only copies come, what is out of the window was not dropped yet.
+	s.setClock(received, now)
+	oldest := s.oldest()
+	if at, ok := s.live.find(k); ok && at < offset && s.live.newest >= oldest {
 		return true
 	}
-	if s.backfill != nil {
+	if s.backfill != nil && s.backfill.newest >= oldest {
 		if at, ok := s.backfill.find(k); ok && at < offset {
 			return true
 		}
 	}
 	for i := len(s.runs) - 1; i >= 0; i-- { // newest first: most copies follow soon
 		r := s.runs[i]
-		if !r.filter.has(k) {
+		if r.newest < oldest || !r.filter.has(k) {
 			continue
 		}
 		s.stats.Reads++
@@ -75,9 +79,14 @@ func (s *Store) Remember(k Key, offset, received, now int64) {
 		return // it was read before and is in a run
 	}
 	s.AdvanceTo(offset)
-	s.clock = min(max(s.clock, received), now) // the clock may have been ahead
+	s.setClock(received, now)
 	s.put(s.live, k, offset, s.clock)
 	s.live.span.hi = max(s.live.span.hi, offset+1)
+}
+
+// setClock says that a record with that time of receipt was read now.
+func (s *Store) setClock(received, now int64) {
+	s.clock = min(max(s.clock, received), now) // the clock may have been ahead
 }
 
 // AdvanceTo says that all records below the offset were read, and that those that count were

@@ -21,13 +21,15 @@ func (s *Store) Checkpoint() {
 	s.compact()
 }
 
+// oldest returns the oldest time of receipt in the window.
+func (s *Store) oldest() int64 { return s.clock - s.cfg.Window.Milliseconds() }
+
 // expire drops the runs that are completely out of the window. If a gap lies below such a run, its
 // floor is not raised: in a run of redriven records, what is missing below may still be in the
 // window.
 func (s *Store) expire() {
-	oldest := s.clock - s.cfg.Window.Milliseconds()
 	for _, r := range slices.Clone(s.runs) {
-		if r.newest < oldest && !s.isMergeInput(r) {
+		if r.newest < s.oldest() && !s.isMergeInput(r) {
 			if from, to := s.gap(); from >= to {
 				s.RaiseFloor(r.span.hi)
 			}

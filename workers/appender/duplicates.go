@@ -16,7 +16,7 @@ import (
 // remembers: see pkg/dedup.
 func (c *core) addUnlessDuplicate(store *dedup.Store, key dedup.Key, offset int64, source string, received, now int64, line []byte) (fate, error) {
 	stream := ledger.StreamOf(source, received)
-	if last, ok := c.filter[stream]; (!ok || offset > last) && store.IsDuplicate(key, offset) && c.spool.Fits(line) {
+	if last, ok := c.filter[stream]; (!ok || offset > last) && store.IsDuplicate(key, offset, received, now) && c.spool.Fits(line) {
 		return fateDuplicate, c.skipDuplicate(stream, offset, min(received, now))
 	}
 	outcome, err := c.add(offset, source, received, now, line)
