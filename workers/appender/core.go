@@ -24,6 +24,7 @@ type core struct {
 	base     *ledger.Entry
 	filter   map[ledger.Stream]int64 // the filter of base
 	position int64                   // next offset to be read
+	saved    savepoint               // the state that the disk holds
 
 	open             map[ledger.Stream]int64 // open files; a file is sealed when progress reaches the value, its deadline
 	earliestDeadline int64                   // lower bound of the deadlines in open

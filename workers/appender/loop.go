@@ -27,18 +27,15 @@ type loop struct {
 	paused          string    // why nothing is read, or ""
 	shortSince      time.Time // since when the disk has been short although nothing here waits to be staged; see shrinkStore
 	waitingFiles    int       // sealed files, as last added to pressure.waiting
-	lastSave        savepoint // state in the last checkpoint
 	logState        logState
 	missingErr      error // why the log lacks the next offset, if it does
 }
-
-// savepoint identifies the state that a checkpoint contains.
-type savepoint struct{ position, seq int64 }
 
 // newLoop starts reading from the position of c, until ctx ends. The caller must call close.
 func (p *partition) newLoop(ctx context.Context, c *core, router *route.Router, outdated bool) *loop {
 	p.view.noteAlive(time.Now())
 	l := &loop{partition: p, core: c, router: router.WithNameCache(), ruleOutdated: outdated, rotations: make(chan rotateResult, 1), shortSince: time.Now()}
+	l.paused = p.appender.pressure.pauseReason("", 0) // nothing is read that a full disk could not take
 	l.deduper = p.openDeduper(ctx, c, p.entryWithRetry)
 	l.prefetch = p.startPrefetch(ctx, c.position)
 	// Entries in flight outlive ctx until they are drained, if the worker stops.

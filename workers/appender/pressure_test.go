@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -68,6 +69,35 @@ func linesWith(logged, text string) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// TestTakeoverWithAFullDisk: on a disk that others have filled, a new tenure reads nothing and has
+// nothing to write. Otherwise it would fail at once, again and again, each time with another claim.
+func TestTakeoverWithAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{DiskFree: 1 << 30})
+		var free atomic.Int64
+		r.pressure.space = func() (diskSpace, error) { return diskSpace{free: free.Load(), size: 100 << 30}, nil }
+		r.run()
+		time.Sleep(2 * time.Second)
+		r.assignPartitions()
+		r.produce("a", "b")
+		full := filepath.Join(r.spoolsDir(), "0", "00000000.journal") // no checkpoint can be written
+		r.assignPartitions(0)
+		synctest.Wait()
+		require.NoError(t, os.Mkdir(full, 0o700))
+		require.Zero(t, r.RecordsForTesting())
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, 2, r.acquisitions())
+		require.Zero(t, r.RecordsForTesting())
+
+		require.NoError(t, os.Remove(full))
+		free.Store(2 << 30)
+		time.Sleep(5 * time.Second)
+		require.NoError(t, r.seal())
+		require.Equal(t, [][]string{{"a/0-0", "b/1-1"}}, r.written())
+		r.stopAndWait()
+	})
 }
 
 // TestDiskTooSmallForDiskFree: what is to stay free must not be more than the disk can ever have

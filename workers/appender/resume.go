@@ -32,6 +32,11 @@ type checkpoint struct {
 	Duplicates []duplicateRun `json:"doubles,omitempty"`
 }
 
+// savepoint identifies a state of the core.
+type savepoint struct{ position, seq int64 }
+
+func (c *core) savepoint() savepoint { return savepoint{position: c.position, seq: c.base.Seq} }
+
 // save writes the core to a checkpoint, so that it outlives the process.
 func (c *core) save() (bytes int64, err error) {
 	state, err := json.Marshal(checkpoint{
@@ -148,7 +153,9 @@ func (p *partition) startCore(ctx context.Context, t *takeover, owner string) (*
 		return nil, err
 	}
 	p.logger.InfoContext(ctx, "partition taken over", "entry", base.Seq, "offset", base.LowWatermark)
-	return newCore(p.appender.coreConfig(p.log.Partition), base, spool), nil
+	c = newCore(p.appender.coreConfig(p.log.Partition), base, spool)
+	c.saved = c.savepoint() // the empty directory says the same, and a full disk would not take more
+	return c, nil
 }
 
 // readFiles reads and checks all of the partition's local files. With many open files and a slow
@@ -281,8 +288,8 @@ func (l *loop) save() error {
 	if l.deduper != nil {
 		l.deduper.Checkpoint()
 	}
-	at := savepoint{position: l.core.position, seq: l.core.base.Seq}
-	if at == l.lastSave {
+	at := l.core.savepoint()
+	if at == l.core.saved {
 		return nil
 	}
 	start := time.Now()
@@ -290,7 +297,7 @@ func (l *loop) save() error {
 	if err != nil {
 		return err
 	}
-	l.lastSave = at
+	l.core.saved = at
 	l.partition.appender.metrics.checkpoint.Observe(time.Since(start).Seconds())
 	l.partition.appender.metrics.checkpointBytes.Add(float64(n))
 	return nil
