@@ -2,7 +2,6 @@ package ledger_test
 
 import (
 	"context"
-	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 var cachedLog = ledger.Log{Topic: "events", Incarnation: "1", Partition: 3}
@@ -71,29 +71,22 @@ func TestEntryLargerThanTheCacheIsKept(t *testing.T) {
 	require.EqualValues(t, 1, reads.Load())
 }
 
-// slowStore takes a second to read an object.
-type slowStore struct {
-	objstore.Store
-	reads atomic.Int64
-}
-
-func (s *slowStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	s.reads.Add(1)
-	time.Sleep(time.Second)
-	return s.Store.Get(ctx, key)
-}
-
 func TestConcurrentReadersShareARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging, _ := newCachedStore(t)
-		slow := &slowStore{Store: staging}
+		var reads atomic.Int64
+		slow := objstoretest.Before{Store: staging, Do: func(context.Context, string, string) error {
+			reads.Add(1)
+			time.Sleep(time.Second)
+			return nil
+		}}
 		c := ledger.NewCache(slow, 100, nil)
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() { _, _ = c.Entry(t.Context(), cachedLog, 1) })
 		}
 		all.Wait()
-		require.EqualValues(t, 1, slow.reads.Load())
+		require.EqualValues(t, 1, reads.Load())
 		_, err := c.Entry(t.Context(), cachedLog, 99)
 		require.ErrorIs(t, err, ledger.ErrNotFound)
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 var testLog = Log{Topic: "events", Incarnation: "1", Partition: 3}
@@ -124,68 +125,30 @@ func TestAppendReturnsAnOutage(t *testing.T) {
 	})
 }
 
-// unansweredStore is a store whose first requests are never answered.
-type unansweredStore struct {
-	objstore.Store
-	left int
-}
-
-func (s *unansweredStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	if s.left--; s.left >= 0 {
-		<-ctx.Done()
-		return objstore.Info{}, objstore.ErrUnavailable
-	}
-	return s.Store.Put(ctx, key, body, opts)
-}
-
-func (s *unansweredStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	if s.left--; s.left >= 0 {
-		<-ctx.Done()
-		return nil, objstore.Info{}, objstore.ErrUnavailable
-	}
-	return s.Store.Get(ctx, key)
-}
-
 // TestAppendSurvivesUnansweredRequests: Append survives requests that are never answered on a
 // connection that stays up.
 func TestAppendSurvivesUnansweredRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		chain := NewChain(&unansweredStore{Store: objstore.NewMemory("staging"), left: 3}, testLog)
+		left := 3
+		store := objstoretest.Before{Store: objstore.NewMemory("staging"), Do: func(ctx context.Context, _, _ string) error {
+			if left--; left < 0 {
+				return nil
+			}
+			<-ctx.Done()
+			return objstore.ErrUnavailable
+		}}
+		chain := NewChain(store, testLog)
 		require.NoError(t, chain.Append(t.Context(), entryAt(0, "mine")))
 	})
-}
-
-// slowUpload is a store that takes one byte every ten seconds.
-type slowUpload struct {
-	objstore.Store
-	puts int
-}
-
-func (n *slowUpload) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	n.puts++
-	for one := make([]byte, 1); ; {
-		select {
-		case <-ctx.Done():
-			return objstore.Info{}, objstore.ErrUnavailable
-		case <-time.After(10 * time.Second):
-		}
-		if _, err := body.Read(one); errors.Is(err, io.EOF) {
-			break
-		}
-	}
-	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return objstore.Info{}, err
-	}
-	return n.Store.Put(ctx, key, body, opts)
 }
 
 // TestSlowAppendIsNotCutOff: a PUT that makes progress is not cut off, for instance that of a large
 // entry behind files that are being staged.
 func TestSlowAppendIsNotCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &slowUpload{Store: objstore.NewMemory("staging")}
+		store := &objstoretest.SlowUpload{Store: objstore.NewMemory("staging")}
 		require.NoError(t, NewChain(store, testLog).Append(t.Context(), entryAt(0, "mine")))
-		require.Equal(t, 1, store.puts)
+		require.Equal(t, 1, store.Puts)
 	})
 }
 

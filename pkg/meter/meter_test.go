@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -394,39 +395,35 @@ func TestReadDuringFold(t *testing.T) {
 		}
 	}
 	for at := range 12 { // before the request with this number
-		r := &interruptingStore{Store: staging, at: at, do: func() {
-			require.NoError(t, Fold(t.Context(), staging, discardLog))
-			require.NoError(t, Fold(t.Context(), staging, discardLog))
-			b.Count(one, Counts{Puts: 1})
-			b.WritePages(t.Context())
+		n := 0
+		r := objstoretest.Before{Store: staging, Do: func(_ context.Context, op, _ string) error {
+			if op != "list" {
+				return nil
+			}
+			if n == at {
+				require.NoError(t, Fold(t.Context(), staging, discardLog))
+				require.NoError(t, Fold(t.Context(), staging, discardLog))
+				b.Count(one, Counts{Puts: 1})
+				b.WritePages(t.Context())
+			}
+			n++
+			return nil
 		}}
 		before := read(t, staging).Puts
 		all, _, err := Read(t.Context(), r)
 		require.NoError(t, err)
 		require.Contains(t, []int64{before, before + 1}, all[one].Puts, at)
 	}
-	always := &interruptingStore{Store: staging, at: -1, do: func() {
-		b.Count(one, Counts{Puts: 1})
-		b.WritePages(t.Context())
-		require.NoError(t, Fold(t.Context(), staging, discardLog))
+	always := objstoretest.Before{Store: staging, Do: func(_ context.Context, op, _ string) error {
+		if op == "list" {
+			b.Count(one, Counts{Puts: 1})
+			b.WritePages(t.Context())
+			require.NoError(t, Fold(t.Context(), staging, discardLog))
+		}
+		return nil
 	}}
 	_, _, err := Read(t.Context(), always)
 	require.ErrorIs(t, err, errFolded, "retried forever")
-}
-
-// interruptingStore is a store that calls do before one of its listings or reads.
-type interruptingStore struct {
-	objstore.Store
-	n, at int
-	do    func()
-}
-
-func (s *interruptingStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
-	if s.n == s.at || s.at < 0 {
-		s.do()
-	}
-	s.n++
-	return s.Store.List(ctx, prefix, after, limit)
 }
 
 func TestHazards(t *testing.T) {

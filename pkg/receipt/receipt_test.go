@@ -3,7 +3,6 @@ package receipt
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,6 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 const lake = "acme/lake"
@@ -113,20 +113,6 @@ func TestDebtIsClosedByItsFirstReceipt(t *testing.T) {
 	}
 }
 
-// slowStore takes a second for an object, and tells how many were read at once at most.
-type slowStore struct {
-	objstore.Store
-	now, maxAtOnce atomic.Int32
-}
-
-func (s *slowStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	n := s.now.Add(1)
-	defer s.now.Add(-1)
-	s.maxAtOnce.Store(max(s.maxAtOnce.Load(), n))
-	time.Sleep(time.Second)
-	return s.Store.Get(ctx, key)
-}
-
 func TestListParallelAndListOneByOne(t *testing.T) {
 	type list = func(context.Context, objstore.Store, ledger.Log, int64) (Set, error)
 	for most, list := range map[int32]list{MaxParallelReads: List, 1: ListOneByOne} {
@@ -136,11 +122,19 @@ func TestListParallelAndListOneByOne(t *testing.T) {
 				for i := range len(e.Files) / 2 {
 					ledgertest.Batch(t, staging, e, newReceipt(2*i), newReceipt(2*i+1))
 				}
-				slow := &slowStore{Store: staging}
+				var now, maxAtOnce atomic.Int32
+				slow := objstoretest.Before{Store: staging, Do: func(_ context.Context, op, _ string) error {
+					if op == "get" {
+						maxAtOnce.Store(max(maxAtOnce.Load(), now.Add(1)))
+						time.Sleep(time.Second)
+						now.Add(-1)
+					}
+					return nil
+				}}
 				set, err := list(t.Context(), slow, log0, e.Seq)
 				require.NoError(t, err)
 				require.Len(t, set, len(e.Files))
-				require.Equal(t, most, slow.maxAtOnce.Load())
+				require.Equal(t, most, maxAtOnce.Load())
 			})
 		})
 	}

@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"fmt"
-	"io"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 // batchFixture is an entry whose three files were delivered to one destination, with no receipts
@@ -390,24 +390,6 @@ func TestStagedFilesMayBeGoneOnceBatchesCloseDebts(t *testing.T) {
 	}
 }
 
-// busyReceipts lets others go first when a receipt or a batch is read, and knows how many are read at
-// once.
-type busyReceipts struct {
-	objstore.Store
-	now, peak atomic.Int32
-}
-
-func (s *busyReceipts) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	if strings.HasPrefix(key, "receipts/") {
-		s.peak.Store(max(s.peak.Load(), s.now.Add(1)))
-		defer s.now.Add(-1)
-		for range 1000 {
-			runtime.Gosched()
-		}
-	}
-	return s.Store.Get(ctx, key)
-}
-
 // However many batches an entry has, no more requests are made for them at once than checks are.
 func TestConcurrencyHoldsForBatches(t *testing.T) {
 	for name, read := range map[string]func(ctx context.Context, cfg Config, deps Deps) error{
@@ -424,10 +406,20 @@ func TestConcurrencyHoldsForBatches(t *testing.T) {
 				r.At += int64(n)
 				b.putBatch(r)
 			}
-			busy := &busyReceipts{Store: b.staging}
+			var now, peak atomic.Int32
+			busy := objstoretest.Before{Store: b.staging, Do: func(_ context.Context, op, key string) error {
+				if op == "get" && strings.HasPrefix(key, "receipts/") {
+					peak.Store(max(peak.Load(), now.Add(1)))
+					for range 1000 {
+						runtime.Gosched()
+					}
+					now.Add(-1)
+				}
+				return nil
+			}}
 			require.NoError(t, read(t.Context(), Config{Topic: "events", Partition: -1, Concurrency: 3}, Deps{Staging: busy}))
-			require.Positive(t, busy.peak.Load())
-			require.LessOrEqual(t, busy.peak.Load(), int32(3))
+			require.Positive(t, peak.Load())
+			require.LessOrEqual(t, peak.Load(), int32(3))
 		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 func TestOrphans(t *testing.T) {
@@ -175,18 +176,17 @@ func TestFailedOrphanSearchUndoesNothing(t *testing.T) {
 	require.Equal(t, 2, searches)
 }
 
-// slowListing takes long to list staged objects.
-type slowListing struct {
-	objstore.Store
-	listings map[string]int // number of listings by prefix
-}
-
-func (s *slowListing) List(ctx context.Context, prefix, startAfter string, limit int) ([]objstore.Info, error) {
-	if strings.HasPrefix(prefix, "data/") {
-		s.listings[prefix]++
-		time.Sleep(20 * time.Minute)
-	}
-	return s.Store.List(ctx, prefix, startAfter, limit)
+// slowSearches makes listings of staged objects take long, and counts them by prefix.
+func (r *rig) slowSearches() (listings map[string]int) {
+	listings = map[string]int{}
+	r.deps.Staging = objstoretest.Before{Store: r.deps.Staging, Do: func(_ context.Context, op, prefix string) error {
+		if op == "list" && strings.HasPrefix(prefix, "data/") {
+			listings[prefix]++
+			time.Sleep(20 * time.Minute)
+		}
+		return nil
+	}}
+	return listings
 }
 
 // Searches for orphans, which are due for all partitions at once, delay the debts of others only by
@@ -199,20 +199,19 @@ func TestOrphanSearchesDoNotDelayDebts(t *testing.T) {
 			r.seal(l, time.Hour, nil, "young")
 		}
 		owed := r.seal(l, time.Hour, []string{one}, "owed")
-		slow := &slowListing{r.deps.Staging, map[string]int{}}
-		r.deps.Staging = slow
+		listings := r.slowSearches()
 		for audit := range 30 {
 			begun := time.Now()
 			_, err := r.Auditor.audit(t.Context(), true)
 			require.NoError(t, err)
 			require.Less(t, time.Since(begun), time.Hour/2)
-			require.Len(t, slow.listings, audit+1, "want one search per audit")
+			require.Len(t, listings, audit+1, "want one search per audit")
 			if audit == 0 {
 				require.Equal(t, []delivery.Job{{Version: 1, File: delivery.Ref(owed, 0), Destination: one}}, r.jobs.take())
 			}
 			time.Sleep(time.Hour)
 		}
-		for prefix, n := range slow.listings {
+		for prefix, n := range listings {
 			require.Equal(t, 1, n, prefix)
 		}
 	})
@@ -228,7 +227,7 @@ func TestUnreadableChainDoesNotJumpTheQueue(t *testing.T) {
 			logs[p].Partition = p
 			r.seal(logs[p], time.Hour, nil, "young")
 		}
-		r.deps.Staging = &slowListing{r.deps.Staging, map[string]int{}}
+		r.slowSearches()
 		away := func(op objstore.Op) objstore.Fault {
 			if op.Name == "get" && op.Key == hintKey(logs[1]) {
 				return objstore.Fault{Before: objstore.ErrUnavailable}

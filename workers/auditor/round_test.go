@@ -3,6 +3,7 @@ package auditor
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
-	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 // Whatever else runs audits, what is known to be owed does not look delivered until another auditor
@@ -79,6 +80,17 @@ func holdLease(t *testing.T, r *rig) *lease.Lease {
 	return held
 }
 
+// beforeReceipts calls do once, before the receipts of an entry are listed.
+func (r *rig) beforeReceipts(do func()) {
+	do = sync.OnceFunc(do)
+	r.deps.Staging = objstoretest.Before{Store: r.deps.Staging, Do: func(_ context.Context, op, prefix string) error {
+		if op == "list" && strings.HasPrefix(prefix, "receipts/") {
+			do()
+		}
+		return nil
+	}}
+}
+
 // An audit on demand may take long; the role does not wait for it.
 func TestAuditOnDemandDoesNotBlockTheScheduledOne(t *testing.T) {
 	for name, dry := range map[string]bool{"dry_run": true, "real": false} {
@@ -86,11 +98,11 @@ func TestAuditOnDemandDoesNotBlockTheScheduledOne(t *testing.T) {
 			r := newRig(t, func(c *Config) { c.DryRun = dry })
 			r.seal(log0, time.Hour, []string{one}, "a")
 			role, report := r.newAuditor(nil), Report{}
-			r.deps.Staging = &beforeListStore{r.deps.Staging, func() {
+			r.beforeReceipts(func() {
 				var err error
 				report, err = role.audit(t.Context(), true)
 				require.NoError(t, err)
-			}}
+			})
 			r.audit()
 			require.Equal(t, 1, report.Chains)
 			require.Zero(t, report.Skipped)
@@ -133,26 +145,11 @@ func TestMetricsAreHandedOver(t *testing.T) {
 	r.expireMarkers()
 
 	holdLease(t, r)
-	r.deps.Staging = &beforeListStore{r.deps.Staging, func() { // by now the other auditor is done with the first chain
+	r.beforeReceipts(func() { // by now the other auditor is done with the first chain
 		require.NoError(t, r.deps.Leases.Mark(t.Context(), auditedMarker(log0), time.Minute))
-	}}
+	})
 	report, err := r.Auditor.audit(t.Context(), true)
 	require.NoError(t, err)
 	require.Equal(t, 1, report.Skipped)
 	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_destination_parked_files"])
-}
-
-// beforeListStore calls listing once, before the receipts of an entry are listed.
-type beforeListStore struct {
-	objstore.Store
-	listing func()
-}
-
-func (s *beforeListStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
-	if strings.HasPrefix(prefix, "receipts/") && s.listing != nil {
-		listing := s.listing
-		s.listing = nil
-		listing()
-	}
-	return s.Store.List(ctx, prefix, after, limit)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/verify"
 )
 
@@ -352,49 +353,24 @@ func TestStatusReadsEachBatchOnce(t *testing.T) {
 			r.deliver(e, 5, one)
 			r.batch(e, one, 3, 4)
 		}
-		busy := &busyStore{Store: r.staging}
+		var mu sync.Mutex // guards the rest
+		requests, now, maxAtOnce := map[string]int{}, 0, 0
+		busy := objstoretest.Before{Store: r.staging, Do: func(_ context.Context, op, _ string) error {
+			mu.Lock()
+			requests[op]++
+			now++
+			maxAtOnce = max(maxAtOnce, now)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			now--
+			mu.Unlock()
+			return nil
+		}}
 		requireSameStatus(t, r.staging, readStatus(t, busy), "batches")
-		require.Equal(t, map[string]int{"get": 2 + 3*len(entries), "list": 4 + len(entries)}, busy.requests)
-		require.Equal(t, 4, busy.maxAtOnce)
+		require.Equal(t, map[string]int{"get": 2 + 3*len(entries), "list": 4 + len(entries)}, requests)
+		require.Equal(t, 4, maxAtOnce)
 	})
-}
-
-// busyStore takes a second for each request, and counts them.
-type busyStore struct {
-	objstore.Store
-	mu             sync.Mutex // guards the rest
-	requests       map[string]int
-	now, maxAtOnce int
-}
-
-func (s *busyStore) request(op string) {
-	s.mu.Lock()
-	if s.requests == nil {
-		s.requests = map[string]int{}
-	}
-	s.requests[op]++
-	s.now++
-	s.maxAtOnce = max(s.maxAtOnce, s.now)
-	s.mu.Unlock()
-	time.Sleep(time.Second)
-	s.mu.Lock()
-	s.now--
-	s.mu.Unlock()
-}
-
-func (s *busyStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	s.request("get")
-	return s.Store.Get(ctx, key)
-}
-
-func (s *busyStore) Head(ctx context.Context, key string) (objstore.Info, error) {
-	s.request("head")
-	return s.Store.Head(ctx, key)
-}
-
-func (s *busyStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
-	s.request("list")
-	return s.Store.List(ctx, prefix, after, limit)
 }
 
 func TestStatusOfSomeDestinations(t *testing.T) {

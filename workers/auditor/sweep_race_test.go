@@ -4,8 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"io"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,40 +12,8 @@ import (
 
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
-	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
-
-// callbackStore calls do before its nth request, counted from 0.
-type callbackStore struct {
-	objstore.Store
-	mu   sync.Mutex
-	left int
-	do   func()
-}
-
-func (s *callbackStore) beforeRequest() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.left == 0 {
-		s.do()
-	}
-	s.left--
-}
-
-func (s *callbackStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	s.beforeRequest()
-	return s.Store.Get(ctx, key)
-}
-
-func (s *callbackStore) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
-	s.beforeRequest()
-	return s.Store.List(ctx, prefix, after, limit)
-}
-
-func (s *callbackStore) Delete(ctx context.Context, key string) error {
-	s.beforeRequest()
-	return s.Store.Delete(ctx, key)
-}
 
 // Invariant: I11. A worker that has staged everything may write its entry before any request of an
 // audit: what the entry names stays, however old it is, and what others staged for this entry is
@@ -72,15 +39,18 @@ func TestEntryWrittenAtAnyMomentOfASweep(t *testing.T) {
 			r.stage(key, "x")
 		}
 		r.ageObjects(90 * 24 * time.Hour)
-		store := &callbackStore{Store: r.deps.Staging, left: moment, do: func() {
-			require.NoError(t, ledger.NewChain(r.staging, log0).Append(t.Context(), &next))
+		var requests atomic.Int64
+		r.deps.Staging = objstoretest.Before{Store: r.deps.Staging, Do: func(context.Context, string, string) error {
+			if requests.Add(1) == int64(moment)+1 {
+				require.NoError(t, ledger.NewChain(r.staging, log0).Append(t.Context(), &next))
+			}
+			return nil
 		}}
-		r.deps.Staging = store
 
 		found := r.audit().Orphans
 		require.True(t, r.exists(named), "deleted; the entry was written before request %d", moment)
 		require.True(t, r.exists(alone.StagedKey), "deleted; the entry was written before request %d", moment)
-		if store.left >= 0 { // the entry was not written
+		if requests.Load() <= int64(moment) { // the entry was not written
 			require.Zero(t, found)
 			require.True(t, r.exists(another), "deleted before the entry was written")
 			break

@@ -17,6 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/logtest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/receipt"
 )
 
@@ -365,7 +366,7 @@ func TestTwoCopiersOnTheSameJob(t *testing.T) {
 	started, finish := make(chan struct{}), make(chan struct{})
 	r.customers = destination.NewPutter(destination.Config{Roles: r.roles, Pause: time.Microsecond,
 		Open: func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
-			return slowPut{r.open(t, creds), func(context.Context) { close(started); <-finish }}
+			return objstoretest.Before{Store: r.open(t, creds), Do: func(context.Context, string, string) error { close(started); <-finish; return nil }}
 		}})
 	outcomes := make(chan outcome, 1)
 	go func() { outcomes <- r.runJob(t.Context(), job) }()

@@ -2,7 +2,6 @@ package copier
 
 import (
 	"context"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,8 @@ import (
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // A lease is released even if the copier stops while it delivers.
@@ -67,13 +68,13 @@ func TestLeaseLostDuringThePut(t *testing.T) {
 			sends := 0
 			r.customers = destination.NewPutter(destination.Config{Roles: r.roles, Pause: time.Microsecond,
 				Open: func(t catalog.Target, creds func(context.Context) (objstore.Credentials, error)) objstore.Store {
-					return slowPut{r.open(t, creds), func(ctx context.Context) {
+					return objstoretest.Before{Store: r.open(t, creds), Do: func(ctx context.Context, _, key string) error {
 						sends++
 						lose(r, job)
-						select {
-						case <-ctx.Done():
-						case <-time.After(30 * time.Second):
+						if err := sleep.For(ctx, 30*time.Second); err != nil {
+							return &objstore.Error{Op: "put", Key: key, Kind: objstore.ErrUnavailable, Err: err}
 						}
+						return nil
 					}}
 				}})
 			require.Equal(t, outcomeBusy, r.runJob(t.Context(), job).kind)
@@ -82,21 +83,6 @@ func TestLeaseLostDuringThePut(t *testing.T) {
 			require.Nil(t, r.receipt(job))
 		})
 	}
-}
-
-// slowPut calls its before function ahead of each PUT.
-type slowPut struct {
-	objstore.Store
-	before func(context.Context)
-}
-
-// Put implements objstore.Store.
-func (s slowPut) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	s.before(ctx)
-	if ctx.Err() != nil {
-		return objstore.Info{}, &objstore.Error{Op: "put", Key: key, Kind: objstore.ErrUnavailable, Err: ctx.Err()}
-	}
-	return s.Store.Put(ctx, key, body, opts)
 }
 
 func TestLeaseIsReleasedAfterFailure(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,24 +18,20 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
-// rangeCounter counts the ranges that are read from a store.
-type rangeCounter struct {
-	objstore.Store
-	mu    sync.Mutex
-	parts int
-	fail  error
-}
-
-func (r *rangeCounter) GetRange(ctx context.Context, key string, from, length int64) (io.ReadCloser, error) {
-	r.mu.Lock()
-	r.parts++
-	r.mu.Unlock()
-	if r.fail != nil {
-		return nil, r.fail
-	}
-	return r.Store.GetRange(ctx, key, from, length)
+// countRanges returns a staging bucket that counts the ranges that are read from it. If fail is not
+// nil, it answers them so.
+func countRanges(fail error) (staging objstore.Store, parts *atomic.Int64) {
+	parts = new(atomic.Int64)
+	return objstoretest.Before{Store: objstore.NewMemory("staging"), Do: func(_ context.Context, op, _ string) error {
+		if op != "range" {
+			return nil
+		}
+		parts.Add(1)
+		return fail
+	}}, parts
 }
 
 // stagePack stages contents as one pack and returns the files that an entry lists for it.
@@ -70,7 +67,7 @@ func TestNeighboursInAPackAreReadTogether(t *testing.T) {
 		"staging_is_away":          {contents: []string{"a", "b"}, fail: errors.New("away"), none: []int{0, 1}, parts: 2},
 	} {
 		t.Run(hazard, func(t *testing.T) {
-			store := &rangeCounter{Store: objstore.NewMemory("staging"), fail: c.fail}
+			store, parts := countRanges(c.fail)
 			e := &ledger.Entry{Files: stagePack(t, store, c.contents...)}
 			if c.change != nil {
 				c.change(e.Files)
@@ -89,13 +86,13 @@ func TestNeighboursInAPackAreReadTogether(t *testing.T) {
 				require.Equal(t, sha256.Sum256(got), s.sum)
 			}
 			require.Equal(t, c.none, none)
-			require.Equal(t, c.parts, store.parts)
+			require.EqualValues(t, c.parts, parts.Load())
 		})
 	}
 }
 
 func TestConcurrentReadersOfAPackShareOneRequest(t *testing.T) {
-	store := &rangeCounter{Store: objstore.NewMemory("staging")}
+	store, parts := countRanges(nil)
 	var contents []string
 	for i := range 50 {
 		contents = append(contents, fmt.Sprint("file ", i))
@@ -111,13 +108,13 @@ func TestConcurrentReadersOfAPackShareOneRequest(t *testing.T) {
 		})
 	}
 	all.Wait()
-	require.Equal(t, 1, store.parts)
+	require.EqualValues(t, 1, parts.Load())
 }
 
 // If two entries describe one pack differently, for example because one is damaged, each gets the
 // stretch that it asks for.
 func TestEntriesThatDescribeAPackDifferently(t *testing.T) {
-	store := &rangeCounter{Store: objstore.NewMemory("staging")}
+	store := objstore.NewMemory("staging")
 	files := stagePack(t, store, "a", "b", "c")
 	p := newPacks(store)
 	require.NotNil(t, p.readWithNeighbours(t.Context(), &ledger.Entry{Files: files[:2]}, 0))
@@ -125,7 +122,7 @@ func TestEntriesThatDescribeAPackDifferently(t *testing.T) {
 }
 
 func TestPackCacheIsBounded(t *testing.T) {
-	store := &rangeCounter{Store: objstore.NewMemory("staging")}
+	store, parts := countRanges(nil)
 	p := newPacks(store)
 	for i := range 3 * maxSpans {
 		e := &ledger.Entry{Files: stagePack(t, store, fmt.Sprint("a", i), "b")}
@@ -133,7 +130,7 @@ func TestPackCacheIsBounded(t *testing.T) {
 			require.NotNil(t, p.readWithNeighbours(t.Context(), e, f))
 		}
 	}
-	require.Equal(t, 3*maxSpans, store.parts)
+	require.EqualValues(t, 3*maxSpans, parts.Load())
 	require.Len(t, p.spans, maxSpans)
 	require.Len(t, p.order, maxSpans)
 }

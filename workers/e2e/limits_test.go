@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/workers/appender"
 )
 
@@ -73,24 +70,6 @@ func TestUnreadRecordsCostNoMemory(t *testing.T) {
 	require.LessOrEqual(t, held, int64(memory+pipelinePartitions<<16))
 	p.sealAll(w)
 	p.requireAllOnce(records)
-}
-
-// gatedStaging stores no file before its gate is closed.
-type gatedStaging struct {
-	objstore.Store
-	gate chan struct{}
-}
-
-// Put implements objstore.Store.
-func (s gatedStaging) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	if s.gate != nil && strings.HasPrefix(key, "data/") {
-		select {
-		case <-s.gate:
-		case <-ctx.Done():
-			return objstore.Info{}, ctx.Err()
-		}
-	}
-	return s.Store.Put(ctx, key, body, opts)
 }
 
 func handles(t *testing.T) int {

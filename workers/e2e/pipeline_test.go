@@ -17,6 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/embedded"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/appender"
 	"github.com/sealift/sealift/workers/rotator"
@@ -93,8 +94,19 @@ func (p *pipeline) start(cfg appender.Config) *worker {
 	log := slog.New(slog.DiscardHandler)
 	cluster, err := p.client.ClusterID(p.t.Context())
 	require.NoError(p.t, err)
+	gated := objstoretest.Before{Store: p.staging, Do: func(ctx context.Context, op, key string) error {
+		if p.gate == nil || op != "put" || !strings.HasPrefix(key, "data/") {
+			return nil
+		}
+		select {
+		case <-p.gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
 	rot := rotator.New(rotator.Config{Cluster: cluster}, rotator.Deps{
-		Staging: gatedStaging{p.staging, p.gate}, Kafka: p.client, Jobs: p.client.NewProducer(stream.ProducerConfig{Topic: p.jobs}), Logger: log,
+		Staging: gated, Kafka: p.client, Jobs: p.client.NewProducer(stream.ProducerConfig{Topic: p.jobs}), Logger: log,
 		Owed: p.owed,
 	})
 	cfg.Topic = p.topic

@@ -21,6 +21,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/replay"
 	"github.com/sealift/sealift/pkg/stream"
 	"github.com/sealift/sealift/workers/appender"
@@ -83,7 +84,18 @@ func (r *replays) startCopier() {
 	c, err := copier.New(cfg, copier.Deps{
 		Kafka: copier.NewKafka(r.client), Leases: leases, Staging: r.staging, Roles: noRoles{}, Catalog: r.catalog, Log: slog.New(slog.DiscardHandler),
 		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
-			return countingStore{r.buckets[t.BucketName], r, t.BucketName}
+			return objstoretest.Before{Store: r.buckets[t.BucketName], Do: func(_ context.Context, op, _ string) error {
+				if op != "put" {
+					return nil
+				}
+				if t.BucketName == "second" && r.stuck != nil {
+					<-r.stuck
+				}
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.puts[t.BucketName]++
+				return nil
+			}}
 		},
 	})
 	require.NoError(r.t, err)
@@ -104,23 +116,6 @@ func (noRoles) Credentials(context.Context, assumerole.Request) (objstore.Creden
 }
 func (noRoles) VerifyTrust(context.Context, assumerole.Request) error { return nil }
 func (noRoles) Forget(assumerole.Request)                             {}
-
-// countingStore counts PUTs by bucket and key, and makes the second bucket wait.
-type countingStore struct {
-	*objstore.Memory
-	r    *replays
-	name string
-}
-
-func (c countingStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	if c.name == "second" && c.r.stuck != nil {
-		<-c.r.stuck
-	}
-	c.r.mu.Lock()
-	c.r.puts[c.name]++
-	c.r.mu.Unlock()
-	return c.Memory.Put(ctx, key, body, opts)
-}
 
 // replay gives the order and carries it out. Its jobs go to jobs, or to the topic if that is nil.
 func (r *replays) replay(change func(*delivery.Order), jobs func(...stream.Record)) *delivery.Order {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -177,12 +178,17 @@ func TestClaimsHaveOneWinner(t *testing.T) {
 		_, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
 		require.NoError(t, err)
 		// The rival is faster: it claims between this worker's read of the head and its PUT.
-		r := &racingStore{Store: b.staging, rival: func() {
+		rival := sync.OnceFunc(func() {
 			_, err := b.Acquire(ctx, testLog, b.tenure("faster", -1))
 			require.NoError(t, err)
-		}}
+		})
 		slow := New(b.cfg, b.deps)
-		slow.deps.Staging = r
+		slow.deps.Staging = objstoretest.Before{Store: b.staging, Do: func(_ context.Context, op, key string) error {
+			if op == "put" && strings.HasPrefix(key, "ledger/") {
+				rival()
+			}
+			return nil
+		}}
 		_, err = slow.Acquire(ctx, testLog, b.tenure("slower", -1))
 		require.ErrorIs(t, err, ledger.ErrLost)
 		claim, err := slow.Acquire(ctx, testLog, b.tenure("slower", -1))
@@ -283,18 +289,4 @@ func TestFailedCommitChangesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, head.LowWatermark, claim.LowWatermark)
 	require.Equal(t, []int64{42}, b.commits, "offsets committed by the next owner")
-}
-
-// racingStore lets a rival act once, just before the first PUT of a ledger entry.
-type racingStore struct {
-	objstore.Store
-	rival func()
-}
-
-func (r *racingStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	if rival := r.rival; rival != nil && strings.HasPrefix(key, "ledger/") {
-		r.rival = nil
-		rival()
-	}
-	return r.Store.Put(ctx, key, body, opts)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/segment"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -455,28 +456,22 @@ func TestEntriesThatContradictTheirBaseAreRefused(t *testing.T) {
 	}
 }
 
-// hungStore is a store whose first PUTs of staged files never make progress.
-type hungStore struct {
-	objstore.Store
-	left int
-}
-
-func (h *hungStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	if strings.HasPrefix(key, "data/") {
-		if h.left--; h.left >= 0 {
-			<-ctx.Done()
-			return objstore.Info{}, objstore.ErrUnavailable
-		}
-	}
-	return h.Store.Put(ctx, key, body, opts)
-}
-
 func TestHungPutIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t)
 		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 		require.NoError(t, err)
-		b.deps.Staging = &hungStore{Store: b.staging, left: 2}
+		left := 2
+		b.deps.Staging = objstoretest.Before{Store: b.staging, Do: func(ctx context.Context, op, key string) error {
+			if op != "put" || !strings.HasPrefix(key, "data/") {
+				return nil
+			}
+			if left--; left < 0 {
+				return nil
+			}
+			<-ctx.Done() // the PUT never makes progress
+			return objstore.ErrUnavailable
+		}}
 		_, err = b.Rotate(t.Context(), base, batch(t, 42, "a@40"), b.tenure("w1", -1))
 		require.NoError(t, err)
 	})

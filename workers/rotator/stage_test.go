@@ -3,7 +3,6 @@ package rotator
 import (
 	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 func TestGroupPacks(t *testing.T) {
@@ -151,30 +151,6 @@ func TestPackFaults(t *testing.T) {
 	}
 }
 
-// slowStore is a store that accepts a byte every ten seconds.
-type slowStore struct {
-	*objstore.Memory
-	puts int
-}
-
-func (n *slowStore) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	n.puts++
-	for one := make([]byte, 1); ; {
-		select {
-		case <-ctx.Done():
-			return objstore.Info{}, objstore.ErrUnavailable
-		case <-time.After(10 * time.Second):
-		}
-		if _, err := body.Read(one); errors.Is(err, io.EOF) {
-			break
-		}
-	}
-	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return objstore.Info{}, err
-	}
-	return n.Memory.Put(ctx, key, body, opts)
-}
-
 // TestSlowUploadIsNotCutOff: an upload that is slow but moves is not cut off, because it
 // would start from the beginning again.
 func TestSlowUploadIsNotCutOff(t *testing.T) {
@@ -184,7 +160,7 @@ func TestSlowUploadIsNotCutOff(t *testing.T) {
 				b := newRig(t)
 				base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
 				require.NoError(t, err)
-				line := &slowStore{Memory: b.staging}
+				line := &objstoretest.SlowUpload{Store: b.staging}
 				b.deps.Staging = line
 				within, cancel := context.WithTimeout(t.Context(), 12*time.Hour)
 				defer cancel()
@@ -192,7 +168,7 @@ func TestSlowUploadIsNotCutOff(t *testing.T) {
 				tenure.OnStaged = func() { staged++ }
 				_, err = b.Rotate(within, base, batch(t, 42, records...), tenure)
 				require.NoError(t, err)
-				require.Equal(t, 2, line.puts, "PUTs: the object and the entry")
+				require.Equal(t, 2, line.Puts, "PUTs: the object and the entry")
 				require.Equal(t, 1, staged)
 			})
 		})
