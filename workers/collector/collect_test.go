@@ -247,6 +247,14 @@ func TestUnknownKeysAreNotRefusedBeforeTheCatalogIsLoaded(t *testing.T) {
 	require.Equal(t, http.StatusOK, b.do(post("/v1/track", text(`{}`))).Code)
 }
 
+func TestUnknownKeysAreNotRefusedWhileTheCatalogIsEmpty(t *testing.T) {
+	b := newFixture(t, Config{})
+	b.live.Set(catalog.NewLive().Snapshot())
+	w := b.do(post("/v1/track", text(`{"writeKey":"wk_new"}`)))
+	require.Equal(t, http.StatusServiceUnavailable, w.Code, "an SDK drops what is answered 401")
+	require.NotEmpty(t, w.Header().Get("Retry-After"))
+}
+
 func TestMetricsHaveNoUnboundedLabels(t *testing.T) {
 	b := newFixture(t, Config{})
 	for i := range 50 {

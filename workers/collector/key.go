@@ -98,6 +98,10 @@ func (c *Collector) resolveSources(request *event.Request, headerKey string) (so
 		}
 		ids.each[i] = source
 	}
+	if sender == "" && tried && len(snapshot.Workspaces()) == 0 {
+		// The catalog's topic may be misspelt, or was lost. An SDK would drop what is answered 401.
+		return ids, retryLater(http.StatusServiceUnavailable, "starting", "the catalog has no workspace yet: try again")
+	}
 	if sender == "" {
 		return ids, noKnownKey(tried)
 	}
