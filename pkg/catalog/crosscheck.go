@@ -51,7 +51,7 @@ func (t *crossChecker) add(doc int, w Workspace) {
 	t.workspaceIDs[w.ID] = true
 	for i, s := range w.Sources {
 		if owner, taken := t.sources[s.ID]; taken && s.ID != "" {
-			c.add(sourceObject(i, s), sourcePath(i, "id"), "id", "it is taken by a source of workspace "+owner, "source ids are unique over all workspaces; generate one with: sealift catalog new")
+			c.add(sourceObject(i, s), sourcePath(i, "id"), "id", "it is taken by a source of workspace "+owner, "if this is the same customer, keep the workspace's id, which must not change; otherwise generate a source id with: sealift catalog new")
 		} else {
 			t.sources[s.ID] = w.ID
 		}

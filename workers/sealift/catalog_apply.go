@@ -255,7 +255,7 @@ func warnOfMoves(a *app, stored, docs []catalog.Workspace) {
 	for _, w := range docs {
 		for _, src := range w.Sources {
 			if former := workspaceOf[src.ID]; former != "" && former != w.ID {
-				a.log.Warn("the source moves to another workspace: what it sent and is in no file yet goes to that one's destinations, and files that its former ones were not sent yet are parked",
+				a.log.Warn("the source moves to another workspace: what it sent and is in no file yet goes to that one's destinations; what is in the ledger still goes to its former ones, or is parked if they are removed",
 					"source", src.ID, "from", former, "to", w.ID)
 			}
 		}
