@@ -63,7 +63,7 @@ func Fix(err error, p Place) string {
 	case errors.Is(err, objstore.ErrDenied):
 		return deniedFix(e, p)
 	case errors.Is(err, objstore.ErrUnavailable):
-		return "run it again: it continues where it stopped; if this persists, check the network, --endpoint and --region"
+		return "run it again; if this persists, check the network, --endpoint and --region"
 	}
 	return ""
 }

@@ -87,7 +87,7 @@ func (o *filesOptions) open(ctx context.Context, args []string) (*selectedFiles,
 		return nil, nil, err
 	}
 	endpoint := cmp.Or(o.endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"))
-	if u, err := url.Parse(endpoint); endpoint != "" && (err != nil || u.Host == "") {
+	if u, err := url.Parse(endpoint); endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		return nil, nil, usageError(fmt.Sprintf("--endpoint %q: want a URL such as https://s3.example.com", endpoint))
 	}
 	cfg := objstore.S3Config{
