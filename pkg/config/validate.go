@@ -307,7 +307,7 @@ func (v *validator) collector() {
 			v.add("collector.public_host", fmt.Sprintf("%q is not host[:port][/path]", withoutCredentials(host)), "write it like events.example.com: without https:// before it and /v1 behind")
 		}
 	}
-	v.atLeast("collector.max_in_flight", c.MaxInFlight, 8<<20)
+	v.atLeast("collector.max_in_flight", c.MaxInFlight, 64<<20)          // less would refuse the largest requests forever
 	v.duration("collector.drain_delay", c.DrainDelay, 0, 20*time.Second) // workers/sealift gives a role 45 s to stop
 	v.between("collector.max_connections", c.MaxConnections, 1, 1_000_000)
 	v.oneOf("collector.validation", c.Validation, "segment", "none")

@@ -94,7 +94,7 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"public_user":           {"collector.public_host", "u:p@events.example.com", "is not host[:port][/path]"},
 		"public_path":           {"collector.public_host", "events.example.com/v1", "/v1 behind"},
 		"public_slash":          {"collector.public_host", "events.example.com/", "/v1 behind"},
-		"in_flight":             {"collector.max_in_flight", "1MiB", "use at least 8MiB"},
+		"in_flight":             {"collector.max_in_flight", "63MiB", "use at least 64MiB"},
 		"drain_delay":           {"collector.drain_delay", "1m", "use 0s to 20s"},
 		"connections":           {"collector.max_connections", "0", "use 1 to 1000000"},
 		"validation":            {"collector.validation", "strict", "use segment, none"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -386,6 +387,20 @@ func TestUnreadableSegment(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLargestRequestFitsTheLeastBound: with the least max_in_flight that pkg/config accepts, every
+// request is accepted when nothing else is in flight. Otherwise its sender would send it forever.
+func TestLargestRequestFitsTheLeastBound(t *testing.T) {
+	s := newSpoolFixture(t, Config{MaxInFlight: 64 << 20}, t.TempDir(), 64<<20)
+	largest := func() io.Reader {
+		return text(`{"context":{"c":"` + strings.Repeat("c", 6100) + `"},"batch":[` + strings.Repeat(`{},`, 2499) + `{}]}`)
+	}
+	require.Equal(t, http.StatusOK, s.do(post("/v1/batch", largest())).Code)
+	s.topic.fail(errAway)
+	require.Equal(t, http.StatusOK, s.do(post("/v1/batch", largest())).Code)
+	require.EqualValues(t, 2500, s.spool.Stats().Records)
+	require.Greater(t, s.spool.Stats().Bytes, int64(15<<20))
 }
 
 func TestSpooledBytesAreBounded(t *testing.T) {
