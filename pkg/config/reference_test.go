@@ -3,20 +3,18 @@ package config
 import (
 	"bytes"
 	"cmp"
-	"flag"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/sealift/sealift/pkg/goldentest"
+)
 
 // TestReference: `sealift config reference` prints what the comments of Config say, for every key.
 // Using a copy of it changes nothing, not even a default that depends on another key, nor the
@@ -26,12 +24,7 @@ func TestReference(t *testing.T) {
 	var printed bytes.Buffer
 	require.NoError(t, c.Print(&printed))
 	want := annotate(t, printed.String(), comments(t))
-	if *update {
-		require.NoError(t, os.WriteFile("reference.yaml", []byte(want), 0o600))
-	}
-	committed, err := os.ReadFile("reference.yaml")
-	require.NoError(t, err)
-	require.Equal(t, want, string(committed), "write it with -update")
+	goldentest.Equal(t, "reference.yaml", []byte(want))
 	loaded, err := Load(writeFile(t, want), nil, nil)
 	require.NoError(t, err)
 	require.Empty(t, loaded.origins)

@@ -2,9 +2,6 @@ package delivery
 
 import (
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,10 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/goldentest"
 	"github.com/sealift/sealift/pkg/ledger"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const (
 	sum    = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -38,21 +34,8 @@ var (
 	parked = Parked{Version: 1, Job: job, Reason: "no_bucket", Cause: "the bucket does not exist", Fix: "create bucket \"acme-logs\"", Since: 1795359940000, At: 1795360002000}
 )
 
-// golden compares with a file of this format version. If it differs, the format is new: give it a
-// new version, and keep reading the old one.
-func golden(t *testing.T, name string, got []byte) []byte {
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.WriteFile(path, got, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
-	return want
-}
-
 func TestGoldenJob(t *testing.T) {
-	got, err := DecodeJob(golden(t, "job.v1.json", append(job.Encode(), '\n')))
+	got, err := DecodeJob(goldentest.Equal(t, "testdata/job.v1.json", append(job.Encode(), '\n')))
 	require.NoError(t, err)
 	require.Equal(t, job, got)
 	refused := job
@@ -63,7 +46,7 @@ func TestGoldenJob(t *testing.T) {
 }
 
 func TestGoldenReceipt(t *testing.T) {
-	got, err := DecodeReceipt(golden(t, "receipt.v1.json", receipt.Encode()))
+	got, err := DecodeReceipt(goldentest.Equal(t, "testdata/receipt.v1.json", receipt.Encode()))
 	require.NoError(t, err)
 	require.Equal(t, receipt, got)
 }
@@ -72,7 +55,7 @@ func TestGoldenBatch(t *testing.T) {
 	second := receipt
 	second.File.Index++
 	both := []Receipt{receipt, second}
-	got, err := DecodeBatch(log, ref.Seq, golden(t, "batch.v1.json", EncodeBatch(both)))
+	got, err := DecodeBatch(log, ref.Seq, goldentest.Equal(t, "testdata/batch.v1.json", EncodeBatch(both)))
 	require.NoError(t, err)
 	require.Equal(t, both, got)
 }
@@ -103,7 +86,7 @@ func TestDecodeBatchReturnsWhatItUnderstands(t *testing.T) {
 }
 
 func TestGoldenParked(t *testing.T) {
-	got, err := DecodeParked(golden(t, "parked.v1.json", parked.Encode()))
+	got, err := DecodeParked(goldentest.Equal(t, "testdata/parked.v1.json", parked.Encode()))
 	require.NoError(t, err)
 	require.Equal(t, parked, got)
 }
@@ -146,7 +129,7 @@ func TestGoldenKeys(t *testing.T) {
 		"batch": BatchKey(log, 42, []byte("receipts")),
 	}, "", "  ")
 	require.NoError(t, err)
-	golden(t, "keys.v1.json", append(keys, '\n'))
+	goldentest.Equal(t, "testdata/keys.v1.json", append(keys, '\n'))
 }
 
 func TestKeysRoundTrip(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/goldentest"
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
@@ -18,11 +19,11 @@ var order = Order{
 }
 
 func TestGoldenOrder(t *testing.T) {
-	got, err := DecodeOrder(golden(t, "order.v1.json", order.Encode()))
+	got, err := DecodeOrder(goldentest.Equal(t, "testdata/order.v1.json", order.Encode()))
 	require.NoError(t, err)
 	require.Equal(t, &order, got)
 	plan := Plan{Version: 1, Files: 7, Records: 22_400, Bytes: 864_192, Copies: 14, At: 1795360001000}
-	back, err := DecodePlan(golden(t, "plan.v1.json", plan.Encode()))
+	back, err := DecodePlan(goldentest.Equal(t, "testdata/plan.v1.json", plan.Encode()))
 	require.NoError(t, err)
 	require.Equal(t, plan, back)
 	keys, err := json.MarshalIndent(map[string]string{
@@ -31,7 +32,7 @@ func TestGoldenOrder(t *testing.T) {
 		"object_in_view": ObjectKey(order.Prefix("path"), log, &file), "lease": ReplayLeaseName(order.ID, ref, job.Destination),
 	}, "", "  ")
 	require.NoError(t, err)
-	golden(t, "replay-keys.v1.json", append(keys, '\n'))
+	goldentest.Equal(t, "testdata/replay-keys.v1.json", append(keys, '\n'))
 }
 
 func TestOrderRefuses(t *testing.T) {

@@ -2,7 +2,6 @@ package event
 
 import (
 	"encoding/json"
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,9 +10,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/sealift/sealift/pkg/goldentest"
+)
 
 // unknown is the library of an event that does not name one.
 const unknown = `"library":{"name":"unknown","version":"unknown"}`
@@ -68,12 +67,7 @@ func TestGoldenLines(t *testing.T) {
 			body, err := os.ReadFile(base + ".request.json")
 			require.NoError(t, err)
 			got := strings.Join(lines(t, kind, string(body), stamp()), "\n") + "\n"
-			if *update {
-				require.NoError(t, os.WriteFile(base+".lines.ndjson", []byte(got), 0o644))
-			}
-			want, err := os.ReadFile(base + ".lines.ndjson")
-			require.NoError(t, err)
-			require.Equal(t, string(want), got)
+			goldentest.Equal(t, base+".lines.ndjson", []byte(got))
 		})
 	}
 }

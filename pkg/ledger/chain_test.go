@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/goldentest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
@@ -252,10 +252,7 @@ func TestEntryGolden(t *testing.T) {
 	e.SealedThrough = []SealedStream{{Source: "app", Hour: 1_699_999_200_000, Offset: 950}}
 	got, err := e.Encode()
 	require.NoError(t, err)
-	want, err := os.ReadFile("testdata/entry-v1.json")
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got), "the stored format changed; it needs a new version")
-	back, err := Decode(want)
+	back, err := Decode(goldentest.Equal(t, "testdata/entry-v1.json", got))
 	require.NoError(t, err)
 	require.Equal(t, e, back)
 }
@@ -271,10 +268,7 @@ func TestPackedEntryGolden(t *testing.T) {
 	}}
 	got, err := e.Encode()
 	require.NoError(t, err)
-	want, err := os.ReadFile("testdata/entry-v1-packed.json")
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got), "the stored format changed; it needs a new version")
-	back, err := Decode(want)
+	back, err := Decode(goldentest.Equal(t, "testdata/entry-v1-packed.json", got))
 	require.NoError(t, err)
 	require.Equal(t, e, back)
 

@@ -3,12 +3,9 @@ package meter
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,13 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/sealift/sealift/pkg/goldentest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const (
 	one = "ws_7Q2hTz9LkPq4Wc8B/acme-prod"
@@ -32,31 +28,20 @@ const (
 
 var discardLog = slog.New(slog.DiscardHandler)
 
-func golden(t *testing.T, name string, got []byte) []byte {
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.WriteFile(path, got, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
-	return want
-}
-
 func TestGolden(t *testing.T) {
 	accounts := map[string]Account{
 		one: {Counts: Counts{Puts: 14, DataKeys: 12, AssumeRoles: 2, StagingReads: 26, StagingWrites: 13}, Delivered: 1795360001000},
 		two: {Counts: Counts{Puts: 3}, Trouble: &Trouble{Reason: "put_denied", Cause: "denied", Fix: "allow it", Since: 1795359940000, At: 1795360000000, Until: 1795360010000}},
 	}
 	page := page{Version: 1, Worker: "host-copier-1a2b3c4d", Number: 1795360002000, From: 1795359942000, To: 1795360002000, Destinations: accounts}
-	got, err := decodePage(golden(t, "page.v1.json", page.encode()))
+	got, err := decodePage(goldentest.Equal(t, "testdata/page.v1.json", page.encode()))
 	require.NoError(t, err)
 	require.Equal(t, page, got)
 	sum := sum{Version: 1, Number: 41, Folded: map[string]folded{page.Worker: {Through: page.Number, At: 1795362000000}}, Since: 1795000000000, Destinations: accounts}
-	back, err := decodeSum(golden(t, "sum.v1.json", sum.encode()))
+	back, err := decodeSum(goldentest.Equal(t, "testdata/sum.v1.json", sum.encode()))
 	require.NoError(t, err)
 	require.Equal(t, sum, back)
-	golden(t, "keys.v1.txt", []byte(pageKey(page.Worker, page.Number)+"\n"+SumKey(sum.Number)+"\n"))
+	goldentest.Equal(t, "testdata/keys.v1.txt", []byte(pageKey(page.Worker, page.Number)+"\n"+SumKey(sum.Number)+"\n"))
 	worker, number, ok := parsePageKey(pageKey(page.Worker, page.Number))
 	require.True(t, ok)
 	require.Equal(t, page.Worker, worker)

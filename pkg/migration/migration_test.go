@@ -3,9 +3,7 @@ package migration
 import (
 	"bytes"
 	"cmp"
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,12 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/goldentest"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
-
-var update = flag.Bool("update", false, "write the golden file")
 
 const dest = "ws_7Q2hTz9LkPq4Wc8B/acme-prod"
 
@@ -31,14 +28,7 @@ var (
 )
 
 func TestGoldenNote(t *testing.T) {
-	const file = "testdata/note.v1.json"
-	if *update {
-		require.NoError(t, os.WriteFile(file, tried.encode(), 0o644))
-	}
-	want, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(tried.encode()))
-	got, err := decode(want)
+	got, err := decode(goldentest.Equal(t, "testdata/note.v1.json", tried.encode()))
 	require.NoError(t, err)
 	require.Equal(t, tried, got)
 	require.Equal(t, "migrations/"+dest+"/00003.json", noteKey(dest, 3))

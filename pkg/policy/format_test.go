@@ -18,6 +18,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/goldentest"
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/policy"
 )
@@ -43,7 +44,7 @@ func TestFormatsGolden(t *testing.T) {
 		for _, name := range sample {
 			for _, f := range policy.Formats {
 				if s.name == name {
-					golden(t, name+"."+extensions[f], render(t, s.write(t), f))
+					goldentest.Equal(t, "testdata/"+name+"."+extensions[f], []byte(render(t, s.write(t), f)))
 				}
 			}
 		}

@@ -1,21 +1,17 @@
 package policy_test
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/goldentest"
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/policy"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // Accounts of the tests: the operator's, the customer's, and a second one of the customer's.
 const (
@@ -148,18 +144,6 @@ func TestMatrixIsComplete(t *testing.T) {
 	}
 }
 
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
-	}
-	want, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.Equal(t, string(want), got)
-}
-
 // The documents of the cells, one per line; all are valid for AWS.
 func TestDocumentsGolden(t *testing.T) {
 	kinds := map[policy.Kind]iam.Kind{policy.Trust: iam.Trust, policy.Role: iam.Identity, policy.Bucket: iam.Bucket, policy.KMS: iam.Key}
@@ -177,5 +161,5 @@ func TestDocumentsGolden(t *testing.T) {
 			}
 		}
 	}
-	golden(t, "documents.golden", b.String())
+	goldentest.Equal(t, "testdata/documents.golden", []byte(b.String()))
 }

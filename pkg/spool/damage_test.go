@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/goldentest"
 )
 
 // segmentContent returns a segment of n entries, and the offset of each frame.
@@ -240,8 +241,6 @@ func TestNoForgedFrameWithoutAHeader(t *testing.T) {
 	require.EqualValues(t, 2, s.Stats().Damages)
 }
 
-var update = flag.Bool("update", false, "write golden files")
-
 // TestFormatIsStable: the format does not change, because a later release may have to empty a
 // spool.
 func TestFormatIsStable(t *testing.T) {
@@ -250,15 +249,8 @@ func TestFormatIsStable(t *testing.T) {
 		made = appendFrame(made, salt{1, 2, 3, 4, 5, 6, 7, 8}, entry(i), checksum(entry(i).Payload))
 		made = append(made, entry(i).Payload...)
 	}
-	const golden = "testdata/golden.spool"
-	if *update {
-		require.NoError(t, os.WriteFile(golden, made, 0o600))
-	}
-	want, err := os.ReadFile(golden)
-	require.NoError(t, err)
-	require.Equal(t, want, made)
 	dir := t.TempDir()
-	placeSegment(t, dir, 1, want)
+	placeSegment(t, dir, 1, goldentest.Equal(t, "testdata/golden.spool", made))
 	s := open(t, Config{Dir: dir}, discardLog)
 	requireEntries(t, drain(t, s, 1), 0, 1, 2)
 }

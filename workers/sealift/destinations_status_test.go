@@ -2,9 +2,6 @@ package main
 
 import (
 	"bytes"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,12 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/goldentest"
 	"github.com/sealift/sealift/pkg/meter"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/workers/auditor"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestDestinationsStatusIsPrinted(t *testing.T) {
 	at := time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC)
@@ -46,10 +42,10 @@ func TestDestinationsStatusIsPrinted(t *testing.T) {
 
 	var table bytes.Buffer
 	require.NoError(t, s.print(&table))
-	golden(t, "destinations_status.txt", table.Bytes())
+	goldentest.Equal(t, "testdata/golden/destinations_status.txt", table.Bytes())
 	var asJSON bytes.Buffer
 	require.NoError(t, (&app{stdout: &asJSON}).printJSON(s))
-	golden(t, "destinations_status.json", asJSON.Bytes())
+	goldentest.Equal(t, "testdata/golden/destinations_status.json", asJSON.Bytes())
 
 	require.EqualValues(t, 1, s.countLate(28*time.Hour), "a destination with parked files is late")
 	require.EqualValues(t, 2, s.countLate(63*time.Minute))
@@ -114,15 +110,4 @@ func TestDestinationsStatusShowsTimeOfTheLastTry(t *testing.T) {
 		require.Equal(t, c.want, r.LastError.At)
 		require.Equal(t, "put_denied", r.LastError.Reason)
 	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	path := filepath.Join("testdata", "golden", name)
-	if *update {
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		require.NoError(t, os.WriteFile(path, got, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
 }
