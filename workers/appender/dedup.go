@@ -326,7 +326,9 @@ func (l *loop) handleBackfill(s logPart) {
 		if reason != "" || !l.core.spool.Fits(to.Line) {
 			continue
 		}
-		r.backfilling.newest = max(r.backfilling.newest, min(to.Received, now))
+		if to.Received <= now { // those from the future, of a producer whose clock is ahead, may be anywhere in the log
+			r.backfilling.newest = max(r.backfilling.newest, to.Received)
+		}
 		if len(to.Message) > 0 {
 			r.Fill(r.Key(to.Source, to.Message), rec.Offset, to.Received, now)
 		}

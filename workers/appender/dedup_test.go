@@ -439,6 +439,29 @@ func TestWatermarkInsideARunOfItsOwnEntry(t *testing.T) {
 	require.Equal(t, map[string]int64{ledger.SkippedDuplicate: 2}, b.Skipped)
 }
 
+// TestRecordsFromTheFutureDoNotProlongFilling: if one of a producer whose clock is ahead counted as
+// received now, a new owner would read the whole log again, however little of it is in the window.
+func TestRecordsFromTheFutureDoNotProlongFilling(t *testing.T) {
+	store, err := dedup.Open(dedup.Config{Dir: t.TempDir()})
+	require.NoError(t, err)
+	defer store.Close()
+	router, err := route.New("header", "record")
+	require.NoError(t, err)
+	l := &loop{core: newTestCore(t, entry(0)), router: router, deduper: &deduper{Store: store, buffersFree: make(chan struct{}, 1)}}
+	store.Start(10)
+	_, _, ok := store.NextFill()
+	require.True(t, ok)
+	var part logPart
+	for i, at := range []int64{t0, time.Now().Add(30 * 24 * time.Hour).UnixMilli(), t0 + 1, t0 - 1} {
+		part.records = append(part.records, stream.Record{
+			Offset: int64(i), Time: time.UnixMilli(at), Value: []byte(`{}`),
+			Headers: []stream.Header{{Key: route.HeaderSource, Value: []byte("a")}, {Key: route.HeaderMessage, Value: []byte("m")}},
+		})
+	}
+	l.handleBackfill(part)
+	require.Equal(t, t0+1, l.deduper.backfilling.newest)
+}
+
 // A record that fits no file is not remembered: a copy that fits counts as the first.
 func TestUnfitLinesAreNotRemembered(t *testing.T) {
 	store, err := dedup.Open(dedup.Config{Dir: t.TempDir()})
