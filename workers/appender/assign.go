@@ -71,6 +71,7 @@ func (a *Appender) start(ctx context.Context, n int, tenure *ledger.Tenure) *run
 		forget:   a.pendingForgets[n],
 	}
 	p.tenure.Store(tenure)
+	p.view.noteRead(max(tenure.Committed, 0), 0) // until it is taken over; otherwise the whole log would count as lag
 	ctx, cancel := context.WithCancel(ctx)
 	r := &runningPartition{partition: p, cancel: cancel, done: make(chan struct{})}
 	go func() {

@@ -42,6 +42,27 @@ func TestOldestAgeIsNotTooLow(t *testing.T) {
 	require.EqualValues(t, 8, v.end-v.position)
 }
 
+// TestLagWhileAPartitionIsTakenOver: a takeover may take long, or be refused. Meanwhile the lag is
+// that of the committed offset, and not the whole log.
+func TestLagWhileAPartitionIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.produce("a", "b", "a", "b", "a")
+		r.onAcquire = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		ctx, stop := context.WithCancel(t.Context())
+		r.stop = stop
+		go func() { r.ended <- r.Run(ctx) }()
+		r.generations <- &stream.Generation{Assignments: map[string][]stream.Assignment{
+			r.cfg.Topic: {{Partition: 0, Mark: stream.Mark{Committed: 3}}},
+		}}
+		synctest.Wait()
+		require.Zero(t, lag(r.Appender), "lag before the log's end is known")
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 2, lag(r.Appender))
+		r.stopAndWait()
+	})
+}
+
 // inTrouble returns the value of the in_trouble metric for partition 0.
 func (r *rig) inTrouble() bool {
 	registry := prometheus.NewRegistry()
