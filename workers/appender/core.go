@@ -192,11 +192,18 @@ func (c *core) pastFilter() bool {
 }
 
 // oldestReceived returns the time of receipt, in unix ms, of the oldest record in a file that is in
-// no entry yet; ok is false if there is none.
+// no entry yet; ok is false if there is none. A record that was received long before it was read, or
+// that comes from the future, counts from the roll in which its file was begun: it does not say that
+// anything takes long here.
 func (c *core) oldestReceived() (received int64, ok bool) {
+	period := (c.cfg.rollEvery + c.cfg.grace + c.cfg.jitter).Milliseconds()
 	note := func(m segment.Meta) {
-		if !ok || m.Received < received {
-			received, ok = m.Received, true
+		at, deadline := m.Received, m.Note
+		if at < deadline-period || at > deadline {
+			at = deadline - period
+		}
+		if !ok || at < received {
+			received, ok = at, true
 		}
 	}
 	c.spool.Files(note)

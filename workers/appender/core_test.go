@@ -279,6 +279,26 @@ func TestFullFileIsSealedForItsSize(t *testing.T) {
 	c.spool.Files(func(m segment.Meta) { require.EqualValues(t, 5, m.Last) })
 }
 
+// TestOldestReceivedIgnoresLatenessAndTheFuture: a redriven dead letter, or a producer whose clock
+// is wrong, must not look like an appender that is days behind.
+func TestOldestReceivedIgnoresLatenessAndTheFuture(t *testing.T) {
+	for name, received := range map[string]int64{"late": t0 - 100*hour, "future": t0 + 100*hour} {
+		t.Run(name, func(t *testing.T) {
+			c := newTestCore(t, entry(0))
+			now := t0 + 5*60_000
+			c.advanceTo(0, true, now)
+			add(t, c, fateFiled, 0, "a", received, now, []byte("{}"))
+			oldest, ok := c.oldestReceived()
+			require.True(t, ok)
+			require.Equal(t, t0, oldest)
+			c.advanceTo(1, true, now+3*hour) // the entry cannot be written for hours
+			require.NoError(t, c.sealDue())
+			oldest, _ = c.oldestReceived()
+			require.Equal(t, t0, oldest)
+		})
+	}
+}
+
 func TestOldestReceivedIgnoresWhatIsInAnEntry(t *testing.T) {
 	c := newTestCore(t, entry(0))
 	_, ok := c.oldestReceived()

@@ -61,7 +61,7 @@ func newMetrics(reg prometheus.Registerer, a *Appender) *metrics {
 		},
 		position: gauge("position_offset", "Offset of the next record to be read."),
 		lag:      gauge("lag_records", "Records in the log that were not read yet."),
-		oldest:   gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet, read or not."),
+		oldest:   gauge("oldest_unsealed_age_seconds", "Age of the oldest record that is in no entry of the ledger yet, read or not. Records that came late, or from the future, count as received in the period of roll_every in which they were read."),
 		files:    gauge("open_files", "Files that are open."),
 		held:     gauge("open_files_bytes", "Bytes that open files hold in memory."),
 		paused:   gauge("paused", "1 while nothing is read, for lack of disk or because staging is behind."),
