@@ -297,11 +297,13 @@ func TestMessagesAfterATruncatedLogWithAFailingDisk(t *testing.T) {
 }
 
 // TestRecreatedTopic: what was read of the former topic exists nowhere else, and nothing of
-// the new one belongs to its ledger.
+// the new one belongs to its ledger. If the new one lacks the partition, what was read is written
+// when the partition has been added.
 func TestRecreatedTopic(t *testing.T) {
-	for _, restart := range []bool{false, true} {
+	for _, meanwhile := range []string{"nothing", "restart", "no_such_partition"} {
+		restart := meanwhile == "restart"
 		for _, anew := range []int{0, 1} { // number of records in the new topic
-			t.Run(fmt.Sprintf("restart=%v/%d", restart, anew), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%d", meanwhile, anew), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newRig(t, Config{})
 					r.run()
@@ -313,14 +315,21 @@ func TestRecreatedTopic(t *testing.T) {
 						r.stopAndWait()
 						r = r.restarted(Config{})
 					}
+					if meanwhile == "no_such_partition" {
+						r.assignPartitions()
+						time.Sleep(2 * leftoverInterval)
+					}
 					r.mu.Lock()
 					r.records = nil
 					r.mu.Unlock()
 					for range anew {
 						r.produce("new")
 					}
-					if restart {
+					switch meanwhile {
+					case "restart":
 						r.run()
+					case "no_such_partition":
+						r.assignPartitions(0)
 					}
 					time.Sleep(time.Minute)
 					require.ErrorIs(t, r.Ready(t.Context()), errHalted)
