@@ -95,13 +95,22 @@ func printLeftovers(out io.Writer, endpoint string, r checkResult) {
 		at := fmt.Sprintf("s3://%s/%s", s.Bucket, s.Key)
 		fmt.Fprintf(out, "stored %s, which Sealift may not delete:\n  aws s3 rm%s %s\n", at, endpointFlag(r.target, endpoint), shell.QuoteIfNeeded(at))
 	}
-	if r.Parked != nil && *r.Parked > 0 {
-		more := ""
-		if *r.Parked >= 1000 {
-			more = " or more"
-		}
-		fmt.Fprintf(out, "%s%s parked: sealift redrive --destination %s\n", progress.Plural(*r.Parked, "file"), more, shell.QuoteIfNeeded(r.Destination))
+	if hint := parkedHint(r.Destination, r.Parked); hint != "" {
+		fmt.Fprintln(out, hint)
 	}
+}
+
+// parkedHint says how many files are parked for a destination, and how they are retried; "" if none
+// is known of.
+func parkedHint(id string, parked *int64) string {
+	if parked == nil || *parked == 0 {
+		return ""
+	}
+	more := ""
+	if *parked >= 1000 {
+		more = " or more"
+	}
+	return fmt.Sprintf("%s%s parked: sealift redrive --destination %s", progress.Plural(*parked, "file"), more, shell.QuoteIfNeeded(id))
 }
 
 // endpointFlag returns the AWS CLI's flag for a bucket that is not on AWS, or "".

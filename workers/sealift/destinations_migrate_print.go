@@ -65,6 +65,7 @@ func (m *mover) printPolicies(ctx context.Context) error {
 		m.printf("%s:", attached[d.Kind])
 		m.printDocument(d)
 	}
+	m.printf("leave what is attached now as it is until files arrive the new way: add to it, under another Sid where that is the same")
 	if !m.plan.next.SSE {
 		m.printf("if the bucket's default encryption is a KMS key of the customer, and for other formats: sealift destinations policy --help")
 	}
@@ -84,7 +85,8 @@ func (m *mover) printCleanUp(ctx context.Context, last migration.Note) {
 	from := m.plan.next
 	from.Bucket, from.RoleARN = last.From.Bucket, last.From.RoleARN
 	from.BucketName, from.Prefix = catalog.SplitBucket(from.Bucket)
-	if last.From.RoleARN == "" {
+	switch last.From.RoleARN {
+	case "":
 		m.printf("the customer: remove from the policy of bucket %s what lets Sealift's principal put files, unless another destination needs it; such as", from.BucketName)
 		own, err := m.principal(ctx)
 		if err != nil {
@@ -94,13 +96,22 @@ func (m *mover) printCleanUp(ctx context.Context, last migration.Note) {
 				m.printDocument(d)
 			}
 		}
+	case last.To.RoleARN:
+		m.printf("the customer: remove from the policies of role %s what lets it put files into s3://%s, unless another destination needs it", last.From.RoleARN, last.From.Bucket)
+	default:
+		m.printf("the customer: delete role %s, unless something else needs it", last.From.RoleARN)
 	}
 	m.printTestFolder(last)
 	if last.From.Bucket != last.To.Bucket {
-		m.printf("what was delivered before stays in s3://%s; to have it in the new place too:", last.From.Bucket)
-		until := time.UnixMilli(last.At).UTC().Truncate(time.Hour).Add(time.Hour) // the hours of --until are those of receipt
-		m.printf("  sealift replay --destination %s --until %s --dry-run", shell.QuoteIfNeeded(m.plan.now.ID), until.Format("2006-01-02T15"))
+		m.printReplay("before", last.From, last.At)
 	}
+}
+
+// printReplay says how the destination gets what was delivered to a former place until then, unix ms.
+func (m *mover) printReplay(when string, former migration.Place, until int64) {
+	m.printf("what was delivered %s stays in s3://%s; to have it in s3://%s too:", when, former.Bucket, m.plan.next.Bucket)
+	end := time.UnixMilli(until).UTC().Truncate(time.Hour).Add(time.Hour) // the hours of --until are those of receipt
+	m.printf("  sealift replay --destination %s --until %s --dry-run", shell.QuoteIfNeeded(m.plan.now.ID), end.Format("2006-01-02T15"))
 }
 
 // printDocumentChange says how to change the operator's document.

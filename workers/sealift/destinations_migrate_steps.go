@@ -207,9 +207,12 @@ func (m *mover) confirmArrivals(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+	if hint := parkedHint(m.plan.now.ID, countParked(ctx, m.s, m.plan.now.ID)); hint != "" {
+		m.printf("%s", hint)
+	}
 	switch {
 	case a.New == 0:
-		m.printf("no file has been due since %s: run the command again when one has", formatMillis(last.At))
+		m.printf("no file has arrived since %s: run the command again when one is due", formatMillis(last.At))
 		return partialError(fmt.Sprintf("destination %s is switched, and waits for its first file", m.plan.now.ID))
 	case a.Old > 0 && (last.Blamed != "" || a.LastOld.At > last.At+followTimeout.Milliseconds()):
 		m.printf("copier %s still delivered the old way at %s: it does not follow the catalog, or was slow with that file; restart it, then run the command again", a.LastOld.Worker, formatMillis(a.LastOld.At))
@@ -273,6 +276,9 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 	}
 	m.printf("the catalog says what it said before")
 	m.printTestFolder(*last)
+	if switched && last.From.Bucket != last.To.Bucket {
+		m.printReplay("meanwhile", last.To, m.log.Last().At)
+	}
 	return nil
 }
 

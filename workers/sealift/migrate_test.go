@@ -369,8 +369,8 @@ func TestMigrationKeepsConcurrentCatalogChanges(t *testing.T) {
 	require.Len(t, stored.Workspaces()[0].Sources, 2)
 }
 
-// `destinations check` says that files are parked for a destination that works again.
-func TestCheckCountsParkedFiles(t *testing.T) {
+// `destinations check` and `migrate` say that files are parked for a destination that works again.
+func TestParkedFilesAreCounted(t *testing.T) {
 	r := newMoveRig(t)
 	target := r.addWorkspace(1)
 	ref := delivery.FileRef{Topic: "sealift.events", Incarnation: "1", Seq: 1}
@@ -381,4 +381,11 @@ func TestCheckCountsParkedFiles(t *testing.T) {
 	code := run(t.Context(), []string{"destinations", "check", "one", "--endpoint", r.stack.s3URL}, r.env, strings.NewReader(""), &out, &out)
 	require.Equal(t, exitOK, code, out.String())
 	require.Contains(t, out.String(), "1 file parked: sealift redrive --destination "+target.ID+"\n")
+	code, output := r.migrate(t.Context(), 1, target.ID, "--role-arn", movedRole+"-1")
+	require.Equal(t, exitOK, code, output)
+	require.Contains(t, output, "1 file parked: sealift redrive --destination "+target.ID+"\n")
+	r.redeliver(1, 1, delivery.Receipt{}) // long ago: nothing arrives
+	code, output = r.migrate(t.Context(), 1, target.ID, "--bucket", target.BucketName+"/new", "--wait", "0s")
+	require.Equal(t, exitPartial, code, output)
+	require.Contains(t, output, "1 file parked: sealift redrive --destination "+target.ID+"\n")
 }
