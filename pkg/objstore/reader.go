@@ -86,7 +86,7 @@ func (l *regionReader) List(ctx context.Context, prefix, startAfter string, limi
 
 // Folders implements Reader.
 func (l *regionReader) Folders(ctx context.Context, prefix string) (names []string, err error) {
-	err = RetryRead(ctx, func() error { // no time limit, because this may take many requests
+	err = RetryRead(ctx, func() error { // the time limit is for each of its requests
 		return l.inRegion(func(s *S3) error {
 			names, err = s.Folders(ctx, prefix)
 			return err

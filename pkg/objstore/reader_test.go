@@ -1,6 +1,7 @@
 package objstore_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -92,6 +93,36 @@ func TestReaderRetries(t *testing.T) {
 		require.EqualValues(t, 6, requests.Load(), "GetFrom was retried")
 	})
 }
+
+// TestFoldersGivesUpASilentAnswer: one page that stops in between is given up, like one of List, and
+// a listing that takes many requests has no time limit.
+func TestFoldersGivesUpASilentAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const page = `<ListBucketResult><CommonPrefixes><Prefix>%d/</Prefix></CommonPrefixes><IsTruncated>%v</IsTruncated><NextContinuationToken>%[1]d</NextContinuationToken></ListBucketResult>`
+		pages, silent := 0, true
+		slow := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(20 * time.Second) // synctest's clock
+			if pages++; pages == 2 && silent {
+				pages, silent = 0, false
+				body := io.MultiReader(strings.NewReader(`<ListBucketResult>`), readFunc(func([]byte) (int, error) {
+					<-r.Context().Done()
+					return 0, r.Context().Err()
+				}))
+				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(body)}, nil
+			}
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(fmt.Sprintf(page, pages, pages < 3)))}, nil
+		})}
+		r := objstore.OpenReader(objstore.S3Config{Bucket: "b", Region: "us-east-1", Credentials: staticCredentials, HTTPClient: slow})
+		names, err := r.Folders(t.Context(), "")
+		require.NoError(t, err)
+		require.Equal(t, []string{"1", "2", "3"}, names)
+		require.False(t, silent)
+	})
+}
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 type roundTrip func(*http.Request) (*http.Response, error)
 

@@ -137,7 +137,9 @@ func (s *S3) Folders(ctx context.Context, prefix string) ([]string, error) {
 	}
 	var names []string
 	for {
-		l, err := s.listPage(ctx, q, "")
+		page, cancel := context.WithTimeout(ctx, readTryTimeout)
+		l, err := s.listPage(page, q, "")
+		cancel()
 		if err != nil {
 			return nil, err
 		}
