@@ -112,12 +112,10 @@ func readTrailer(ctx context.Context, r objstore.Reader, f File) (end [trailerSi
 	if f.Size < trailerSize {
 		return end, fmt.Errorf("%w: the object is no gzip file", errDiffers)
 	}
-	body, _, err := r.GetFrom(ctx, f.Key, f.ETag, f.Size-trailerSize)
-	if err != nil {
-		return end, err
-	}
-	defer body.Close()
-	_, err = io.ReadFull(body, end[:])
+	d := newFetch(ctx, r, f, nil)
+	defer d.Close()
+	d.offset, d.etag = f.Size-trailerSize, f.ETag
+	_, err = io.ReadFull(d, end[:])
 	return end, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -109,6 +110,20 @@ func TestSyncFailures(t *testing.T) {
 			got, err := syncAll(t, silentAtFirst{m, &silent}, "s3://acme-logs", SyncOptions{Dir: dir})
 			require.NoError(t, err)
 			require.EqualValues(t, 1, got.Downloaded, got.Problems)
+			require.EqualValues(t, 2, silent.Load())
+		})
+	})
+	t.Run("silent_connection_of_a_comparison_is_given_up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			m, dir := &flakyStore{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
+			put(t, m, key("web", day1, 0), "{}\n")
+			lines := strings.TrimSuffix(name(day1, 0), ".gz") + ".ndjson"
+			require.NoError(t, os.WriteFile(filepath.Join(dir, lines), []byte("{}\n"), 0o600))
+			require.NoError(t, os.Chtimes(filepath.Join(dir, lines), time.Time{}, time.Unix(1, 0)))
+			var silent atomic.Int64
+			got, err := syncAll(t, silentAtFirst{m, &silent}, uri, SyncOptions{Dir: dir, Decompress: true})
+			require.NoError(t, err)
+			require.EqualValues(t, 1, got.Skipped, got.Problems)
 			require.EqualValues(t, 2, silent.Load())
 		})
 	})
