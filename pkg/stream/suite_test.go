@@ -196,6 +196,12 @@ func testTopics(t *testing.T, c *stream.Client, topic string) {
 	}, 30*time.Second, 20*time.Millisecond)
 	require.ErrorIs(t, err, stream.ErrCleanupPolicy, "a topic that must be compacted deletes records")
 	require.ErrorContains(t, err, "--alter --entity-type topics --entity-name "+topic)
+	require.Eventually(t, func() bool {
+		err = c.EnsureTopics(ctx, true, stream.Topic{Name: kept.Name, Partitions: 1})
+		return err != nil
+	}, 30*time.Second, 20*time.Millisecond)
+	require.ErrorIs(t, err, stream.ErrCleanupPolicy, "a topic whose records have to stay is compacted")
+	require.ErrorContains(t, err, "--entity-name "+kept.Name+" --add-config cleanup.policy=delete")
 	makeTopic(t, c, topic, 5) // existing topics are not changed
 	n, err := c.Partitions(ctx, topic)
 	require.NoError(t, err)

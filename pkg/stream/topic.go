@@ -24,51 +24,51 @@ type Topic struct {
 	Partitions  int
 	Replication int // -1 or 0: the broker's default
 	// Compacted topics keep the last record of each key forever. With another cleanup policy their
-	// records would be deleted after the retention.
+	// records would be deleted after the retention. Other topics must not be compacted: readers skip
+	// what is gone, so records would be lost without a trace.
 	Compacted bool
 	// MaxRecordBytes is the largest record that the topic accepts; 0: the broker's default.
 	MaxRecordBytes int
 }
 
-// ErrCleanupPolicy says that a topic that must be compacted is not.
+// ErrCleanupPolicy says that a topic that must be compacted is not, or the other way round.
 var ErrCleanupPolicy = errors.New("the topic's cleanup.policy deletes records")
 
 // EnsureTopics creates missing topics explicitly, since auto-creation would use the broker's number
 // of partitions. If create is false, it returns an error that wraps ErrNoTopic and says how to
-// create the first missing topic. It does not change existing topics. If one must be compacted and,
-// according to the brokers, is not, it returns an error that wraps ErrCleanupPolicy.
+// create the first missing topic. It does not change existing topics. If, according to the brokers,
+// one is compacted and must not be, or the other way round, it returns an error that wraps
+// ErrCleanupPolicy.
 func (c *Client) EnsureTopics(ctx context.Context, create bool, topics ...Topic) error {
 	for _, t := range topics {
 		_, err := c.Partitions(ctx, t.Name)
-		if err == nil {
-			if err := c.checkCompacted(ctx, t); err != nil {
-				return err
+		if errors.Is(err, ErrNoTopic) {
+			if !create {
+				return fmt.Errorf("topic %q: %w; create it with: %s (or set kafka.create_topics: true)", t.Name, ErrNoTopic, c.createCommand(t))
 			}
-			continue
+			err = c.createTopic(ctx, t)
 		}
-		if !errors.Is(err, ErrNoTopic) {
-			return err
+		if err == nil {
+			err = c.checkCleanup(ctx, t)
 		}
-		if !create {
-			return fmt.Errorf("topic %q: %w; create it with: %s (or set kafka.create_topics: true)", t.Name, ErrNoTopic, c.createCommand(t))
-		}
-		if err := c.createTopic(ctx, t); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkCompacted returns an error if the topic must be compacted and is known not to be.
-func (c *Client) checkCompacted(ctx context.Context, t Topic) error {
-	if !t.Compacted {
-		return nil
+// checkCleanup returns an error if the topic is known to have the wrong cleanup policy.
+func (c *Client) checkCleanup(ctx context.Context, t Topic) error {
+	right, wrong := "delete", "compact"
+	if t.Compacted {
+		right, wrong = wrong, right
 	}
 	policy, err := c.topicConfig(ctx, t.Name, cleanupPolicy)
-	if err != nil || !strings.Contains(policy, "delete") { // the user may not be allowed to see the configuration
+	if err != nil || !strings.Contains(policy, wrong) { // the user may not be allowed to see the configuration
 		return nil //nolint:nilerr // it may be right
 	}
-	return fmt.Errorf("topic %q: %w (it is %q), and what it holds has to stay; change it with: %s", t.Name, ErrCleanupPolicy, policy, c.configCommand(t.Name, cleanupPolicy, "compact"))
+	return fmt.Errorf("topic %q: %w (it is %q), and what it holds has to stay; change it with: %s", t.Name, ErrCleanupPolicy, policy, c.configCommand(t.Name, cleanupPolicy, right))
 }
 
 // RaiseMaxBytesCommand returns the command that makes a topic accept records of that many bytes.
