@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"path"
@@ -100,34 +99,23 @@ On a terminal it asks first.`,
 						return err
 					}
 				}
-				if err := t.write(c.Context(), tombstones); err != nil {
+				p := catalogPlan{changes: catalog.Diff(deleted, nil), values: tombstones}
+				if err := t.write(c.Context(), p.values); err != nil {
 					return err
 				}
-				if err := (catalogPlan{changes: catalog.Diff(deleted, nil)}).print(a); err != nil {
+				if err := p.print(a); err != nil {
 					return err
 				}
-				return printDeleted(a.stdout, deleted)
+				if _, err := fmt.Fprintf(a.stdout, "deleted %s\n", progress.Plural(int64(len(deleted)), "workspace")); err != nil {
+					return err
+				}
+				_, err = p.readBack(c.Context(), t, "deleted")
+				return err
 			})
 		},
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
-}
-
-// printDeleted says what happens to files that were not delivered yet.
-func printDeleted(out io.Writer, deleted []catalog.Workspace) error {
-	if _, err := fmt.Fprintf(out, "deleted %s\n", progress.Plural(int64(len(deleted)), "workspace")); err != nil {
-		return err
-	}
-	for _, w := range deleted {
-		if len(w.Destinations) == 0 {
-			continue
-		}
-		if _, err := fmt.Fprintf(out, "files not yet delivered to %s are parked: apply it again to deliver them; to give them up: sealift redrive --destination %s/NAME --skip\n", w.ID, w.ID); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // catalogPlan is what applying documents does to the stored catalog.
@@ -301,14 +289,9 @@ func (p catalogPlan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 			return err
 		}
 	}
-	// Another apply may have passed its check at the same time, or a migration may have read the
-	// workspace before our write, and written it afterwards.
-	now, err := t.read(ctx)
+	now, err := p.readBack(ctx, t, "applied")
 	if err != nil {
 		return err
-	}
-	if changed := notStored(now, p.values); len(changed) > 0 {
-		return fmt.Errorf("applied, but somebody else changed %s at the same time, and that stands: see `sealift catalog diff`, and apply again", strings.Join(changed, ", "))
 	}
 	var invalid *catalog.Error
 	if errors.As(now.Problems(), &invalid) {
@@ -319,6 +302,19 @@ func (p catalogPlan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 		}
 	}
 	return nil
+}
+
+// readBack returns the catalog after the change. It is an error if the change does not stand:
+// another command may have read the workspace before our write, and written it afterwards.
+func (p catalogPlan) readBack(ctx context.Context, t *catalogTopic, done string) (*catalog.Snapshot, error) {
+	now, err := t.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if changed := notStored(now, p.values); len(changed) > 0 {
+		return nil, fmt.Errorf("%s, but somebody else changed %s at the same time, and that stands: see `sealift catalog get`, and repeat the command", done, strings.Join(changed, ", "))
+	}
+	return now, nil
 }
 
 // reducesDeliveries reports whether a destination gets less from now on: it is disabled or removed,
@@ -356,7 +352,19 @@ func (p catalogPlan) print(a *app) error {
 	if !p.reducesDeliveries() {
 		return nil
 	}
-	_, err := fmt.Fprintln(a.stdout, "note: files sealed while a destination is disabled, removed or not subscribed to their source are not owed to it, and to nobody if no other "+
-		"destination takes them; once it is back, deliver them: sealift replay --source SOURCE --destination WORKSPACE/NAME")
-	return err
+	if _, err := fmt.Fprintln(a.stdout, "note: files sealed while a destination is disabled, removed or not subscribed to their source are not owed to it, and to nobody if no other "+
+		"destination takes them; once it is back, deliver them: sealift replay --source SOURCE --destination WORKSPACE/NAME"); err != nil {
+		return err
+	}
+	for _, c := range p.changes {
+		name, isDestination := strings.CutPrefix(c.Object, "destination ")
+		if c.Kind != catalog.Removed || !isDestination {
+			continue
+		}
+		id := c.Workspace + "/" + strings.Trim(name, `"`)
+		if _, err := fmt.Fprintf(a.stdout, "files not yet delivered to %s are parked: apply it again to deliver them; to give them up: sealift redrive --destination %s --skip\n", id, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -276,6 +276,21 @@ func TestApplyReportsAConcurrentOverwrite(t *testing.T) {
 	require.NoError(t, newCatalogPlan(nil, ours).apply(t.Context(), &app{stdout: io.Discard, log: silent}, topic))
 }
 
+// So does a deletion, after which the workspace would be there again.
+func TestDeleteReportsAConcurrentOverwrite(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	topic := b.openTopic(t, maxWorkspaceBytes)
+	ws := manyWorkspaces(1)
+	store := func() { require.NoError(t, topic.write(t.Context(), encodeAll(ws...))) }
+	store()
+	var stderr bytes.Buffer
+	args := []string{"catalog", "delete", ws[0].ID, "--yes"}
+	require.Equal(t, exitFailure, run(t.Context(), args, b.env, strings.NewReader(""), writeHook(store), &stderr))
+	require.Contains(t, stderr.String(), "deleted, but somebody else changed "+ws[0].ID+" at the same time")
+	require.Equal(t, exitOK, run(t.Context(), args, b.env, strings.NewReader(""), io.Discard, &stderr))
+}
+
 // A topic that was created with the brokers' default limit takes ten thousand workspaces. For a
 // large one the limit must be raised; the error says how.
 func TestCatalogTopicWithTheDefaultRecordLimit(t *testing.T) {
