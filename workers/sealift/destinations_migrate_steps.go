@@ -275,6 +275,9 @@ func (m *mover) abort(ctx context.Context, stored *catalog.Snapshot, t catalog.T
 		return err
 	}
 	m.printf("the catalog says what it said before")
+	if switched {
+		m.printDocumentChange(migration.Note{From: last.To, To: last.From})
+	}
 	m.printTestFolder(*last)
 	if switched && last.From.Bucket != last.To.Bucket {
 		m.printReplay("meanwhile", last.To, m.log.Last().At)
