@@ -180,16 +180,17 @@ func (c *Collector) Ready(ctx context.Context) error {
 		return errors.New("the catalog is not loaded yet")
 	case c.deps.Ping == nil:
 		return nil
-	case c.deps.Spool != nil:
-		if c.deps.Spool.Stats().Full {
-			return errors.New("the spool is full: collector.spool.max_bytes")
-		}
+	case c.deps.Spool != nil && !c.deps.Spool.Stats().Full:
 		return c.spoolReady(ctx)
 	}
-	if err := c.deps.Ping(ctx); err != nil {
-		return fmt.Errorf("reach Kafka: %w", err)
+	err := c.deps.Ping(ctx)
+	switch {
+	case err == nil: // even with a full spool, which perhaps only one partition without a leader has filled
+		return nil
+	case c.deps.Spool != nil:
+		return fmt.Errorf("the spool is full (collector.spool.max_bytes), and Kafka does not answer: %w", err)
 	}
-	return nil
+	return fmt.Errorf("reach Kafka: %w", err)
 }
 
 func (c *Collector) loaded() bool {

@@ -456,6 +456,25 @@ func TestFullLettersSpool(t *testing.T) {
 	})
 }
 
+// TestFullSpoolOfOnePartition: a partition without a leader fills the spool of every collector. If
+// they all called themselves not ready for that, no source could send any more.
+func TestFullSpoolOfOnePartition(t *testing.T) {
+	s, p := newPartitionedFixture(t, Config{}, 0)
+	var away error
+	s.deps.Ping = func(context.Context) error { return away }
+	p.loseLeaders("server", false)
+	for _, size := range []int{1 << 20, 1000} {
+		for s.spoolParcel(parcel{records: []stream.Record{{Key: []byte("server"), Value: make([]byte, size)}}}, time.Now()) == nil {
+		}
+	}
+	for s.sendAs("wk_server", "m") == http.StatusOK {
+	}
+	require.Equal(t, http.StatusOK, s.sendAs("wk_web", "m"))
+	require.NoError(t, s.Ready(t.Context()))
+	away = errAway
+	require.ErrorContains(t, s.Ready(t.Context()), "collector.spool.max_bytes")
+}
+
 // TestFullEventsSpoolStoresLettersOnce: if the events' spool is full, retries of a request do not
 // store its dead letters again and again.
 func TestFullEventsSpoolStoresLettersOnce(t *testing.T) {
