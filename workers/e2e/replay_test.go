@@ -16,7 +16,6 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 
-	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/lease"
@@ -82,7 +81,7 @@ func (r *replays) startCopier() {
 	cfg := r.copiers
 	cfg.Worker, cfg.SpoolDir = "copier", r.t.TempDir()
 	c, err := copier.New(cfg, copier.Deps{
-		Kafka: copier.NewKafka(r.client), Leases: leases, Staging: r.staging, Roles: noRoles{}, Catalog: r.catalog, Log: slog.New(slog.DiscardHandler),
+		Kafka: copier.NewKafka(r.client), Leases: leases, Staging: r.staging, Roles: anyRole{}, Catalog: r.catalog, Log: slog.New(slog.DiscardHandler),
 		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
 			return objstoretest.Before{Store: r.buckets[t.BucketName], Do: func(_ context.Context, op, _ string) error {
 				if op != "put" {
@@ -108,14 +107,6 @@ func (r *replays) startCopier() {
 		require.NoError(r.t, leases.Close())
 	})
 }
-
-type noRoles struct{}
-
-func (noRoles) Credentials(context.Context, assumerole.Request) (objstore.Credentials, error) {
-	return objstore.Credentials{}, nil
-}
-func (noRoles) VerifyTrust(context.Context, assumerole.Request) error { return nil }
-func (noRoles) Forget(assumerole.Request)                             {}
 
 // replay gives the order and carries it out. Its jobs go to jobs, or to the topic if that is nil.
 func (r *replays) replay(change func(*delivery.Order), jobs func(...stream.Record)) *delivery.Order {
