@@ -86,12 +86,6 @@ func runDev(ctx context.Context, cfg config.Config, o devOptions, out io.Writer,
 	}
 	s.configure(&cfg)
 	devConfigure(&cfg, o)
-	// The addresses that dev prints and writes are local and without TLS. A fleet's spool holds
-	// events that are not dev's to send.
-	cfg.Collector.TLS, cfg.Collector.PublicHost, cfg.Collector.DrainDelay = config.ServerTLS{}, "", 0
-	if cfg.Collector.Spool.Dir != "" {
-		cfg.Collector.Spool.Dir = filepath.Join(o.data, "collector-spool")
-	}
 	if cfg.Collector.Listen, err = o.http.pickFree(log); err != nil {
 		return err
 	}
@@ -169,6 +163,12 @@ func devConfigure(cfg *config.Config, o devOptions) {
 		if cfg.Origin(key) == "default" {
 			set()
 		}
+	}
+	// The addresses that dev prints and writes are local and without TLS. A fleet's spool holds
+	// events that are not dev's to send.
+	cfg.Collector.TLS, cfg.Collector.PublicHost, cfg.Collector.DrainDelay = config.ServerTLS{}, "", 0
+	if cfg.Collector.Spool.Dir != "" {
+		cfg.Collector.Spool.Dir = filepath.Join(o.data, "collector-spool")
 	}
 	cfg.Appender.DataDir = filepath.Join(o.data, "appender")
 	cfg.Appender.RollEvery = o.rollEvery // a fleet's value is too long to wait for

@@ -76,3 +76,26 @@ func runRoles(ctx context.Context, log *slog.Logger, timeout time.Duration, role
 	}
 	return group.Wait()
 }
+
+// background is a function that runs until it ends or is stopped.
+type background struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed once it has ended
+	err    error         // what it returned; set before done is closed
+}
+
+func inBackground(ctx context.Context, run func(context.Context) error) *background {
+	ctx, cancel := context.WithCancel(ctx)
+	b := &background{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(b.done)
+		b.err = run(ctx)
+	}()
+	return b
+}
+
+// stop ends it, and waits until it has ended.
+func (b *background) stop() {
+	b.cancel()
+	<-b.done
+}

@@ -101,23 +101,12 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	}
 
 	phase("reading the catalog")
-	// The catalog is followed until the last role has ended.
-	fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var followErr error // set before followed is closed
-	followed := make(chan struct{})
-	go func() {
-		defer close(followed)
-		followErr = p.followCatalog(fctx)
-	}()
-	unfollow := func() {
-		cancel()
-		<-followed
-	}
-	defer unfollow()
+	following := inBackground(context.WithoutCancel(ctx), p.followCatalog) // until the last role has ended
+	defer following.stop()
 	select {
 	case <-p.catalogLoaded:
-	case <-followed:
-		return fmt.Errorf("follow the catalog: %w", followErr)
+	case <-following.done:
+		return fmt.Errorf("follow the catalog: %w", following.err)
 	case <-ctx.Done():
 		return nil
 	}
@@ -140,17 +129,14 @@ func (p *process) run(ctx context.Context, o processOptions) error {
 	}
 	starting.Store(nil)
 	if o.onReady != nil {
-		watch, stop := context.WithCancel(ctx)
-		notified := make(chan struct{})
-		go func() { defer close(notified); p.callWhenReady(watch, o.onReady) }()
-		defer func() { stop(); <-notified }()
+		defer inBackground(ctx, func(ctx context.Context) error { return p.callWhenReady(ctx, o.onReady) }).stop()
 	}
 	return runRoles(ctx, p.log, drainTimeout, append(p.assembly.roles, role{name: "catalog", run: func(ctx context.Context) error {
 		select {
-		case <-followed:
-			return followErr
+		case <-following.done:
+			return following.err
 		case <-ctx.Done():
-			unfollow()
+			following.stop()
 			return nil
 		}
 	}})...)
@@ -166,11 +152,12 @@ func nilIfStopped(ctx context.Context, err error) error {
 }
 
 // callWhenReady calls fn when every check passes.
-func (p *process) callWhenReady(ctx context.Context, fn func(*process)) {
+func (p *process) callWhenReady(ctx context.Context, fn func(*process)) error {
 	for !p.admin.Ready(ctx).Ready {
-		if sleep.For(ctx, 50*time.Millisecond) != nil {
-			return
+		if err := sleep.For(ctx, 50*time.Millisecond); err != nil {
+			return err
 		}
 	}
 	fn(p)
+	return nil
 }

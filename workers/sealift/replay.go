@@ -252,15 +252,10 @@ func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.
 	r.Jobs = v.topicProducer(jobs, 0)
 	screen := newReplayScreen(v.app.stderr)
 	r.OnTally = screen.setTally
-	watched, stop := context.WithCancel(ctx)
-	watching := make(chan struct{})
-	go func() {
-		defer close(watching)
-		_ = screen.watch(watched, v.staging, o.ID, false) // it only shows progress
-	}()
+	// It only shows progress, so its error is ignored.
+	watching := inBackground(ctx, func(ctx context.Context) error { return screen.watch(ctx, v.staging, o.ID, false) })
 	tally, err := r.Enqueue(ctx, o, v.resume != "")
-	stop()
-	<-watching
+	watching.stop()
 	if err == nil && !v.detach {
 		err = screen.watch(ctx, v.staging, o.ID, true)
 	}
