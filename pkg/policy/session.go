@@ -40,7 +40,8 @@ func ReadSession(t catalog.Target) (string, error) {
 	return session(t, []iam.Statement{
 		// Not limited to the prefix: then S3 would answer that a missing object is denied.
 		{Effect: iam.Allow, Action: iam.Strings{"s3:ListBucket"}, Resource: iam.Strings{"arn:" + Partition(t) + ":s3:::" + t.BucketName}},
-		{Effect: iam.Allow, Action: iam.Strings{"s3:GetObject"}, Resource: iam.Strings{ObjectARN(t, "*")}},
+		// Below other prefixes are what was delivered before a migration, and views.
+		{Effect: iam.Allow, Action: iam.Strings{"s3:GetObject"}, Resource: iam.Strings{"arn:" + Partition(t) + ":s3:::" + t.BucketName + "/*segment-logs/*"}},
 		{Effect: iam.Allow, Action: iam.Strings{"kms:Decrypt"}, Resource: iam.Strings{"*"}},
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -157,6 +158,10 @@ func (bs *buckets) verifyObject(ctx context.Context, o *file, dest string, r del
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, objstore.ErrDenied) && o.receipts != nil && !strings.HasPrefix(r.Key, b.root()): // the prefix was another, and so were the rights
+		root, _, _ := strings.Cut(r.Key, "segment-logs/")
+		bs.v.report.updateDestination(dest, func(d *Destination) { d.countFormer(strings.TrimSuffix(b.Name+"/"+root, "/")) })
+		return nil
 	case err != nil:
 		bs.recordFailure(b, where, err)
 		return nil

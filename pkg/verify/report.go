@@ -103,8 +103,8 @@ type Destination struct {
 	ReplayedObjects int64 `json:"replayed_objects"`
 	Unseen          int64 `json:"unseen"`
 	Listed          int64 `json:"listed"` // objects below segment-logs/ of the sources
-	// Former counts those of Unseen whose receipts name a bucket other than the destination's
-	// present one.
+	// Former counts those of Unseen whose receipts name another bucket than the destination's
+	// present one, or another prefix, below which nothing may be read any more.
 	Former []Former `json:"former,omitempty"`
 	// Elsewhere is the number of objects that another topic or incarnation of this staging bucket
 	// delivered.
@@ -117,7 +117,7 @@ type Destination struct {
 
 // Former is a bucket that a destination had before.
 type Former struct {
-	Bucket  string `json:"bucket"`
+	Bucket  string `json:"bucket"`  // with the prefix, if only that was another
 	Objects int64  `json:"objects"` // objects that were not checked
 	Why     string `json:"why"`
 }

@@ -142,6 +142,31 @@ func TestVerifyDistinguishesDeniedFromUnavailableBuckets(t *testing.T) {
 	}
 }
 
+// After a change of the prefix, what is below the former one is looked at if the role may read it,
+// and otherwise only counted.
+func TestVerifyAfterAChangeOfThePrefix(t *testing.T) {
+	s, env := verifyRig(t)
+	s.s3.SetFault(func(r *http.Request) s3server.Fault {
+		if strings.HasPrefix(r.URL.Path, "/acme-logs") && strings.Contains(r.Header.Get("Authorization"), s.key.AccessKeyID) {
+			return s3server.Fault{Status: http.StatusForbidden, Code: "AccessDenied", Message: "Access Denied"}
+		}
+		return s3server.Fault{}
+	})
+	moved := writeYAML(t, catalog.Workspace{ID: "ws_AAAAAAAAAAAAAAAA", Sources: []catalog.Source{{ID: "web"}},
+		Destinations: []catalog.Destination{{Name: "one", Sources: []string{"web"}, Bucket: "acme-logs/new", Region: embeddedRegion, RoleARN: verifiedRole}}})
+	code, _, stderr := runSealift(t, "", env, "catalog", "apply", "-f", moved)
+	require.Equal(t, exitOK, code, stderr)
+	for readable, want := range map[string]string{"acme-logs/*": "read    1 of 1", "acme-logs/new/segment-logs/*": "not looked at: 1 object in its former bucket acme-logs/raw"} {
+		role := s3server.PutOnlyRole(verifiedRole, s.s3.OperatorARN(), "ws_AAAAAAAAAAAAAAAA", "acme-logs")
+		role.Policies = append(role.Policies, readersPolicy(t, iam.Identity, `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::acme-logs"}`,
+			`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::`+readable+`"}`))
+		require.NoError(t, s.s3.PutRole(role))
+		code, stdout, stderr := runSealift(t, "", env, "verify")
+		require.Equal(t, exitOK, code, stdout+stderr)
+		require.Contains(t, stdout, want)
+	}
+}
+
 // TestInterruptedVerifyBlamesNoBucket: what a signal kept from being read is not reported.
 func TestInterruptedVerifyBlamesNoBucket(t *testing.T) {
 	s, env := verifyRig(t)
