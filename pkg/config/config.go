@@ -136,7 +136,7 @@ type Copier struct {
 	// system's temporary directory.
 	SpoolDir     string          `yaml:"spool_dir"`
 	RetryTiers   []time.Duration `yaml:"retry_tiers"`   // delays before the second, third, … try; the last one repeats; default 1m,10m,1h
-	ParkAfter    time.Duration   `yaml:"park_after"`    // a file that has failed for this long is parked; default 24h
+	ParkAfter    time.Duration   `yaml:"park_after"`    // a file that has failed for this long is parked; one that is refused, as by a policy, at the third refusal; default 24h
 	WithoutRedis bool            `yaml:"without_redis"` // continue copying while Redis is down; default false
 	// ReplayConcurrency is how many copies for replays run at once, besides the
 	// others; 0: this copier takes no replays; default 2.

@@ -188,7 +188,7 @@ func (v *validator) redis() {
 	u, err := url.Parse(v.c.Redis.URL.Reveal())
 	switch {
 	case err != nil || !slices.Contains([]string{"redis", "rediss", "unix"}, u.Scheme):
-		v.add("redis.url", "it is not a Redis URL", "write redis://[user:password@]host:port/database, or rediss:// for TLS")
+		v.add("redis.url", "it is not a Redis URL", "write redis://[user:password@]host:port/database, or rediss:// for TLS; in a password, write / as %2F, # as %23 and ? as %3F")
 	case u.Scheme != "unix" && u.Hostname() == "":
 		v.add("redis.url", "it names no host", "write redis://host:6379/0")
 	case u.Scheme != "unix" && strings.Trim(u.Path, "/") != "":

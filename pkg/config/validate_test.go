@@ -45,6 +45,7 @@ func TestValidateNamesKeyAndFix(t *testing.T) {
 		"redis_cert_alone":      {"redis.tls.cert_file", "/a", "needs both redis.tls.cert_file and redis.tls.key_file"},
 		"owner":                 {"staging.expected_bucket_owner", "1234", "write its 12 digits"},
 		"redis_scheme":          {"redis.url", "localhost:6379", "write redis://"},
+		"redis_password":        {"redis.url", "redis://:a/b@c:6379/0", "in a password, write / as %2F"},
 		"redis_no_host":         {"redis.url", "redis:///0", "it names no host"},
 		"redis_database":        {"redis.url", "redis://a:1/x", "end it with /0"},
 		"staging_uri":           {"staging.bucket", "s3://stage/a/b/", "write staging.bucket: stage and staging.prefix: a/b"},
