@@ -52,7 +52,7 @@ func checkWindow(from, to time.Time) error {
 func parseHour(text string, now time.Time) (time.Time, error) {
 	t, err := parseTime(text, now.Truncate(time.Hour))
 	if hour := t.UTC().Truncate(time.Hour); err == nil && !t.Equal(hour) {
-		err = fmt.Errorf("%q is not the begin of an hour: files are of whole UTC hours; write %s", text, hour.Format("2006-01-02T15"))
+		err = fmt.Errorf("%q is not the beginning of an hour: files are of whole UTC hours; write %s", text, hour.Format("2006-01-02T15"))
 	}
 	return t, err
 }
