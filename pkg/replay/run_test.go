@@ -30,6 +30,7 @@ func TestSelection(t *testing.T) {
 		"destination":                  {func(o *delivery.Order) { o.Destinations = []string{theirs} }, []string{"shop 0→theirs", "shop 1→theirs"}},
 		"new_destination":              {func(o *delivery.Order) { o.Destinations = []string{two} }, []string{"web 0→two", "web 1→two"}},
 		"sealed_after_the_order":       {func(o *delivery.Order) { o.Heads = map[int]int64{0: 1} }, []string{"app 0→one", "shop 0→theirs", "web 0→one"}},
+		"destination_named_twice":      {func(o *delivery.Order) { o.Destinations = []string{two, two} }, []string{"web 0→two", "web 1→two"}},
 		"two_destinations_one_hour":    {func(o *delivery.Order) { o.Destinations, o.Until = []string{one, two}, next }, []string{"app 0→one", "web 0→one", "web 0→two"}},
 		"source_of_another_workspace":  {func(o *delivery.Order) { o.Destinations, o.Sources = []string{theirs}, []string{"web"} }, nil},
 	} {

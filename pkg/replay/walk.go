@@ -117,7 +117,10 @@ func coverage(o *delivery.Order, e *ledger.Entry, c *catalog.Snapshot) coveredEn
 		destinations := f.Owed
 		if len(o.Destinations) > 0 {
 			destinations = nil
-			for _, d := range o.Destinations {
+			for i, d := range o.Destinations {
+				if slices.Contains(o.Destinations[:i], d) {
+					continue // named twice: it still gets one copy, and one receipt
+				}
 				switch err := CheckPermitted(c, f, d); {
 				case err == nil:
 					destinations = append(destinations, d)
