@@ -141,6 +141,13 @@ func (r *replays) needsEntry(ctx context.Context, e *ledger.Entry) (bool, error)
 				return true, err
 			}
 			g.overKnown, g.over = true, err == nil && s.Over()
+			if g.over { // a resumed one looks like that, too, while what was given up waits to be tried again
+				plan, err := r.deps.Staging.Head(ctx, delivery.PlanKey(id))
+				if err != nil && !errors.Is(err, objstore.ErrNotFound) {
+					return true, err
+				}
+				g.over = err == nil && g.at.Sub(plan.LastModified) <= maxClockDifference
+			}
 		}
 		if !g.over {
 			return true, nil

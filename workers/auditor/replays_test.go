@@ -173,6 +173,25 @@ func TestOrderGivenDuringAnAuditKeepsItsFiles(t *testing.T) {
 	}
 }
 
+// Invariant: I4. A replay that was resumed counts as over until it tries again what was given up, and again whenever it
+// has delivered all that it tried so far: at its ordered rate, that may take days.
+func TestResumedReplayKeepsStagedFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutRedis(t)
+		entries := r.sealOld(log0, 2)
+		order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: entries[1].Seq}, From: delivery.FromAuto}
+		require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+		r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(entries[0], 0), one), "{}")
+		r.stage(delivery.ReplayFailedKey("r", delivery.Ref(entries[1], 0), one), "{}")
+		r.stage(delivery.PlanKey("r"), string(delivery.Plan{Copies: 2}.Encode()))
+		time.Sleep(time.Hour / 2)
+		r.stage(delivery.OrderKey("r"), string(order.Encode()))
+		require.Zero(t, r.audit().Collected)
+		r.stage(delivery.PlanKey("r"), string(delivery.Plan{Copies: 2}.Encode()))
+		require.EqualValues(t, 2, r.audit().Collected, "not deleted after all was enqueued and given up again")
+	})
+}
+
 // Deleting a large replay takes long: no audit waits for it, and the replay cannot be resumed once
 // its deletion has begun.
 func TestLargeReplayIsDeletedOverSeveralAudits(t *testing.T) {
