@@ -74,6 +74,8 @@ func (s *replayScreen) watch(ctx context.Context, staging objstore.Store, id str
 		switch {
 		case err != nil && (untilOver || ctx.Err() != nil):
 			return err
+		case err == nil && untilOver && status.Plan == nil: // there was one when all jobs were enqueued
+			return replay.ErrOrderExpired
 		case err == nil && untilOver && status.Over():
 			return nil
 		case err == nil:
@@ -263,37 +265,47 @@ func newReplayListCommand(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withServices(a, false, func(s *services) error {
-				ids, err := replay.ListIDs(c.Context(), s.staging)
-				if err != nil {
+				results, err := listReplays(c.Context(), s.staging)
+				if results == nil {
 					return err
 				}
-				results := []replayResult{}
-				var errs []error // of orders that cannot be read; the others are listed
-				for _, id := range ids {
-					o, err := replay.ReadOrder(c.Context(), s.staging, id)
-					if errors.Is(err, objstore.ErrNotFound) {
-						continue // an expired replay of which some objects are left
-					}
-					if err != nil {
-						errs = append(errs, err)
-						continue
-					}
-					status, err := replay.ReadStatus(c.Context(), s.staging, id)
-					if err != nil {
-						return err
-					}
-					results = append(results, replayResult{Order: o, Status: status, State: replayState(status), Causes: []*parkedRow{}})
-				}
-				slices.SortStableFunc(results, func(a, b replayResult) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) }) // ids are exact only to the second
 				if asJSON {
-					return errors.Join(append(errs, a.printJSON(results))...)
+					return errors.Join(err, a.printJSON(results))
 				}
-				return errors.Join(append(errs, printReplays(a.stdout, results))...)
+				return errors.Join(err, printReplays(a.stdout, results))
 			})
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
 	return c
+}
+
+// listReplays returns the replays, the oldest first. The error joins those of replays that cannot be read; the others are
+// returned all the same.
+func listReplays(ctx context.Context, staging objstore.Store) ([]replayResult, error) {
+	ids, err := replay.ListIDs(ctx, staging)
+	if err != nil {
+		return nil, err
+	}
+	results := []replayResult{}
+	var errs []error
+	for _, id := range ids {
+		o, err := replay.ReadOrder(ctx, staging, id)
+		if errors.Is(err, objstore.ErrNotFound) {
+			continue // an expired replay of which some objects are left
+		}
+		var status replay.Status
+		if err == nil {
+			status, err = replay.ReadStatus(ctx, staging, id)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		results = append(results, replayResult{Order: o, Status: status, State: replayState(status), Causes: []*parkedRow{}})
+	}
+	slices.SortStableFunc(results, func(a, b replayResult) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) }) // ids are exact only to the second
+	return results, errors.Join(errs...)
 }
 
 // describeOrder says briefly what was asked for. It names the first item of each list.

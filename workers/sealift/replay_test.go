@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger/ledgertest"
+	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/replay"
 )
 
@@ -57,6 +59,28 @@ func TestPrintReplayCountsExistingObjects(t *testing.T) {
 		require.NoError(t, printReplay(&out, replayResult{Order: &delivery.Order{ID: "r"}, Status: replay.Status{Plan: &delivery.Plan{Copies: 3}, Delivered: 3}, Existing: existing}))
 		require.Contains(t, out.String(), want)
 	}
+}
+
+// A replay that cannot be read, perhaps because a later release ordered it, does not hide the others.
+func TestReplaysThatCannotBeReadHideNoOthers(t *testing.T) {
+	staging := objstore.NewMemory("staging")
+	for _, id := range []string{"bad-order", "bad-plan", "good"} {
+		order := delivery.Order{ID: id, Topic: "events", Incarnation: "1", From: delivery.FromAuto}
+		require.NoError(t, replay.WriteOrder(t.Context(), staging, &order))
+	}
+	ledgertest.Put(t, staging, delivery.OrderKey("bad-order"), []byte("{"))
+	ledgertest.Put(t, staging, delivery.PlanKey("bad-plan"), []byte("{"))
+	results, err := listReplays(t.Context(), staging)
+	require.ErrorContains(t, err, `read replay order "bad-order"`)
+	require.ErrorContains(t, err, `read plan of replay "bad-plan"`)
+	require.Len(t, results, 1)
+	require.Equal(t, "good", results[0].ID)
+}
+
+// Without an order nothing is delivered any more, so nobody waits for it.
+func TestWatchEndsWhenTheOrderExpires(t *testing.T) {
+	screen := newReplayScreen(&strings.Builder{})
+	require.ErrorIs(t, screen.watch(t.Context(), objstore.NewMemory("staging"), "r", true), replay.ErrOrderExpired)
 }
 
 func TestPrintCausesPrintsTheLargest(t *testing.T) {
