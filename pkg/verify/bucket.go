@@ -261,7 +261,7 @@ func (o *file) metadataMismatch(info objstore.Info, r delivery.Receipt) string {
 
 // orderExpired reports whether an object put at that time is older than the time for which replay
 // orders are kept.
-func (v *verifier) orderExpired(put time.Time) bool { return v.now.Sub(put) > v.cfg.Retain }
+func (v *verifier) orderExpired(put time.Time) bool { return time.Since(put) > v.cfg.Retain }
 
 // retainRaisedHint describes another possible reason for an object that is too young for its
 // replay's order to be deleted: it is not recorded how long orders were kept before.

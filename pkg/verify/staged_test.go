@@ -3,6 +3,7 @@ package verify
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -40,6 +41,26 @@ func TestEntryWrittenDuringWalkMakesNoOrphans(t *testing.T) {
 	require.Equal(t, Staged{Present: 5, Orphans: 2}, verify(nil))
 	require.NoError(t, staging.Delete(t.Context(), ledger.EntryKey(testLog, 1)))
 	require.Equal(t, Staged{Present: 3, Unsettled: 3}, verify(nil), "entry 1 cannot be read and may name them")
+}
+
+// A run may take hours, in which the retention of files passes that are too young when it begins.
+func TestFileWhoseRetentionPassesMeanwhileIsNoProblem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging := objstore.NewMemory("staging")
+		f := sealedFile("a", 0, 4, 5)
+		ledgertest.Put(t, staging, f.StagedKey, []byte("12345"))
+		head := ledgertest.Append(t, staging, ledgertest.Init(testLog, time.Now()))
+		e := ledgertest.Append(t, staging, ledgertest.Next(head, f))
+		ledgertest.Receipt(t, staging, e, 0, "ws/a", delivery.Receipt{Bucket: "b", Key: delivery.ObjectKey("", testLog, &f), SHA256: f.SHA256, Bytes: f.GzipBytes, Records: f.Records})
+		time.Sleep(23 * time.Hour)
+		r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1, Retain: 24 * time.Hour, Deep: true}, Deps{Staging: staging, OnFound: func(int64) {
+			time.Sleep(2 * time.Hour)
+			require.NoError(t, staging.Delete(t.Context(), f.StagedKey))
+		}})
+		require.NoError(t, err)
+		require.Empty(t, r.Examples)
+		require.EqualValues(t, 1, r.Staged.Collected)
+	})
 }
 
 // A file that was deleted too early is reported, because it is not recorded how long files were to
