@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/verify"
 )
@@ -96,8 +99,7 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 		o.cfg.CommandFlags = other.selectFlags(k.EventsTopic)
 	}
 	o.cfg.Retain = s.cfg.Staging.Retain
-	// Until then a job may be in the retry tiers with nothing wrong.
-	o.cfg.Overdue = s.cfg.Copier.ParkAfter + 2*s.cfg.Auditor.Every + s.cfg.Auditor.Grace
+	o.cfg.Overdue = overdueAfter(s.cfg)
 	bar := progress.Start(a.stderr, "verify", 0, progress.Count)
 	deps := verify.Deps{Staging: s.staging, OnFound: bar.Grow, OnDone: bar.Add}
 	if !o.noBuckets {
@@ -133,6 +135,12 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 		return &exitError{exitPartial, errors.Join(fmt.Errorf("problems found: %s", progress.Count(r.Problems)), err)}
 	}
 	return err
+}
+
+// overdueAfter is until when a job may be in the retry tiers with nothing wrong: it is parked when it fails after
+// copier.park_after, and may have to wait in the slowest tier once more before that.
+func overdueAfter(cfg config.Config) time.Duration {
+	return cfg.Copier.ParkAfter + slices.Max(cfg.Copier.RetryTiers) + 2*cfg.Auditor.Every + cfg.Auditor.Grace
 }
 
 // checkNamesKnown returns an error if nothing was found of the source or destination that was asked

@@ -217,3 +217,10 @@ func TestVerifyAssumesRolesForReadingOnly(t *testing.T) {
 		require.Subset(t, []string{"s3:ListBucket", "s3:GetObject", "kms:Decrypt"}, statement.Action)
 	}
 }
+
+// A job that fails just before copier.park_after waits in the slowest tier once more, and is parked only after that.
+func TestNothingIsOverdueThatWaitsInTheSlowestTier(t *testing.T) {
+	cfg := config.Default()
+	cfg.Copier.RetryTiers = []time.Duration{time.Minute, 12 * time.Hour}
+	require.Greater(t, overdueAfter(cfg), cfg.Copier.ParkAfter+12*time.Hour)
+}
