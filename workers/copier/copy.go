@@ -258,7 +258,7 @@ func (c *Copier) fetch(ctx context.Context, f *ledger.File) (*spooledFile, error
 	unusable := func(how, reason, cause string) error {
 		c.metrics.staged.WithLabelValues(how).Inc()
 		return fmt.Errorf("%w: %w", errStagedUnusable, fileFailed(destination.Permanent, reason, cause,
-			"restore it from the staging bucket's versions, or rebuild it from Kafka; nothing of it was sent"))
+			"restore it from the staging bucket's versions, or deliver it from Kafka with the command that `sealift verify --deep` prints; nothing of it was sent"))
 	}
 	switch {
 	case err == nil:
