@@ -53,7 +53,21 @@ var maxIDs = 5_000_000
 // Rebuild rebuilds files of e, given by index, and stages them for the replay. The map has the
 // files that could not be rebuilt, and why (ErrNotRebuildable, with the same text for all files of
 // one cause). The error is one of Kafka, the store or the disk, and says nothing about the files.
-func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (map[int]error, error) {
+func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (failed map[int]error, err error) {
+	for range rangeAttempts {
+		failed, err = b.rebuild(ctx, id, e, files)
+		if !errors.Is(err, stream.ErrOffsetOutOfRange) {
+			break
+		}
+	}
+	return failed, err
+}
+
+// rangeAttempts is how often files are built if Kafka deletes what is being read: reading takes long, and the retention of
+// the oldest files passes meanwhile. What was built is kept.
+const rangeAttempts = 3
+
+func (b *Rebuilder) rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (map[int]error, error) {
 	source, received, ok := ledger.ParseRouterRule(e.Router)
 	if !ok {
 		return nil, fmt.Errorf("rebuild files of entry %d of %s: its rule %q is none that this release knows", e.Seq, e.Log(), e.Router)

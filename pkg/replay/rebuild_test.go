@@ -255,6 +255,25 @@ func TestFilesThatKafkaLacksAreReported(t *testing.T) {
 	require.Empty(t, r.jobs)
 }
 
+// A replay takes long, and Kafka deletes the oldest records meanwhile: only files that had them are lost.
+func TestRetentionPassesDuringRebuild(t *testing.T) {
+	r := newRig(t)
+	for i := range 60 {
+		r.write("web", hour+int64(i), fmt.Sprintf(`{"messageId":"%d"}`, i))
+	}
+	r.deleteStaged(r.seal(20, nil))
+	r.onFetch = func(offset int64) {
+		if offset > 0 {
+			r.first = 25
+		}
+	}
+	causes := r.enqueueAndListCauses(r.order("r", everything))
+	require.Len(t, causes, 2)
+	require.Contains(t, causes[0], "partition 0 of the topic begins at offset 25")
+	require.Len(t, r.jobs, 1)
+	require.Equal(t, 2, r.jobs[0].File.Index)
+}
+
 // TestFromKafkaRebuildsStagedFiles: with --from kafka, files that staging has are rebuilt as well.
 func TestFromKafkaRebuildsStagedFiles(t *testing.T) {
 	r := newRig(t)

@@ -50,6 +50,7 @@ type rig struct {
 	recordsFetched int // number of records, in total
 	failEvery      int // every so many fetches, and every other read of bounds, finds no broker; 0: never
 	fetches        int // number of fetches
+	onFetch        func(offset int64)
 	boundsReads    int // number of reads of bounds
 
 	mu         sync.Mutex // guards jobs
@@ -175,6 +176,9 @@ func (s storedAtWriteTime) List(ctx context.Context, prefix, after string, limit
 // Fetch implements Fetcher: it returns a few records at a time.
 func (r *rig) Fetch(_ context.Context, offset int64, _ stream.FetchOptions) (stream.Fetched, error) {
 	end := int64(len(r.log))
+	if r.onFetch != nil {
+		r.onFetch(offset)
+	}
 	if r.fetches++; r.failEvery > 0 && r.fetches%r.failEvery == 0 {
 		return stream.Fetched{}, syscall.ECONNREFUSED
 	}
