@@ -311,6 +311,25 @@ func TestLetterIsResentOnce(t *testing.T) {
 	require.Len(t, m.events(), 20)
 }
 
+// Kafka deletes the records of a partition in their order. In another partition a note might be deleted before its letter,
+// which would then be sent a second time.
+func TestNotesAreInThePartitionOfTheirLetters(t *testing.T) {
+	m := letters(t, 20)
+	_, err := newResender(t, m, false, "header", "header").Run(t.Context(), Window{})
+	require.NoError(t, err)
+	for partition, records := range m[topic] {
+		for i := range records {
+			if sent := map[position]bool{}; isNote(&records[i]) {
+				readNote(records[i].Value, sent)
+				require.NotEmpty(t, sent)
+				for letter := range sent {
+					require.Equal(t, partition, letter.partition)
+				}
+			}
+		}
+	}
+}
+
 // TestInterruptedRunIsContinued: if a run dies before events are acknowledged, they are sent
 // later; if it dies before the note, one fetch is sent twice, and no more.
 func TestInterruptedRunIsContinued(t *testing.T) {
@@ -469,7 +488,7 @@ func TestLetterWithNoteHeaderIsNotANote(t *testing.T) {
 	for offset := range int64(5) {
 		all = append(all, position{0, offset}, position{1, offset})
 	}
-	forged := newNote(all)
+	forged := newNote(all, nil)
 	forged.Headers = append(forged.Headers, stream.Header{Key: HeaderReason, Value: []byte("invalid_source")})
 	p := &producer{m: m, topic: topic}
 	require.NoError(t, p.Produce(t.Context(), forged))

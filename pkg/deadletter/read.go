@@ -220,13 +220,14 @@ func readNote(value []byte, into map[position]bool) {
 	}
 }
 
-// newNote returns the note that letters were sent again.
-func newNote(letters []position) stream.Record {
+// newNote returns the note that letters of a partition were sent again. With the key of one of them it is in that
+// partition, too, so Kafka does not delete it before the letters.
+func newNote(letters []position, key []byte) stream.Record {
 	n := noteValue{}
 	for _, l := range letters {
 		p := strconv.Itoa(l.partition)
 		n[p] = append(n[p], l.offset)
 	}
 	value, _ := json.Marshal(n) // cannot fail for integers
-	return stream.Record{Value: value, Headers: []stream.Header{{Key: HeaderSent, Value: []byte("1")}}, Time: time.Now()}
+	return stream.Record{Key: key, Value: value, Headers: []stream.Header{{Key: HeaderSent, Value: []byte("1")}}, Time: time.Now()}
 }

@@ -121,10 +121,14 @@ func (a *Resender) send(ctx context.Context, events []stream.Record, letters []p
 	group.Wait()
 	var sent []position
 	var failed error
+	var key []byte // of one of the letters: the note is to be in their partition
 	for i, err := range outcomes {
 		switch {
 		case err == nil:
 			sent = append(sent, letters[i])
+			if k := events[i].Key; len(key) == 0 || len(k) > 0 && len(k) < len(key) {
+				key = k
+			}
 		case errors.Is(err, stream.ErrRecordTooLarge):
 			tally.Left[LeftTooLarge]++
 		case failed == nil:
@@ -138,7 +142,7 @@ func (a *Resender) send(ctx context.Context, events []stream.Record, letters []p
 	tally.Sent += int64(len(sent))
 	noting, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()
-	if err := a.Letters.Produce(noting, newNote(sent)); err != nil {
+	if err := a.Letters.Produce(noting, newNote(sent, key)); err != nil {
 		return errors.Join(failed, fmt.Errorf("those of the last fetch that were sent are not noted: another run sends them again, and they are left out by their messageId, if that is still remembered: %w", err))
 	}
 	return failed
