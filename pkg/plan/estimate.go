@@ -83,8 +83,10 @@ const (
 	baseMemory    = 64e6      // memory of an auditor
 )
 
-// appenderDefaults has the default sizes of an appender.
-var appenderDefaults = config.Default().Appender
+var (
+	appenderDefaults  = config.Default().Appender // its sizes
+	replayConcurrency = config.Default().Copier.ReplayConcurrency
+)
 
 // Estimate returns what the load needs.
 func Estimate(l Load, m Measured) (Plan, error) {
@@ -123,16 +125,17 @@ func (p *Plan) sizeWorkers(peak rollFiles) {
 	// Open files, and files that are sealed but not staged yet.
 	disk := 2*peak.gzip + dedupDisk*messages
 	add("appender", bytes*m.AppenderPerByte+peak.count/turn*m.AppenderPerFile, minWorkers, float64(m.AppenderRSS), 0)
-	// The benchmark's appender held few lines.
+	// The benchmark's appender held few lines, and few messages to find duplicates.
 	appender := p.worker("appender")
 	appender.MemoryBytes += heapOverLines * min(float64(appenderDefaults.Memory), blockBytes*peak.count/appender.remaining())
+	appender.MemoryBytes += heapOverLines * min(float64(appenderDefaults.DedupMemory), dedupMemory*messages/appender.remaining())
 	// Below appender.disk_free reading pauses, until a quarter more is free.
 	appender.DiskBytes = disk/appender.remaining() + float64(appenderDefaults.DiskFree)*5/4
 	// A copier spends most of the time waiting for S3.
 	slots := deliveries * requestsEach * l.S3Latency.Seconds()
 	copiers := max(minWorkers, int(ceil(slots/float64(l.Concurrency))))
 	add("copier", peak.gzip*l.Copies/turn*m.CopierPerByte+deliveries*m.CopierPerFile, copiers, float64(m.CopierRSS),
-		float64(3*l.Concurrency*copiers)*min(l.MaxBytes, peak.gzip/peak.count*10))
+		float64(3*(l.Concurrency+replayConcurrency)*copiers)*min(l.MaxBytes, peak.gzip/peak.count*10))
 	p.Workers = append(p.Workers, Worker{Role: "auditor", Count: 1, MemoryBytes: baseMemory})
 }
 
@@ -224,7 +227,7 @@ func (p *Plan) addNotes(peak rollFiles) {
 	}
 	appender := p.worker("appender")
 	if need := dedupMemory * l.EventsPerSecond * l.DedupWindow.Seconds() / float64(appender.Count); need > float64(appenderDefaults.DedupMemory) {
-		note("leaving out duplicates of %s takes %.1f GB of memory of each appender: set appender.dedup_memory, start more appenders, or the window gets shorter", progress.Duration(l.DedupWindow), need/1e9)
+		note("leaving out duplicates of %s takes %.1f GB of memory of each appender, more than the default: set appender.dedup_memory, start more appenders, or the window gets shorter", progress.Duration(l.DedupWindow), need/1e9)
 	}
 	if p.MedianFile < 20e3 {
 		note("half of the sources fill less than %.0f kB in %s: files and their requests are the cost there, %.0f %% of the operator's requests at list prices are for %.0f files a day",

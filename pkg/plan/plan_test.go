@@ -115,10 +115,26 @@ func TestOpenFilesTakeMemory(t *testing.T) {
 		2_000:   5e8 + 1.25*2000*(128<<10),
 		100_000: 5e8 + 1.25*(512<<20), // appender.memory: 1,261 MB; a run with four partitions each took 1,073
 	} {
-		p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew = 1_000, sources, 0 })
+		p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew, l.DedupWindow = 1_000, sources, 0, 0 })
 		require.Equal(t, 2, p.worker("appender").Count)
 		require.Equal(t, 8, p.Kafka.Partitions)
 		require.InDelta(t, want+1.25*8*9e6, p.worker("appender").MemoryBytes, 1e6, "%d sources", sources)
+	}
+}
+
+// TestRememberedMessagesTakeMemory: up to appender.dedup_memory, since the benchmark is over long
+// before a window has passed.
+func TestRememberedMessagesTakeMemory(t *testing.T) {
+	withWindow := func(w time.Duration) float64 {
+		p := estimate(t, func(l *Load) { l.EventsPerSecond, l.DedupWindow = 1_000, w })
+		return p.worker("appender").MemoryBytes
+	}
+	for window, messages := range map[time.Duration]float64{
+		time.Hour:      1.5 * 3.6e6, // one of the two may be down
+		24 * time.Hour: 1.5 * 86.4e6,
+		72 * time.Hour: 256 << 20, // appender.dedup_memory
+	} {
+		require.InDelta(t, withWindow(0)+1.25*messages, withWindow(window), 1e6, window)
 	}
 }
 
