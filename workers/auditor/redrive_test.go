@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 // Destinations of a workspace that may be in the catalog.
@@ -281,25 +281,12 @@ func TestParkedJobsAreRedrivenInParallel(t *testing.T) {
 			r.parkFor(e, i, backOne, delivery.ReasonDisabled)
 		}
 		r.catalog(nil)
-		r.deps.Staging = slowStore{r.deps.Staging}
+		r.deps.Staging = objstoretest.Slow(r.deps.Staging, time.Second, "get", "delete")
 		begun := time.Now()
 		require.NoError(t, r.redriveDestinations(t.Context(), []string{backOne}))
 		require.Len(t, r.jobs.take(), len(e.Files))
 		require.Equal(t, 16*time.Second, time.Since(begun), "want reads 8 and deletions 16 at a time")
 	})
-}
-
-// slowStore takes a second to read or delete an object.
-type slowStore struct{ objstore.Store }
-
-func (s slowStore) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	time.Sleep(time.Second)
-	return s.Store.Get(ctx, key)
-}
-
-func (s slowStore) Delete(ctx context.Context, key string) error {
-	time.Sleep(time.Second)
-	return s.Store.Delete(ctx, key)
 }
 
 // When an operator enables a destination, its parked jobs do not wait for the next audit.
@@ -381,7 +368,7 @@ func TestRedriveSeesEveryChangeOfTheCatalog(t *testing.T) {
 				r := newRigWithoutRedis(t)
 				r.deps.Catalog = catalog.NewLive()
 				if c.store {
-					r.deps.Staging = slowStore{r.deps.Staging}
+					r.deps.Staging = objstoretest.Slow(r.deps.Staging, time.Second, "get", "delete")
 				}
 				e := r.seal(log0, time.Hour, []string{backOne, backTwo}, strings.Split(strings.Repeat("a", 100*entriesAtOnce), "")...)
 				for i := range e.Files[1:] {

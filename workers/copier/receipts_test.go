@@ -3,7 +3,6 @@ package copier
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/receipt"
 )
 
@@ -215,23 +215,13 @@ func TestReceiptListingsAreCached(t *testing.T) {
 	})
 }
 
-// slowReads is a staging bucket whose GETs and listings take a second. A listing has what was there
-// when it began.
-type slowReads struct {
+// slowLists is a staging bucket whose listings take a second, and have what was there when they began.
+type slowLists struct {
 	objstore.Store
 	lists atomic.Int32
 }
 
-func (s *slowReads) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	select {
-	case <-time.After(time.Second):
-		return s.Store.Get(ctx, key)
-	case <-ctx.Done():
-		return nil, objstore.Info{}, ctx.Err()
-	}
-}
-
-func (s *slowReads) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
+func (s *slowLists) List(ctx context.Context, prefix, after string, limit int) ([]objstore.Info, error) {
 	s.lists.Add(1)
 	infos, err := s.Store.List(ctx, prefix, after, limit)
 	time.Sleep(time.Second)
@@ -248,7 +238,7 @@ func TestListingMayTakeLong(t *testing.T) {
 		for i := 2; i < len(e.Files); i += 2 {
 			ledgertest.Batch(t, staging, e, in(i), in(i+1))
 		}
-		r := newReceipts(&slowReads{Store: staging})
+		r := newReceipts(objstoretest.Slow(&slowLists{Store: staging}, time.Second, "get"))
 		for _, recent := range []bool{true, false} {
 			for _, i := range []int{1, 2, 999} {
 				closed, err := r.lookUp(t.Context(), t.Context(), delivery.Job{File: delivery.Ref(e, i), Destination: acmeOne}, e, recent)
@@ -264,7 +254,7 @@ func TestListingMayTakeLong(t *testing.T) {
 func TestListingsWithoutRedisAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		staging, e := objstore.NewMemory("staging"), entryOwing(minDebtsForBatch)
-		slow := &slowReads{Store: staging}
+		slow := &slowLists{Store: staging}
 		r := newReceipts(slow)
 		var group errgroup.Group
 		ask := func(want bool) {
@@ -301,39 +291,12 @@ func (r *receipts) deliver(ctx context.Context, e *ledger.Entry, i int) error {
 	return r.write(ctx, delivery.Receipt{File: delivery.Ref(e, i), Destination: acmeOne, Outcome: delivery.Delivered}, e)
 }
 
-// slowPuts is a staging bucket whose PUTs take a second, or as long as hold takes.
-type slowPuts struct {
-	objstore.Store
-	onPut func(put int) error // called before each PUT, with its number from 1; may be nil
-	mu    sync.Mutex
-	keys  []string
-}
-
-func (s *slowPuts) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) (objstore.Info, error) {
-	s.mu.Lock()
-	s.keys = append(s.keys, key)
-	n := len(s.keys)
-	s.mu.Unlock()
-	if s.onPut != nil {
-		if err := s.onPut(n); err != nil {
-			return objstore.Info{}, err
-		}
-		return s.Store.Put(ctx, key, body, opts)
-	}
-	select {
-	case <-time.After(time.Second):
-		return s.Store.Put(ctx, key, body, opts)
-	case <-ctx.Done():
-		return objstore.Info{}, ctx.Err()
-	}
-}
-
 // The receipts of an entry that come within gatherFor are written with one request; other entries
 // have nothing to do with it.
 func TestReceiptsWithinGatherTimeShareARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		staging := &slowPuts{Store: objstore.NewMemory("staging")}
-		r, e, other := newReceipts(staging), entryOwing(600), entryOwing(minDebtsForBatch)
+		staging := objstore.NewMemory("staging")
+		r, e, other := newReceipts(objstoretest.Slow(staging, time.Second, "put")), entryOwing(600), entryOwing(minDebtsForBatch)
 		other.Seq++
 		r.lists[delivery.ReceiptPrefix(e.Log(), e.Seq)] = &listing{at: time.Now(), closed: map[receipt.Pair]bool{}}
 		begun := time.Now()
@@ -357,7 +320,7 @@ func TestReceiptsWithinGatherTimeShareARequest(t *testing.T) {
 		time.Sleep(gatherFor + 1)
 		deliver(400)
 		require.NoError(t, group.Wait())
-		require.Len(t, staging.keys, 4, "want a full batch, the rest, the late receipt, and one of another entry")
+		require.Len(t, staging.Puts(""), 4, "want a full batch, the rest, the late receipt, and one of another entry")
 		require.Equal(t, time.Second, took[0], "a full batch waited")
 		require.Equal(t, time.Second, took[delivery.MaxBatch-1])
 		require.Equal(t, gatherFor+time.Second, took[delivery.MaxBatch])
@@ -377,18 +340,18 @@ func TestReceiptsWithinGatherTimeShareARequest(t *testing.T) {
 // An entry that owes few deliveries has no batches, so that one HEAD finds a receipt of it.
 func TestSmallEntryHasNoBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		staging := &slowPuts{Store: objstore.NewMemory("staging")}
-		r, e := newReceipts(staging), entryOwing(minDebtsForBatch-1)
+		staging := objstore.NewMemory("staging")
+		r, e := newReceipts(objstoretest.Slow(staging, time.Second, "put")), entryOwing(minDebtsForBatch-1)
 		begun := time.Now()
 		var group errgroup.Group
 		for i := range e.Files {
 			group.Go(func() error { return r.deliver(t.Context(), e, i) })
 		}
 		require.NoError(t, group.Wait())
-		require.Len(t, staging.keys, minDebtsForBatch-1)
+		require.Len(t, staging.Puts(""), minDebtsForBatch-1)
 		require.Equal(t, time.Second, time.Since(begun), "receipts without batches waited")
 		for i := range e.Files {
-			require.Contains(t, staging.keys, delivery.ReceiptKey(delivery.Ref(e, i), acmeOne))
+			require.Len(t, staging.Puts(delivery.ReceiptKey(delivery.Ref(e, i), acmeOne)), 1)
 		}
 	})
 }
@@ -397,8 +360,9 @@ func TestSmallEntryHasNoBatches(t *testing.T) {
 // all of them at once.
 func TestRequestsThatWriteReceiptsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var now, peak atomic.Int32
-		staging := &slowPuts{Store: objstore.NewMemory("staging"), onPut: func(int) error {
+		var puts, now, peak atomic.Int32
+		staging := objstoretest.Before{Store: objstore.NewMemory("staging"), Do: func(context.Context, string, string) error {
+			puts.Add(1)
 			peak.Store(max(peak.Load(), now.Add(1)))
 			time.Sleep(time.Second)
 			now.Add(-1)
@@ -418,7 +382,7 @@ func TestRequestsThatWriteReceiptsAreBounded(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, group.Wait(), context.Canceled, "those that wait for their turn give up")
 		require.EqualValues(t, maxPuts, peak.Load())
-		require.Len(t, staging.keys, 2*maxPuts)
+		require.EqualValues(t, 2*maxPuts, puts.Load())
 		require.NoError(t, r.deliver(t.Context(), entryOwing(1), 0))
 	})
 }
@@ -426,7 +390,9 @@ func TestRequestsThatWriteReceiptsAreBounded(t *testing.T) {
 // A request that fails, fails for everyone whose receipt was in it, and for nobody else.
 func TestFailedBatchFailsOnlyItsOwnReceipts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		staging := &slowPuts{Store: objstore.NewMemory("staging"), onPut: func(put int) error {
+		var puts atomic.Int32
+		staging := objstoretest.Before{Store: objstore.NewMemory("staging"), Do: func(context.Context, string, string) error {
+			put := puts.Add(1)
 			time.Sleep(time.Second)
 			if put == 1 {
 				return objstore.ErrUnavailable
@@ -458,7 +424,7 @@ func TestBatchIsWrittenThoughCallersGiveUp(t *testing.T) {
 	for when, after := range map[string]time.Duration{"while_gathering": gatherFor / 2, "while_writing": gatherFor + time.Second/2} {
 		t.Run(when, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				staging := &slowPuts{Store: objstore.NewMemory("staging")}
+				staging := objstoretest.Slow(objstore.NewMemory("staging"), time.Second, "put")
 				r, e := newReceipts(staging), entryOwing(minDebtsForBatch)
 				ctx, cancel := context.WithCancel(t.Context())
 				errs := make([]error, 3)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,6 +17,7 @@ import (
 	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/receipt"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -93,7 +93,8 @@ func TestRedriveWorksInParallel(t *testing.T) {
 			}
 			topic, seen := &jobTopic{}, []string(nil)
 			begun := time.Now()
-			done, err := Redrive{Staging: slowNotes{staging}, Jobs: topic, Skip: skip, OnParked: func(p delivery.Parked) { seen = append(seen, p.Cause) }}.Run(t.Context())
+			slow := objstoretest.Slow(staging, time.Second, "get", "delete")
+			done, err := Redrive{Staging: slow, Jobs: topic, Skip: skip, OnParked: func(p delivery.Parked) { seen = append(seen, p.Cause) }}.Run(t.Context())
 			require.NoError(t, err)
 			require.EqualValues(t, n, done.Enqueued+done.Skipped)
 			require.Len(t, seen, n)
@@ -110,19 +111,6 @@ func TestRedriveWorksInParallel(t *testing.T) {
 			require.Equal(t, want, time.Since(begun))
 		})
 	}
-}
-
-// slowNotes takes a second to read or delete an object.
-type slowNotes struct{ objstore.Store }
-
-func (s slowNotes) Get(ctx context.Context, key string) (io.ReadCloser, objstore.Info, error) {
-	time.Sleep(time.Second)
-	return s.Store.Get(ctx, key)
-}
-
-func (s slowNotes) Delete(ctx context.Context, key string) error {
-	time.Sleep(time.Second)
-	return s.Store.Delete(ctx, key)
 }
 
 func TestRedriveOfAWorkspaceAndOfEverything(t *testing.T) {

@@ -8,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/sleep"
 )
 
 // Before is a store that calls Do ahead of each request: "put", "get", "range", "head", "list" (of
@@ -67,6 +69,16 @@ func (b Before) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	return b.Store.Delete(ctx, key)
+}
+
+// Slow returns a store of which these requests take longer by d.
+func Slow(s objstore.Store, d time.Duration, ops ...string) Before {
+	return Before{Store: s, Do: func(ctx context.Context, op, _ string) error {
+		if slices.Contains(ops, op) {
+			return sleep.For(ctx, d)
+		}
+		return nil
+	}}
 }
 
 // SlowUpload is a store that takes a byte every ten seconds.
