@@ -35,11 +35,13 @@ const (
 // statLocal compares what costs nothing: size and time, as `aws s3 sync` does.
 func (o SyncOptions) statLocal(path string, f File) (localState, error) {
 	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Lstat(path); err == nil {
+	if err != nil {
+		if _, is := os.Lstat(path); is == nil { // also a loop, or one into a folder that may not be read
 			return stateOccupied, fmt.Errorf("%w: it is a link to nowhere", errDiffers)
 		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return stateAbsent, nil
 	case err != nil:
 		return stateAbsent, asDiskError(err)

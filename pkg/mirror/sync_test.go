@@ -102,6 +102,7 @@ func TestSyncRewritesNothing(t *testing.T) {
 		"copied_keyed":       {keyed, false, write(-1), true, ""},
 		"folder":             {raw, true, func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Mkdir(path, 0o700)) }, false, "it is no file"},
 		"dangling_link":      {raw, true, func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Symlink("nowhere", path)) }, false, "a link to nowhere"},
+		"link_to_itself":     {raw, true, func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Symlink(path, path)) }, false, "a link to nowhere"},
 		"link_to_the_same": {raw, true, func(t *testing.T, path string, object []byte) {
 			write(-1)(t, path+".elsewhere", object)
 			require.NoError(t, os.Symlink(path+".elsewhere", path))
