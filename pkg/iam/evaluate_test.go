@@ -26,7 +26,7 @@ var (
 // doc returns a policy with one statement; parts that are "" are left out.
 func doc(t testing.TB, kind Kind, effect, principal, action, condition string) *Policy {
 	s := fmt.Sprintf(`"Effect":%q,"Action":%q`, effect, action)
-	if kind.NamesPrincipals() {
+	if kind.namesPrincipals() {
 		s += `,"Principal":` + principal
 	}
 	if kind != Trust {

@@ -21,7 +21,7 @@ import (
 // variables such as ${aws:username} are plain text.
 const (
 	Version    = "2012-10-17"
-	OldVersion = "2008-10-17"
+	oldVersion = "2008-10-17"
 )
 
 // Effects of a statement.

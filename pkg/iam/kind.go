@@ -27,8 +27,8 @@ func (k Kind) String() string {
 	return "policy"
 }
 
-// NamesPrincipals reports whether policies of this kind name principals.
-func (k Kind) NamesPrincipals() bool { return k == Bucket || k == Trust || k == Key }
+// namesPrincipals reports whether policies of this kind name principals.
+func (k Kind) namesPrincipals() bool { return k == Bucket || k == Trust || k == Key }
 
 // MaxBytes returns the maximum length of a document of this kind. The managed policy of an identity
 // is counted without white space, the others as they are.

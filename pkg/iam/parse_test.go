@@ -175,6 +175,6 @@ func TestConditionKeys(t *testing.T) {
 	p, err := Parse(Bucket, []byte(everyForm))
 	require.NoError(t, err)
 	require.Equal(t, []string{"aws:securetransport", "aws:username", "s3:max-keys", "s3:prefix"}, p.ConditionKeys())
-	p.Version = OldVersion
+	p.Version = oldVersion
 	require.Equal(t, []string{"aws:securetransport", "s3:max-keys", "s3:prefix"}, p.ConditionKeys())
 }

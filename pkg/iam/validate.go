@@ -31,9 +31,9 @@ func (p *Policy) Validate(kind Kind) error {
 // check checks what applies to every kind.
 func (p *Policy) check() error {
 	switch p.Version {
-	case "", Version, OldVersion:
+	case "", Version, oldVersion:
 	default:
-		return malformed("Version", "%q is none; want %s or %s", p.Version, Version, OldVersion)
+		return malformed("Version", "%q is none; want %s or %s", p.Version, Version, oldVersion)
 	}
 	if len(p.Statement) == 0 {
 		return malformed("Statement", "a policy needs at least one")
@@ -123,9 +123,9 @@ func (p *Principals) check(place string) error {
 func (s *Statement) validate(kind Kind, place string) error {
 	hasPrincipal := s.Principal != nil || s.NotPrincipal != nil
 	switch {
-	case kind.NamesPrincipals() && !hasPrincipal:
+	case kind.namesPrincipals() && !hasPrincipal:
 		return malformed(place, "a resource's policy needs a Principal")
-	case !kind.NamesPrincipals() && hasPrincipal:
+	case !kind.namesPrincipals() && hasPrincipal:
 		return malformed(place, "an identity's policy has no Principal")
 	case s.NotPrincipal != nil && kind != Bucket:
 		return malformed(place+".NotPrincipal", "is for buckets only")
@@ -136,7 +136,7 @@ func (s *Statement) validate(kind Kind, place string) error {
 		return malformed(place, "a role's trust policy has no Resource: it is the role")
 	case kind != Trust && !hasResource:
 		return malformed(place, "needs either Resource or NotResource")
-	case !kind.NamesPrincipals() && !sidForm.MatchString(s.Sid):
+	case !kind.namesPrincipals() && !sidForm.MatchString(s.Sid):
 		return malformed(place+".Sid", "%q: want letters and digits only", s.Sid)
 	}
 	return nil

@@ -90,7 +90,7 @@ var (
 
 // Estimate returns what the load needs.
 func Estimate(l Load, m Measured) (Plan, error) {
-	if err := l.Validate(); err != nil {
+	if err := l.validate(); err != nil {
 		return Plan{}, err
 	}
 	rolls := float64(day / l.RollEvery)

@@ -58,8 +58,8 @@ func DefaultLoad() Load {
 	}
 }
 
-// Validate returns everything that is wrong with the load, or nil.
-func (l Load) Validate() error {
+// validate returns everything that is wrong with the load, or nil.
+func (l Load) validate() error {
 	var errs []error
 	bad := func(wrong bool, field, want string) {
 		if wrong {

@@ -36,7 +36,7 @@ func (p *pass) addRecord(ctx context.Context, r *stream.Record) error {
 			return nil
 		}
 		if len(p.ids) == maxIDs {
-			return fmt.Errorf("%w: it has more than %d messages, too many to recognise copies among them", ErrNotRebuildable, maxIDs)
+			return fmt.Errorf("%w: it has more than %d messages, too many to recognise copies among them", errNotRebuildable, maxIDs)
 		}
 		p.ids[key] = struct{}{}
 	}

@@ -10,14 +10,9 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 )
 
-// Errors of CheckPermitted and Run.Check.
-var (
-	// ErrForeign says that the file belongs to a workspace other than the destination's; that is
-	// never allowed.
-	ErrForeign = errors.New("the file belongs to another workspace than the destination")
-	// ErrNotSubscribed says that the catalog does not send the source there.
-	ErrNotSubscribed = errors.New("the destination is not subscribed to the source")
-)
+// ErrNotSubscribed is an error of CheckPermitted and Run.Check: the catalog does not send the source
+// there.
+var ErrNotSubscribed = errors.New("the destination is not subscribed to the source")
 
 // CheckPermitted returns nil if a file may be delivered to a destination because of an order: the
 // ledger owes it there, or the present catalog sends the source's files there. Everything that the
@@ -25,7 +20,7 @@ var (
 func CheckPermitted(s *catalog.Snapshot, f *ledger.File, destination string) error {
 	for _, d := range f.Owed { // a source id may have changed hands since
 		if owner := delivery.WorkspaceOf(d); owner != delivery.WorkspaceOf(destination) {
-			return fmt.Errorf("replay source %q to %q: %w, %q", f.Source, destination, ErrForeign, owner)
+			return foreignError(f.Source, destination, owner)
 		}
 	}
 	if slices.Contains(f.Owed, destination) {
@@ -35,13 +30,17 @@ func CheckPermitted(s *catalog.Snapshot, f *ledger.File, destination string) err
 }
 
 // checkSubscribed returns nil if the catalog sends the source's files to the destination; otherwise
-// ErrForeign or ErrNotSubscribed, with what to do.
+// an error, ErrNotSubscribed with what to do unless it must never send them there.
 func checkSubscribed(s *catalog.Snapshot, source, destination string) error {
 	if src, ok := s.Source(source); ok && src.Workspace != delivery.WorkspaceOf(destination) {
-		return fmt.Errorf("replay source %q to %q: %w, %q", source, destination, ErrForeign, src.Workspace)
+		return foreignError(source, destination, src.Workspace)
 	}
 	if !slices.Contains(s.Owed(source), destination) {
 		return fmt.Errorf("replay source %q to %q: %w: add it to the destination's sources, enabled, and `sealift catalog apply`", source, destination, ErrNotSubscribed)
 	}
 	return nil
+}
+
+func foreignError(source, destination, owner string) error {
+	return fmt.Errorf("replay source %q to %q: the file belongs to another workspace than the destination, %q", source, destination, owner)
 }

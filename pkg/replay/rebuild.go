@@ -17,9 +17,9 @@ import (
 	"github.com/sealift/sealift/pkg/stream"
 )
 
-// ErrNotRebuildable says that the events topic no longer has a file's records, or not the same
+// errNotRebuildable says that the events topic no longer has a file's records, or not the same
 // ones.
-var ErrNotRebuildable = errors.New("file cannot be rebuilt from Kafka")
+var errNotRebuildable = errors.New("file cannot be rebuilt from Kafka")
 
 // Fetcher reads one partition; *stream.Fetcher is one.
 type Fetcher interface {
@@ -51,8 +51,7 @@ const groupBytes = 512 << 20
 var maxIDs = 5_000_000
 
 // Rebuild rebuilds files of e, given by index, and stages them for the replay. The map has the
-// files that could not be rebuilt, and why (ErrNotRebuildable, with the same text for all files of
-// one cause). The error is one of Kafka, the store or the disk, and says nothing about the files.
+// files that could not be rebuilt, and why, with the same text for all files of one cause. The error is one of Kafka, the store or the disk, and says nothing about the files.
 func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (failed map[int]error, err error) {
 	for range rangeAttempts {
 		failed, err = b.rebuild(ctx, id, e, files)
@@ -98,9 +97,9 @@ func (b *Rebuilder) rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 			return failed, err
 		case done: // by a former run; it no longer matters what Kafka has
 		case f.First < w.bounds.First:
-			failed[i] = fmt.Errorf("%w: its first record is gone, for partition %d of the topic begins at offset %d", ErrNotRebuildable, e.Partition, w.bounds.First)
+			failed[i] = fmt.Errorf("%w: its first record is gone, for partition %d of the topic begins at offset %d", errNotRebuildable, e.Partition, w.bounds.First)
 		case f.Last >= w.bounds.End:
-			failed[i] = fmt.Errorf("%w: partition %d of the topic ends before its last record, as if it had been re-created", ErrNotRebuildable, e.Partition)
+			failed[i] = fmt.Errorf("%w: partition %d of the topic ends before its last record, as if it had been re-created", errNotRebuildable, e.Partition)
 		default:
 			group, size = append(group, i), size+f.GzipBytes
 		}
@@ -152,7 +151,7 @@ func (w *rebuildRun) buildGroup(ctx context.Context, files []int, failed map[int
 			return err
 		}
 		summaries, readErr := w.readRange(ctx, files, from, unique)
-		if readErr != nil && !errors.Is(readErr, ErrNotRebuildable) {
+		if readErr != nil && !errors.Is(readErr, errNotRebuildable) {
 			return readErr
 		}
 		files = slices.DeleteFunc(slices.Clone(files), func(i int) bool {
@@ -184,7 +183,7 @@ func differenceError(got, want Summary) error {
 	case got.Records > want.Records:
 		how = "more records"
 	}
-	return fmt.Errorf("%w: at its offsets the topic holds %s than the ledger says", ErrNotRebuildable, how)
+	return fmt.Errorf("%w: at its offsets the topic holds %s than the ledger says", errNotRebuildable, how)
 }
 
 // offsetBefore returns an offset that was reached that long before e was written, or the offset
@@ -210,7 +209,7 @@ func (w *rebuildRun) offsetBefore(ctx context.Context, first int64, lookBack tim
 const maxEmptyFetches = 60
 
 // readRange reads the range once, from an offset at or before the first file, and stages the files
-// that match the ledger. It returns the summaries of all files or, with ErrNotRebuildable, of those
+// that match the ledger. It returns the summaries of all files or, with errNotRebuildable, of those
 // that it read completely.
 func (w *rebuildRun) readRange(ctx context.Context, files []int, from int64, unique bool) (map[int]Summary, error) {
 	e := w.entry
