@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -42,6 +43,22 @@ func TestManualNamesKnownKeys(t *testing.T) {
 		named++
 	}
 	require.Greater(t, named, 40)
+}
+
+// TestManualConfiguration: what the manual and the README show of a configuration is valid, once its
+// secrets are filled in.
+func TestManualConfiguration(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?ms)^```yaml\n(?:# sealift.yaml\n)?(kafka:.*?)^```$").FindAllStringSubmatch(readManual(t)+string(readme), -1)
+	require.Len(t, blocks, 2)
+	for _, b := range blocks {
+		file := filepath.Join(t.TempDir(), "sealift.yaml")
+		require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(b[1], "…", "secret")), 0o600))
+		cfg, err := config.Load(file, nil, nil)
+		require.NoError(t, err)
+		require.NoError(t, cfg.Validate())
+	}
 }
 
 // What the manual shows for Kubernetes is valid for this release: the role, the variables, the
