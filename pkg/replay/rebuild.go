@@ -51,7 +51,8 @@ const groupBytes = 512 << 20
 var maxIDs = 5_000_000
 
 // Rebuild rebuilds files of e, given by index, and stages them for the replay. The map has the
-// files that could not be rebuilt, and why, with the same text for all files of one cause. The error is one of Kafka, the store or the disk, and says nothing about the files.
+// files that could not be rebuilt, and why, with the same text for all files of one cause. The error is
+// one of Kafka, the store or the disk, and says nothing about the files.
 func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (failed map[int]error, err error) {
 	for range rangeAttempts {
 		failed, err = b.rebuild(ctx, id, e, files)
