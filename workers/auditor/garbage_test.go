@@ -14,7 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/replay"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 // Invariant: I4.
@@ -77,12 +77,11 @@ func TestRestartedAuditCollectsFilesOnce(t *testing.T) {
 	require.Equal(t, []int64{delivered.Seq, lost.Seq}, r.storedHint(log0).Open, "want both entries past their turn")
 	r.ageObjects(time.Hour)
 	require.NoError(t, r.staging.Delete(t.Context(), delivery.ReceiptKey(delivery.Ref(lost, 0), one)))
-	var deleted []string
-	r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) { deleted = append(deleted, key) }}
+	deleted := r.deletions()
 	report := r.audit()
 	require.EqualValues(t, 1, report.Enqueued)
 	require.EqualValues(t, 1, report.Collected)
-	require.Equal(t, []string{delivered.Files[0].StagedKey}, deleted)
+	require.Equal(t, []string{delivered.Files[0].StagedKey}, *deleted)
 }
 
 // ageObjects makes everything that is stored by now look older.
@@ -147,8 +146,7 @@ func TestNothingIsDeletedIfTheClockIsAhead(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 25*time.Hour, []string{one}, "a")
 	r.deliver(e, 0, one)
-	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
-	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+	r.order(e)
 	staging := r.deps.Staging
 	r.deps.Staging = &agedStore{Store: staging, until: time.Now().AddDate(1, 0, 0), by: 24 * time.Hour}
 	report, err := r.Audit(t.Context())
@@ -233,11 +231,10 @@ func TestGarbageBacklogDoesNotDelayDebts(t *testing.T) {
 		second.Partition = 1
 		backlog := r.sealOld(log0, 1000)
 		owed := r.seal(second, time.Hour, []string{one}, "owed")
-		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Minute) }}
+		r.deps.Staging = objstoretest.Slow(r.deps.Staging, time.Minute, "delete")
 		audit := func() (Report, time.Duration) {
 			begun := time.Now()
-			report, err := r.Auditor.audit(t.Context(), true)
-			require.NoError(t, err)
+			report := r.auditOnSchedule()
 			return report, time.Since(begun)
 		}
 		report, took := audit()
@@ -278,10 +275,9 @@ func TestChainWithoutGarbageIsNotBehind(t *testing.T) {
 		late := log0
 		late.Partition = 4
 		r.sealOld(late, 20)
-		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Hour) }} // longer than an audit may take
+		r.deps.Staging = objstoretest.Slow(r.deps.Staging, time.Hour, "delete") // longer than an audit may take
 		behind := func() int {
-			report, err := r.Auditor.audit(t.Context(), true)
-			require.NoError(t, err)
+			report := r.auditOnSchedule()
 			require.EqualValues(t, report.Behind, gather(t, reg)["sealift_auditor_chains_behind"])
 			return report.Behind
 		}
@@ -305,11 +301,10 @@ func TestUnusedGarbageTimeGoesToTheBacklog(t *testing.T) {
 			r.sealOld(l, 2)
 			r.seal(l, time.Hour, nil, "young")
 		}
-		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Minute) }}
+		r.deps.Staging = objstoretest.Slow(r.deps.Staging, time.Minute, "delete")
 		audit := func() Report {
 			begun := time.Now()
-			report, err := r.Auditor.audit(t.Context(), true)
-			require.NoError(t, err)
+			report := r.auditOnSchedule()
 			require.Less(t, time.Since(begun), 3*time.Hour/4)
 			return report
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 )
 
 func TestParkedJobsOfClosedDebtsAreSwept(t *testing.T) {
@@ -71,7 +72,7 @@ func TestParkedJobsAreSweptInParallel(t *testing.T) {
 			r.park(e, i, one)
 			r.deliver(e, i, one)
 		}
-		r.deps.Staging = &watchedStore{r.deps.Staging, func(string) { time.Sleep(time.Second) }}
+		r.deps.Staging = objstoretest.Slow(r.deps.Staging, time.Second, "delete")
 		begun := time.Now()
 		r.audit()
 		require.Less(t, time.Since(begun), time.Minute)

@@ -12,6 +12,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/replay"
 )
 
@@ -27,8 +28,7 @@ func TestReplaysKeepStagedFilesUntilRetention(t *testing.T) {
 		}
 	}
 	r.ageObjects(5 * time.Hour)
-	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: old.Seq}, From: delivery.FromAuto}
-	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+	r.order(old)
 	r.stage(delivery.RebuiltKey("gone", delivery.Ref(old, 0)), "left of an order that is gone")
 	require.EqualValues(t, 1, r.audit().Collected)
 	require.Equal(t, 2, r.stagedFiles(old), "deleted although a replay needs it")
@@ -64,8 +64,7 @@ func TestUnreadableReplaysDoNotStopAnAudit(t *testing.T) {
 				r.deliver(e, 0, one)
 			}
 			r.ageObjects(5 * time.Hour)
-			order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: held2.Seq}, From: delivery.FromAuto}
-			require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+			r.order(held2)
 			r.stage(delivery.OrderKey("bad"), body)
 			r.stage(delivery.PlanKey("r"), body)
 			r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(held, 0), one), "{}")
@@ -88,8 +87,7 @@ func TestRunningReplayIsNotDeleted(t *testing.T) {
 	for i := range e.Files {
 		r.deliver(e, i, one)
 	}
-	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
-	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+	r.order(e)
 	r.ageObjects(5 * time.Hour)
 	r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(e, 0), one), "{}") // just now
 	require.Zero(t, r.audit().Collected)
@@ -105,16 +103,15 @@ func TestReplayResumedDuringAnAuditIsNotDeleted(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Retain = time.Hour })
 	e := r.seal(log0, 5*time.Hour, []string{one}, "a")
 	r.deliver(e, 0, one)
-	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
-	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+	r.order(e)
 	r.ageObjects(5 * time.Hour)
 	resumed := false
-	r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
+	r.beforeDelete(func(key string) {
 		if key == e.Files[0].StagedKey {
 			resumed = true
 			r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(e, 0), one), "{}")
 		}
-	}}
+	})
 	r.audit()
 	require.True(t, resumed)
 	require.Equal(t, 2, r.count("replays/"))
@@ -127,16 +124,16 @@ func TestReplayResumedBeforeItDeliversIsNotDeleted(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		entries := r.sealOld(log0, 3) // the first two are collected concurrently
 		garbage, held := entries[0], entries[2]
-		order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: held.Seq}, From: delivery.FromAuto}
+		order := orderUpTo(held)
 		order.Offsets = []delivery.Range{{First: held.Files[0].First, Last: held.Files[0].Last}}
 		require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
 		time.Sleep(48 * time.Hour)
-		r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
+		r.beforeDelete(func(key string) {
 			if key == garbage.Files[0].StagedKey {
 				r.stage(delivery.OrderKey("r"), string(order.Encode()))
 				time.Sleep(2 * refreshInterval)
 			}
-		}}
+		})
 		require.EqualValues(t, 2, r.audit().Collected)
 		require.Equal(t, 1, r.stagedFiles(held), "deleted without reading the order again")
 		require.True(t, r.exists(delivery.OrderKey("r")))
@@ -151,7 +148,7 @@ func TestOrderGivenDuringAnAuditKeepsItsFiles(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRigWithoutRedis(t)
 				entries := r.sealOld(log0, 4) // two are collected concurrently
-				order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: entries[3].Seq}, From: delivery.FromAuto}
+				order := orderUpTo(entries[3])
 				failed := delivery.ReplayFailedKey("r", delivery.Ref(entries[3], 0), one)
 				if before {
 					require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
@@ -159,13 +156,13 @@ func TestOrderGivenDuringAnAuditKeepsItsFiles(t *testing.T) {
 					r.stage(delivery.PlanKey("r"), string(delivery.Plan{Copies: 1}.Encode()))
 					time.Sleep(time.Minute)
 				}
-				r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
+				r.beforeDelete(func(key string) {
 					if key == entries[0].Files[0].StagedKey {
 						require.NoError(t, r.staging.Delete(t.Context(), failed))
 						r.stage(delivery.OrderKey("r"), string(order.Encode()))
 						time.Sleep(2 * refreshInterval)
 					}
-				}}
+				})
 				require.EqualValues(t, 2, r.audit().Collected)
 				require.Equal(t, []int{0, 0, 1, 1}, []int{r.stagedFiles(entries[0]), r.stagedFiles(entries[1]), r.stagedFiles(entries[2]), r.stagedFiles(entries[3])})
 			})
@@ -179,8 +176,7 @@ func TestResumedReplayKeepsStagedFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		entries := r.sealOld(log0, 2)
-		order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: entries[1].Seq}, From: delivery.FromAuto}
-		require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+		order := r.order(entries[1])
 		r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(entries[0], 0), one), "{}")
 		r.stage(delivery.ReplayFailedKey("r", delivery.Ref(entries[1], 0), one), "{}")
 		r.stage(delivery.PlanKey("r"), string(delivery.Plan{Copies: 2}.Encode()))
@@ -198,20 +194,19 @@ func TestLargeReplayIsDeletedOverSeveralAudits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigWithoutRedis(t)
 		e := r.seal(log0, time.Hour, nil, "a")
-		order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
-		require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+		r.order(e)
 		for i := range 15_000 {
 			r.stage(delivery.ReplayReceiptKey("r", delivery.Ref(e, i), one), "{}")
 		}
 		time.Sleep(24 * time.Hour)
 		left := 15_000
-		r.deps.Staging = &watchedStore{r.deps.Staging, func(key string) {
+		r.beforeDelete(func(key string) {
 			if strings.HasPrefix(key, delivery.ReplayReceiptsPrefix("r")) {
 				_, err := replay.ReadOrder(t.Context(), r.staging, "r")
 				require.ErrorIs(t, err, objstore.ErrNotFound, "deleted before its order")
 				time.Sleep(time.Second)
 			}
-		}}
+		})
 		for audits := 0; left > 0; audits++ {
 			require.Less(t, audits, 10)
 			begun := time.Now()
@@ -230,15 +225,25 @@ func TestLargeReplayIsDeletedOverSeveralAudits(t *testing.T) {
 	})
 }
 
-// watchedStore calls deleting before an object is deleted.
-type watchedStore struct {
-	objstore.Store
-	deleting func(key string)
+// beforeDelete calls do, from now on, before an object is deleted.
+func (r *rig) beforeDelete(do func(key string)) {
+	r.deps.Staging = objstoretest.Before{Store: r.deps.Staging, Do: func(_ context.Context, op, key string) error {
+		if op == "delete" {
+			do(key)
+		}
+		return nil
+	}}
 }
 
-func (s *watchedStore) Delete(ctx context.Context, key string) error {
-	s.deleting(key)
-	return s.Store.Delete(ctx, key)
+// order orders a replay of the entries up to head.
+func (r *rig) order(head *ledger.Entry) *delivery.Order {
+	o := orderUpTo(head)
+	require.NoError(r.t, replay.WriteOrder(r.t.Context(), r.staging, o))
+	return o
+}
+
+func orderUpTo(head *ledger.Entry) *delivery.Order {
+	return &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: head.Seq}, From: delivery.FromAuto}
 }
 
 func (r *rig) count(prefix string) (n int) {
@@ -259,8 +264,7 @@ func TestReplayIsCountedOncePerAudit(t *testing.T) {
 		r.deliver(last, 0, one)
 	}
 	r.ageObjects(5 * time.Hour)
-	order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: last.Seq}, From: delivery.FromAuto}
-	require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+	r.order(last)
 	counted := 0
 	r.staging.SetFault(func(op objstore.Op) objstore.Fault {
 		if op.Name == "list" && strings.HasPrefix(op.Key, delivery.ReplayReceiptsPrefix("r")) {

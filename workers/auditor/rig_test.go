@@ -145,6 +145,12 @@ func (r *rig) audit() Report {
 	return report
 }
 
+func (r *rig) auditOnSchedule() Report {
+	report, err := r.Auditor.audit(r.t.Context(), true)
+	require.NoError(r.t, err)
+	return report
+}
+
 func (r *rig) storedHint(l ledger.Log) hint {
 	body, _, err := r.staging.Get(r.t.Context(), hintKey(l))
 	require.NoError(r.t, err)

@@ -139,8 +139,7 @@ func TestMetricsAreHandedOver(t *testing.T) {
 		r.park(r.seal(l, time.Hour, []string{one}, "a"), 0, one)
 	}
 	r.metrics = newMetrics(reg)
-	_, err := r.Auditor.audit(t.Context(), true)
-	require.NoError(t, err)
+	r.auditOnSchedule()
 	require.EqualValues(t, 2, gather(t, reg)["sealift_auditor_destination_parked_files"])
 	r.expireMarkers()
 
@@ -148,8 +147,7 @@ func TestMetricsAreHandedOver(t *testing.T) {
 	r.beforeReceipts(func() { // by now the other auditor is done with the first chain
 		require.NoError(t, r.deps.Leases.Mark(t.Context(), auditedMarker(log0), time.Minute))
 	})
-	report, err := r.Auditor.audit(t.Context(), true)
-	require.NoError(t, err)
+	report := r.auditOnSchedule()
 	require.Equal(t, 1, report.Skipped)
 	require.EqualValues(t, 1, gather(t, reg)["sealift_auditor_destination_parked_files"])
 }

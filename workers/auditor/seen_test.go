@@ -13,7 +13,6 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
-	"github.com/sealift/sealift/pkg/replay"
 )
 
 // requests are the numbers of requests about the receipts and the entries of a ledger.
@@ -173,8 +172,7 @@ func TestFileOwedToNobodyIsDeletedAfterAReplay(t *testing.T) {
 		r.park(e, 0, one)
 		r.audit()
 		time.Sleep(r.cfg.Retain)
-		order := &delivery.Order{ID: "r", Topic: log0.Topic, Incarnation: log0.Incarnation, Heads: map[int]int64{0: e.Seq}, From: delivery.FromAuto}
-		require.NoError(t, replay.WriteOrder(t.Context(), r.staging, order))
+		r.order(e)
 		r.audit()
 		require.Equal(t, 2, r.stagedFiles(e))
 		require.NoError(t, r.staging.Delete(t.Context(), delivery.OrderKey("r")))
