@@ -163,11 +163,15 @@ func (r *replayer) fetchOrdered(ctx context.Context, order *delivery.Order, job 
 }
 
 // recordDelivery writes what follows a delivery: 1. the debt's own receipt, if the file is owed and
-// may have none  2. the replay's receipt  3. it deletes the note of a failure. Each step is
-// harmless when repeated.
+// has none  2. the replay's receipt  3. it deletes the note of a failure. Each step is harmless when
+// repeated.
 func (r *replayer) recordDelivery(ctx context.Context, rec delivery.Receipt, e *ledger.Entry, debt bool) error {
 	if debt {
-		if err := r.receipts.write(ctx, rec, e); err != nil {
+		closed, err := r.receipts.lookUp(ctx, ctx, delivery.Job{File: rec.File, Destination: rec.Destination}, e, true)
+		if err == nil && !closed { // a second receipt might be in a batch, which counts more than one by itself
+			err = r.receipts.write(ctx, rec, e)
+		}
+		if err != nil {
 			return err
 		}
 		r.setMarker(ctx, delivery.DoneMarker(rec.File, rec.Destination), doneTTL)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
@@ -93,6 +94,33 @@ func TestReplayClosesAnOpenDebt(t *testing.T) {
 	require.Equal(t, "r", r.receipt(job).Replay)
 	require.Equal(t, outcomeMoot, r.runJob(t.Context(), job).kind)
 	require.Len(t, r.buckets["one-logs"].opts, 1)
+}
+
+// A replay writes no receipt for a debt that has one: what was given up stays given up, and a batch would have taken the
+// place of the receipt that tells which bytes are in the bucket.
+func TestReplayLeavesClosedDebtsAlone(t *testing.T) {
+	r := newRig(t)
+	jobs := r.sealMany(minDebtsForBatch)
+	require.NoError(t, receipt.Write(t.Context(), r.staging, delivery.Receipt{File: jobs[0].File, Destination: acmeOne, Outcome: delivery.Skipped}))
+	for _, job := range jobs[1:] {
+		require.Equal(t, outcomeDone, r.runJob(t.Context(), job).kind)
+	}
+	before := r.staging.Contents("receipts/")
+	lane := r.replayLane()
+	lane.receipts.gatherFor = 100 * time.Millisecond
+	order := r.order("r", unchanged)
+	var group errgroup.Group
+	for _, job := range jobs {
+		group.Go(func() error {
+			require.Equal(t, outcomeDone, lane.runJob(t.Context(), replayJob(order, job)).kind)
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	require.Equal(t, before, r.staging.Contents("receipts/"))
+	for _, job := range jobs {
+		require.NotNil(t, r.replayReceipt(replayJob(order, job)))
+	}
 }
 
 func TestReplayBackfillsANewDestination(t *testing.T) {
