@@ -44,6 +44,26 @@ func (p *Putter) mustPut(t *testing.T) Result {
 	return r
 }
 
+// Invariant: I9. A store that answers 412 to a PUT without a condition has stored nothing, and says nothing about what is
+// there.
+func TestAnswerToAConditionThatWasNotSentIsNoDelivery(t *testing.T) {
+	exists := &objstore.Error{Op: "put", Kind: objstore.ErrExists, Status: 412, Code: "PreconditionFailed"}
+	for hazard, overwrite := range map[string]bool{"overwrite": true, "unknown_condition": false} {
+		t.Run(hazard, func(t *testing.T) {
+			p := newAnsweringPutter(func(_ string, ifAbsent bool) error {
+				if ifAbsent {
+					return notImplemented
+				}
+				return exists
+			})
+			r, err := p.Put(t.Context(), learner, Object{Key: "segment-logs/web/1.gz", Body: strings.NewReader("x"), Overwrite: overwrite})
+			require.ErrorIs(t, err, objstore.ErrExists)
+			require.False(t, r.Existed)
+			require.Equal(t, "unavailable", Judge(err, learner).Reason)
+		})
+	}
+}
+
 // TestConditionalPutIsRetriedLater: one answer that refuses If-None-Match does not count for the
 // life of the process. It may have come from a proxy that is gone, or from a store that has been
 // upgraded.

@@ -144,7 +144,7 @@ func (p *Putter) Put(ctx context.Context, t catalog.Target, obj Object) (r Resul
 			}
 			r.ETag, r.Unconditional, r.DataKey = info.ETag, !opts.IfAbsent && !obj.Overwrite, info.DataKey
 			return r, nil
-		case errors.Is(err, objstore.ErrExists):
+		case errors.Is(err, objstore.ErrExists) && opts.IfAbsent: // without the condition it is no answer
 			r.Existed = true
 			return r, nil
 		case errors.Is(err, objstore.ErrWrongRegion) && answer != nil && shouldFollow(answer.Region, triedRegions):
