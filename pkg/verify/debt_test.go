@@ -7,9 +7,36 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
+
+// With a source, what is parked of other sources may be far more than what is verified.
+func TestEntryIsReadOnceForAllThatIsParkedOfOtherSources(t *testing.T) {
+	staging := objstore.NewMemory("staging")
+	head := ledgertest.Append(t, staging, ledgertest.Init(testLog, time.Now()))
+	var files []ledger.File
+	for i := range int64(20) {
+		files = append(files, sealedFile("b", i, i, 1))
+		ledgertest.Put(t, staging, files[i].StagedKey, []byte("12345"))
+	}
+	e := ledgertest.Append(t, staging, ledgertest.Next(head, files...))
+	for i := range e.Files {
+		ledgertest.Put(t, staging, delivery.ParkedKey(delivery.Ref(e, i), "ws/a"), nil)
+	}
+	reads := 0
+	staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" && op.Key == ledger.EntryKey(testLog, e.Seq) {
+			reads++
+		}
+		return objstore.Fault{}
+	})
+	r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1, Source: "a"}, Deps{Staging: staging})
+	require.NoError(t, err)
+	require.Empty(t, r.Examples)
+	require.Equal(t, 2, reads, "once on the walk, once for what is parked")
+}
 
 // Before an old debt is reported, its receipt and parked job are looked up again, since it may have
 // been delivered or parked during the walk.

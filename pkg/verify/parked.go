@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -39,9 +40,11 @@ func (p *parkedSet) take(ref delivery.FileRef, destination string) bool {
 	return ok
 }
 
-// checkStrayParked checks the parked jobs of this ledger for which no debt was seen.
+// checkStrayParked checks the parked jobs of this ledger for which no debt was seen. With Config.Source these are all jobs
+// of other sources, which may be a hundred thousand: in the order of keys, each entry is read once for a destination.
 func (v *verifier) checkStrayParked(ctx context.Context) error {
-	for key := range v.parked.keys {
+	entries := ledger.NewCache(v.staging, 100_000, nil)
+	for _, key := range slices.Sorted(maps.Keys(v.parked.keys)) {
 		ref, dest, ok := delivery.ParseParkedKey(key)
 		if ok && (!v.includesLog(ref.Log()) || !v.includesDestination(dest)) {
 			continue
@@ -49,7 +52,7 @@ func (v *verifier) checkStrayParked(ctx context.Context) error {
 		problem := "its key is that of no parked job"
 		if ok {
 			var err error
-			if problem, err = v.strayParkedProblem(ctx, ref, dest); err != nil {
+			if problem, err = v.strayParkedProblem(ctx, entries, ref, dest); err != nil {
 				return err
 			}
 		}
@@ -69,8 +72,8 @@ func (v *verifier) checkStrayParked(ctx context.Context) error {
 }
 
 // strayParkedProblem says what is wrong with a parked job, or nothing.
-func (v *verifier) strayParkedProblem(ctx context.Context, ref delivery.FileRef, dest string) (string, error) {
-	e, err := ledger.NewChain(v.staging, ref.Log()).Entry(ctx, ref.Seq)
+func (v *verifier) strayParkedProblem(ctx context.Context, entries *ledger.Cache, ref delivery.FileRef, dest string) (string, error) {
+	e, err := entries.Entry(ctx, ref.Log(), ref.Seq)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound) && v.damaged[ref.Log()]:
 		return "", nil // reported for the chain
