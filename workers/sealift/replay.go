@@ -14,6 +14,7 @@ import (
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/replay"
+	"github.com/sealift/sealift/pkg/stream"
 )
 
 func newReplayCommand(a *app) *cobra.Command {
@@ -242,19 +243,16 @@ func (v *replayCommand) runner(ctx context.Context) (replay.Run, error) {
 // made or given up. The order stays stored whatever happens.
 func (v *replayCommand) carryOut(ctx context.Context, r replay.Run, o *delivery.Order) error {
 	jobs := copierConfig(v.cfg).ReplayTopic()
-	for _, t := range v.topics() {
-		if t.Name == jobs {
-			if err := v.kafka.EnsureTopics(ctx, v.cfg.Kafka.CreateTopics, t); err != nil {
-				return err
-			}
-		}
-	}
+	topics := slices.DeleteFunc(v.topics(), func(t stream.Topic) bool { return t.Name != jobs })
 	r.Jobs = v.topicProducer(jobs, 0)
 	screen := newReplayScreen(v.app.stderr)
 	r.OnTally = screen.setTally
 	// It only shows progress, so its error is ignored.
 	watching := inBackground(ctx, func(ctx context.Context) error { return screen.watch(ctx, v.staging, o.ID, false) })
-	tally, err := r.Enqueue(ctx, o, v.resume != "")
+	tally, err := replay.Tally{}, v.kafka.EnsureTopics(ctx, v.cfg.Kafka.CreateTopics, topics...)
+	if err == nil {
+		tally, err = r.Enqueue(ctx, o, v.resume != "")
+	}
 	watching.stop()
 	if err == nil && !v.detach {
 		err = screen.watch(ctx, v.staging, o.ID, true)
