@@ -79,6 +79,7 @@ const (
 	blockBytes    = 128 << 10 // how much of a file's lines waits in memory, at most
 	fetchedBytes  = 9e6       // memory of a partition that catches up: two fetches, compressed and decompressed, see pkg/stream
 	heapOverLines = 1.25      // an appender collects garbage when its heap is a quarter above what is live
+	goHeap        = 2         // Go collects garbage when the heap is twice what is live
 	requestsEach  = 2         // requests of a copier, one after the other, while a delivery has a slot
 	baseMemory    = 64e6      // memory of an auditor
 )
@@ -120,7 +121,8 @@ func (p *Plan) sizeWorkers(peak rollFiles) {
 		n := max(least, int(ceil(cores/l.Utilisation/l.Cores)))
 		p.Workers = append(p.Workers, Worker{role, cores, n, memory, disk / float64(n)})
 	}
-	add("collector", bytes*m.CollectorPerByte, minWorkers, float64(m.CollectorRSS), 0)
+	// Slow senders, or more of them than it can serve, fill the room that requests have in memory.
+	add("collector", bytes*m.CollectorPerByte, minWorkers, float64(m.CollectorRSS)+goHeap*float64(config.Default().Collector.MaxInFlight), 0)
 	messages := l.EventsPerSecond * l.DedupWindow.Seconds()
 	// Open files, and files that are sealed but not staged yet.
 	disk := 2*peak.gzip + dedupDisk*messages

@@ -150,6 +150,13 @@ func TestDiskHasRoomBeyondDiskFree(t *testing.T) {
 	require.InEpsilon(t, stored+1.25*(1<<30), large.worker("appender").DiskBytes, 0.01)
 }
 
+// TestRequestsInFlightTakeMemory: the benchmark's collector had no more than it could
+// serve. At 1.2 times that, one took 522 MB (workers/collector/DESIGN.md).
+func TestRequestsInFlightTakeMemory(t *testing.T) {
+	p := estimate(t, func(*Load) {})
+	require.InDelta(t, 1e8+2*(256<<20), p.worker("collector").MemoryBytes, 1)
+}
+
 // TestPartitionsTakeMemory: each partition has its own buffers.
 func TestPartitionsTakeMemory(t *testing.T) {
 	withSpread := func(spread int) Plan {
