@@ -53,6 +53,7 @@ type Store struct {
 	floor        int64  // nothing below this offset has to be filled in
 	staleOffsets int64  // consecutive offsets filled in without any message of the window
 	clock        int64  // the newest time of receipt, bounded by the wall clock
+	judged       bool   // a record was judged since the store was opened
 	held         int64  // bytes of memory, counted in the budget
 	nextRun      uint64 // number of the next run
 	merge        *merge // running, or nil
@@ -172,8 +173,7 @@ func (s *Store) load() {
 			_ = os.Remove(path)
 			continue
 		}
-		r.newest = min(r.newest, now) // in case the clock was ahead when it was written
-		s.clock = max(s.clock, r.newest)
+		s.clock = max(s.clock, min(r.newest, now)) // the clock may have been ahead when the run was written
 		s.addRun(r)
 	}
 	// After a crash, a merge's inputs may still exist beside its output.

@@ -103,6 +103,27 @@ func TestClockThatWasAhead(t *testing.T) {
 	s.Close()
 }
 
+// A clock that is behind while a store is opened, as on a host that has just booted, ends the window
+// for nothing once it is right.
+func TestClockThatIsBehind(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.Start(0)
+	now := time.Now().UnixMilli()
+	require.False(t, see(s, "m", 0, now+5*day))
+	s.Close()
+	s = open(t, s.cfg.Dir)
+	defer func() { s.Close() }()
+	s.Start(1)
+	require.False(t, seeLate(s, "meanwhile", 1, now+5*day, now))
+	s.Checkpoint()
+	require.True(t, see(s, "m", 2, now+5*day))
+	s.Checkpoint()
+	require.True(t, see(s, "m", 3, now+5*day))
+	require.False(t, see(s, "new", 4, now+6*day+1))
+	s.Checkpoint()
+	require.False(t, see(s, "m", 5, now+6*day+1))
+}
+
 // TestForgetUncertain: what is missing is never asked for again, whatever becomes of the runs, and
 // what is certain to be in files stays known.
 func TestForgetUncertain(t *testing.T) {

@@ -86,6 +86,12 @@ func (s *Store) Remember(k Key, offset, received, now int64) {
 
 // setClock says that a record with that time of receipt was read now.
 func (s *Store) setClock(received, now int64) {
+	if !s.judged {
+		s.judged = true
+		for _, r := range s.runs { // the clock may have been ahead when they were written, or may be behind now
+			r.newest = min(r.newest, max(received, now))
+		}
+	}
 	s.clock = min(max(s.clock, received), now) // the clock may have been ahead
 }
 
