@@ -402,6 +402,31 @@ func TestIdlePartitionWritesOneEntryAnHour(t *testing.T) {
 	require.Nil(t, c.cut())
 }
 
+// TestHourWithoutFilesIsComplete: when an hour ends of which a partition got nothing, it is reported
+// complete at its turn, although a file of the next hour, or of a straggler, is already open.
+func TestHourWithoutFilesIsComplete(t *testing.T) {
+	for name, received := range map[string]int64{"next_hour": t0 + 2*hour + 5_000, "straggler": t0 + 60_000} {
+		t.Run(name, func(t *testing.T) {
+			c := newTestCore(t, entry(0))
+			c.advanceTo(0, true, t0+hour+10_000)
+			c.won(follow(c.base, c.cut()))
+			now := t0 + 2*hour + 5_000
+			c.advanceTo(0, true, now)
+			require.Nil(t, c.cut())
+			add(t, c, fateFiled, 0, "a", received, now, []byte("{}"))
+			require.Nil(t, c.cut())
+			c.advanceTo(1, true, t0+2*hour+10_000)
+			b := c.cut()
+			require.NotNil(t, b)
+			require.Empty(t, b.Files)
+			require.Equal(t, t0+2*hour, b.CompleteThrough)
+			c.won(follow(c.base, b))
+			c.advanceTo(1, true, t0+3*hour)
+			require.Nil(t, c.cut(), "another entry before the next turn")
+		})
+	}
+}
+
 // Invariant: I2. A line that fits no file may lie between the lines of a file that the filter
 // covers, without being in that file. It is skipped again.
 func TestUnfitLinesCoveredByTheFilterAreSkippedAgain(t *testing.T) {

@@ -27,12 +27,15 @@ func (c *core) cut() *segment.Batch {
 	slices.SortFunc(c.sealed, func(a, b *segment.Sealed) int { return cmp.Compare(a.First, b.First) })
 	n := min(len(c.sealed), c.cfg.maxFiles)
 	// The cheap check comes first: this is called after every fetch, and the rest looks at every
-	// open file.
-	if n == 0 && (len(c.open) > 0 || c.progress < c.quietUntil) {
+	// open file. A reader that has just taken over reports nothing before its first files.
+	if n == 0 && (c.progress < c.quietUntil || c.quietUntil == 0 && len(c.open) > 0) {
 		return nil
 	}
 	low, complete := c.lowWatermark(c.sealed[n:]), c.completeThrough(c.sealed[n:])
 	if n == 0 && low <= c.base.LowWatermark && complete/hourMillis <= c.baseCompleteThrough()/hourMillis {
+		if c.quietUntil > 0 { // look again when the grace is over
+			c.quietUntil = c.fileDeadline(c.progress - c.cfg.rollEvery.Milliseconds())
+		}
 		return nil
 	}
 	c.quietUntil = c.nextRoll(c.progress)
