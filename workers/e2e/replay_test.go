@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -13,12 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
-	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/replay"
@@ -51,9 +48,7 @@ func newReplays(t *testing.T) *replays {
 	r.setCatalog("source0")
 	r.owed = func(source string) []string { return r.catalog.Snapshot().Owed(source) }
 	r.copiers = copier.Config{JobsTopic: "jobs", Group: "g", SessionTimeout: 6 * time.Second, RetryTiers: []time.Duration{time.Second}}
-	for _, topic := range r.copiers.Topics() {
-		require.NoError(t, r.client.EnsureTopics(t.Context(), true, stream.Topic{Name: topic, Partitions: 2}))
-	}
+	r.createJobTopics(r.copiers)
 	r.worker = r.start(appender.Config{DataDir: t.TempDir()})
 	r.waitFor("partitions assigned", func() bool { return len(r.worker.Partitions()) == pipelinePartitions })
 	return r
@@ -74,37 +69,21 @@ func (r *replays) setCatalog(second ...string) {
 	r.catalog.Set(s)
 }
 
-// startCopier starts a copier.
-func (r *replays) startCopier() {
-	leases, err := lease.Open("redis://"+miniredis.RunT(r.t).Addr(), nil)
-	require.NoError(r.t, err)
-	cfg := r.copiers
-	cfg.Worker, cfg.SpoolDir = "copier", r.t.TempDir()
-	c, err := copier.New(cfg, copier.Deps{
-		Kafka: copier.NewKafka(r.client), Leases: leases, Staging: r.staging, Roles: anyRole{}, Catalog: r.catalog, Log: slog.New(slog.DiscardHandler),
-		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
-			return objstoretest.Before{Store: r.buckets[t.BucketName], Do: func(_ context.Context, op, _ string) error {
-				if op != "put" {
-					return nil
-				}
-				if t.BucketName == "second" && r.stuck != nil {
-					<-r.stuck
-				}
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				r.puts[t.BucketName]++
+// deliver starts a copier.
+func (r *replays) deliver() {
+	r.startCopier(r.copiers, r.catalog, func(t catalog.Target) objstore.Store {
+		return objstoretest.Before{Store: r.buckets[t.BucketName], Do: func(_ context.Context, op, _ string) error {
+			if op != "put" {
 				return nil
-			}}
-		},
-	})
-	require.NoError(r.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
-	r.t.Cleanup(func() {
-		cancel()
-		require.NoError(r.t, <-done)
-		require.NoError(r.t, leases.Close())
+			}
+			if t.BucketName == "second" && r.stuck != nil {
+				<-r.stuck
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.puts[t.BucketName]++
+			return nil
+		}}
 	})
 }
 
@@ -199,7 +178,7 @@ func allObjects(int) bool { return true }
 
 func TestReplay(t *testing.T) {
 	r := newReplays(t)
-	r.startCopier()
+	r.deliver()
 	const records = 4000
 	r.produce(0, records, replaySources)
 	r.sealAll(r.worker)
@@ -280,7 +259,7 @@ func TestStuckReplaysDoNotDelayDeliveries(t *testing.T) {
 	r := newReplays(t)
 	r.stuck = make(chan struct{})
 	r.setCatalog("source7")
-	r.startCopier()
+	r.deliver()
 	r.produce(0, 1000, 7)
 	r.sealAll(r.worker)
 	r.waitForDeliveries(1000)

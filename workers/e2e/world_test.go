@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,12 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sealift/sealift/pkg/assumerole"
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/delivery"
-	"github.com/sealift/sealift/pkg/embedded"
-	"github.com/sealift/sealift/pkg/lease"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/stream"
@@ -65,15 +61,6 @@ func worldCatalog(t testing.TB) *catalog.Live {
 	return live
 }
 
-// anyRole lets every role be assumed.
-type anyRole struct{}
-
-func (anyRole) Credentials(context.Context, assumerole.Request) (objstore.Credentials, error) {
-	return objstore.Credentials{AccessKeyID: "role"}, nil
-}
-func (anyRole) VerifyTrust(context.Context, assumerole.Request) error { return nil }
-func (anyRole) Forget(assumerole.Request)                             {}
-
 // newWorld runs the pipeline on a sample of two days, in three rounds, so that chains have several
 // entries, and waits until everything is delivered.
 func newWorld(t *testing.T) *world {
@@ -84,25 +71,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, staging: p.staging, buckets: map[string]*objstore.Memory{lake: objstore.NewMemory("lake"), archive: objstore.NewMemory("archive")},
 		prefixes: map[string]string{lake: "acme/raw", archive: ""}, expected: map[string]*check.Expected{lake: {}, archive: {}}}
 
-	redis, err := embedded.StartRedis("127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = redis.Close() })
-	leases, err := lease.Open(redis.URL(), nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = leases.Close() })
-	cop, err := copier.New(copier.Config{JobsTopic: "jobs", Worker: "c", SpoolDir: t.TempDir(), SessionTimeout: 2 * time.Second}, copier.Deps{
-		Kafka: copier.NewKafka(p.client), Leases: leases, Staging: p.staging, Roles: anyRole{}, Catalog: live, Log: slog.New(slog.DiscardHandler),
-		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
-			return w.buckets[t.ID]
-		},
-	})
-	require.NoError(t, err)
-	require.NoError(t, p.client.EnsureTopics(t.Context(), true, topicsOf(copier.Config{JobsTopic: "jobs"})...))
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- cop.Run(ctx) }()
-	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
-
+	copiers := copier.Config{JobsTopic: "jobs", SessionTimeout: 2 * time.Second}
+	p.createJobTopics(copiers)
+	p.startCopier(copiers, live, func(t catalog.Target) objstore.Store { return w.buckets[t.ID] })
 	app := p.start(appender.Config{DataDir: t.TempDir()})
 	p.waitFor("partitions assigned", func() bool { return len(app.Partitions()) == pipelinePartitions })
 	midnight := time.Now().UTC().Truncate(24 * time.Hour).UnixMilli()
@@ -113,13 +84,6 @@ func newWorld(t *testing.T) *world {
 	p.waitFor("everything delivered", func() bool { return w.debts() == 0 })
 	app.stop(t)
 	return w
-}
-
-func topicsOf(c copier.Config) (topics []stream.Topic) {
-	for _, name := range c.Topics() {
-		topics = append(topics, stream.Topic{Name: name, Partitions: 2})
-	}
-	return topics
 }
 
 // produce writes a third of the sample: records of all sources, over hours of yesterday and of the
