@@ -82,6 +82,7 @@ const (
 	goHeap        = 2         // Go collects garbage when the heap is twice what is live
 	requestsEach  = 2         // requests of a copier, one after the other, while a delivery has a slot
 	baseMemory    = 64e6      // memory of an auditor
+	catalogBytes  = 1000      // memory of a source or a destination in the catalog
 )
 
 var (
@@ -117,9 +118,10 @@ func (p *Plan) sizeWorkers(peak rollFiles) {
 	bytes := l.EventsPerSecond * l.Peak * l.EventBytes
 	turn := min(l.DeliverWithin, l.RollEvery).Seconds()
 	deliveries := peak.count * l.Copies / turn
+	catalog := goHeap * catalogBytes * float64(l.Sources+l.Destinations) // every role holds all of it
 	add := func(role string, cores float64, least int, memory, disk float64) {
 		n := max(least, int(ceil(cores/l.Utilisation/l.Cores)))
-		p.Workers = append(p.Workers, Worker{role, cores, n, memory, disk / float64(n)})
+		p.Workers = append(p.Workers, Worker{role, cores, n, memory + catalog, disk / float64(n)})
 	}
 	// Slow senders, or more of them than it can serve, fill the room that requests have in memory.
 	add("collector", bytes*m.CollectorPerByte, minWorkers, float64(m.CollectorRSS)+goHeap*float64(config.Default().Collector.MaxInFlight), 0)
@@ -138,7 +140,7 @@ func (p *Plan) sizeWorkers(peak rollFiles) {
 	copiers := max(minWorkers, int(ceil(slots/float64(l.Concurrency))))
 	add("copier", peak.gzip*l.Copies/turn*m.CopierPerByte+deliveries*m.CopierPerFile, copiers, float64(m.CopierRSS),
 		float64(3*(l.Concurrency+replayConcurrency)*copiers)*min(l.MaxBytes, peak.gzip/peak.count*10))
-	p.Workers = append(p.Workers, Worker{Role: "auditor", Count: 1, MemoryBytes: baseMemory})
+	p.Workers = append(p.Workers, Worker{Role: "auditor", Count: 1, MemoryBytes: baseMemory + catalog})
 }
 
 // remaining returns how many workers there are while one is down. The others then have its

@@ -118,7 +118,7 @@ func TestOpenFilesTakeMemory(t *testing.T) {
 		p := estimate(t, func(l *Load) { l.EventsPerSecond, l.Sources, l.Skew, l.DedupWindow = 1_000, sources, 0, 0 })
 		require.Equal(t, 2, p.worker("appender").Count)
 		require.Equal(t, 8, p.Kafka.Partitions)
-		require.InDelta(t, want+1.25*8*9e6, p.worker("appender").MemoryBytes, 1e6, "%d sources", sources)
+		require.InDelta(t, want+1.25*8*9e6+catalogOf(p), p.worker("appender").MemoryBytes, 1e6, "%d sources", sources)
 	}
 }
 
@@ -154,8 +154,19 @@ func TestDiskHasRoomBeyondDiskFree(t *testing.T) {
 // serve. At 1.2 times that, one took 522 MB (workers/collector/DESIGN.md).
 func TestRequestsInFlightTakeMemory(t *testing.T) {
 	p := estimate(t, func(*Load) {})
-	require.InDelta(t, 1e8+2*(256<<20), p.worker("collector").MemoryBytes, 1)
+	require.InDelta(t, 1e8+2*(256<<20)+catalogOf(p), p.worker("collector").MemoryBytes, 1)
 }
+
+// TestCatalogTakesMemory: every role holds all of it, and with 10,000 sources and as many
+// destinations, or ten times as many sources, it takes 1 kB for each.
+func TestCatalogTakesMemory(t *testing.T) {
+	p := estimate(t, func(l *Load) { l.Sources, l.Destinations = 100_000, 10_000 })
+	require.InDelta(t, 64e6+220e6, p.worker("auditor").MemoryBytes, 1)
+	require.InDelta(t, 1e8+220e6, p.worker("copier").MemoryBytes, 1)
+}
+
+// catalogOf returns the memory that a plan's catalog takes in each worker.
+func catalogOf(p Plan) float64 { return 2 * 1000 * float64(p.Load.Sources+p.Load.Destinations) }
 
 // TestPartitionsTakeMemory: each partition has its own buffers.
 func TestPartitionsTakeMemory(t *testing.T) {
