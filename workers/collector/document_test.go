@@ -99,7 +99,7 @@ func (a *api) check(method, requested string, status int, header http.Header, bo
 	_, listed := a.at(operation)
 	var where string
 	switch {
-	case listed != nil && method == strings.ToUpper(method): // methods have a case
+	case listed != nil && method == strings.ToUpper(method): // methods are case-sensitive
 		where = operation + "/responses/" + strconv.Itoa(status)
 	case status == http.StatusServiceUnavailable:
 		where = "/components/responses/Unavailable"
