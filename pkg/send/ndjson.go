@@ -34,7 +34,9 @@ func (b *BadLine) Error() string { return fmt.Sprintf("line %d: %s", b.Line, b.R
 // sent as it is. An object without a type, but with an event and a userId or anonymousId, becomes a
 // track call. Any other object becomes a track call named Line with the object as its properties,
 // and is marked as Wrapped. A line's messageId is kept; a line without one gets an id that starts
-// with run. Blank lines are skipped. A line that cannot be sent is yielded as a *BadLine, gzip as
+// with run. A call that has been received before (it has a receivedAt) is sent without its sentAt:
+// that was long ago, and as the time of this sending it would move the timestamp to now. Blank
+// lines are skipped. A line that cannot be sent is yielded as a *BadLine, gzip as
 // ErrGzip, and a read error as it is. Memory is bounded, however long the lines are.
 func NDJSON(r io.Reader, run string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
@@ -95,7 +97,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	}
 	e := Event{Line: n, Body: line}
 	kind := ""
-	hasID, hasEvent, hasUser, hasAnonymous := false, false, false, false
+	hasID, hasEvent, hasUser, hasAnonymous, received := false, false, false, false, false
 	gjson.ParseBytes(line).ForEach(func(key, value gjson.Result) bool {
 		switch key.String() { // of equal keys the last one counts, as in other parsers
 		case "messageId":
@@ -105,6 +107,8 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 			}
 		case "type":
 			kind = value.String()
+		case "receivedAt":
+			received = true
 		case "event":
 			hasEvent = value.Type == gjson.String && value.String() != ""
 		case "userId":
@@ -129,6 +133,9 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	if kind == "" && hasEvent && (hasUser || hasAnonymous) {
 		suffix += `,"type":"track"`
 		kind = "track"
+	}
+	if received {
+		suffix += `,"sentAt":null`
 	}
 	switch {
 	case !callTypes[kind]:

@@ -242,6 +242,7 @@ func TestNDJSON(t *testing.T) {
 		`{"event":"A","userId":42,"messageId":"m9"}`,
 		`{"event":"A","anonymousId":0,"messageId":"m10"}`,
 		`{"event":"A","userId":true,"messageId":"m11"}`,
+		`{"type":"page","messageId":"m12","timestamp":"2020-01-01T00:00:00Z","sentAt":"2020-01-01T00:00:01Z","receivedAt":"2020-01-01T00:00:02Z"}`,
 		`{"userId":"u","messageId":"m7"}`,
 		`{"event":"A","userId":"u","type":"unheard","messageId":"m8"}`,
 	}, "\n")
@@ -282,6 +283,7 @@ func TestNDJSON(t *testing.T) {
 		`{"event":"A","userId":42,"messageId":"m9","type":"track"}`,
 		`{"event":"A","anonymousId":0,"messageId":"m10","type":"track"}`,
 		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m11","properties":{"event":"A","userId":true,"messageId":"m11"}}`,
+		`{"type":"page","messageId":"m12","timestamp":"2020-01-01T00:00:00Z","sentAt":"2020-01-01T00:00:01Z","receivedAt":"2020-01-01T00:00:02Z","sentAt":null}`,
 		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m7","properties":{"userId":"u","messageId":"m7"}}`,
 		`{"type":"track","event":"Line","anonymousId":"run","messageId":"m8","properties":{"event":"A","userId":"u","type":"unheard","messageId":"m8"}}`,
 	}, bodies)

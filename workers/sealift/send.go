@@ -52,7 +52,8 @@ func newSendCommand(a *app) *cobra.Command {
 Each line is one JSON object. A Tracking API call (it has a type) is sent as it is. An object without a type
 but with an event and a userId or anonymousId is sent as a track call. Any other object becomes the properties
 of a track call named Line; the output says how many. A line without a messageId gets one, so that retries can
-be recognised. Lines of a pipe that stays open, such as tail -f, are sent within a second.
+be recognised. A call that has been received before, as in Segment's files or Sealift's own, keeps its timestamp.
+Lines of a pipe that stays open, such as tail -f, are sent within a second.
 
 Batches that the collector cannot take now are retried. Exit code 0: every line was accepted; 1: sending ended
 early, or no line of a file that is not empty was an event; 3: some lines were refused or became dead letters (the first ones are named).
