@@ -25,8 +25,9 @@ func newPlanCommand(a *app) *cobra.Command {
 disks, files per day, Kafka's disk, requests to S3, KMS and STS and what they cost, and what breaks first.
 
 Files and requests follow from the design. The CPU, memory and disk that a byte or a file takes were measured;
-the last lines say where. An appender's memory and disk have room for the files of one that is down, and its disk for
-what it keeps free (appender.disk_free, 1 GiB, and a quarter more).`,
+the last lines say where. Memory and disks have room for what the limits in the configuration allow (such as
+collector.max_in_flight, or appender.disk_free and a quarter more), and an appender's also for the files of one
+that is down.`,
 		Example: `  sealift plan --events-per-second 50000 --sources 2000 --destinations 300
   sealift plan --events-per-second 1e6 --sources 100000 --destinations 10000 --cores 16 --json`,
 		Args:        cobra.NoArgs,
