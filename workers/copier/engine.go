@@ -127,6 +127,9 @@ func (e *engine) apply(ctx context.Context, effects []effect) {
 		case effectBreakerClosed:
 			e.metrics.breaker.DeleteLabelValues(ef.dest)
 			e.log.InfoContext(ctx, "destination works again", "destination", ef.dest)
+		case effectForgotten:
+			e.metrics.breaker.DeleteLabelValues(ef.dest)
+			e.log.InfoContext(ctx, "destination failed, and has had no files since: that is forgotten", "destination", ef.dest)
 		default:
 			if ef.kind != effectStart && !ablation.On(ablation.JoinsItsRequeue) {
 				// A job that arrives from now on may be the very job that is being enqueued, or one

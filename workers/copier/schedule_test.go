@@ -71,6 +71,10 @@ func (b *bench) apply(effects []effect) {
 			require.NotEqual(b.t, b.broken[e.dest], e.kind == effectBreakerOpened, "the breaker was already in that state")
 			b.broken[e.dest] = e.kind == effectBreakerOpened
 			continue
+		case effectForgotten:
+			require.True(b.t, b.broken[e.dest])
+			b.broken[e.dest] = false
+			continue
 		case effectSlowed:
 			b.slow = append(b.slow, e.dest)
 			continue
@@ -238,6 +242,21 @@ func TestOpenBreakerRequeuesWaitingTasks(t *testing.T) {
 		b.finish(b.arrive("a"), ok)
 	}
 	require.Empty(t, b.dests, "an idle sound destination is still kept")
+}
+
+// Of a destination that is removed while its breaker is open, or whose files other copiers deliver
+// once it works, no delivery closes the breaker. It must not be shown as failing for ever.
+func TestBreakerIsForgottenWhenNoJobsAreLeft(t *testing.T) {
+	b := newBench(t, func(l *limits) { l.breakTransient = 1 })
+	b.finish(b.arrive("a"), timeout)
+	slowest := b.retry.tiers[len(b.retry.tiers)-1]
+	b.now = b.now.Add(slowest + b.cooldown + time.Minute) // its jobs may still be waiting in a tier
+	b.finish(b.arrive("b"), ok)
+	require.True(t, b.broken["a"])
+	b.now = b.now.Add(slowest)
+	b.finish(b.arrive("b"), ok)
+	require.False(t, b.broken["a"])
+	require.Empty(t, b.dests)
 }
 
 // Copies that were under way when the breaker opened do not make it open for longer if they fail,
