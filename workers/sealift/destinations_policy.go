@@ -37,8 +37,9 @@ the roles, or s3:PutObject on the buckets, as well; it is printed by: sealift st
 
 --enforce-encryption denies puts below segment-logs/ with encryption other than the destination's, whoever
 makes them; --secure-transport denies requests to the bucket without TLS. The script of --format cli adds
-to the policies of buckets and keys, and may be run again. A bucket has one policy: with Terraform or
-CloudFormation, add what is printed to the policy of a bucket that has one already.`,
+to the policies of roles, buckets and keys, and may be run again. Terraform and CloudFormation create what they
+declare: for a role that exists already, as for a second destination, use --only role; a bucket has one policy,
+so add what is printed to that of a bucket that has one.`,
 		Example: `  sealift destinations policy acme-prod
   sealift destinations policy -f acme.yaml --format terraform > acme.tf     # before it is applied
   sealift destinations policy acme-prod --format cli | sh
