@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,6 +58,7 @@ it. With --print the changed document is printed instead of applied: apply it, t
 			case o.dryRun && o.print:
 				return usageError("--dry-run or --print")
 			}
+			o.bucket = strings.TrimSuffix(o.bucket, "/")
 			return runMigration(c.Context(), a, o, args[0])
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/migration"
@@ -11,7 +12,7 @@ import (
 
 // placeOf returns where a destination's files go, and with which role.
 func placeOf(t catalog.Target) migration.Place {
-	return migration.Place{Bucket: t.Bucket, RoleARN: t.RoleARN}
+	return migration.Place{Bucket: strings.TrimSuffix(t.Bucket, "/"), RoleARN: t.RoleARN} // with the slash it is the same place
 }
 
 // movePlan is a destination as it is and as it is to be.
@@ -60,7 +61,7 @@ func (p movePlan) testTarget() catalog.Target {
 }
 
 // changesPlace reports whether files go to another bucket or prefix, and not only by another role.
-func (p movePlan) changesPlace() bool { return p.now.Bucket != p.next.Bucket }
+func (p movePlan) changesPlace() bool { return p.from.Bucket != p.to.Bucket }
 
 // storeChange makes the change in the catalog, and checks that it stands. It starts from the
 // catalog as it is now, because a person may have taken long to confirm.
