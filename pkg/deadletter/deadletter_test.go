@@ -102,6 +102,30 @@ func TestUnreachableBrokersAreRetried(t *testing.T) {
 	})
 }
 
+// A broker that has to get old records from slower storage first may answer with none.
+func TestNoLetterIsMissedWhenABrokerHasNoneYet(t *testing.T) {
+	m := letters(t, 20)
+	run := newResender(t, m, false, "header", "header")
+	run.Kafka.Fetcher = func(topic string, p int) Fetcher { return &slowFetcher{Fetcher: m.kafka().Fetcher(topic, p)} }
+	tally, err := run.Run(t.Context(), Window{})
+	require.NoError(t, err)
+	require.EqualValues(t, 20, tally.Sent)
+}
+
+// slowFetcher answers every other request without records.
+type slowFetcher struct {
+	Fetcher
+	calls int
+}
+
+func (f *slowFetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptions) (stream.Fetched, error) {
+	got, err := f.Fetcher.Fetch(ctx, offset, opts)
+	if f.calls++; f.calls%2 == 1 {
+		got.Records, got.Next = nil, offset
+	}
+	return got, err
+}
+
 type fetcher struct {
 	m         memory
 	topic     string

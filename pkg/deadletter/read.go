@@ -134,6 +134,7 @@ func walk(ctx context.Context, kafka Kafka, topic string, bounds map[int]stream.
 
 func walkPartition(ctx context.Context, kafka Kafka, topic string, partition int, b stream.Bounds, each func(*stream.Record) error, done func() error) error {
 	fetcher := kafka.Fetcher(topic, partition)
+	empty := 0 // fetches in a row
 	for offset, end := b.First, b.End; offset < end; {
 		got, err := stream.RetryTransient(ctx, func() (stream.Fetched, error) { return fetcher.Fetch(ctx, offset, stream.FetchOptions{}) })
 		nothing := err == nil && len(got.Records) == 0 && got.Next == offset
@@ -163,13 +164,20 @@ func walkPartition(ctx context.Context, kafka Kafka, topic string, partition int
 		if err := done(); err != nil {
 			return err
 		}
-		if nothing {
+		if empty++; !nothing {
+			empty = 0
+		}
+		if empty == maxEmptyFetches {
 			return nil // only records that were compacted away or aborted
 		}
 		offset = got.Next
 	}
 	return nil
 }
+
+// maxEmptyFetches is after how many empty answers in a row, half a second each, there is nothing more: a broker may have to
+// get old records from slower storage first.
+const maxEmptyFetches = 20
 
 // electionTime is how long a new leader may take to know all that its predecessor had
 // acknowledged. Before Kafka 2.2 it answers with less until then (KIP-207).
