@@ -87,8 +87,13 @@ func (v ledgerShow) showHeads(ctx context.Context) error {
 		}
 		fmt.Fprintln(w, "PARTITION\tENTRY\tKIND\tWRITTEN\tRESUMES AT\tFILES\tOWNER")
 	}
+	var corrupt []error // they hide no other partition
 	for _, l := range logs {
 		e, err := ledger.NewChain(v.staging, l).Head(ctx)
+		if errors.Is(err, ledger.ErrCorrupt) {
+			corrupt = append(corrupt, err)
+			continue
+		}
 		if err != nil {
 			return errors.Join(w.Flush(), err)
 		}
@@ -100,7 +105,7 @@ func (v ledgerShow) showHeads(ctx context.Context) error {
 		}
 		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%s\n", l.Partition, e.Seq, e.Kind, formatMillis(e.WrittenAt), e.LowWatermark, len(e.Files), e.Owner)
 	}
-	return w.Flush()
+	return errors.Join(append(corrupt, w.Flush())...)
 }
 
 // showChain shows entries of one partition, the newest first.
@@ -115,8 +120,13 @@ func (v ledgerShow) showChain(ctx context.Context) error {
 		}
 		n = v.entries
 	}
+	var corrupt []error // they hide no other entry
 	for seq := from; seq >= 0 && seq > from-int64(n); seq-- {
 		e, err := chain.Entry(ctx, seq)
+		if errors.Is(err, ledger.ErrCorrupt) {
+			corrupt = append(corrupt, err)
+			continue
+		}
 		if err != nil {
 			return v.explainNotFound(ctx, err)
 		}
@@ -129,7 +139,7 @@ func (v ledgerShow) showChain(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(corrupt...)
 }
 
 // explainNotFound returns err or, if the ledger has no such partition, an error that says so.

@@ -50,6 +50,26 @@ func deliveredReceipt(file int) delivery.Receipt {
 	return delivery.Receipt{File: delivery.FileRef{Index: file}, Destination: toLake}
 }
 
+// Whoever has to restore a corrupt entry looks at its neighbours.
+func TestLedgerShowsNeighboursOfCorruptEntries(t *testing.T) {
+	var out bytes.Buffer
+	staging := seedBatches(t)
+	v := ledgerShow{services: &services{staging: staging}, out: &out, entries: 10, seq: -1}
+	v.cfg.Kafka.EventsTopic, v.cfg.Kafka.Incarnation = "sealift.events", "1"
+	l := ledger.Log{Topic: "sealift.events", Incarnation: "1"}
+	ledgertest.Put(t, staging, ledger.EntryKey(l, 1), []byte("{"))
+	require.ErrorIs(t, v.showChain(t.Context()), ledger.ErrCorrupt)
+	require.Contains(t, out.String(), "entry 2 ")
+	require.Contains(t, out.String(), "entry 0 ")
+
+	out.Reset()
+	l.Partition = 1
+	ledgertest.Append(t, staging, ledgertest.Init(l, time.Now()))
+	ledgertest.Put(t, staging, ledger.EntryKey(ledger.Log{Topic: l.Topic, Incarnation: "1"}, 2), []byte("{"))
+	require.ErrorIs(t, v.showHeads(t.Context()), ledger.ErrCorrupt)
+	require.Regexp(t, `(?m)^1 +0 +init`, out.String())
+}
+
 func TestLedgerShowWithReceiptsInBatches(t *testing.T) {
 	var out bytes.Buffer
 	v := ledgerShow{services: &services{staging: seedBatches(t)}, out: &out, entries: 10, seq: -1}
