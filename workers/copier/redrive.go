@@ -122,10 +122,14 @@ func (r Redrive) redriveChunk(ctx context.Context, infos []objstore.Info, done *
 // skip closes the debts and deletes the notes that they were parked.
 func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *RedriveResult) error {
 	delivered, unknown := r.readBatches(ctx, parked)
+	entries := newEntries(r.Staging, maxCachedFiles)
 	skipped := make([]bool, len(parked))
 	errs := job.InParallel(len(parked), job.MaxParallel, func(i int) (err error) {
 		j := parked[i].Job
 		if err = unknown[i]; err == nil {
+			err = checkOwed(ctx, entries, j)
+		}
+		if err == nil {
 			skipped[i], err = r.giveUp(ctx, j.File, j.Destination, delivered[i])
 		}
 		if err != nil {
@@ -144,6 +148,16 @@ func (r Redrive) skip(ctx context.Context, parked []delivery.Parked, done *Redri
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkOwed returns an error unless the ledger owes the file. Otherwise the receipt might close a debt that is yet to come,
+// if the ledger was restored to an older state and entries are to get numbers that others had.
+func checkOwed(ctx context.Context, entries *ledger.Cache, j delivery.Job) error {
+	e, err := entries.Entry(ctx, j.File.Log(), j.File.Seq)
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && (j.File.Index >= len(e.Files) || !isOwed(&e.Files[j.File.Index], j.Destination)) {
+		return errors.New("the ledger does not owe it: `sealift verify` says what to do with the note")
+	}
+	return err
 }
 
 // readBatches tells which of the debts have a receipt in a batch, and of which that is not known.

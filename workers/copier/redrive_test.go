@@ -15,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/objstoretest"
@@ -87,10 +88,13 @@ func TestRedriveWorksInParallel(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			staging := objstore.NewMemory("staging")
 			const n = 10 * 16 // job.InParallel runs 16 at once
+			var files []ledger.File
 			for i := range n {
+				files = append(files, ledgertest.File(testLog, ledger.File{First: int64(i), Owed: []string{acmeOne}}, []byte("x")))
 				p := delivery.Parked{Job: delivery.Job{File: delivery.FileRef{Topic: "events", Incarnation: "1", Seq: 1, Index: i}, Destination: acmeOne}, Cause: fmt.Sprint(i), Fix: "y"}
 				require.NoError(t, putNote(t.Context(), staging, delivery.ParkedKey(p.Job.File, acmeOne), p.Encode()))
 			}
+			ledgertest.Append(t, staging, ledgertest.Next(ledgertest.Append(t, staging, ledgertest.Init(testLog, time.Now())), files...))
 			topic, seen := &jobTopic{}, []string(nil)
 			begun := time.Now()
 			slow := objstoretest.Slow(staging, time.Second, "get", "delete")
@@ -106,7 +110,7 @@ func TestRedriveWorksInParallel(t *testing.T) {
 			}
 			want := 10 * 2 * time.Second // reading and deleting the notes
 			if skip {
-				want = 10 * 3 * time.Second // also reading the receipts
+				want = (1 + 10*3) * time.Second // also reading the entry and the receipts
 			}
 			require.Equal(t, want, time.Since(begun))
 		})
@@ -163,6 +167,28 @@ func TestRedriveSkipOfAnInvalidDestinationName(t *testing.T) {
 	require.Equal(t, RedriveResult{Found: 1, Skipped: 1}, done)
 	require.Empty(t, r.parkedKeys())
 	require.Equal(t, delivery.Skipped, r.receipt(job).Outcome)
+}
+
+// A receipt is never deleted, so none is written for what is not owed: if the ledger was restored to an older state, it
+// would close the debt of another file that gets the same number later.
+func TestRedriveSkipOfWhatIsNotOwed(t *testing.T) {
+	for hazard, change := range map[string]func(*delivery.Job){
+		"a_later_entry":       func(j *delivery.Job) { j.File.Seq++ },
+		"another_file":        func(j *delivery.Job) { j.File.Index++ },
+		"another_destination": func(j *delivery.Job) { j.Destination = acmeTwo },
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			r := newRig(t)
+			job := r.job(acmeOne, "x")
+			change(&job)
+			require.NoError(t, r.park(t.Context(), job, destination.Verdict{Cause: "no"}))
+			done, err := Redrive{Staging: r.staging, Skip: true}.Run(t.Context())
+			require.ErrorContains(t, err, "the ledger does not owe it")
+			require.Equal(t, RedriveResult{Found: 1, Failed: 1}, done)
+			require.Empty(t, r.staging.Contents("receipts/"))
+			require.Len(t, r.parkedKeys(), 1)
+		})
+	}
 }
 
 // A file that is given up is not delivered afterwards, even by a copier that reads its job again
