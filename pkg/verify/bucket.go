@@ -196,6 +196,12 @@ func (bs *buckets) verifyObject(ctx context.Context, o *file, dest string, r del
 // that of a replay, and what is wrong with the object according to its HEAD, or nothing.
 func (bs *buckets) findPut(ctx context.Context, b *bucket, o *file, info objstore.Info, r delivery.Receipt) (put delivery.Receipt, mismatch string, err error) {
 	mismatch = o.metadataMismatch(info, r)
+	if mismatch != "" && r.Existed { // the bytes of r, if they were rebuilt, may be those that were refused
+		staged := r
+		if staged.SHA256, staged.Bytes = o.f.SHA256, o.f.GzipBytes; o.metadataMismatch(info, staged) == "" {
+			return staged, "", nil
+		}
+	}
 	if mismatch == "" || r.Key != delivery.ObjectKey(b.Prefix, o.log, o.f) {
 		return r, mismatch, nil
 	}

@@ -64,6 +64,36 @@ func TestObjectProblemsNameTheFixCommand(t *testing.T) {
 	}, fixes)
 }
 
+// A replay from Kafka may find the object there, while it is being delivered or after its own PUT whose answer was lost. So
+// it is either the file as it was staged or as it was rebuilt.
+func TestObjectThatAReplayFoundThere(t *testing.T) {
+	f := sealedFile("a", 0, 4, 5)
+	rebuilt := strings.Repeat("cd", 32)
+	for hazard, c := range map[string]struct {
+		body, sum string
+		problems  int64
+	}{
+		"as_staged":  {"12345", f.SHA256, 0},
+		"as_rebuilt": {"1234567", rebuilt, 0},
+		"another":    {"123456", f.SHA256, 1},
+	} {
+		t.Run(hazard, func(t *testing.T) {
+			store := objstore.NewMemory("b")
+			v := newVerifier(Config{}, Deps{Staging: objstore.NewMemory("staging")})
+			v.buckets = &buckets{v: v, byDestination: map[string]*bucket{"ws/a": {id: "ws/a", objectsPerFolder: map[folder]int64{}, Bucket: Bucket{Store: store, Name: "b"}}}}
+			v.buckets.byDestination["ws/a"].once.Do(func() {})
+			key, metadata := delivery.ObjectKey("", testLog, &f), delivery.ObjectMetadata(testLog, &f)
+			metadata["sha256"] = c.sum
+			_, err := store.Put(t.Context(), key, strings.NewReader(c.body), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: metadata})
+			require.NoError(t, err)
+			o := &file{walk: &walk{verifier: v, log: testLog}, e: &ledger.Entry{}, f: &f}
+			r := delivery.Receipt{Bucket: "b", Key: key, SHA256: rebuilt, Bytes: 7, Records: 5, Replay: "r", Existed: true}
+			require.NoError(t, v.buckets.verifyObject(t.Context(), o, "ws/a", r))
+			require.Equal(t, c.problems, v.report.Problems, "%v", v.report.Examples)
+		})
+	}
+}
+
 // A bucket that keeps failing is given up, instead of trying a million objects with all retries;
 // one that answers in between is not.
 func TestFailingBucketIsGivenUp(t *testing.T) {
