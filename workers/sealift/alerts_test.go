@@ -54,6 +54,16 @@ func TestAlertsNameWhatThereIs(t *testing.T) {
 	for _, name := range regexp.MustCompile(`\bsealift_(?:build|collector|appender|rotator|copier|auditor)_\w*[a-z]\b`).FindAllString(readManual(t), -1) {
 		require.Contains(t, metrics, name, "the manual names it")
 	}
+
+	dropped := regexp.MustCompile("`regex: (sealift_copier_[^`]+)`").FindStringSubmatch(readManual(t))
+	require.NotNil(t, dropped)
+	for name, labels := range metrics {
+		drop := regexp.MustCompile("^(?:" + dropped[1] + ")$").MatchString(name)
+		needed := regexp.MustCompile(`\b` + name + `\b`).MatchString(out)
+		perDestination := strings.HasPrefix(name, "sealift_copier_") && slices.Contains(labels, "destination")
+		require.False(t, drop && needed, "a rule needs %s, and the manual says to drop it", name)
+		require.Equal(t, perDestination && !strings.HasSuffix(name, "_breaker_open"), drop, name) // that one exists only while a breaker is open
+	}
 }
 
 // TestAlertProblemsAreFound gives the check a rule for every problem, and one without.
