@@ -99,6 +99,9 @@ var minFetchBytes = 64 << 10 // 64 KiB; a variable for tests
 // the batch, and whether it is a control batch, which contains no records for us.
 func batchHeader(b []byte, size int64) (end int64, control bool, err error) {
 	be := binary.BigEndian
+	if len(b) > 16 && b[16] < 2 {
+		return 0, false, fmt.Errorf("%w: at offset %d: it is in format %d, which other consumers can read: copy its records to the end of the topic before you give them up", ErrBatch, int64(be.Uint64(b)), b[16])
+	}
 	if size < batchHeaderBytes || size > int64(len(b)) || b[16] != 2 || be.Uint32(b[17:]) != crc32.Checksum(b[21:size], castagnoli) {
 		return 0, false, fmt.Errorf("%w: at offset %d", ErrBatch, int64(be.Uint64(b)))
 	}

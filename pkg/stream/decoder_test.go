@@ -94,6 +94,12 @@ func TestDamagedBatches(t *testing.T) {
 	_, _, err = f.read(damaged[first:], next)
 	require.ErrorIs(t, err, ErrBatch, "damaged batch at the start")
 
+	damaged = bytes.Clone(whole)
+	damaged[16] = 1
+	_, _, err = f.read(damaged, 0)
+	require.ErrorIs(t, err, ErrBatch)
+	require.ErrorContains(t, err, "at offset 0: it is in format 1, which other consumers can read")
+
 	for at := range first {
 		damaged := bytes.Clone(whole[:first])
 		damaged[at] ^= 4
