@@ -53,11 +53,14 @@ written since the last audit and those that were open then; --full counts everyt
 				if err != nil && r.Chains == 0 {
 					return err // an empty report would say that nothing is owed
 				}
+				if err != nil {
+					err = &exitError{exitPartial, err}
+				}
 				if asJSON {
 					r.Destinations = append([]auditor.Destination{}, r.Destinations...) // [], not null
 					return errors.Join(a.printJSON(r), err)
 				}
-				return errors.Join(printAudit(a.stdout, r, cfg.Force), err)
+				return errors.Join(printAudit(a.stdout, r, cfg), err)
 			})
 		},
 	}
@@ -94,8 +97,8 @@ func tryReadCatalog(ctx context.Context, s *services) *catalog.Live {
 	return s.catalog
 }
 
-// printAudit prints the report of an audit. forced says that it was told to enqueue at once.
-func printAudit(out io.Writer, r auditor.Report, forced bool) error {
+// printAudit prints the report of an audit.
+func printAudit(out io.Writer, r auditor.Report, cfg auditor.Config) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Destinations) > 0 {
 		fmt.Fprintln(w, "DESTINATION\tSTATE\tOWED\tDELIVERED\tMISSING\tQUEUED\tPARKED\tOLDEST OWED")
@@ -114,7 +117,7 @@ func printAudit(out io.Writer, r auditor.Report, forced bool) error {
 	fmt.Fprintf(out, "%s of %s audited: %s owed, %s delivered, %s enqueued, %s queued, %s parked, %s too new to judge\n",
 		progress.Plural(r.Entries, "entry"), progress.Plural(int64(r.Chains), "partition"), progress.Plural(r.Owed, "file"), progress.Count(r.Delivered), progress.Count(r.Enqueued),
 		progress.Count(r.Queued), progress.Count(r.Parked), progress.Count(r.TooNew))
-	if forced && r.Enqueued > 0 {
+	if cfg.Force && r.Enqueued > 0 {
 		fmt.Fprintln(out, "a destination that keeps failing gets its files after its next try: sealift destinations status shows when that is")
 	}
 	if r.GivenUp > 0 {
@@ -123,11 +126,15 @@ func printAudit(out io.Writer, r auditor.Report, forced bool) error {
 	if r.TooNew > 0 {
 		fmt.Fprintln(out, "too new: sealed within auditor.grace, so delivery may still be under way; --force enqueues these too")
 	}
+	would := ""
+	if cfg.DryRun {
+		would = " would be"
+	}
 	if r.Collected+r.Orphans > 0 {
-		fmt.Fprintf(out, "%s deleted after their time, %s that no entry names\n", progress.Plural(r.Collected, "staged file"), progress.Count(r.Orphans))
+		fmt.Fprintf(out, "%s%s deleted after their time, %s that no entry names\n", progress.Plural(r.Collected, "staged file"), would, progress.Count(r.Orphans))
 	}
 	if r.Redriven > 0 {
-		fmt.Fprintf(out, "%s that were parked tried again: their destinations are back\n", progress.Plural(r.Redriven, "file"))
+		fmt.Fprintf(out, "%s that were parked%s tried again: their destinations are back\n", progress.Plural(r.Redriven, "file"), would)
 	}
 	if r.Skipped > 0 {
 		fmt.Fprintf(out, "%s left to another process that is auditing; --force audits them too\n", progress.Plural(int64(r.Skipped), "partition"))
