@@ -35,7 +35,7 @@ func (r *replayer) try(ctx context.Context, a attempt) error {
 	if err != nil {
 		return err
 	}
-	f := &e.Files[job.File.Index]
+	f, shared := &e.Files[job.File.Index], ctx
 	ctx, addUp := r.countRequests(ctx, job.Destination)
 	defer addUp()
 	held, err := r.acquireReplayed(ctx, job)
@@ -64,7 +64,7 @@ func (r *replayer) try(ctx context.Context, a attempt) error {
 	}
 	defer body.remove()
 	return r.deliver(ctx, a, t, f, body, held, order.Force, func(receipt delivery.Receipt) error {
-		return r.recordDelivery(ctx, receipt, e, order.View == "" && isOwed(f, job.Destination))
+		return r.recordDelivery(ctx, shared, receipt, e, order.View == "" && isOwed(f, job.Destination))
 	})
 }
 
@@ -165,9 +165,9 @@ func (r *replayer) fetchOrdered(ctx context.Context, order *delivery.Order, job 
 // recordDelivery writes what follows a delivery: 1. the debt's own receipt, if the file is owed and
 // has none  2. the replay's receipt  3. it deletes the note of a failure. Each step is harmless when
 // repeated.
-func (r *replayer) recordDelivery(ctx context.Context, rec delivery.Receipt, e *ledger.Entry, debt bool) error {
+func (r *replayer) recordDelivery(ctx, shared context.Context, rec delivery.Receipt, e *ledger.Entry, debt bool) error {
 	if debt {
-		closed, err := r.receipts.lookUp(ctx, ctx, delivery.Job{File: rec.File, Destination: rec.Destination}, e, true)
+		closed, err := r.receipts.lookUp(ctx, shared, delivery.Job{File: rec.File, Destination: rec.Destination}, e, true)
 		if err == nil && !closed { // a second receipt might be in a batch, which counts more than one by itself
 			err = r.receipts.write(ctx, rec, e)
 		}
