@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -37,7 +38,7 @@ type Run struct {
 	OnTally func(Tally)
 }
 
-// Check returns why the order may not be given, or nil.
+// Check returns why the order may not be given, or nil. Count may find another reason.
 func (r Run) Check(o *delivery.Order) error {
 	if err := o.Validate(); err != nil {
 		return err
@@ -53,7 +54,7 @@ func (r Run) Check(o *delivery.Order) error {
 			return fmt.Errorf("destination %q: the catalog is wrong: %s", d, t.RefusalReason)
 		}
 		for _, source := range o.Sources {
-			if err := checkSubscribed(r.Catalog, source, d); err != nil {
+			if err := checkSubscribed(r.Catalog, source, d); err != nil && !errors.Is(err, ErrNotSubscribed) {
 				return err
 			}
 		}
@@ -61,7 +62,8 @@ func (r Run) Check(o *delivery.Order) error {
 	return nil
 }
 
-// Count returns what the order amounts to, and changes nothing.
+// Count returns what the order amounts to, and changes nothing. If it names a source of which nothing may go to one of its
+// destinations, because the catalog does not send it there and the ledger owes nothing, the error is ErrNotSubscribed.
 func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 	var t Tally
 	bounds, err := r.readBounds(ctx, o)
@@ -81,6 +83,16 @@ func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 			t.addFile(&e.Files[f.index], f.destinations, at[i])
 		}
 		r.reportTally(t)
+	}
+	for _, d := range o.Destinations {
+		for _, source := range o.Sources {
+			if slices.ContainsFunc(t.Rows, func(row Row) bool { return row.Source == source && row.Destination == d }) {
+				continue
+			}
+			if err := checkSubscribed(r.Catalog, source, d); errors.Is(err, ErrNotSubscribed) {
+				return t, err
+			}
+		}
 	}
 	return t, nil
 }
