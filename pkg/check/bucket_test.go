@@ -2,7 +2,6 @@ package check
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealift/sealift/pkg/gziptest"
 )
 
 // stored is an object in a test's bucket.
@@ -55,23 +56,6 @@ func line(id string, ms int64) string {
 	return fmt.Sprintf(`{"messageId":%q,"receivedAt":%q,"type":"track","properties":{"n":1}}`, id, at)
 }
 
-func zip(lines string) []byte {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, _ = io.WriteString(w, lines)
-	_ = w.Close()
-	return b.Bytes()
-}
-
-func unzip(t *testing.T, b []byte) string {
-	t.Helper()
-	r, err := gzip.NewReader(bytes.NewReader(b))
-	require.NoError(t, err)
-	s, err := io.ReadAll(r)
-	require.NoError(t, err)
-	return string(s)
-}
-
 func name(ms int64, n int) string {
 	return fmt.Sprintf("%d.0123456789ab.%07x.01234567-89ab-5cde-8f01-%012x.gz", ms, n, n)
 }
@@ -98,7 +82,7 @@ func goodBucket(prefix string, dump bool) (bucket, *Expected) {
 			n++
 			b = append(b, stored{
 				key:         fmt.Sprintf("%ssegment-logs/%s/%d/%s", prefix, sourceID(s), day, name(first, n)),
-				contentType: "text/plain", contentEncoding: "gzip", body: zip(lines.String()),
+				contentType: "text/plain", contentEncoding: "gzip", body: gziptest.Zip(lines.String()),
 			})
 		}
 	}
@@ -116,7 +100,7 @@ func edit(f func(lines []string) []string) func(*testing.T, bucket) bucket {
 func raw(f func(string) string) func(*testing.T, bucket) bucket {
 	return func(t *testing.T, b bucket) bucket {
 		t.Helper()
-		b[0].body = zip(f(unzip(t, b[0].body)))
+		b[0].body = gziptest.Zip(f(gziptest.Unzip(t, bytes.NewReader(b[0].body))))
 		return b
 	}
 }
@@ -136,7 +120,7 @@ func rename(from, to string) func(*testing.T, bucket) bucket {
 
 func add(o stored) func(*testing.T, bucket) bucket {
 	return func(_ *testing.T, b bucket) bucket {
-		o.contentType, o.contentEncoding, o.body = "text/plain", "gzip", zip(line("m-x", day1)+"\n")
+		o.contentType, o.contentEncoding, o.body = "text/plain", "gzip", gziptest.Zip(line("m-x", day1)+"\n")
 		return append(b, o)
 	}
 }
@@ -175,7 +159,7 @@ func BenchmarkCheck(b *testing.B) {
 		lines.WriteString(line(id, day1+17) + "\n")
 	}
 	objects := bucket{{
-		key: fmt.Sprintf("segment-logs/src_0/%d/%s", day1, name(day1+17, 1)), contentType: "text/plain", contentEncoding: "gzip", body: zip(lines.String()),
+		key: fmt.Sprintf("segment-logs/src_0/%d/%s", day1, name(day1+17, 1)), contentType: "text/plain", contentEncoding: "gzip", body: gziptest.Zip(lines.String()),
 	}}
 	b.SetBytes(int64(lines.Len()))
 	for b.Loop() {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/sealift/sealift/pkg/gziptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -142,13 +144,13 @@ func TestEveryDamageIsFound(t *testing.T) {
 			want:   counts{malformed: 1},
 		},
 		"second_member": {
-			damage: body(func(b []byte) []byte { return append(b, zip("")...) }),
+			damage: body(func(b []byte) []byte { return append(b, gziptest.Zip("")...) }),
 			want:   counts{malformed: 1},
 		},
 		"split_into_two_members": {
 			damage: func(t *testing.T, b bucket) bucket {
-				all := strings.SplitAfter(unzip(t, b[0].body), "\n")
-				b[0].body = append(zip(strings.Join(all[:4], "")), zip(strings.Join(all[4:], ""))...)
+				all := strings.SplitAfter(gziptest.Unzip(t, bytes.NewReader(b[0].body)), "\n")
+				b[0].body = append(gziptest.Zip(strings.Join(all[:4], "")), gziptest.Zip(strings.Join(all[4:], ""))...)
 				return b
 			},
 			want: counts{lost: perFile - 4, malformed: 1},
@@ -217,7 +219,7 @@ func TestEveryDamageIsFound(t *testing.T) {
 				var out bytes.Buffer
 				w, err := gzip.NewWriterLevel(&out, gzip.NoCompression)
 				require.NoError(t, err)
-				_, _ = io.WriteString(w, unzip(t, b[0].body))
+				_, _ = io.WriteString(w, gziptest.Unzip(t, bytes.NewReader(b[0].body)))
 				_ = w.Close()
 				b[0].body = out.Bytes()
 				return b
@@ -260,7 +262,7 @@ func TestIsPack(t *testing.T) {
 func TestProducerRetryIsNoDuplicate(t *testing.T) {
 	l := line("m-1", day1+5)
 	twice := bucket{
-		{key: fmt.Sprintf("segment-logs/a/%d/%s", day1, name(day1+5, 1)), contentType: "text/plain", contentEncoding: "gzip", body: zip(l + "\n" + l + "\n")},
+		{key: fmt.Sprintf("segment-logs/a/%d/%s", day1, name(day1+5, 1)), contentType: "text/plain", contentEncoding: "gzip", body: gziptest.Zip(l + "\n" + l + "\n")},
 	}
 	e := new(Expected)
 	e.Acknowledge("a", "m-1")
@@ -275,7 +277,7 @@ func TestProducerRetryIsNoDuplicate(t *testing.T) {
 	require.True(t, r.OK(), "two records in the topic, two lines in the bucket: %s", r)
 
 	once := bucket{twice[0]}
-	once[0].body = zip(l + "\n")
+	once[0].body = gziptest.Zip(l + "\n")
 	r, err = e.Check(once.objects(), Rules{})
 	require.NoError(t, err)
 	require.Equal(t, counts{lost: 1}, r.counts(), "two records in the topic, one line in the bucket")

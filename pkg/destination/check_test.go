@@ -2,7 +2,6 @@ package destination
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
@@ -41,15 +41,6 @@ func (w *wire) stored(bucket string) []string {
 		keys = append(keys, i.Key)
 	}
 	return keys
-}
-
-func unzip(t *testing.T, body io.ReadCloser) string {
-	z, err := gzip.NewReader(body)
-	require.NoError(t, err)
-	b, err := io.ReadAll(z)
-	require.NoError(t, err)
-	require.NoError(t, body.Close())
-	return string(b)
 }
 
 // problem returns the verdict of the step that failed.
@@ -102,7 +93,7 @@ func TestCheckWithWrite(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "gzip", info.ContentEncoding)
 	require.Equal(t, "1", info.Metadata["records"])
-	line := unzip(t, body)
+	line := gziptest.Unzip(t, body)
 	require.Equal(t, 1, strings.Count(line, "\n"))
 	require.True(t, json.Valid([]byte(line)))
 	require.NotContains(t, strings.Join(r.Unproven, " "), "--write")
@@ -174,7 +165,7 @@ func TestCheckOfStoreThatIgnoresChecksums(t *testing.T) {
 	require.Contains(t, strings.Join(r.Unproven, " "), "checksum")
 	body, _, err := store.Get(t.Context(), r.Stored[0].Key)
 	require.NoError(t, err)
-	require.Contains(t, unzip(t, body), `"event":"Sealift Check"`)
+	require.Contains(t, gziptest.Unzip(t, body), `"event":"Sealift Check"`)
 }
 
 func TestCheckTriesEveryFolder(t *testing.T) {

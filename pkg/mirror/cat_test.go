@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -27,11 +27,7 @@ func TestCat(t *testing.T) {
 
 	out.Reset()
 	require.NoError(t, Cat(t.Context(), m, files, &out, CatOptions{Raw: true, Parallel: 1}))
-	z, err := gzip.NewReader(&out)
-	require.NoError(t, err)
-	lines, err := io.ReadAll(z)
-	require.NoError(t, err)
-	require.Equal(t, "{\"s\":\"app\",\"n\":0}\n{\"s\":\"app\",\"n\":1}\n", string(lines), "concatenated gzip files are not one")
+	require.Equal(t, "{\"s\":\"app\",\"n\":0}\n{\"s\":\"app\",\"n\":1}\n", gziptest.Unzip(t, &out), "concatenated gzip files are not one")
 }
 
 // However many files are read concurrently, and however their connections break, lines come in the
@@ -64,7 +60,7 @@ func TestCatKeepsTheOrder(t *testing.T) {
 func TestCatReadsAheadWithinBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &flakyStore{Memory: objstore.NewMemory("acme-logs")}
-		object := gzipped(t, strings.Repeat("{\"n\":1}\n", 1<<20)) // 8 MiB
+		object := gziptest.Zip(strings.Repeat("{\"n\":1}\n", 1<<20)) // 8 MiB
 		for n := range 20 {
 			putRaw(t, m, key("web", day1, n), object, nil)
 		}
@@ -89,7 +85,7 @@ func TestCatReadsAheadWithinBounds(t *testing.T) {
 // Large files are inflated by goroutines of their own, which end with the file.
 func TestLargeFiles(t *testing.T) {
 	text := randomLines(6 << 20)
-	object := gzipped(t, text)
+	object := gziptest.Zip(text)
 	require.Greater(t, len(object), minInflateAhead)
 	for hazard, c := range map[string]struct {
 		object []byte
@@ -134,7 +130,7 @@ func TestCatEndsWithTheFirstError(t *testing.T) {
 	}{
 		"not_gzip": {func(t *testing.T, m *flakyStore) { putRaw(t, m, key("web", day1, 1), []byte("no gzip"), nil) }, errCorrupt},
 		"changed_after_its_delivery": {func(t *testing.T, m *flakyStore) {
-			putRaw(t, m, key("web", day1, 1), gzipped(t, "{}\n"), map[string]string{"sha256": strings.Repeat("0", 64)})
+			putRaw(t, m, key("web", day1, 1), gziptest.Zip("{}\n"), map[string]string{"sha256": strings.Repeat("0", 64)})
 		}, errCorrupt},
 		"denied": {func(_ *testing.T, m *flakyStore) {
 			m.SetFault(func(op objstore.Op) (f objstore.Fault) {

@@ -2,11 +2,9 @@ package mirror
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -20,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -31,20 +30,10 @@ const (
 	hour = int64(3_600_000)
 )
 
-func gzipped(t *testing.T, lines string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
-	require.NoError(t, err)
-	_, err = io.WriteString(z, lines)
-	require.NoError(t, errors.Join(err, z.Close()))
-	return b.Bytes()
-}
-
 // put stores a file as a copier does.
 func put(t *testing.T, s objstore.Store, key, lines string) {
 	t.Helper()
-	b := gzipped(t, lines)
+	b := gziptest.Zip(lines)
 	sum := sha256.Sum256(b)
 	putRaw(t, s, key, b, map[string]string{"sha256": hex.EncodeToString(sum[:])})
 }

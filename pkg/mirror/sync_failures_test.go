@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -55,7 +56,7 @@ func TestSyncFailures(t *testing.T) {
 	})
 	t.Run("changed_after_its_delivery", func(t *testing.T) {
 		m, dir := bucket(t), t.TempDir()
-		putRaw(t, m, key("web", day1, 0), gzipped(t, "tampered\n"), map[string]string{"sha256": strings.Repeat("0", 64)})
+		putRaw(t, m, key("web", day1, 0), gziptest.Zip("tampered\n"), map[string]string{"sha256": strings.Repeat("0", 64)})
 		got, err := syncAll(t, m, uri, SyncOptions{Dir: dir})
 		require.NoError(t, err)
 		require.ErrorIs(t, got.Problems[0], errCorrupt)
@@ -65,7 +66,7 @@ func TestSyncFailures(t *testing.T) {
 	t.Run("without_sha256_gzip_tells", func(t *testing.T) {
 		for _, decompress := range []bool{false, true} {
 			m, dir := bucket(t), t.TempDir()
-			good := gzipped(t, randomLines(1000))
+			good := gziptest.Zip(randomLines(1000))
 			for n, b := range [][]byte{good, good[:len(good)-1], append(append([]byte(nil), good[:100]...), good[101:]...), []byte("no gzip"), nil} {
 				putRaw(t, m, key("web", day1, n), b, map[string]string{"sha256": "of something else"})
 			}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -55,7 +56,7 @@ func TestSync(t *testing.T) {
 			require.Equal(t, found, read)
 
 			path := filepath.Join(dir, fmt.Sprint(day1), name(day1, 0))
-			want := gzipped(t, "{\"s\":\"web\",\"n\":0}\n")
+			want := gziptest.Zip("{\"s\":\"web\",\"n\":0}\n")
 			if decompress {
 				path, want = strings.TrimSuffix(path, ".gz")+".ndjson", []byte("{\"s\":\"web\",\"n\":0}\n")
 			}
@@ -116,7 +117,7 @@ func TestSyncRewritesNothing(t *testing.T) {
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			m, dir := &flakyStore{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
-			object := gzipped(t, "{\"s\":\"web\",\"n\":0}\n")
+			object := gziptest.Zip("{\"s\":\"web\",\"n\":0}\n")
 			opts := objstore.PutOptions{}
 			if c.as == keyed {
 				opts.ServerSideEncryption = "aws:kms"
@@ -224,7 +225,7 @@ func TestSyncContinuesAfterBrokenConnections(t *testing.T) {
 				}
 				b, err := os.ReadFile(path)
 				require.NoError(t, err)
-				require.Equal(t, gzipped(t, text), b)
+				require.Equal(t, gziptest.Zip(text), b)
 			})
 		})
 	}
@@ -260,7 +261,7 @@ func TestSyncResumes(t *testing.T) {
 		t.Run(hazard, func(t *testing.T) {
 			for _, sha256 := range []bool{true, false} {
 				m, dir := &flakyStore{Memory: objstore.NewMemory("acme-logs")}, t.TempDir()
-				object := gzipped(t, text)
+				object := gziptest.Zip(text)
 				putRaw(t, m, key("web", day1, 0), object, nil)
 				if sha256 {
 					put(t, m, key("web", day1, 0), text)

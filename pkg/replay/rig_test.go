@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/objstore"
@@ -225,11 +224,7 @@ func (r *rig) deleteStaged(e *ledger.Entry) {
 func (r *rig) lines(key string) string {
 	body, _, err := r.staging.Get(r.t.Context(), key)
 	require.NoError(r.t, err)
-	z, err := gzip.NewReader(body)
-	require.NoError(r.t, err)
-	b, err := io.ReadAll(z)
-	require.NoError(r.t, err)
-	return string(b)
+	return gziptest.Unzip(r.t, body)
 }
 
 // targets returns the jobs as "source hour→destination".

@@ -1,10 +1,7 @@
 package appender
 
 import (
-	"bytes"
-	"compress/gzip"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -13,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/route"
 	"github.com/sealift/sealift/pkg/segment"
@@ -316,13 +314,7 @@ func TestOldestReceivedIgnoresWhatIsInAnEntry(t *testing.T) {
 // lines returns the lines of a sealed file.
 func lines(t *testing.T, f *segment.Sealed) []string {
 	t.Helper()
-	b, err := io.ReadAll(f.Reader())
-	require.NoError(t, err)
-	z, err := gzip.NewReader(bytes.NewReader(b))
-	require.NoError(t, err)
-	text, err := io.ReadAll(z)
-	require.NoError(t, err)
-	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	return strings.Split(strings.TrimSuffix(gziptest.Unzip(t, f.Reader()), "\n"), "\n")
 }
 
 // TestAnyScheduleFilesEveryRecordOnce drives cores through random records, cuts, checkpoints,

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/workers/collector/collectortest"
 )
 
@@ -210,11 +210,7 @@ func (a *apiWire) respell(r *http.Request, request apiRequest) {
 				body = append([]byte(with), rest...)
 			}
 		case 2:
-			var zipped bytes.Buffer
-			z := gzip.NewWriter(&zipped)
-			_, _ = z.Write(body)
-			_ = z.Close()
-			body = zipped.Bytes()
+			body = gziptest.Zip(string(body))
 		}
 	}
 	r.ContentLength = int64(len(body))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/check"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/verify"
@@ -173,26 +174,18 @@ func editLines(change func([]string) []string) func([]byte) []byte {
 			panic(err)
 		}
 		l := change(strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"))
-		var out bytes.Buffer
-		zw := gzip.NewWriter(&out)
+		var lines strings.Builder
 		for _, line := range l {
-			_, _ = io.WriteString(zw, line+"\n")
+			lines.WriteString(line + "\n")
 		}
-		_ = zw.Close()
-		return out.Bytes()
+		return gziptest.Zip(lines.String())
 	}
 }
 
 func emptyObject() []byte { return editLines(func([]string) []string { return nil })(oneLine) }
 
 // oneLine is a gzip object with one line.
-var oneLine = func() []byte {
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	_, _ = io.WriteString(zw, "{}\n")
-	_ = zw.Close()
-	return out.Bytes()
-}()
+var oneLine = gziptest.Zip("{}\n")
 
 // inLake edits a file's object at the lake.
 func inLake(change func([]byte) []byte) func(w *world) string {

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/sample"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -175,14 +176,7 @@ func TestPeerJudge(t *testing.T) {
 	all := int64(len(lines[first]) + len(lines[second]))
 	rest := int64(events.n) - all // in no object
 
-	zip := func(text string) []byte {
-		var out bytes.Buffer
-		w := gzip.NewWriter(&out)
-		_, err := w.Write([]byte(text))
-		require.NoError(t, err)
-		require.NoError(t, w.Close())
-		return out.Bytes()
-	}
+	zip := gziptest.Zip
 	good := func() map[string][]byte {
 		return map[string][]byte{first: zip(strings.Join(lines[first], "")), second: zip(strings.Join(lines[second], ""))}
 	}

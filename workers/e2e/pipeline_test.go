@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/embedded"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/objstoretest"
@@ -171,11 +170,7 @@ func (p *pipeline) ids() map[string]int {
 		for i := range e.Files {
 			r, err := e.Files[i].Open(p.t.Context(), p.staging)
 			require.NoError(p.t, err)
-			z, err := gzip.NewReader(r)
-			require.NoError(p.t, err)
-			text, err := io.ReadAll(z)
-			require.NoError(p.t, err)
-			lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+			lines := strings.Split(strings.TrimSuffix(gziptest.Unzip(p.t, r), "\n"), "\n")
 			require.Len(p.t, lines, int(e.Files[i].Records))
 			for _, line := range lines {
 				ids[line]++

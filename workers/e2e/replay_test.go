@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/objstoretest"
 	"github.com/sealift/sealift/pkg/replay"
@@ -147,11 +146,7 @@ func (r *replays) lines(bucket string) map[string]string {
 		require.NoError(r.t, err)
 		body, _, err := r.buckets[bucket].Get(r.t.Context(), info.Key)
 		require.NoError(r.t, err)
-		z, err := gzip.NewReader(body)
-		require.NoError(r.t, err)
-		text, err := io.ReadAll(z)
-		require.NoError(r.t, err)
-		out[info.Key] = string(text)
+		out[info.Key] = gziptest.Unzip(r.t, body)
 	}
 	return out
 }

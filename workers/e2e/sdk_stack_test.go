@@ -4,11 +4,9 @@ package e2e
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/check"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -167,16 +166,13 @@ func readLines(ctx context.Context, t *testing.T, on servers, d *destination) ma
 		require.NoError(t, err)
 		body, _, err := from.Get(ctx, info.Key)
 		require.NoError(t, err)
-		inflated, err := gzip.NewReader(body)
-		require.NoError(t, err)
-		text, err := io.ReadAll(inflated)
-		require.NoError(t, err)
+		text := gziptest.Unzip(t, body)
 		require.NoError(t, body.Close())
 		source := strings.Split(info.Key, "/")[1]
 		if stored[source] == nil {
 			stored[source] = map[string][]byte{}
 		}
-		for line := range bytes.Lines(text) {
+		for line := range bytes.Lines([]byte(text)) {
 			var id struct{ MessageID string }
 			require.NoError(t, json.Unmarshal(line, &id))
 			require.Nil(t, stored[source][id.MessageID], "message %s of %s is stored twice", id.MessageID, source)

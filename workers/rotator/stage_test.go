@@ -1,10 +1,8 @@
 package rotator
 
 import (
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/objstoretest"
@@ -86,11 +85,7 @@ func TestPackConcatenatesItsFiles(t *testing.T) {
 	}
 	r, _, err := b.staging.Get(ctx, staged[0].Key)
 	require.NoError(t, err)
-	z, err := gzip.NewReader(r)
-	require.NoError(t, err)
-	text, err := io.ReadAll(z)
-	require.NoError(t, err)
-	require.Equal(t, strings.Repeat("{\"a\":1}\n", 100), string(text))
+	require.Equal(t, strings.Repeat("{\"a\":1}\n", 100), gziptest.Unzip(t, r))
 }
 
 // A pack is named after the entry that it is made for: what the same worker stages for the next

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -143,10 +143,7 @@ func contents(t *testing.T, store objstore.Store) string {
 	for _, info := range infos {
 		r, _, err := store.Get(t.Context(), info.Key)
 		require.NoError(t, err)
-		z, err := gzip.NewReader(r)
-		require.NoError(t, err)
-		_, err = io.Copy(&all, z)
-		require.NoError(t, err)
+		all.WriteString(gziptest.Unzip(t, r))
 		require.NoError(t, r.Close())
 	}
 	return all.String()

@@ -2,12 +2,9 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -18,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/catalog"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/s3server"
 )
@@ -75,15 +73,10 @@ func fillBucket(t *testing.T, url, bucket, region string) error {
 
 // putFile stores a file as a copier does.
 func putFile(t *testing.T, url, bucket, region, key, lines string) error {
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	_, err := io.WriteString(z, lines)
-	if err := errors.Join(err, z.Close()); err != nil {
-		return err
-	}
-	sum := sha256.Sum256(b.Bytes())
+	b := gziptest.Zip(lines)
+	sum := sha256.Sum256(b)
 	store := objstore.NewS3(objstore.S3Config{Bucket: bucket, Region: region, Endpoint: url, PathStyle: true, Credentials: testCredentials})
-	_, err = store.Put(t.Context(), key, bytes.NewReader(b.Bytes()), objstore.PutOptions{
+	_, err := store.Put(t.Context(), key, bytes.NewReader(b), objstore.PutOptions{
 		ContentType: "text/plain", ContentEncoding: "gzip", Metadata: map[string]string{"sha256": hex.EncodeToString(sum[:])},
 	})
 	return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"net/http"
@@ -19,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
 	"github.com/sealift/sealift/pkg/migration"
@@ -73,17 +73,14 @@ func (r *moveRig) addWorkspace(n int) catalog.Target {
 // deliver appends entry seq to customer n's ledger, with a staged file and its
 // receipt.
 func (r *moveRig) deliver(n int, seq int64, receipt delivery.Receipt) {
-	var body bytes.Buffer
-	z := gzip.NewWriter(&body)
-	fmt.Fprintf(z, `{"type":"track","event":"%d of %d"}`+"\n", seq, n)
-	require.NoError(r.t, z.Close())
+	body := gziptest.Zip(fmt.Sprintf(`{"type":"track","event":"%d of %d"}`+"\n", seq, n))
 	before := ledgertest.Init(ledger.Log{Topic: r.svc.cfg.Kafka.EventsTopic, Incarnation: strconv.Itoa(n)}, time.Now())
 	before.Seq = seq - 1
 	f := ledgertest.File(before.Log(), ledger.File{
 		Source: fmt.Sprintf("web%d", n), Hour: time.Now().Truncate(time.Hour).UnixMilli(), First: seq - 1, Owed: []string{fmt.Sprintf("ws_%016d/one", n)},
-	}, body.Bytes())
+	}, body)
 	e := ledgertest.Append(r.t, r.svc.staging, ledgertest.Next(before, f))
-	ledgertest.Put(r.t, r.svc.staging, f.StagedKey, body.Bytes())
+	ledgertest.Put(r.t, r.svc.staging, f.StagedKey, body)
 	receipt.Bucket, receipt.Key = fmt.Sprintf("logs-%d", n), delivery.ObjectKey("raw", e.Log(), &f)
 	ledgertest.Receipt(r.t, r.svc.staging, e, 0, f.Owed[0], receipt)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"io"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/ledger/ledgertest"
@@ -40,19 +40,15 @@ func verifyRig(t *testing.T) (s *stack, env []string) {
 	require.NoError(t, writeWorkspaces(t.Context(), svc, []catalog.Workspace{{ID: workspace, Sources: []catalog.Source{{ID: "web"}},
 		Destinations: []catalog.Destination{{Name: name, Sources: []string{"web"}, Bucket: "acme-logs/raw", Region: embeddedRegion, RoleARN: verifiedRole}}}}))
 
-	var body bytes.Buffer
-	z := gzip.NewWriter(&body)
-	_, err := z.Write([]byte("{}\n"))
-	require.NoError(t, err)
-	require.NoError(t, z.Close())
+	body := gziptest.Zip("{}\n")
 	l := ledger.Log{Topic: cfg.Kafka.EventsTopic, Incarnation: cfg.Kafka.Incarnation}
-	f := ledgertest.File(l, ledger.File{Owed: []string{verifiedDest}}, body.Bytes())
-	ledgertest.Put(t, svc.staging, f.StagedKey, body.Bytes())
+	f := ledgertest.File(l, ledger.File{Owed: []string{verifiedDest}}, body)
+	ledgertest.Put(t, svc.staging, f.StagedKey, body)
 	seal := ledgertest.Append(t, svc.staging, ledgertest.Next(ledgertest.Append(t, svc.staging, ledgertest.Init(l, time.Now())), f))
 	key, meta := delivery.ObjectKey("raw", l, &f), delivery.ObjectMetadata(l, &f)
 	meta["sha256"] = f.SHA256
 	target, _ := requireStoredCatalog(t, svc).Destination(verifiedDest)
-	stored, err := svc.openBucket(target, nil).Put(t.Context(), key, bytes.NewReader(body.Bytes()), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
+	stored, err := svc.openBucket(target, nil).Put(t.Context(), key, bytes.NewReader(body), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip", Metadata: meta})
 	require.NoError(t, err)
 	ledgertest.Receipt(t, svc.staging, seal, 0, verifiedDest, delivery.Receipt{Bucket: "acme-logs", Key: key, ETag: stored.ETag, SHA256: f.SHA256, Bytes: f.GzipBytes, Records: 1})
 

@@ -8,7 +8,6 @@ package conformance
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealift/sealift/pkg/gziptest"
 	"github.com/sealift/sealift/pkg/objstore"
 )
 
@@ -87,17 +87,13 @@ func roundTrip(t *testing.T, s objstore.Store) {
 }
 
 func bytesAsStored(t *testing.T, s objstore.Store) {
-	var zipped bytes.Buffer
-	w := gzip.NewWriter(&zipped)
-	_, err := io.WriteString(w, strings.Repeat("the same line\n", 1000))
-	require.NoError(t, err)
-	require.NoError(t, w.Close())
+	zipped := gziptest.Zip(strings.Repeat("the same line\n", 1000))
 
-	put(t, s, "a.gz", zipped.Bytes(), objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip"})
+	put(t, s, "a.gz", zipped, objstore.PutOptions{ContentType: "text/plain", ContentEncoding: "gzip"})
 	got, info := read(t, s, "a.gz")
-	require.Equal(t, zipped.Bytes(), got, "never decompressed")
+	require.Equal(t, zipped, got, "never decompressed")
 	require.Equal(t, "gzip", info.ContentEncoding)
-	require.EqualValues(t, zipped.Len(), info.Size)
+	require.EqualValues(t, len(zipped), info.Size)
 }
 
 func fromPosition(t *testing.T, s objstore.Store) {
