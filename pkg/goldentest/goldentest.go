@@ -19,8 +19,8 @@ var update = flag.Bool("update", false, "write the golden files")
 func Equal(t *testing.T, file string, got []byte) []byte {
 	t.Helper()
 	if *update {
-		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
-		require.NoError(t, os.WriteFile(file, got, 0o644))
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o750))
+		require.NoError(t, os.WriteFile(file, got, 0o600))
 	}
 	want, err := os.ReadFile(file)
 	require.NoError(t, err)
