@@ -97,7 +97,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 	}
 	e := Event{Line: n, Body: line}
 	kind := ""
-	hasID, hasEvent, hasUser, hasAnonymous, received := false, false, false, false, false
+	hasID, hasEvent, hasUser, hasAnonymous := false, false, false, false
 	gjson.ParseBytes(line).ForEach(func(key, value gjson.Result) bool {
 		switch key.String() { // of equal keys the last one counts, as in other parsers
 		case "messageId":
@@ -108,7 +108,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 		case "type":
 			kind = value.String()
 		case "receivedAt":
-			received = true
+			e.Received = true
 		case "event":
 			hasEvent = value.Type == gjson.String && value.String() != ""
 		case "userId":
@@ -134,7 +134,7 @@ func parseLine(line []byte, size, n int64, run string) (Event, error) {
 		suffix += `,"type":"track"`
 		kind = "track"
 	}
-	if received {
+	if e.Received {
 		suffix += `,"sentAt":null`
 	}
 	switch {

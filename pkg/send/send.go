@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type Event struct {
 	Line      int64  // line number in the file; 0 if from no file
 	Body      []byte // one JSON object with a type and this messageId
 	Wrapped   bool   // the line is not a call; it was put into a track call named Line
+	Received  bool   // the line is from a file that was delivered before
 }
 
 // Config configures a Sender.
@@ -275,7 +277,12 @@ func (s *Sender) post(events []Event) answer {
 		}
 		body.Write(e.Body)
 	}
-	fmt.Fprintf(&body, `],"sentAt":%q}`, time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+	body.WriteByte(']')
+	// Otherwise the time since an event was received would count as what its sender's clock is wrong by.
+	if !slices.ContainsFunc(events, func(e Event) bool { return e.Received }) {
+		fmt.Fprintf(&body, `,"sentAt":%q`, time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+	}
+	body.WriteByte('}')
 
 	encoding := ""
 	if s.cfg.Gzip {

@@ -216,6 +216,30 @@ func TestGzip(t *testing.T) {
 	require.Len(t, outcomes.acked, 1)
 }
 
+// Events that were received before have timestamps that are right. With a time of sending, the
+// collector would correct them by all the time since then.
+func TestReceivedEventsAreSentWithoutSentAt(t *testing.T) {
+	for name, received := range map[string]bool{"new": false, "received": true} {
+		t.Run(name, func(t *testing.T) {
+			var body struct{ SentAt *string }
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if json.NewDecoder(r.Body).Decode(&body) != nil {
+					w.WriteHeader(http.StatusTeapot)
+				}
+				_, _ = io.WriteString(w, `{"success":true}`)
+			}))
+			defer server.Close()
+			s, outcomes := sender(t.Context(), server.URL, Config{})
+			e := call(1, "")
+			e.Received = received
+			require.NoError(t, s.Send(e))
+			require.NoError(t, s.Close())
+			require.Len(t, outcomes.acked, 1)
+			require.Equal(t, received, body.SentAt == nil)
+		})
+	}
+}
+
 func TestNDJSON(t *testing.T) {
 	long := strings.Repeat("x", maxEventBytes)
 	in := strings.Join([]string{
