@@ -211,9 +211,13 @@ func (c *Copier) run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	engine := c.newEngine(c.retryQueue(source))
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	engine.work.Go(func() { engine.forgetIdle(reading) })
 	err = source.read(ctx, func(ctx context.Context, value []byte, cl claim) error {
 		return c.submitRecord(ctx, work, engine, value, cl)
 	})
+	stopReading()
 
 	drained := make(chan struct{})
 	go func() { engine.drain(); close(drained) }()

@@ -15,6 +15,7 @@ import (
 	"github.com/sealift/sealift/pkg/delivery"
 	"github.com/sealift/sealift/pkg/destination"
 	"github.com/sealift/sealift/pkg/jitter"
+	"github.com/sealift/sealift/pkg/sleep"
 	"github.com/sealift/sealift/pkg/stream"
 )
 
@@ -100,6 +101,18 @@ func (e *engine) submit(ctx, work context.Context, job delivery.Job, c claim) er
 	e.tasks[key] = t
 	e.apply(work, e.sched.onArrived(t, time.Now()))
 	return nil
+}
+
+// idleInterval is the interval at which the scheduler looks for destinations to forget.
+const idleInterval = time.Minute
+
+// forgetIdle makes the scheduler forget destinations that no job is left for, until ctx ends.
+func (e *engine) forgetIdle(ctx context.Context) {
+	for sleep.For(ctx, idleInterval) == nil {
+		e.mu.Lock()
+		e.apply(ctx, e.sched.forgetIdle(time.Now()))
+		e.mu.Unlock()
+	}
 }
 
 // drain lets running tasks finish, drops waiting ones, and returns when nothing is left. If it

@@ -70,7 +70,7 @@ const (
 
 // scheduler decides when each job is tried and what becomes of it. It does no I/O: its state changes
 // only by its on methods (onArrived and so on), which return what is to be done. The time that each
-// takes does not depend on the number of destinations, except once a minute (forgetIdle).
+// takes does not depend on the number of destinations, except for forgetIdle.
 //
 // Slots are for copies that make progress: when nothing moves in a copy, another may start. A
 // destination that fails twice in a row or is slow is a suspect. Suspects have slots and room of
@@ -84,7 +84,6 @@ type scheduler struct {
 	suspectCount     int       // destinations that are suspects
 	parking          int       // jobs being parked
 	lastOverdueCheck time.Time // when requeueOverdue last ran
-	lastIdleCheck    time.Time // when forgetIdle last ran
 }
 
 func newScheduler(l limits, r retryPolicy) *scheduler {
@@ -97,7 +96,7 @@ func newScheduler(l limits, r retryPolicy) *scheduler {
 
 // onArrived accepts a new task.
 func (s *scheduler) onArrived(t *task, now time.Time) []effect {
-	out := append(s.requeueOverdue(now), s.forgetIdle(now)...)
+	out := s.requeueOverdue(now)
 	d := s.dests[t.job.Destination]
 	if d == nil {
 		d = &destState{id: t.job.Destination, pool: &s.sound}
@@ -336,17 +335,10 @@ func (s *scheduler) requeueOverdue(now time.Time) (out []effect) {
 	return out
 }
 
-// idleInterval is the interval at which forgetIdle looks at all destinations.
-const idleInterval = time.Minute
-
 // forgetIdle forgets destinations with an open breaker that no job is left for in any tier: they were
 // removed or disabled, their files were given up, or other copiers deliver them. Nothing else would
 // ever close the breaker.
 func (s *scheduler) forgetIdle(now time.Time) (out []effect) {
-	if now.Sub(s.lastIdleCheck) < idleInterval {
-		return nil
-	}
-	s.lastIdleCheck = now
 	for _, d := range s.dests {
 		if d.cooldown > 0 && len(d.waiting) == 0 && d.running() == 0 && now.Sub(d.openUntil) > 2*s.retry.tiers[len(s.retry.tiers)-1] {
 			s.moveTo(d, &s.sound, now)

@@ -251,10 +251,10 @@ func TestBreakerIsForgottenWhenNoJobsAreLeft(t *testing.T) {
 	b.finish(b.arrive("a"), timeout)
 	slowest := b.retry.tiers[len(b.retry.tiers)-1]
 	b.now = b.now.Add(slowest + b.cooldown + time.Minute) // its jobs may still be waiting in a tier
-	b.finish(b.arrive("b"), ok)
+	b.apply(b.forgetIdle(b.now))
 	require.True(t, b.broken["a"])
 	b.now = b.now.Add(slowest)
-	b.finish(b.arrive("b"), ok)
+	b.apply(b.forgetIdle(b.now))
 	require.False(t, b.broken["a"])
 	require.Empty(t, b.dests)
 }
