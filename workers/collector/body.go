@@ -61,6 +61,7 @@ func (c *Collector) readBody(w http.ResponseWriter, r *http.Request, g *grant) (
 	default:
 		return nil, newRefusal(http.StatusUnsupportedMediaType, "content_encoding", "Content-Encoding: send gzip or none")
 	}
+	r.Header.Del("Expect") // a client that asked before it sends the body is now told to
 	body, err := fill(&progressReader{from: r.Body, left: progressBytes, renew: func() { c.extendDeadlines(w) }}, g)
 	switch {
 	case err == nil:

@@ -85,7 +85,7 @@ func (c *Collector) route(w http.ResponseWriter, r *http.Request) (string, int) 
 	}
 	rejected, refused := c.collect(w, r, kind)
 	if c.countRefusal(refused); refused != nil {
-		if r.Header.Get("Expect") == "" { // otherwise the client may still be waiting to be asked for the body
+		if r.Header.Get("Expect") == "" { // otherwise the client is still waiting to be asked for the body
 			discardRest(r.Body)
 		}
 		return kind.String(), answerRefusal(w, refused)
