@@ -103,6 +103,30 @@ func TestClockThatWasAhead(t *testing.T) {
 	s.Close()
 }
 
+// The same if the runs of that time are being merged when the first record comes.
+func TestClockThatWasAheadDuringAMerge(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.Start(0)
+	now := time.Now().UnixMilli()
+	for i := range int64(fanIn) {
+		require.False(t, see(s, fmt.Sprint(i), i, now+100*day))
+		s.flush(s.live)
+	}
+	s.abandon()
+	s.Close()
+	s = open(t, s.cfg.Dir)
+	defer func() { s.Close() }()
+	s.Start(fanIn)
+	s.compact()
+	require.NotNil(t, s.merge)
+	require.True(t, see(s, "0", fanIn, now))
+	<-s.merge.done
+	s.compact()
+	require.Len(t, s.runs, 1)
+	require.False(t, see(s, "new", fanIn+1, now+day+1))
+	require.False(t, see(s, "0", fanIn+2, now+day+1))
+}
+
 // A clock that is behind while a store is opened, as on a host that has just booted, ends the window
 // for nothing once it is right.
 func TestClockThatIsBehind(t *testing.T) {

@@ -72,6 +72,7 @@ func (s *Store) install(m *merge) {
 		s.noteError("merge dedup runs", m.err)
 		return
 	}
+	m.out.newest = mergedFooter(m.inputs).newest // setClock may have lowered it since the merge began
 	for _, in := range m.inputs {
 		s.dropRun(in)
 	}
