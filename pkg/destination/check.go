@@ -125,7 +125,7 @@ func (r *run) credentials(ctx context.Context) (string, error) {
 	switch {
 	case err == nil, errors.Is(err, objstore.ErrNoCredentials):
 		return arn, err
-	case r.t.RoleARN != "" && errors.Is(err, assumerole.ErrUnavailable): // nor can the role be assumed
+	case r.t.RoleARN != "" && (errors.Is(err, assumerole.ErrUnavailable) || errors.Is(err, assumerole.ErrOwnCredentials)): // nor can the role be assumed
 		return "", err
 	}
 	return "", skipReason("STS does not say who Sealift is, and no delivery asks it")
