@@ -32,7 +32,7 @@ type Topic struct {
 }
 
 // ErrCleanupPolicy says that a topic that must be compacted is not, or the other way round.
-var ErrCleanupPolicy = errors.New("the topic's cleanup.policy deletes records")
+var ErrCleanupPolicy = errors.New("the topic's cleanup.policy removes records")
 
 // EnsureTopics creates missing topics explicitly, since auto-creation would use the broker's number
 // of partitions. If create is false, it returns an error that wraps ErrNoTopic and says how to

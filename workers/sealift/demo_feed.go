@@ -1,14 +1,13 @@
 package main
 
 import (
-	"os"
-
 	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
 	"iter"
+	"os"
 	"sync"
 	"time"
 
