@@ -39,6 +39,14 @@ func (c Change) String() string {
 	return s
 }
 
+// Destination returns the id of the destination that is the change's object; ok is false if something
+// else is.
+func (c Change) Destination() (id string, ok bool) {
+	quoted, ok := strings.CutPrefix(c.Object, "destination ")
+	name, err := strconv.Unquote(quoted)
+	return c.Workspace + "/" + name, ok && err == nil
+}
+
 func orNone(s string) string {
 	if s == "" {
 		return "(none)"

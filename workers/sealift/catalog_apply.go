@@ -357,11 +357,10 @@ func (p catalogPlan) print(a *app) error {
 		return err
 	}
 	for _, c := range p.changes {
-		name, isDestination := strings.CutPrefix(c.Object, "destination ")
+		id, isDestination := c.Destination()
 		if c.Kind != catalog.Removed || !isDestination {
 			continue
 		}
-		id := c.Workspace + "/" + strings.Trim(name, `"`)
 		if _, err := fmt.Fprintf(a.stdout, "files not yet delivered to %s are parked: apply it again to deliver them; to give them up: sealift redrive --destination %s --skip\n", id, id); err != nil {
 			return err
 		}
