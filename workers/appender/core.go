@@ -39,8 +39,8 @@ type core struct {
 	// progress is how far the reader has got in time: every record received up to then, except
 	// stragglers, has been read.
 	progress int64
-	// quietUntil is the progress before which no entry without files is written; 0 before the first
-	// entry, or if the next must not wait. It keeps a trickle of records that go into no file from
+	// quietUntil is the progress before which no entry without files is written: a deadline, as of
+	// files; 0 before the first entry, or if the next must not wait. It keeps a trickle of records that go into no file from
 	// making many entries, and lets a partition without records write one entry an hour, which says
 	// that the hour is complete.
 	quietUntil int64

@@ -394,6 +394,43 @@ func TestIdlePartitionWritesOneEntryAnHour(t *testing.T) {
 	require.Nil(t, c.cut())
 }
 
+// TestHourOfSkippedRecordsIsComplete: records that are in no file move the watermark. The entry that
+// says so waits for the grace, and so says that the hour is complete, too.
+func TestHourOfSkippedRecordsIsComplete(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	c.advanceTo(0, true, t0+hour+10_000)
+	c.won(follow(c.base, c.cut()))
+	require.NoError(t, c.skip(0, reasonLine))
+	c.advanceTo(1, true, t0+2*hour+9_000)
+	require.Nil(t, c.cut(), "entry before the grace was over")
+	c.advanceTo(1, true, t0+2*hour+10_000)
+	b := c.cut()
+	require.NotNil(t, b)
+	require.EqualValues(t, 1, b.LowWatermark)
+	require.Equal(t, map[string]int64{reasonLine: 1}, b.Skipped)
+	require.Equal(t, t0+2*hour, b.CompleteThrough)
+	c.won(follow(c.base, b))
+	require.NoError(t, c.skip(1, reasonLine))
+	c.advanceTo(2, true, t0+3*hour+9_000)
+	require.Nil(t, c.cut())
+}
+
+// TestHourIsCompleteAfterAnEarlyFile: an entry between the turn and the end of the grace, as after a
+// file that is full, does not put off until the next turn what it cannot say yet.
+func TestHourIsCompleteAfterAnEarlyFile(t *testing.T) {
+	c := newTestCore(t, entry(0))
+	received := t0 + 2*hour + 5_000
+	add(t, c, fateFiled, 0, "a", received, received, []byte("{}"))
+	require.NoError(t, c.sealAll(segment.ReasonSize))
+	b := c.cut()
+	require.Equal(t, t0+2*hour-5_000, b.CompleteThrough)
+	c.won(follow(c.base, b))
+	c.advanceTo(1, true, t0+2*hour+10_000)
+	b = c.cut()
+	require.NotNil(t, b)
+	require.Equal(t, t0+2*hour, b.CompleteThrough)
+}
+
 // TestHourWithoutFilesIsComplete: when an hour ends of which a partition got nothing, it is reported
 // complete at its turn, although a file of the next hour, or of a straggler, is already open.
 func TestHourWithoutFilesIsComplete(t *testing.T) {

@@ -33,12 +33,12 @@ func (c *core) cut() *segment.Batch {
 	}
 	low, complete := c.lowWatermark(c.sealed[n:]), c.completeThrough(c.sealed[n:])
 	if n == 0 && low <= c.base.LowWatermark && complete/hourMillis <= c.baseCompleteThrough()/hourMillis {
-		if c.quietUntil > 0 { // look again when the grace is over
-			c.quietUntil = c.fileDeadline(c.progress - c.cfg.rollEvery.Milliseconds())
+		if c.quietUntil > 0 {
+			c.quietUntil = c.nextDeadline()
 		}
 		return nil
 	}
-	c.quietUntil = c.nextRoll(c.progress)
+	c.quietUntil = c.nextDeadline()
 	c.epoch++
 	c.writing, c.inFlight, c.sealed = true, slices.Clone(c.sealed[:n]), slices.Clone(c.sealed[n:])
 	b := &segment.Batch{Files: c.inFlight, LowWatermark: low, CompleteThrough: complete, Skipped: map[string]int64{}}

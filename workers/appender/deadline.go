@@ -14,7 +14,8 @@ func (c *core) setClock(now int64) {
 	if c.progress-now <= c.cfg.rollEvery.Milliseconds() {
 		return // up to one roll delays a file by one roll at most, and small clock corrections are normal
 	}
-	c.progress, c.quietUntil = now, min(c.quietUntil, c.nextRoll(now))
+	c.progress = now
+	c.quietUntil = min(c.quietUntil, c.nextDeadline())
 	for stream, deadline := range c.open {
 		c.setDeadline(stream, min(deadline, c.rollDeadline(now)))
 		c.spool.Note(stream, c.open[stream])
@@ -49,6 +50,12 @@ func (c *core) rollDeadline(progress int64) int64 {
 	// golden ratio). Files that are due together make the fewest entries, and each entry repeats
 	// the streams sealed past the watermark.
 	return d + int64(uint32(c.cfg.partition)*0x9e3779b9)*c.cfg.jitter.Milliseconds()>>32
+}
+
+// nextDeadline returns the partition's first deadline after progress: when the last roll's grace is
+// over or, if it is over already, the next roll's.
+func (c *core) nextDeadline() int64 {
+	return c.fileDeadline(c.progress - c.cfg.rollEvery.Milliseconds())
 }
 
 // nextRoll returns the next roll after ms. Rolls are multiples of roll_every, so they coincide with

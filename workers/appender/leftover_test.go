@@ -70,7 +70,7 @@ func TestLeftoversAreKeptUntilAnotherOwnerWrites(t *testing.T) {
 				go func() { r.ended <- r.Run(ctx) }()
 				r.assignPartitions(1) // not partition 0
 				r.retainFrom(c.start)
-				time.Sleep(time.Hour)
+				time.Sleep(45 * time.Minute)
 				spool := filepath.Join(r.spoolsDir(), "0")
 				require.DirExists(t, spool)
 				if c.owned {

@@ -62,8 +62,9 @@ type rig struct {
 
 func newRig(t *testing.T, cfg Config) *rig {
 	t.Helper()
-	// The clock of a synctest bubble begins in 2000; records that old are rejected.
-	time.Sleep(time.Until(time.Date(2001, 9, 10, 0, 0, 0, 0, time.UTC)))
+	// The clock of a synctest bubble begins in 2000; records that old are rejected. Ten minutes into an
+	// hour, no entry without files is due before the next hour.
+	time.Sleep(time.Until(time.Date(2001, 9, 10, 0, 10, 0, 0, time.UTC)))
 	r := &rig{t: t, generations: make(chan *stream.Generation), ended: make(chan error, 1), grown: make(chan struct{}), head: entry(0)}
 	if cfg.DataDir == "" {
 		cfg.DataDir = t.TempDir()
