@@ -198,6 +198,23 @@ func TestStopFinishesTheEntryInFlight(t *testing.T) {
 	}
 }
 
+// TestSealOnStopPassesSkippedRecords: records that are in no file move the watermark at a stop as
+// well. Otherwise a disk that is lost afterwards would have them read again, and if retention had
+// passed them by then, would halt the partition.
+func TestSealOnStopPassesSkippedRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{SealOnStop: true})
+		r.run()
+		r.produce("a", "")
+		require.NoError(t, r.seal())
+		r.produce("")
+		synctest.Wait()
+		r.stopAndWait()
+		require.EqualValues(t, 3, r.head.LowWatermark)
+		require.EqualValues(t, 2, r.skipped)
+	})
+}
+
 // TestStopIsBounded: stopping takes limited time, even while the staging bucket is down.
 func TestStopIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -267,7 +267,7 @@ func (l *loop) drain() error {
 	if !l.partition.appender.cfg.SealOnStop {
 		return nil
 	}
-	if err := l.core.sealAll(segment.ReasonStop); err != nil {
+	if err := l.sealNow(); err != nil {
 		return err
 	}
 	for {
