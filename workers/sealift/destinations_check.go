@@ -127,6 +127,11 @@ func targetsToCheck(ctx context.Context, a *app, s *services, o checkFlags, name
 			return nil, err
 		}
 	}
+	for _, name := range names {
+		if found, _ := matchDestinations(snapshot.Destinations(), name); len(found) == 0 && len(o.files.names) == 0 {
+			return nil, fmt.Errorf("%w; if it is not applied yet, name its document with -f", unknownDestinationError(snapshot.Destinations(), name))
+		}
+	}
 	if len(names) > 0 {
 		return selectDestinations(snapshot.Destinations(), names)
 	}

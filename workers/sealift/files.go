@@ -178,9 +178,21 @@ func (r *selectedFiles) list(ctx context.Context, a *app) iter.Seq2[mirror.File,
 			if r.filter != (mirror.Filter{}) {
 				during, check = " for these days", "bucket, prefix, source and days"
 			}
-			fmt.Fprintf(a.stderr, "sealift: no files in %s%s; check %s\n", r.place, during, check)
+			fmt.Fprintf(a.stderr, "sealift: no files in %s%s; check %s%s\n", r.place, during, check, r.placeHint())
 		}
 	}
+}
+
+// placeHint says how to find out whether a source or a prefix was misspelt. A source's id is easily
+// written where a prefix belongs.
+func (r *selectedFiles) placeHint() string {
+	switch bucket := "s3://" + r.place.Bucket; {
+	case r.place.Source != "":
+		return fmt.Sprintf("; `sealift files ls %s` lists the sources", strings.TrimSuffix(bucket+"/"+r.place.Prefix, "/"))
+	case r.place.Prefix != "":
+		return fmt.Sprintf("; a prefix is what comes before segment-logs/, and a source after it: %s/segment-logs/SOURCE/", bucket)
+	}
+	return ""
 }
 
 // withFix adds the fix to an error of reading, if it knows one.

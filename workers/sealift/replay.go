@@ -133,7 +133,14 @@ func (v *replayCommand) parseFlags(c *cobra.Command, now time.Time) (err error) 
 	return nil
 }
 
-const noneSelectedText = "no file of the ledger is selected; `sealift ledger show` shows what was sealed"
+// noneSelectedText says that the order selects nothing.
+func noneSelectedText(o *delivery.Order) string {
+	text := "no file of the ledger is selected; `sealift ledger show` shows what was sealed"
+	if len(o.Destinations) == 0 {
+		text += ", and files that are owed to nobody go only where --destination says"
+	}
+	return text
+}
 
 func (v *replayCommand) run(ctx context.Context) error {
 	if v.resume != "" {
@@ -180,7 +187,7 @@ func (v *replayCommand) run(ctx context.Context) error {
 	case v.dryRun:
 		return v.printDryRun(o, tally)
 	case tally.Copies == 0:
-		return noCopiesError(tally)
+		return noCopiesError(o, tally)
 	}
 	o.Copies = tally.Copies
 	if err := replay.WriteOrder(ctx, v.staging, o); err != nil {

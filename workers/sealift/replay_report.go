@@ -207,7 +207,7 @@ func (v *replayCommand) printDryRun(o *delivery.Order, t replay.Tally) error {
 	fmt.Fprintf(v.app.stdout, "%s of %s would be made: %s, %s\n",
 		progress.Plural(t.Copies, "copy"), progress.Plural(t.Files, "file"), progress.Plural(t.Records, "record"), progress.Bytes(t.Bytes))
 	if t.Files == 0 && len(t.Refused) == 0 {
-		fmt.Fprintln(v.app.stdout, noneSelectedText)
+		fmt.Fprintln(v.app.stdout, noneSelectedText(o))
 	}
 	if err := printRefused(v.app.stdout, t.Refused); err != nil {
 		return err
@@ -248,9 +248,9 @@ func refusalText(r replay.Refusal) string {
 }
 
 // noCopiesError says why an order has no copies.
-func noCopiesError(t replay.Tally) error {
+func noCopiesError(o *delivery.Order, t replay.Tally) error {
 	if len(t.Refused) == 0 {
-		return errors.New(noneSelectedText)
+		return errors.New(noneSelectedText(o))
 	}
 	return fmt.Errorf("nothing may be delivered: %s", refusalText(t.Refused[0]))
 }

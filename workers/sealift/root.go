@@ -217,6 +217,12 @@ func wrapCommands(a *app, c *cobra.Command) {
 				return unknownCommandError(c, got[0])
 			case args(c, nil) == nil && args(c, got[:1]) != nil: // cobra would say: unknown command
 				err = fmt.Errorf("%q takes no arguments, but got %q%s", c.CommandPath(), got[0], flagFor(c, got[0]))
+			case len(got) > 1 && args(c, got[:1]) == nil: // cobra would count them, and not say which is too much
+				most := 1
+				for args(c, got[:most+1]) == nil {
+					most++
+				}
+				err = fmt.Errorf("%q is one argument too many; usage: %s", got[most], c.UseLine())
 			}
 			return &exitError{exitUsage, err}
 		}

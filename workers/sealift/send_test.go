@@ -252,7 +252,7 @@ func TestSendErrors(t *testing.T) {
 		"a_site":                        {[]string{"--url", site.URL, "--write-key", "wk_sEcReT"}, exitFailure, "that is no collector: it answered 200"},
 		"a_redirect":                    {[]string{"--url", moved.URL, "--write-key", "wk_sEcReT"}, exitFailure, "redirects to " + url + "/v1/projects/KEY/settings, and events follow no redirect"},
 		"no_file":                       {[]string{"--url", url, "--write-key", "wk_web", "/no/such/file"}, exitFailure, "/no/such/file"},
-		"two_files":                     {[]string{"a", "b"}, exitUsage, "accepts at most 1 arg"},
+		"two_files":                     {[]string{"a", "b"}, exitUsage, `"b" is one argument too many; usage: sealift send [FILE] [flags]`},
 	} {
 		t.Run(hazard, func(t *testing.T) {
 			code, out, errOut := runSealift(t, `{"type":"track"}`, nil, append([]string{"send"}, c.args...)...)

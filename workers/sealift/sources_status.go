@@ -65,6 +65,8 @@ type sourcesStatus struct {
 	At      time.Time   `json:"at"`
 	Since   time.Time   `json:"since,omitzero"`
 	Sources []sourceRow `json:"sources"`
+
+	catalogKnown bool // otherwise it is empty or cannot be read, and says nothing about a source
 }
 
 type sourceRow struct {
@@ -114,7 +116,7 @@ func readSources(ctx context.Context, s *services, ids []string, w deadletter.Wi
 	if err := addLastSeen(ctx, s, rows, row); err != nil {
 		return nil, err
 	}
-	out := &sourcesStatus{At: time.Now().UTC(), Since: w.Since.UTC(), Sources: []sourceRow{}}
+	out := &sourcesStatus{At: time.Now().UTC(), Since: w.Since.UTC(), Sources: []sourceRow{}, catalogKnown: len(known) > 0}
 	for _, id := range ids {
 		if rows[id] == nil {
 			return nil, unknownSourceError(id, known)
@@ -243,7 +245,10 @@ func (s *sourcesStatus) print(out io.Writer) error {
 			progress.Count(r.DeadLetters), progress.Count(r.SentAgain), seen)
 		letters += r.DeadLetters
 	}
-	if err := w.Flush(); err != nil || letters == 0 {
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err := s.printUncatalogued(out); err != nil || letters == 0 {
 		return err
 	}
 	fmt.Fprintln(w, "\nSOURCE\tREASON\tBY\tDEAD LETTERS\tFIRST\tLAST\tMEANING")
@@ -257,5 +262,17 @@ func (s *sourcesStatus) print(out io.Writer) error {
 		return err
 	}
 	_, err := fmt.Fprintln(out, "\nafter the fix: sealift sources redrive")
+	return err
+}
+
+// printUncatalogued names a source that is not in the catalog, because its files go to nobody, and
+// nothing else says so: a producer's typo looks like this.
+func (s *sourcesStatus) printUncatalogued(out io.Writer) error {
+	absent := slices.DeleteFunc(slices.Clone(s.Sources), func(r sourceRow) bool { return r.Workspace != "" || r.ID == "" })
+	if !s.catalogKnown || len(absent) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\nnot in the catalog: %s, such as %s; files that are sealed for such a source are owed to nobody\n",
+		progress.Plural(int64(len(absent)), "source"), absent[0].ID)
 	return err
 }
