@@ -283,6 +283,32 @@ func TestOperatorCommandsOnDev(t *testing.T) {
 	require.NotContains(t, string(written), `park_after: "2h`)
 }
 
+// A migration can be tried on dev, and reverted after its switch: the role that dev makes still
+// allows the former bucket, as a customer's would.
+func TestMigrationOnDev(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := startDev(t, data)
+	run := func(want int, stdin string, args ...string) string {
+		c := exec.Command("sealift", append([]string{"--config", filepath.Join(data, "sealift.yaml")}, args...)...)
+		c.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
+		c.Stdin = strings.NewReader(stdin)
+		out, _ := c.CombinedOutput()
+		require.Equal(t, want, c.ProcessState.ExitCode(), "%s: %s", args, out)
+		return string(out)
+	}
+	run(exitOK, demoWorkspace+`  - {name: new, sources: [demo], bucket: new-logs, role_arn: "arn:aws:iam::123456789012:role/demo-logs", enabled: false}`+"\n",
+		"catalog", "apply", "-f", "-")
+	require.Eventually(t, func() bool {
+		_, err := p.bucket("new-logs", embeddedRegion).List(t.Context(), "", "", 1)
+		return err == nil
+	}, 20*time.Second, 50*time.Millisecond)
+	run(exitPartial, "", "destinations", "migrate", "demo", "--bucket", "new-logs", "--yes", "--wait", "100ms")
+	require.Contains(t, run(exitOK, "", "catalog", "get"), "name: demo\n    sources:\n      - demo\n    bucket: new-logs\n")
+	run(exitOK, "", "destinations", "migrate", "demo", "--abort", "--yes")
+	require.Contains(t, run(exitOK, "", "catalog", "get"), "bucket: demo-logs\n")
+}
+
 func TestDevRefusesASecondProcess(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

@@ -56,8 +56,9 @@ ready, it writes DIR/endpoints.json, and DIR/sealift.yaml, the configuration for
 Without --catalog there is one workspace with the source "demo", the write key "demo" and the bucket
 "demo-logs". The catalog file is applied again whenever it changes. Its buckets are created in the embedded
 S3, and its roles can be assumed only with the workspace's id as ExternalId. "sealift catalog apply" creates
-them too, so apply before you run "sealift destinations check". Addresses without a host listen on loopback
-only, because nothing asks for a password.
+them too, so apply before you run "sealift destinations check". To try "sealift destinations migrate", first
+add the new bucket or role to the document as one more destination, with "enabled: false", and apply that.
+Addresses without a host listen on loopback only, because nothing asks for a password.
 
 Configuration works as usual, except for the embedded services and appender.roll_every: --roll-every sets
 how often files are sealed. What is not configured is set for one machine and one person, mostly shorter times;

@@ -55,6 +55,14 @@ type stack struct {
 	server *http.Server // serves s3
 	s3URL  string
 	key    objstore.Credentials
+	roles  map[string]stackRole // by ARN, as provision made them
+}
+
+// stackRole is a role of the embedded STS: the workspace that may assume it, and the buckets that it
+// may put into.
+type stackRole struct {
+	workspace string
+	buckets   []string
 }
 
 // startStack starts the services. Only one process at a time can use a directory.
@@ -165,14 +173,11 @@ func (s *stack) configure(cfg *config.Config) {
 }
 
 // provision creates the buckets and the roles that the catalog names. A role can be assumed only
-// with its workspace's id as ExternalId. Destinations at another endpoint are skipped: their
-// buckets are not in the embedded S3.
+// with its workspace's id as ExternalId. It keeps what it was allowed before, as customers do until a
+// migration is over, so that one can be reverted. Destinations at another endpoint are skipped: their
+// buckets are not in the embedded S3. Only one goroutine at a time may call this.
 func (s *stack) provision(snapshot *catalog.Snapshot) error {
-	type role struct {
-		workspace string
-		buckets   []string
-	}
-	roles := map[string]role{} // by ARN; if two workspaces name it, the first gets it
+	roles := map[string]stackRole{} // if two workspaces name one, the first gets it
 	var errs []error
 	for _, t := range snapshot.Destinations() {
 		if t.Endpoint != "" && !s.isOwnEndpoint(t.Endpoint) {
@@ -189,9 +194,27 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 		roles[t.RoleARN] = r
 	}
 	for arn, r := range roles {
-		errs = append(errs, s.s3.PutRole(s3server.PutOnlyRole(arn, s.s3.OperatorARN(), r.workspace, r.buckets...)))
+		if before := s.roles[arn]; before.workspace == r.workspace {
+			more := slices.DeleteFunc(slices.Clone(before.buckets), func(b string) bool { return slices.Contains(r.buckets, b) })
+			more = append(slices.Clone(r.buckets), more...)
+			if len(more) > len(r.buckets) && s.putRole(arn, stackRole{r.workspace, more}) == nil {
+				continue
+			} // else there are so many that the policy would be too large
+		}
+		errs = append(errs, s.putRole(arn, r))
 	}
 	return errors.Join(errs...)
+}
+
+func (s *stack) putRole(arn string, r stackRole) error {
+	if err := s.s3.PutRole(s3server.PutOnlyRole(arn, s.s3.OperatorARN(), r.workspace, r.buckets...)); err != nil {
+		return err
+	}
+	if s.roles == nil {
+		s.roles = map[string]stackRole{}
+	}
+	s.roles[arn] = r
+	return nil
 }
 
 // isOwnEndpoint reports whether an endpoint is the embedded S3.
