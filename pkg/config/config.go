@@ -41,7 +41,7 @@ type Kafka struct {
 	Incarnation      string        `yaml:"incarnation"`        // identifies the events topic in the ledger; set a new value only after the topic was re-created (not when it lost records); default "1"
 	SessionTimeout   time.Duration `yaml:"session_timeout"`    // a worker without a heartbeat for this long loses its partitions; default 30s
 	Partitions       int           `yaml:"partitions"`         // number of partitions of topics that Sealift creates; default 8
-	Replication      int           `yaml:"replication"`        // replication factor of topics that Sealift creates; default -1, the broker's
+	Replication      int           `yaml:"replication"`        // replication factor of topics that Sealift creates; default -1, the broker's (before Kafka 2.4 there is none: set it)
 	CreateTopics     bool          `yaml:"create_topics"`      // create topics that are missing; default true
 	Compression      string        `yaml:"compression"`        // compression of what is written to Kafka: none, gzip, snappy, lz4 or zstd; default lz4
 	TLS              TLS           `yaml:"tls"`

@@ -132,7 +132,7 @@ func (c *Client) createTopic(ctx context.Context, t Topic) error {
 		err = res.Errors[t.Name]
 	}
 	if errors.Is(err, kafka.InvalidReplicationFactor) {
-		return fmt.Errorf("create topic %q: %w; set kafka.replication to at most the number of brokers", t.Name, err)
+		return fmt.Errorf("create topic %q: %w; set kafka.replication to at most the number of brokers (brokers before Kafka 2.4 have no default for it)", t.Name, err)
 	}
 	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
 		return fmt.Errorf("create topic %q: %w", t.Name, err)
