@@ -67,7 +67,7 @@ func TestEveryKeyIsAVariable(t *testing.T) {
 			value = "text"
 		}
 		c, err := Load("", []string{Env(path) + "=" + value}, nil)
-		require.NoError(t, err, path)
+		require.NoError(t, err, "%s: if it is no text, it needs an example above", path)
 		require.Equal(t, Env(path), c.Origin(path))
 		k, _ := findKey(path)
 		d := Default()

@@ -6,8 +6,10 @@ package goldentest
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +26,28 @@ func Equal(t *testing.T, file string, got []byte) []byte {
 	}
 	want, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, string(want), string(got), "see -update, and the doc of package goldentest")
+	if difference := firstDifference(string(want), string(got)); difference != "" {
+		dir, err := os.Getwd()
+		require.NoError(t, err)
+		require.Fail(t, fmt.Sprintf("%s is not what the test made: %s", file, difference),
+			"if that is meant: cd %s && go test -run '^%s$' . -update", dir, strings.ReplaceAll(t.Name(), "/", "$/^"))
+	}
 	return want
+}
+
+// firstDifference returns the first line that differs, or "" if there is none. Whole files, as
+// require.Equal shows them, hide it.
+func firstDifference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range max(len(w), len(g)) {
+		switch {
+		case i >= len(w):
+			return fmt.Sprintf("it ends before line %d: %q", i+1, g[i])
+		case i >= len(g):
+			return fmt.Sprintf("it goes on in line %d: %q", i+1, w[i])
+		case w[i] != g[i]:
+			return fmt.Sprintf("line %d is %q, and the test made %q", i+1, w[i], g[i])
+		}
+	}
+	return ""
 }
