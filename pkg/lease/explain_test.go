@@ -12,16 +12,23 @@ import (
 	"github.com/sealift/sealift/pkg/certs/certtest"
 )
 
-// The advice for a full Redis is one with which Redis does not evict leases.
-func TestFullRedis(t *testing.T) {
+// A Redis that grants no leases says why. The advice for a full one is one with which it does not
+// evict leases.
+func TestRedisWithoutLeases(t *testing.T) {
 	m := miniredis.RunT(t)
 	client, err := Open("redis://"+m.Addr(), nil)
 	require.NoError(t, err)
 	defer client.Close()
-	m.SetError("OOM command not allowed when used memory > 'maxmemory'.")
-	err = client.Ping(t.Context())
-	require.ErrorIs(t, err, ErrUnavailable)
-	require.ErrorContains(t, err, "maxmemory-policy volatile-lru")
+	for answer, advice := range map[string]string{
+		"OOM command not allowed when used memory > 'maxmemory'.": "maxmemory-policy volatile-lru",
+		"MOVED 3999 127.0.0.1:6381":                               "cluster mode disabled",
+		"CROSSSLOT Keys in request don't hash to the same slot":   "cluster mode disabled",
+	} {
+		m.SetError(answer)
+		err = client.Ping(t.Context())
+		require.ErrorIs(t, err, ErrUnavailable)
+		require.ErrorContains(t, err, advice)
+	}
 }
 
 // If Redis refuses, the error names the key to change, and does not contain the password.

@@ -39,9 +39,12 @@ if KEYS[2] then redis.call('SET', KEYS[2], 1, 'PX', ARGV[2]) end
 return 1`)
 
 // Ping implements Server. It writes, because a replica or a full Redis answers PING but grants no
-// leases.
+// leases. And it names two keys at once, which a Redis Cluster refuses.
 func (s redisServer) Ping(ctx context.Context) error {
-	return s.explain(s.rdb.Set(ctx, pingKey, 1, time.Second).Err())
+	if err := s.Set(ctx, pingKey, time.Second); err != nil {
+		return err
+	}
+	return s.explain(s.rdb.Exists(ctx, pingKey, fenceKey).Err())
 }
 
 // Take implements Server.
