@@ -29,15 +29,8 @@ case ${1:-} in
 -*) usage >&2 && exit 2 ;;
 esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-work=$(mktemp -d)
 stack=${1:-}
-started_stack=''
-trap 'status=$?; [ -z "$started_stack" ] || scripts/stack.sh down "$started_stack"; rm -rf "$work"; exit $status' EXIT
-trap 'exit 130' INT TERM
-if [ -z "$stack" ]; then
-  started_stack=$work/stack stack=$started_stack
-  KAFKA_BROKERS=1 KAFKA_HEAP=1g scripts/stack.sh up "$stack"
-fi
+. scripts/bench-rig.sh
 events=${EVENTS:-1000000}
 common=(--rounds "${ROUNDS:-3}" --stack "$stack")
 out=${OUT:-$work/runs.jsonl}
