@@ -29,7 +29,7 @@ type alertRule struct {
 var targetLabels = []string{"instance", "job"}
 
 // Every rule parses, and names only metrics and labels that the roles export and commands that there
-// are.
+// are. The manual names every metric, and no other.
 func TestAlertsNameWhatThereIs(t *testing.T) {
 	t.Parallel()
 	code, out, errOut := runSealift(t, "", nil, "alerts")
@@ -53,6 +53,18 @@ func TestAlertsNameWhatThereIs(t *testing.T) {
 	require.Contains(t, metrics["sealift_build_info"], "version")
 	for _, name := range regexp.MustCompile(`\bsealift_(?:build|collector|appender|rotator|copier|auditor)_\w*[a-z]\b`).FindAllString(readManual(t), -1) {
 		require.Contains(t, metrics, name, "the manual names it")
+	}
+	for name, labels := range metrics {
+		if !strings.HasPrefix(name, "sealift_") || strings.HasPrefix(name, "sealift_copier_replay_") { // those mean what the others mean
+			continue
+		}
+		named := regexp.MustCompile("`"+name+"(?:\\{([a-z_,]+)\\})?`").FindAllStringSubmatch(readManual(t), -1)
+		require.NotEmpty(t, named, "the manual does not explain %s", name)
+		for _, m := range named {
+			if m[1] != "" {
+				require.ElementsMatch(t, labels, strings.Split(m[1], ","), name)
+			}
+		}
 	}
 
 	dropped := regexp.MustCompile("`regex: (sealift_copier_[^`]+)`").FindStringSubmatch(readManual(t))
