@@ -53,9 +53,7 @@ written since the last audit and those that were open then; --full counts everyt
 				if err != nil && r.Chains == 0 {
 					return err // an empty report would say that nothing is owed
 				}
-				if err != nil {
-					err = &exitError{exitPartial, err}
-				}
+				err = asPartial(err)
 				if asJSON {
 					r.Destinations = append([]auditor.Destination{}, r.Destinations...) // [], not null
 					return errors.Join(a.printJSON(r), err)

@@ -75,6 +75,14 @@ func flagError(c *cobra.Command, err error) error {
 // partialError returns an error that says that only a part was done.
 func partialError(text string) error { return &exitError{exitPartial, errors.New(text)} }
 
+// asPartial returns err with the exit code that says that only a part was done, or nil if it is nil.
+func asPartial(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{exitPartial, err}
+}
+
 // interruptedError is the cause of a context that a signal ended.
 type interruptedError struct{ signal os.Signal }
 

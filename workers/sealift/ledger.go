@@ -105,7 +105,11 @@ func (v ledgerShow) showHeads(ctx context.Context) error {
 		}
 		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%s\n", l.Partition, e.Seq, e.Kind, formatMillis(e.WrittenAt), e.LowWatermark, len(e.Files), e.Owner)
 	}
-	return errors.Join(append(corrupt, w.Flush())...)
+	err = errors.Join(append(corrupt, w.Flush())...)
+	if len(corrupt) < len(logs) {
+		return asPartial(err)
+	}
+	return err
 }
 
 // showChain shows entries of one partition, the newest first.
@@ -120,6 +124,7 @@ func (v ledgerShow) showChain(ctx context.Context) error {
 		}
 		n = v.entries
 	}
+	shown := false
 	var corrupt []error // they hide no other entry
 	for seq := from; seq >= 0 && seq > from-int64(n); seq-- {
 		e, err := chain.Entry(ctx, seq)
@@ -138,8 +143,13 @@ func (v ledgerShow) showChain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		shown = true
 	}
-	return errors.Join(corrupt...)
+	err := errors.Join(corrupt...)
+	if shown {
+		return asPartial(err)
+	}
+	return err
 }
 
 // explainNotFound returns err or, if the ledger has no such partition, an error that says so.

@@ -54,6 +54,7 @@ instance in the object's key, "…" stands for that; --files shows each file by 
 						return err
 					}
 				}
+				err = asPartial(err)
 				if asJSON {
 					return errors.Join(a.printJSON(rows), err)
 				}

@@ -81,8 +81,11 @@ func (o redriveOptions) run(ctx context.Context, a *app, s *services) error {
 	} else {
 		err = errors.Join(printRedrive(a.stdout, done, *r, found.rows()), err)
 	}
+	if r.DryRun && len(found) > 0 {
+		return asPartial(err)
+	}
 	if err != nil && done.Enqueued+done.Skipped+done.Closed > 0 {
-		return &exitError{exitPartial, fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Plural(done.Found, "parked file"), err)}
+		return asPartial(fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Plural(done.Found, "parked file"), err))
 	}
 	return err
 }

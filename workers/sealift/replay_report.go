@@ -159,10 +159,11 @@ func (v *replayCommand) report(ctx context.Context, o *delivery.Order, tally *re
 // showReplay prints what readReplay returned. If that came with an error, for instance because an
 // object is not a note, it prints what is known and returns the error.
 func (a *app) showReplay(r replayResult, asJSON bool, err error) error {
-	switch {
-	case r.Order == nil:
+	if r.Order == nil {
 		return err
-	case asJSON:
+	}
+	err = asPartial(err)
+	if asJSON {
 		return errors.Join(a.printJSON(r), err)
 	}
 	return errors.Join(printReplay(a.stdout, r), err)
@@ -266,13 +267,14 @@ func newReplayListCommand(a *app) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withServices(a, false, func(s *services) error {
 				results, err := listReplays(c.Context(), s.staging)
-				if results == nil {
-					return err
+				if err != nil && len(results) == 0 {
+					return err // instead of saying that no replay was ordered
 				}
+				err = asPartial(err)
 				if asJSON {
-					return errors.Join(err, a.printJSON(results))
+					return errors.Join(a.printJSON(results), err)
 				}
-				return errors.Join(err, printReplays(a.stdout, results))
+				return errors.Join(printReplays(a.stdout, results), err)
 			})
 		},
 	}
