@@ -267,6 +267,10 @@ func (a *Appender) RecordsForTesting() int64 { return a.metrics.read.Load() }
 // HeldForTesting returns how many bytes open files hold in memory.
 func (a *Appender) HeldForTesting() int64 { return a.budget.Used() }
 
+// SetMaxBytesForTesting makes objects full at this size, however small. It must be called before
+// Run.
+func (a *Appender) SetMaxBytesForTesting(n int64) { a.cfg.MaxBytes = n }
+
 // SetDiskForTesting makes the disk appear to have this many bytes free, of size. It must be called
 // before Run.
 func (a *Appender) SetDiskForTesting(free, size int64) {

@@ -58,7 +58,7 @@ func (r *Rotator) Acquire(ctx context.Context, log ledger.Log, tenure ledger.Ten
 		if err := r.redispatch(ctx, lg, chain, head); err != nil {
 			return nil, err
 		}
-		if ablation.On(ablation.NoClaim) {
+		if ablation.On(ablation.NoClaim) && e.Router == head.Router { // without a claim the rule could not be switched
 			return head, nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/catalog"
 	"github.com/sealift/sealift/pkg/lease"
+	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/workers/appender"
 	"github.com/sealift/sealift/workers/auditor"
@@ -94,10 +95,37 @@ func (w *world) logger(a *actor) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})).With("actor", a.name)
 }
 
+// configDice returns the dice that choose the configuration of a life. They are blank in runs in
+// which it never changes.
+func (w *world) configDice(a *actor, purpose string) *dice {
+	d := newDice(w.seed, purpose+" of "+a.role, a.number*1000+a.life)
+	d.blank = !w.newConfigs
+	return d
+}
+
+func (w *world) appenderConfig(a *actor) appender.Config {
+	d := w.configDice(a, "config")
+	window := time.Duration(0)
+	if w.dedup {
+		window = pick(d, w.dedupWindow, w.dedupWindow, 30*time.Second, 0)
+	}
+	return appender.Config{
+		Topic: eventsTopic, DataDir: a.disk, SourceFrom: pick(d, "header", "key"), DedupWindow: window, DedupMemory: w.dedupMemory,
+		RollEvery: pick(d, w.rollEvery, w.rollEvery, 5*time.Second), Grace: w.grace, Level: pick(d, 6, 1, 9), Memory: w.memory, MaxWaiting: w.maxWaiting,
+		SealOnStop: w.sealOnStop != d.permille(300), DrainTimeout: 5 * time.Second,
+	}
+}
+
+// maxBytesOf returns the size of a full object in a life of an appender; 0: the default.
+func (w *world) maxBytesOf(a *actor) int64 {
+	return pick(w.configDice(a, "max bytes"), w.maxBytes, w.maxBytes, 0, 250)
+}
+
 func (w *world) newAppender(a *actor) (func(context.Context) error, error) {
 	k := kafkaClient{w.kafka, a}
 	jobs := producer{k, jobsTopic}
-	rot := rotator.New(rotator.Config{Cluster: "sim", Uploads: 3}, rotator.Deps{
+	cfg := w.appenderConfig(a)
+	rot := rotator.New(rotator.Config{Cluster: "sim", Router: ledger.RouterRule(cfg.SourceFrom, "header"), Uploads: 3}, rotator.Deps{
 		Staging: w.staging.clientFor(w, a), Kafka: k, Jobs: jobs,
 		Owed:   func(source string) []string { return w.customer.live.Snapshot().Owed(source) },
 		Logger: w.logger(a),
@@ -109,14 +137,7 @@ func (w *world) newAppender(a *actor) (func(context.Context) error, error) {
 	if err := os.WriteFile(filepath.Join(a.disk, "worker"), fmt.Appendf(nil, "%s-%d", a.role, a.number), 0o600); err != nil {
 		return nil, err
 	}
-	window := time.Duration(0)
-	if w.dedup {
-		window = 24 * time.Hour
-	}
-	app, err := appender.New(appender.Config{
-		DedupWindow: window, DedupMemory: 1 << 20,
-		Topic: eventsTopic, DataDir: a.disk, RollEvery: w.rollEvery, Grace: w.grace, SealOnStop: w.sealOnStop, DrainTimeout: 5 * time.Second,
-	}, appender.Deps{
+	app, err := appender.New(cfg, appender.Deps{
 		Log:         appenderLog{k},
 		Join:        func(string) (appender.Membership, error) { return k.join("sealift", []string{eventsTopic}), nil },
 		DeadLetters: producer{k, deadTopic},
@@ -124,6 +145,9 @@ func (w *world) newAppender(a *actor) (func(context.Context) error, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if n := w.maxBytesOf(a); n > 0 {
+		app.SetMaxBytesForTesting(n)
 	}
 	a.sealAll = func() {
 		ctx, cancel := context.WithTimeout(a.ctx, time.Minute)
@@ -136,9 +160,10 @@ func (w *world) newAppender(a *actor) (func(context.Context) error, error) {
 }
 
 func (w *world) copierConfig(a *actor) copier.Config {
+	d := w.configDice(a, "config")
 	return copier.Config{
-		JobsTopic: jobsTopic, Group: "sealift", Worker: a.name, Concurrency: 3, PerDestination: 2, LockTTL: 6 * time.Second,
-		SpoolDir: w.dir, RetryTiers: []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second}, ParkAfter: time.Minute,
+		JobsTopic: jobsTopic, Group: "sealift", Worker: a.name, Concurrency: pick(d, 3, 1), PerDestination: pick(d, 2, 1), LockTTL: pick(d, 6*time.Second, 2*time.Second, 20*time.Second),
+		SpoolDir: w.dir, RetryTiers: []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second}, ParkAfter: pick(d, time.Minute, 10*time.Second),
 		WithoutRedis: w.withoutRedis, DrainTimeout: 5 * time.Second,
 	}
 }
@@ -146,7 +171,7 @@ func (w *world) copierConfig(a *actor) copier.Config {
 func (w *world) newCopier(a *actor) (func(context.Context) error, error) {
 	c, err := copier.New(w.copierConfig(a), copier.Deps{
 		Kafka: copierKafka{kafkaClient{w.kafka, a}}, Leases: lease.New(w.redis.clientFor(w, a)), Staging: w.staging.clientFor(w, a),
-		Catalog: w.customer.live, Log: w.logger(a),
+		Catalog: w.customer.late, Log: w.logger(a),
 		Open: func(t catalog.Target, _ func(context.Context) (objstore.Credentials, error)) objstore.Store {
 			return w.buckets[t.BucketName].clientFor(w, a)
 		},
@@ -157,18 +182,22 @@ func (w *world) newCopier(a *actor) (func(context.Context) error, error) {
 	return c.Run, nil
 }
 
-// newAuditor returns a worker that audits every half minute, now and then from the first entry on.
+// newAuditor returns a worker that audits every half minute: either as the role does, or as an
+// operator does, and then now and then from the first entry on.
 func (w *world) newAuditor(a *actor) (func(context.Context) error, error) {
 	cfg := auditor.Config{Topic: eventsTopic, Every: auditEvery, Grace: w.auditGrace, Retain: w.retain}
 	deps := auditor.Deps{
 		Staging: w.staging.clientFor(w, a), Jobs: producer{kafkaClient{w.kafka, a}, jobsTopic},
-		Leases: lease.New(w.redis.clientFor(w, a)), Catalog: w.customer.live, Log: w.logger(a),
+		Leases: lease.New(w.redis.clientFor(w, a)), Catalog: w.customer.late, Log: w.logger(a),
 	}
 	usual, err := auditor.New(cfg, deps)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Full = true
+	if w.scheduledAudits && a.number == 0 {
+		return usual.Run, nil
+	}
+	cfg.Full, cfg.Force = true, w.forcedAudits
 	full, err := auditor.New(cfg, deps)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/objstore"
@@ -130,13 +131,32 @@ func (c *client) Head(ctx context.Context, key string) (info objstore.Info, err 
 func (c *client) List(ctx context.Context, prefix, startAfter string, limit int) (infos []objstore.Info, err error) {
 	o := &op{actor: c.a, kind: "list " + c.b.name, key: prefix + " " + startAfter, ways: []way{refused, cut, hangs}}
 	o.run = func(out way) {
-		if out == well {
+		switch out {
+		case well:
 			infos, o.err = c.b.Memory.List(context.Background(), prefix, startAfter, limit)
+		case stale:
+			infos, o.err = c.b.listStale(prefix, startAfter, limit)
 		}
 		c.answer(o, "list", prefix, out)
 	}
+	if strings.HasPrefix(prefix, "ledger/") {
+		o.ways = append(o.ways, stale)
+	}
 	err = c.do(ctx, o, "list", prefix)
 	return infos, err
+}
+
+// listStale lists what the bucket held some seconds ago.
+func (b *bucket) listStale(prefix, startAfter string, limit int) (infos []objstore.Info, err error) {
+	for info, err := range objstore.All(context.Background(), b.Memory, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		if info.Key > startAfter && len(infos) < limit && time.Since(info.LastModified) > 5*time.Second {
+			infos = append(infos, info)
+		}
+	}
+	return infos, nil
 }
 
 // Delete implements objstore.Store.

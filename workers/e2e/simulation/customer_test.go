@@ -22,7 +22,8 @@ const (
 // customers is the catalog, with its history.
 type customers struct {
 	w    *world
-	live *catalog.Live
+	live *catalog.Live // as appenders see it
+	late *catalog.Live // as copiers and auditors see it, who may be behind
 	// owed has the sets of destinations that a source's files were owed to, in chronological order.
 	owed map[string][]owedSet
 }
@@ -34,7 +35,7 @@ type owedSet struct {
 }
 
 func newCustomers(w *world) *customers {
-	c := &customers{w: w, live: catalog.NewLive(), owed: map[string][]owedSet{}}
+	c := &customers{w: w, live: catalog.NewLive(), late: catalog.NewLive(), owed: map[string][]owedSet{}}
 	c.restore()
 	return c
 }
@@ -58,6 +59,11 @@ func (c *customers) set(change func([]catalog.Workspace)) {
 		panic(err) // an error in the test's own catalog
 	}
 	c.live.Set(s)
+	if lag := c.w.catalogLag; lag == 0 || c.w.calm || len(c.owed) == 0 {
+		c.late.Set(s)
+	} else {
+		c.w.schedule(lag, "", func(*dice) { c.late.Set(c.live.Snapshot()) })
+	}
 	for _, source := range sources {
 		owed, before := s.Owed(source), c.owed[source]
 		if len(before) == 0 || !slices.Equal(before[len(before)-1].to, owed) {

@@ -5,9 +5,9 @@
 //
 // Every request of a role is held until the scheduler lets it happen. The scheduler decides which
 // one is next, how it ends (done, refused, done with its answer lost, done much later) and what
-// breaks meanwhile: processes die, come back, or pause as zombies, groups rebalance, Redis forgets.
-// At every step, and when everything has settled, a judge that shares no code with the roles
-// compares the world with what producers wrote.
+// breaks meanwhile: processes die, come back (in some runs with another configuration), or pause as
+// zombies, groups rebalance, Redis forgets. At every step, and when everything has settled, a judge
+// that shares no code with the roles compares the world with what producers wrote.
 //
 // It promises that a seed gives the same run every time. Exceptions are about one run in 150, in
 // which a role finds two things ready at once, and the race detector, under which Go's scheduler

@@ -65,6 +65,7 @@ var breakages = []breakage{
 		}
 		return true
 	}},
+	{"events-expire", eventsExpire},
 	{"offset-reset", offsetReset},
 	{"catalog-change", func(w *world, d *dice) bool { return w.customer.change(d) }},
 	{"seal-request", sealRequest},
@@ -75,7 +76,7 @@ var breakages = []breakage{
 		return true
 	}},
 	{"partition-added", func(w *world, d *dice) bool {
-		if len(w.kafka.topics[eventsTopic]) >= w.partitions+1 {
+		if len(w.kafka.topics[eventsTopic]) >= w.partitions+2 {
 			return false
 		}
 		w.kafka.create(eventsTopic, 1)
@@ -290,6 +291,18 @@ func offsetReset(w *world, d *dice) bool {
 		g.rebalance(d)
 	}
 	return true
+}
+
+// eventsExpire deletes events that the ledger has, as retention does.
+func eventsExpire(w *world, d *dice) bool {
+	some := false
+	for p, l := range w.kafka.topics[eventsTopic] {
+		if c := w.judge.chains[p]; c != nil && c.low > l.start && d.n(2) == 0 {
+			l.start += 1 + int64(d.n(int(c.low-l.start)))
+			some = true
+		}
+	}
+	return some
 }
 
 // sealRequest is an operator who wants everything sealed now.

@@ -80,6 +80,42 @@ type kafkaClient struct {
 	a *actor
 }
 
+// readWays are the ways in which reading a topic may go wrong.
+func (k *kafka) readWays(topic string) []way {
+	if topic == eventsTopic && k.w.staleLeaders {
+		return []way{cut, stale}
+	}
+	return []way{cut}
+}
+
+// staleBy is how far a new leader is behind that does not know yet how much of its log is committed.
+const staleBy = 5 * time.Second
+
+// endAsOf returns the end of the log at an earlier time.
+func (l *partitionLog) endAsOf(t time.Time) int64 {
+	end := l.end()
+	for end > l.start && l.records[end-1].Time.After(t) {
+		end--
+	}
+	return end
+}
+
+// doUnlessStale does what effect does, or what a stale leader does.
+func (c kafkaClient) doUnlessStale(ctx context.Context, o *op, effect, outdated func()) error {
+	o.actor = c.a
+	o.run = func(out way) {
+		switch out {
+		case well:
+			effect()
+		case stale:
+			outdated()
+		default:
+			o.err = errBroker
+		}
+	}
+	return c.k.w.do(ctx, o)
+}
+
 func (c kafkaClient) do(ctx context.Context, o *op, effect func()) error {
 	o.actor = c.a
 	o.run = func(out way) {
@@ -101,9 +137,14 @@ func (c kafkaClient) Ping(ctx context.Context) error {
 // Bounds implements appender.Log, rotator.Kafka and copier.Kafka.
 func (c kafkaClient) Bounds(ctx context.Context, topic string, partitions ...int) (map[int]stream.Bounds, error) {
 	bounds := map[int]stream.Bounds{}
-	err := c.do(ctx, &op{kind: "bounds", key: topic, ways: []way{cut}}, func() {
+	o := &op{kind: "bounds", key: topic, ways: c.k.readWays(topic)}
+	err := c.doUnlessStale(ctx, o, func() {
 		for p, l := range c.k.topics[topic] {
 			bounds[p] = stream.Bounds{First: l.start, End: l.end()}
+		}
+	}, func() {
+		for p, l := range c.k.topics[topic] {
+			bounds[p] = stream.Bounds{First: l.start, End: l.endAsOf(time.Now().Add(-staleBy))}
 		}
 	})
 	return bounds, err
@@ -124,7 +165,7 @@ func (f fetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptio
 	f.c.k.w.mu.Unlock()
 	begun := time.Now()
 	outside := func() bool { return offset < log.start || offset > log.end() }
-	o := &op{kind: "fetch", key: fmt.Sprintf("%s/%d@%d", f.topic, f.partition, offset), ways: []way{cut}}
+	o := &op{kind: "fetch", key: fmt.Sprintf("%s/%d@%d", f.topic, f.partition, offset), ways: f.c.k.readWays(f.topic)}
 	o.ready = func() bool {
 		// While an appender writes dead letters it gets no records: otherwise the seed would not
 		// decide which of the things that are ready afterwards it sees first.
@@ -134,7 +175,7 @@ func (f fetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptio
 		return offset < log.end() || outside() || !f.patient && time.Since(begun) >= opts.MaxWait
 	}
 	isOutside := false
-	err = f.c.do(ctx, o, func() {
+	err = f.c.doUnlessStale(ctx, o, func() {
 		if isOutside = outside(); isOutside {
 			return
 		}
@@ -144,6 +185,15 @@ func (f fetcher) Fetch(ctx context.Context, offset int64, opts stream.FetchOptio
 			end = min(end, offset+int64(some))
 		}
 		out = stream.Fetched{Records: slices.Clone(log.records[offset:end]), Next: end, HighWatermark: log.end(), LogStart: log.start}
+	}, func() {
+		end := log.endAsOf(time.Now().Add(-staleBy))
+		if isOutside = offset > end && f.c.k.w.step%2 == 0 || offset < log.start; isOutside {
+			return
+		}
+		out = stream.Fetched{Next: offset, HighWatermark: end, LogStart: log.start}
+		if offset < end {
+			out.Records, out.Next = slices.Clone(log.records[offset:end]), end
+		}
 	})
 	if err == nil && isOutside {
 		err = stream.ErrOffsetOutOfRange

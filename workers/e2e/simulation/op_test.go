@@ -49,6 +49,7 @@ const (
 	hangs   way = "hangs"  // there never is an answer
 	denied  way = "403"    // it did not happen
 	torn    way = "torn"   // the answer breaks off
+	stale   way = "stale"  // the answer is out of date
 )
 
 // effective says whether the request takes effect at once.

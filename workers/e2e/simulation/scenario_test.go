@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealift/sealift/pkg/objstore"
+	"github.com/sealift/sealift/workers/copier"
 )
 
 // scenario is the kind of a run, as its seed determines.
@@ -23,7 +24,18 @@ type scenario struct {
 	sealOnStop           bool
 	withoutRedis         bool
 	dedup                bool // messages come twice, and duplicates are dropped
-	trickle              bool // few records come, and half of them get into no file, so some entries have no files
+	dedupWindow          time.Duration
+	dedupMemory          int64
+	maxBytes             int64         // of an object; 0: the default
+	memory               int64         // for open files; 0: the default
+	maxWaiting           int64         // sealed files that may wait for staging; 0: the default
+	newConfigs           bool          // with every life, a process has another configuration
+	batchFrom            int           // debts of an entry from which on receipts are written in batches
+	scheduledAudits      bool          // the first auditor audits as the role does, the others as an operator does
+	forcedAudits         bool          // audits from the first entry on look at what others look at, too
+	staleLeaders         bool          // brokers that have become leaders forget for a moment what was committed last
+	catalogLag           time.Duration // of copiers and auditors, behind appenders
+	trickle              bool          // few records come, and half of them get into no file, so some entries have no files
 	auditGrace, retain   time.Duration
 	fetchAtMost          int // records
 	chaos                time.Duration
@@ -70,6 +82,16 @@ func newScenario(seed uint64) scenario {
 	s.dedup = d.permille(400)
 	s.trickle = d.permille(200)
 	s.ledgerRate = pick(d, 0, 0, 0, 400)
+	s.dedupWindow = pick(d, 24*time.Hour, 24*time.Hour, time.Minute, 15*time.Second)
+	s.dedupMemory = pick[int64](d, 1<<20, 1<<20, 48<<10)
+	s.maxBytes = pick[int64](d, 0, 0, 150, 400)
+	s.memory = pick[int64](d, 0, 0, 0, 1)
+	s.maxWaiting = pick[int64](d, 0, 0, 1, 3)
+	s.newConfigs = d.permille(400)
+	s.batchFrom = pick(d, 2, 2, 3, 16)
+	s.scheduledAudits, s.forcedAudits = d.permille(400), d.permille(300)
+	s.staleLeaders = d.permille(250)
+	s.catalogLag = pick(d, 0, 0, 5*time.Second, 40*time.Second)
 	return s
 }
 
@@ -103,6 +125,7 @@ func (w *world) faultRateOf(o *op) int {
 
 // start sets up everything.
 func (w *world) start() {
+	copier.BatchFromForTesting(w.batchFrom)
 	w.stats.Faults, w.stats.States = map[string]int{}, map[uint64]struct{}{}
 	w.kafka, w.redis = newKafka(w), newRedis()
 	w.kafka.create(eventsTopic, w.partitions)

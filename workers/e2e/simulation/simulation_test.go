@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/jitter"
-	"github.com/sealift/sealift/workers/copier"
 )
 
 var (
@@ -27,8 +26,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	copier.BatchFromForTesting(2) // here entries have few files
-	runtime.GOMAXPROCS(1)         // goroutines that wake up together run in the order in which they went to sleep
+	runtime.GOMAXPROCS(1) // goroutines that wake up together run in the order in which they went to sleep
 	// By the bubble's clock instead of chance.
 	jitter.SetForTesting(func(d time.Duration) time.Duration {
 		h := fnv.New64a()

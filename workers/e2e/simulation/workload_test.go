@@ -102,7 +102,7 @@ func (l *workload) write(d *dice, partition int, fileless bool) {
 	case 0:
 		r.poison, record.Value = true, []byte(r.line[:len(r.line)-1])
 	case 1:
-		r.poison, record.Headers = true, record.Headers[1:]
+		r.poison, record.Headers, record.Key = true, record.Headers[1:], nil
 	case 2: // marked as a line, but it is not one
 		r.poison, record.Value = true, []byte("{\n}")
 		record.Headers = append(record.Headers, stream.Header{Key: "sealift-line"})
