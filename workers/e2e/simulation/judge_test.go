@@ -87,6 +87,7 @@ type entry struct {
 	} `json:"files"`
 	Skipped           map[string]int64 `json:"skipped"`
 	LowWatermark      int64            `json:"low_watermark"`
+	CompleteThrough   int64            `json:"complete_through"`
 	DispatchedThrough int64            `json:"dispatched_through"`
 }
 
@@ -179,6 +180,7 @@ func (j *judge) entry(key string, data []byte) {
 	if e.Seq == c.head {
 		c.low = e.LowWatermark
 		j.watermark(c, &e)
+		j.complete(c, &e)
 	}
 	for seq := range e.DispatchedThrough + 1 {
 		if old := c.entries[seq]; old != nil {
@@ -301,6 +303,23 @@ func (j *judge) watermark(c *chain, e *entry) {
 	}
 	if c.skipped != c.poison && e.LowWatermark >= c.checked {
 		j.ruleBroken("I2", "partition %d, entry %d: %d records were skipped below %d, the ledger says %d", e.Partition, e.Seq, c.poison, e.LowWatermark, c.skipped)
+	}
+}
+
+// complete judges up to when everything that was received is in files. Stragglers are exempt: those
+// that were written, or before which a record stands that was received, later than the grace allows.
+func (j *judge) complete(c *chain, e *entry) {
+	if j.w.staleLeaders { // the log's end is taken for where they say
+		return
+	}
+	newest := int64(0)
+	for offset, r := range j.truth(e.Partition) {
+		straggler := max(newest, r.at.UnixMilli()) >= r.received+j.w.grace.Milliseconds()
+		newest = max(newest, r.received)
+		if r.received < e.CompleteThrough && !straggler && !c.covered[int64(offset)] && !r.poison && !r.double {
+			j.promiseBroken("partition %d, entry %d says that everything received until %d is in files, record %d is not", e.Partition, e.Seq, e.CompleteThrough, offset)
+			return
+		}
 	}
 }
 
