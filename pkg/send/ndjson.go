@@ -20,7 +20,7 @@ const (
 )
 
 // ErrGzip is returned for compressed input.
-var ErrGzip = errors.New("it is gzip; zcat it")
+var ErrGzip = errors.New("it is gzip; unpack it first, with gunzip")
 
 // BadLine is a line that is not sent, with the reason.
 type BadLine struct {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/spelling"
 )
 
@@ -47,8 +49,15 @@ func requireArgs(text string, most int) cobra.PositionalArgs {
 func flagError(c *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
+		if key := keyOfFlag(c, unknown.GetSpecifiedName()); key != "" {
+			return fmt.Errorf("%w; did you mean --set %s=…?", err, key)
+		}
 		var known []string
-		c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" { // whoever looks for help finds it, and http is not meant to be that
+				known = append(known, f.Name)
+			}
+		})
 		if near := spelling.Suggest(unknown.GetSpecifiedName(), known); near != "" {
 			return fmt.Errorf("%w; did you mean --%s?", err, near)
 		}
@@ -70,6 +79,22 @@ func flagError(c *cobra.Command, err error) error {
 		return err
 	}
 	return fmt.Errorf("--%s %q: want %s", flag.Name, invalid.GetValue(), want)
+}
+
+// keyOfFlag returns the configuration key that somebody took for a flag of c: its path or, for a role,
+// what follows the role's name, as listen does in collector.listen. It returns "" if there is none, or
+// if c uses no configuration.
+func keyOfFlag(c *cobra.Command, flag string) string {
+	if set := c.Flags().Lookup("set"); set == nil || set.Hidden {
+		return ""
+	}
+	flag = strings.ReplaceAll(flag, "-", "_")
+	for _, key := range config.Keys() {
+		if key == flag || key == c.Name()+"."+flag {
+			return key
+		}
+	}
+	return ""
 }
 
 // partialError returns an error that says that only a part was done.

@@ -138,7 +138,7 @@ func TestSendOfInputWithoutEvents(t *testing.T) {
 		"":                         {exitOK, "sent 0 events"},
 		"[{\"type\":\"page\"}]\n":  {exitFailure, "standard input has no event that can be sent; one JSON object a line is read (`jq -c . FILE`"},
 		"{\n\"type\": \"page\"\n}": {exitFailure, "standard input has no event"},
-		"\x1f\x8b\x08":             {exitFailure, "it is gzip; zcat it"},
+		"\x1f\x8b\x08":             {exitFailure, "it is gzip; unpack it first, with gunzip"},
 	} {
 		code, out, errOut := runSealift(t, in, nil, "send", "--url", url, "--write-key", "wk_web")
 		require.Equal(t, c.code, code, errOut)
