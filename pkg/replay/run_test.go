@@ -538,3 +538,27 @@ func TestRefusedCopiesAreCounted(t *testing.T) {
 	require.Equal(t, want, tally.Refused)
 	require.Equal(t, []string{"shop 0→theirs", "shop 1→theirs", "web 1→theirs"}, r.targets())
 }
+
+// Files that are owed to nobody go only where an order says. Whoever gives one that does not say it
+// learns how many there are, so that a part is not taken for everything.
+func TestUnowedFilesAreCounted(t *testing.T) {
+	r := newRig(t)
+	r.fill()
+	r.owed["web"] = nil
+	r.write("web", next, `{"messageId":"while it was disabled"}`)
+	r.seal(100, nil)
+	webOnly := func(o *delivery.Order) { o.Sources = []string{"web"} }
+	o := r.order("r", webOnly)
+	dry, err := r.run().Count(t.Context(), o)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, dry.Unowed)
+	owed := dry.Copies
+	_, err = r.run().Enqueue(t.Context(), o, false)
+	require.NoError(t, err)
+	require.Len(t, r.targets(), int(owed))
+
+	dry, err = r.run().Count(t.Context(), r.order("r2", func(o *delivery.Order) { webOnly(o); o.Destinations = []string{one} }))
+	require.NoError(t, err)
+	require.Zero(t, dry.Unowed, "the order says where they go")
+	require.Equal(t, owed+1, dry.Copies)
+}

@@ -26,6 +26,9 @@ type Tally struct {
 	// Refused copies are not made: the catalog sends the source there, but the ledger owes the file
 	// to another workspace.
 	Refused []Refusal `json:"refused,omitempty"`
+	// Unowed files are left out of an order that names no destination, because they are owed to
+	// nobody. Only Count counts them.
+	Unowed int64 `json:"owed_to_nobody,omitempty"`
 }
 
 // Refusal counts refused copies of one source to one destination.

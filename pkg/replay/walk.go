@@ -24,6 +24,7 @@ type coveredEntry struct {
 	*ledger.Entry
 	files   []coveredFile
 	refused []Refusal // of copies that one would expect to be made
+	unowed  int64     // files that the order selects, and leaves out because they are owed to nobody
 }
 
 // coveredFile is a file and the destinations that it goes to.
@@ -32,8 +33,8 @@ type coveredFile struct {
 	destinations []string
 }
 
-// walk yields the entries of which the order covers a file, or has to refuse one, partition by
-// partition and entry by entry. It ends after the first error.
+// walk yields the entries of which the order selects a file, even if it then leaves it out or has to
+// refuse it, partition by partition and entry by entry. It ends after the first error.
 func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *catalog.Snapshot) iter.Seq2[coveredEntry, error] {
 	return func(yield func(coveredEntry, error) bool) {
 		spans, err := spansOf(ctx, staging, o)
@@ -46,7 +47,7 @@ func walk(ctx context.Context, staging objstore.Store, o *delivery.Order, c *cat
 				yield(coveredEntry{}, err)
 				return
 			}
-			if f := coverage(o, e, c); len(f.files)+len(f.refused) > 0 && !yield(f, nil) {
+			if f := coverage(o, e, c); (len(f.files)+len(f.refused) > 0 || f.unowed > 0) && !yield(f, nil) {
 				return
 			}
 		}
@@ -129,6 +130,9 @@ func coverage(o *delivery.Order, e *ledger.Entry, c *catalog.Snapshot) coveredEn
 					out.refused = append(out.refused, Refusal{Source: f.Source, Destination: d, Owed: f.Owed[i], Copies: 1})
 				}
 			}
+		}
+		if len(f.Owed) == 0 && len(o.Destinations) == 0 {
+			out.unowed++
 		}
 		if len(destinations) > 0 {
 			out.files = append(out.files, coveredFile{index: i, destinations: destinations})

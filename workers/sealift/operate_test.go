@@ -26,7 +26,7 @@ import (
 // Each of these scripts has its own Kafka, Redis and S3, and a ledger with two files owed to
 // ws_AAAAAAAAAAAAAAAA/one. The first was delivered. The second is parked, with the script's file
 // parked.json as its note, if there is one. If there is a file named delivered, the second was
-// delivered meanwhile.
+// delivered meanwhile; with one named unowed, a third file, of the source gone, is owed to nobody.
 func TestScriptsWithLedger(t *testing.T) {
 	scripts(t, "testdata/operate", func(env *testscript.Env) error {
 		log := slog.New(slog.DiscardHandler)
@@ -84,6 +84,11 @@ func seedLedger(ctx context.Context, staging objstore.Store, dir string) error {
 	for _, first := range []int64{0, 10} {
 		files = append(files, ledgertest.File(head.Log(), ledger.File{
 			First: first, Last: first + 9, Received: at.UnixMilli(), GzipBytes: 1234, SHA256: strings.Repeat("ab", 32), Owed: []string{dest},
+		}, nil))
+	}
+	if _, none := os.Stat(dir + "/unowed"); none == nil {
+		files = append(files, ledgertest.File(head.Log(), ledger.File{
+			Source: "gone", First: 20, Last: 29, Received: at.UnixMilli(), GzipBytes: 1234, SHA256: strings.Repeat("ab", 32),
 		}, nil))
 	}
 	sealed := ledgertest.Next(head, files...)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealift/sealift/pkg/config"
 	"github.com/sealift/sealift/pkg/delivery"
+	"github.com/sealift/sealift/pkg/progress"
 	"github.com/sealift/sealift/pkg/replay"
 	"github.com/sealift/sealift/pkg/stream"
 )
@@ -133,14 +134,7 @@ func (v *replayCommand) parseFlags(c *cobra.Command, now time.Time) (err error) 
 	return nil
 }
 
-// noneSelectedText says that the order selects nothing.
-func noneSelectedText(o *delivery.Order) string {
-	text := "no file of the ledger is selected; `sealift ledger show` shows what was sealed"
-	if len(o.Destinations) == 0 {
-		text += ", and files that are owed to nobody go only where --destination says"
-	}
-	return text
-}
+const noneSelectedText = "no file of the ledger is selected; `sealift ledger show` shows what was sealed"
 
 func (v *replayCommand) run(ctx context.Context) error {
 	if v.resume != "" {
@@ -178,7 +172,10 @@ func (v *replayCommand) run(ctx context.Context) error {
 	r.OnTally = screen.showCount
 	tally, err := r.Count(ctx, o)
 	screen.clearLine()
-	if err == nil && tally.Copies == 0 && len(tally.Refused) == 0 {
+	if err == nil && tally.Unowed > 0 {
+		fmt.Fprintf(v.app.stderr, "note: left out, because owed to nobody: %s; with --destination WORKSPACE/NAME they go there, if the catalog subscribes it to their source\n", progress.Plural(tally.Unowed, "file"))
+	}
+	if err == nil && tally.Copies+tally.Unowed == 0 && len(tally.Refused) == 0 {
 		err = v.checkSourcesKnown(r)
 	}
 	switch {
@@ -187,7 +184,7 @@ func (v *replayCommand) run(ctx context.Context) error {
 	case v.dryRun:
 		return v.printDryRun(o, tally)
 	case tally.Copies == 0:
-		return noCopiesError(o, tally)
+		return noCopiesError(tally)
 	}
 	o.Copies = tally.Copies
 	if err := replay.WriteOrder(ctx, v.staging, o); err != nil {

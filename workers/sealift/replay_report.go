@@ -207,8 +207,8 @@ func (v *replayCommand) printDryRun(o *delivery.Order, t replay.Tally) error {
 	}
 	fmt.Fprintf(v.app.stdout, "%s of %s would be made: %s, %s\n",
 		progress.Plural(t.Copies, "copy"), progress.Plural(t.Files, "file"), progress.Plural(t.Records, "record"), progress.Bytes(t.Bytes))
-	if t.Files == 0 && len(t.Refused) == 0 {
-		fmt.Fprintln(v.app.stdout, noneSelectedText(o))
+	if t.Files+t.Unowed == 0 && len(t.Refused) == 0 {
+		fmt.Fprintln(v.app.stdout, noneSelectedText)
 	}
 	if err := printRefused(v.app.stdout, t.Refused); err != nil {
 		return err
@@ -249,11 +249,14 @@ func refusalText(r replay.Refusal) string {
 }
 
 // noCopiesError says why an order has no copies.
-func noCopiesError(o *delivery.Order, t replay.Tally) error {
-	if len(t.Refused) == 0 {
-		return errors.New(noneSelectedText(o))
+func noCopiesError(t replay.Tally) error {
+	switch {
+	case len(t.Refused) > 0:
+		return fmt.Errorf("nothing may be delivered: %s", refusalText(t.Refused[0]))
+	case t.Unowed > 0:
+		return errors.New("all files that are selected are owed to nobody")
 	}
-	return fmt.Errorf("nothing may be delivered: %s", refusalText(t.Refused[0]))
+	return errors.New(noneSelectedText)
 }
 
 func newReplayListCommand(a *app) *cobra.Command {
