@@ -197,6 +197,9 @@ func TestGraceFollowsAShortRoll(t *testing.T) {
 	c, err = Load("", nil, map[string]string{"appender.roll_every": "2s", "appender.grace": "3s"})
 	require.NoError(t, err)
 	require.ErrorContains(t, c.Validate(), "appender.grace (flag): 3s is out of range")
+	c, err = Load("", nil, map[string]string{"appender.roll_every": "-1h"})
+	require.NoError(t, err)
+	require.NotContains(t, c.Validate().Error(), "appender.grace", "nobody set it")
 }
 
 func TestPrintReadsBack(t *testing.T) {
