@@ -19,6 +19,9 @@ fails.`,
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: withoutConfig,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.Parallel < 1 {
+				return usageError("--parallel: want 1 or more")
+			}
 			r, err := o.openAlone(cmd.Context(), args)
 			if err != nil {
 				return err

@@ -42,6 +42,9 @@ and --day skip the search for days. On a terminal the number of requests is prin
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: withoutConfig,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if l.last < 0 {
+				return usageError("--last: want 0, for all, or more")
+			}
 			r, err := o.openAlone(cmd.Context(), args)
 			if err != nil {
 				return err

@@ -36,6 +36,9 @@ file.`,
 		Args:        cobra.MaximumNArgs(2),
 		Annotations: withoutConfig,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if s.Parallel < 1 {
+				return usageError("--parallel: want 1 or more")
+			}
 			r, rest, err := o.open(cmd.Context(), args)
 			switch s.Dir = "."; {
 			case err != nil:

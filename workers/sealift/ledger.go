@@ -53,7 +53,12 @@ to have got it.`,
   sealift ledger show --partition 3 --seq 42 --json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if v.partition < 0 && (c.Flags().Changed("seq") || c.Flags().Changed("entries")) {
+			switch given := c.Flags().Changed; {
+			case given("partition") && v.partition < 0 || given("seq") && v.seq < 0:
+				return usageError("--partition and --seq: want 0 or more")
+			case v.entries < 1:
+				return usageError("--entries: want 1 or more")
+			case v.partition < 0 && (given("seq") || given("entries")):
 				return usageError("--seq and --entries need --partition")
 			}
 			return withServices(a, false, func(s *services) error {

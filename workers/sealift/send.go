@@ -75,7 +75,7 @@ A line too large for the events topic (max.message.bytes) counts as accepted and
 	f.StringVar(&o.writeKey, "write-key", "", "write key of the source ("+writeKeyVariable+")")
 	f.IntVar(&o.concurrency, "concurrency", 4, "batches sent at once")
 	f.BoolVar(&o.plain, "no-gzip", false, "do not compress requests")
-	f.DurationVar(&o.retryFor, "retry-for", 10*time.Minute, "how long a batch is retried before giving up")
+	f.DurationVar(&o.retryFor, "retry-for", 10*time.Minute, "how long a batch is retried before giving up; 0: until it is taken")
 	f.BoolVar(&o.json, "json", false, "print the counts as JSON")
 	return cmd
 }
@@ -95,6 +95,8 @@ func (o *sendOptions) fillIn(env []string) error {
 		return usageError(fmt.Sprintf("--url %q: want a URL such as http://localhost:8080", o.url))
 	case o.concurrency < 1 || o.concurrency > 256:
 		return usageError("--concurrency: want 1 to 256")
+	case o.retryFor < 0:
+		return usageError("--retry-for: want more than 0, or 0 for no limit")
 	}
 	return nil
 }

@@ -49,6 +49,8 @@ could not be checked, e.g. a server was down; 3: problems, e.g. a bucket is gone
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			switch {
+			case c.Flags().Changed("partition") && o.cfg.Partition < 0:
+				return usageError("--partition: want 0 or more")
 			case strings.Count(o.cfg.Destination, "/") > 1:
 				return unknownNameError(o.cfg.Destination)
 			case o.cfg.Concurrency < 1 || o.cfg.MaxExamples < 1:
