@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sealift/sealift/pkg/jitter"
@@ -157,8 +159,11 @@ func (r *Roles) probe(ctx context.Context, request Request) error {
 		var e *Error
 		switch {
 		case err == nil:
-			return &Error{RoleARN: request.RoleARN, ExternalID: request.ExternalID, Region: request.Region, Kind: ErrTrustsAnyone,
-				Err: errors.New("it was assumed " + wrong.how)}
+			found := "it was assumed " + wrong.how
+			if r.cfg.Endpoint != "" && !strings.Contains(r.cfg.Endpoint, "amazonaws.com") {
+				found += fmt.Sprintf("; if the STS at %s supports no external ids, set sts.verify_trust: false", r.cfg.Endpoint)
+			}
+			return &Error{RoleARN: request.RoleARN, ExternalID: request.ExternalID, Region: request.Region, Kind: ErrTrustsAnyone, Err: errors.New(found)}
 		case errors.Is(err, ErrDenied):
 		case errors.As(err, &e):
 			e.ExternalID = request.ExternalID

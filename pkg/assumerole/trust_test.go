@@ -67,8 +67,18 @@ func TestVerifyTrust(t *testing.T) {
 			require.NotErrorIs(t, err, assumerole.ErrDenied)
 			require.ErrorContains(t, err, c.how)
 			require.ErrorContains(t, err, `"Condition": {"StringEquals": {"sts:ExternalId": "`+externalID+`"}}`)
+			require.NotContains(t, err.Error(), "verify_trust", "AWS's STS supports external ids")
 		})
 	}
+}
+
+// An STS that does not know external ids, such as MinIO's, makes every role look open.
+func TestOpenRoleOfAnotherSTS(t *testing.T) {
+	s := stsWithTrust(func(bool, string) bool { return true })
+	roles := newRoles(s, func(cfg *assumerole.Config) { cfg.Endpoint = "http://minio:9000" })
+	err := roles.VerifyTrust(t.Context(), request)
+	require.ErrorIs(t, err, assumerole.ErrTrustsAnyone)
+	require.ErrorContains(t, err, "the STS at http://minio:9000 supports no external ids, set sts.verify_trust: false")
 }
 
 // Credentials that a probe obtains can do nothing, and are not kept.
