@@ -99,7 +99,7 @@ func noteOtherLedgers(ctx context.Context, a *app, s *services, topic, incarnati
 	cctx, cancel := context.WithTimeout(ctx, otherLedgersTimeout)
 	defer cancel()
 	others, err := otherLedgers(cctx, s, topic, incarnation)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, objstore.ErrNoCredentials) { // without them the command fails, and says so
 		fmt.Fprintf(a.stderr, "note: whether other ledgers still owe files is not known: %v\n", err)
 	}
 	for _, o := range others {
