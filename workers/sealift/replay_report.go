@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -100,6 +101,32 @@ type replayResult struct {
 	Counts           *replay.Tally `json:"counts,omitempty"` // of this run
 	DryRun           bool          `json:"dry_run,omitempty"`
 	Causes           []*parkedRow  `json:"causes"` // of the copies that were given up
+}
+
+// MarshalJSON writes times as the other reports do; what is stored of a replay has them in unix ms.
+func (r replayResult) MarshalJSON() ([]byte, error) {
+	type plain replayResult
+	type plan struct {
+		*delivery.Plan
+		At time.Time `json:"at"`
+	}
+	report := struct {
+		plain
+		Since     time.Time `json:"since,omitzero"`
+		Until     time.Time `json:"until,omitzero"`
+		CreatedAt time.Time `json:"created_at"`
+		Plan      *plan     `json:"plan"`
+	}{plain: plain(r), CreatedAt: fromMillis(r.CreatedAt)}
+	if r.Since != 0 {
+		report.Since = fromMillis(r.Since)
+	}
+	if r.Until != 0 {
+		report.Until = fromMillis(r.Until)
+	}
+	if r.Plan != nil {
+		report.Plan = &plan{r.Plan, fromMillis(r.Plan.At)}
+	}
+	return json.Marshal(report)
 }
 
 // replayState names the state of a replay.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -59,6 +60,31 @@ func TestPrintReplayCountsExistingObjects(t *testing.T) {
 		require.NoError(t, printReplay(&out, replayResult{Order: &delivery.Order{ID: "r"}, Status: replay.Status{Plan: &delivery.Plan{Copies: 3}, Delivered: 3}, Existing: existing}))
 		require.Contains(t, out.String(), want)
 	}
+}
+
+func TestReplayAsJSON(t *testing.T) {
+	r := replayResult{Order: &delivery.Order{ID: "r", Since: 1795356000000, CreatedAt: 1795359600123}, State: "running", Counts: &replay.Tally{Enqueued: 2}}
+	b, err := json.Marshal(r)
+	require.NoError(t, err)
+	var got map[string]any
+	require.NoError(t, json.Unmarshal(b, &got))
+	require.Equal(t, "r", got["id"])
+	require.Equal(t, "running", got["state"])
+	require.Equal(t, "2026-11-22T14:00:00Z", got["since"])
+	require.NotContains(t, got, "until")
+	require.Equal(t, "2026-11-22T15:00:00.123Z", got["created_at"])
+	require.Nil(t, got["plan"])
+	require.InDelta(t, 2, got["counts"].(map[string]any)["enqueued"], 0)
+
+	r.Until, r.Plan, r.Delivered = 1795359600000, &delivery.Plan{Copies: 3, At: 1795359601000}, 1
+	b, err = json.Marshal(r)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &got))
+	require.Equal(t, "2026-11-22T15:00:00Z", got["until"])
+	require.InDelta(t, 1, got["delivered"], 0)
+	plan := got["plan"].(map[string]any)
+	require.InDelta(t, 3, plan["copies"], 0)
+	require.Equal(t, "2026-11-22T15:00:01Z", plan["at"])
 }
 
 // A replay that cannot be read, perhaps because a later release ordered it, does not hide the others.
