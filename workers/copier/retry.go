@@ -30,7 +30,7 @@ func (p retryPolicy) afterFailure(job delivery.Job, v destination.Verdict, tried
 		next.Spared++
 	}
 	next.LastError = clip(v.Cause, maxCauseRunes)
-	if next.FirstTry == 0 {
+	if next.FirstTry == 0 || next.FirstTry > now.UnixMilli() { // in the future: of a host whose clock was ahead
 		next.FirstTry = now.UnixMilli()
 	}
 	slowest := len(p.tiers) - 1

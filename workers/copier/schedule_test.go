@@ -360,6 +360,11 @@ func TestWhenJobsAreParked(t *testing.T) {
 	require.InDelta(t, 26, len(tiers), 1, "want hourly tries for a day")
 	require.GreaterOrEqual(t, b.now.UnixMilli()-e.job.FirstTry, (24 * time.Hour).Milliseconds())
 
+	// First tried by a host whose clock was a year ahead: the age counts from now on.
+	e = again(delivery.Job{Destination: "a", FirstTry: b.now.AddDate(1, 0, 0).UnixMilli()}, timeout)
+	b.now = b.now.Add(24 * time.Hour)
+	require.Equal(t, effectPark, again(e.job, timeout).kind)
+
 	// Hopeless: parked at once.
 	require.Equal(t, effectPark, again(delivery.Job{Destination: "a"}, outcome{kind: outcomeFailed, verdict: destination.Verdict{Class: destination.Hopeless, Scope: destination.ScopeFile}}).kind)
 }
