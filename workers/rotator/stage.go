@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/sealift/sealift/pkg/ablation"
 	"github.com/sealift/sealift/pkg/delivery"
@@ -29,17 +30,18 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	for _, members := range groupPacks(files) {
-		if err := r.uploads.Acquire(gctx, 1); err != nil {
+		slot := &slot{uploads: r.uploads}
+		if err := slot.acquire(gctx); err != nil {
 			break // group.Wait returns the reason
 		}
 		group.Go(func() error {
-			defer r.uploads.Release(1)
+			defer slot.release()
 			var err error
 			if len(members) == 1 {
 				i := members[0]
-				err = r.stageFile(gctx, lg, base, batch.Files[i], &files[i])
+				err = r.stageFile(gctx, lg, slot, base, batch.Files[i], &files[i])
 			} else {
-				err = r.stagePack(gctx, lg, base, batch.Files, files, members)
+				err = r.stagePack(gctx, lg, slot, base, batch.Files, files, members)
 			}
 			if err == nil && tenure.OnStaged != nil {
 				tenure.OnStaged()
@@ -51,6 +53,31 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry
 		return nil, err
 	}
 	return files, ctx.Err()
+}
+
+// slot is a place among the objects that are staged at once. An object that waits for its next try
+// gives its slot up: the store may refuse large objects only, and all other partitions would wait
+// behind them.
+type slot struct {
+	uploads *semaphore.Weighted
+	held    bool
+}
+
+// acquire waits for a slot unless it is held already.
+func (s *slot) acquire(ctx context.Context) error {
+	if s.held {
+		return nil
+	}
+	err := s.uploads.Acquire(ctx, 1)
+	s.held = err == nil
+	return err
+}
+
+func (s *slot) release() {
+	if s.held {
+		s.held = false
+		s.uploads.Release(1)
+	}
 }
 
 // groupPacks decides which files, given by their index, share an object.
@@ -78,12 +105,12 @@ func groupPacks(files []ledger.File) (objects [][]int) {
 //
 // Invariant: I3, I4. The store verifies the checksum that was computed while the file was written,
 // so bytes that rotted on disk are refused.
-func (r *Rotator) stageFile(ctx context.Context, lg *slog.Logger, base *ledger.Entry, sealed *segment.Sealed, f *ledger.File) error {
+func (r *Rotator) stageFile(ctx context.Context, lg *slog.Logger, slot *slot, base *ledger.Entry, sealed *segment.Sealed, f *ledger.File) error {
 	f.StagedKey = delivery.StagedKey(base.Log(), f)
 	if ablation.On(ablation.StagedByFirst) {
 		f.StagedKey = fmt.Sprintf("%s%d/%s/%d.gz", delivery.StagedPrefix(base.Log()), f.Hour, f.Source, f.First)
 	}
-	return r.stageObject(ctx, lg, f.StagedKey, sealed.SHA256, sealed)
+	return r.stageObject(ctx, lg, slot, f.StagedKey, sealed.SHA256, sealed)
 }
 
 // stagePack stores several files in one object.
@@ -91,7 +118,7 @@ func (r *Rotator) stageFile(ctx context.Context, lg *slog.Logger, base *ledger.E
 // Invariant: I3, I4. The pack's checksum is computed from what the disk holds now, and the same
 // read compares each file with the checksum from when it was written. The store verifies the
 // pack's.
-func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, base *ledger.Entry, all []*segment.Sealed, files []ledger.File, members []int) error {
+func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, slot *slot, base *ledger.Entry, all []*segment.Sealed, files []ledger.File, members []int) error {
 	sealed := make([]*segment.Sealed, len(members))
 	for i, member := range members {
 		sealed[i] = all[member]
@@ -113,7 +140,7 @@ func (r *Rotator) stagePack(ctx context.Context, lg *slog.Logger, base *ledger.E
 		files[i].StagedKey, files[i].StagedAt, files[i].PackBytes = key, at, size
 		at += files[i].GzipBytes
 	}
-	return r.stageObject(ctx, lg, key, sum, sealed...)
+	return r.stageObject(ctx, lg, slot, key, sum, sealed...)
 }
 
 // sumFiles returns the checksum and the size of the files put together. The error is
@@ -137,11 +164,14 @@ func sumFiles(files []*segment.Sealed) (sum [32]byte, size int64, err error) {
 
 // stageObject stores files as one object, under a key that names its content. The error is
 // segment.ErrDamaged if the disk does not return them as they were written.
-func (r *Rotator) stageObject(ctx context.Context, lg *slog.Logger, key string, sum [32]byte, files ...*segment.Sealed) error {
+func (r *Rotator) stageObject(ctx context.Context, lg *slog.Logger, slot *slot, key string, sum [32]byte, files ...*segment.Sealed) error {
 	opts := objstore.PutOptions{IfAbsent: true, SHA256: sum, ContentType: "text/plain", ContentEncoding: "gzip"}
 	var failures int
 	var damage error
 	err := r.retry(ctx, lg, "stage file", func() error {
+		if err := slot.acquire(ctx); err != nil {
+			return err
+		}
 		_, err := objstore.PutSteadily(ctx, r.deps.Staging, stageStall, key, segment.Concat(files...), opts)
 		if errors.Is(err, objstore.ErrExists) {
 			return nil // stored by an earlier try: the key names the content
@@ -152,9 +182,10 @@ func (r *Rotator) stageObject(ctx context.Context, lg *slog.Logger, key string, 
 		// files are discarded and its records are read again, if the topic still has them. Any
 		// other refusal, for example because of a disabled KMS key, can be fixed by somebody.
 		failures++
-		if away := errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict); !away || failures%checkEvery == 0 {
+		if away := ctx.Err() != nil || errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, objstore.ErrConflict); !away || failures%checkEvery == 0 {
 			_, _, damage = sumFiles(files)
 		}
+		slot.release()
 		return damage != nil
 	})
 	if damage != nil {

@@ -169,3 +169,31 @@ func TestSlowUploadIsNotCutOff(t *testing.T) {
 		})
 	}
 }
+
+// An object that the store refuses holds up nothing but its own partition.
+func TestRefusedObjectKeepsNoSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t)
+		b.Rotator = New(Config{Cluster: "c1", Uploads: 1}, b.deps)
+		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+		require.NoError(t, err)
+		b.staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if op.Name == "put" && strings.Contains(op.Key, "/large/") {
+				return objstore.Fault{Before: objstore.ErrInvalid}
+			}
+			return objstore.Fault{}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		refused, other := batch(t, 42, "large@40"), batch(t, 42, "a@40")
+		ended := make(chan error, 1)
+		go func() {
+			_, err := b.stage(ctx, b.deps.Logger, base, refused, ledger.Tenure{})
+			ended <- err
+		}()
+		synctest.Wait()
+		_, err = b.stage(ctx, b.deps.Logger, base, other, ledger.Tenure{})
+		require.NoError(t, err)
+		require.ErrorIs(t, <-ended, context.DeadlineExceeded)
+	})
+}
