@@ -91,3 +91,30 @@ func TestConcurrentReadersShareARead(t *testing.T) {
 		require.ErrorIs(t, err, ledger.ErrNotFound)
 	})
 }
+
+// A reader whose read was begun by another one, which gives up, reads by itself.
+func TestSharedReadOutlivesItsFirstReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		staging, _ := newCachedStore(t)
+		var reads atomic.Int64
+		hangsOnce := objstoretest.Before{Store: staging, Do: func(ctx context.Context, _, _ string) error {
+			if reads.Add(1) == 1 {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}}
+		c := ledger.NewCache(hangsOnce, 100, nil)
+		first, giveUp := context.WithCancel(t.Context())
+		errs := make(chan error, 2)
+		read := func(ctx context.Context) {
+			_, err := c.Entry(ctx, cachedLog, 1)
+			errs <- err
+		}
+		go read(first)
+		synctest.Wait()
+		go read(t.Context())
+		synctest.Wait()
+		giveUp()
+		require.ElementsMatch(t, []bool{true, false}, []bool{<-errs == nil, <-errs == nil})
+	})
+}

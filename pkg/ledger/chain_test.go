@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -280,10 +281,34 @@ func TestPackedEntryGolden(t *testing.T) {
 		"empty":                 func(f *File) { f.GzipBytes = 0 },
 		"at_an_offset_alone":    func(f *File) { f.PackBytes = 0 },
 		"in_a_negative_pack":    func(f *File) { f.StagedAt, f.PackBytes = 0, -1 },
+		"before_the_log":        func(f *File) { f.First = -1 },
+		"ends_before_it_begins": func(f *File) { f.Last = f.First - 1 },
+		"without_records":       func(f *File) { f.Records = 0 },
+		"more_than_its_offsets": func(f *File) { f.Records = 201 },
+		"not_staged":            func(f *File) { f.StagedKey = "" },
+		"half_a_sha256":         func(f *File) { f.SHA256 = f.SHA256[:32] },
+		"half_a_crc":            func(f *File) { f.RawCRC64 = f.RawCRC64[:8] },
 	} {
 		bad := *e
 		bad.Files = slices.Clone(e.Files)
 		change(&bad.Files[0])
+		_, err := bad.Encode()
+		require.ErrorIs(t, err, ErrCorrupt, hazard)
+	}
+	for hazard, change := range map[string]func(*Entry){
+		"negative_seq":            func(e *Entry) { e.Seq = -1 },
+		"negative_partition":      func(e *Entry) { e.Partition = -1 },
+		"negative_complete":       func(e *Entry) { e.CompleteThrough = -1 },
+		"negative_router_from":    func(e *Entry) { e.RouterFrom = -1 },
+		"router_from_the_future":  func(e *Entry) { e.RouterFrom = e.LowWatermark + 1 },
+		"unknown_router":          func(e *Entry) { e.Router = "dice" },
+		"no_topic":                func(e *Entry) { e.Topic = "" },
+		"no_incarnation":          func(e *Entry) { e.Incarnation = "" },
+		"claim_with_files":        func(e *Entry) { e.Kind = KindClaim },
+		"sealed_through_unsorted": func(e *Entry) { e.SealedThrough = []SealedStream{{Source: "b"}, {Source: "a"}} },
+	} {
+		bad := *e
+		change(&bad)
 		_, err := bad.Encode()
 		require.ErrorIs(t, err, ErrCorrupt, hazard)
 	}
@@ -308,6 +333,24 @@ func TestOpenReadsTheFilesBytes(t *testing.T) {
 	}
 	require.EqualValues(t, 8, (&File{GzipBytes: 3, PackBytes: 8}).StagedBytes())
 	require.EqualValues(t, 3, (&File{GzipBytes: 3}).StagedBytes())
+}
+
+// An entry under another one's key, as a mistaken restore leaves it, is not taken for that one.
+func TestEntryUnderAnotherKeyIsCorrupt(t *testing.T) {
+	body, err := entryAt(4, "a").Encode()
+	require.NoError(t, err)
+	neighbour := testLog
+	neighbour.Partition++
+	for _, at := range []struct {
+		log Log
+		seq int64
+	}{{testLog, 5}, {neighbour, 4}} {
+		store := objstore.NewMemory("staging")
+		_, err = store.Put(t.Context(), EntryKey(at.log, at.seq), bytes.NewReader(body), objstore.PutOptions{})
+		require.NoError(t, err)
+		_, err = NewChain(store, at.log).Entry(t.Context(), at.seq)
+		require.ErrorIs(t, err, ErrCorrupt)
+	}
 }
 
 func TestDecodeRefuses(t *testing.T) {

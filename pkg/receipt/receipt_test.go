@@ -198,6 +198,36 @@ func TestUnavailableBatchFailsTheListing(t *testing.T) {
 	require.ErrorIs(t, err, objstore.ErrUnavailable)
 }
 
+// A batch that is deleted between the listing and the read, or is too large to be one, fails no
+// listing, and neither does a receipt of a file that the entry does not have.
+func TestOddReceiptsFailNothing(t *testing.T) {
+	ctx, staging, e := t.Context(), objstore.NewMemory("staging"), entry(4)
+	ledgertest.Batch(t, staging, e, newReceipt(1))
+	staging.SetFault(func(op objstore.Op) objstore.Fault {
+		if op.Name == "get" {
+			return objstore.Fault{Before: objstore.ErrNotFound}
+		}
+		return objstore.Fault{}
+	})
+	set, err := List(ctx, staging, log0, e.Seq)
+	require.NoError(t, err)
+	require.Empty(t, set)
+	staging.SetFault(nil)
+
+	ledgertest.Put(t, staging, delivery.BatchKey(log0, e.Seq, []byte("large")), make([]byte, maxBatch+1))
+	beyond := Pair{len(e.Files), lake}
+	key := delivery.ReceiptKey(delivery.FileRef{Topic: log0.Topic, Incarnation: log0.Incarnation, Seq: e.Seq, Index: beyond.Index}, lake)
+	ledgertest.Put(t, staging, key, make([]byte, maxReceipt+1))
+	set, err = List(ctx, staging, log0, e.Seq)
+	require.NoError(t, err)
+	require.Len(t, set, 2)
+	outcome, err := set[beyond].Outcome(ctx, staging, beyond, e)
+	require.NoError(t, err)
+	require.Equal(t, delivery.Delivered, outcome)
+	_, err = set[beyond].Read(ctx, staging)
+	require.ErrorIs(t, err, delivery.ErrBadReceipt)
+}
+
 // Requests that are repeated change nothing.
 func TestRepeatedWritesChangeNothing(t *testing.T) {
 	ctx, staging, e := t.Context(), objstore.NewMemory("staging"), entry(2)

@@ -289,6 +289,22 @@ func TestZombieLoses(t *testing.T) {
 	require.Len(t, b.jobs, 2)
 }
 
+// A next entry that nobody can read ends the rotation at once. The partition is then loaded again,
+// which names the damage.
+func TestUnreadableNextEntryEndsTheRotation(t *testing.T) {
+	b := newRig(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	base, err := b.Acquire(ctx, testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	_, err = b.staging.Put(ctx, ledger.EntryKey(testLog, base.Seq+1), strings.NewReader("{"), objstore.PutOptions{})
+	require.NoError(t, err)
+	_, err = b.Rotate(ctx, base, batch(t, 42, "a@40"), b.tenure("w1", -1))
+	require.ErrorIs(t, err, ledger.ErrCorrupt)
+	require.NoError(t, ctx.Err())
+	require.Empty(t, b.jobs)
+}
+
 // Invariant: I3. A file whose bytes on disk are not what was written is refused, alone or in a
 // pack.
 func TestDamagedFilesAreRefused(t *testing.T) {
