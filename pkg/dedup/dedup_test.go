@@ -5,9 +5,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -224,6 +226,28 @@ func TestKilledBetweenMergeAndRemoval(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(s.cfg.Dir, "*.run"))
 	require.NoError(t, err)
 	require.Len(t, files, 1)
+}
+
+// Runs that a merge has replaced take no memory any more: the budget no longer counts them.
+func TestMergedRunsAreFreed(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	s.Start(0)
+	for i := range int64(fanIn) {
+		require.False(t, see(s, fmt.Sprint(i), i, day))
+		s.flush(s.live)
+	}
+	var inputs []weak.Pointer[run]
+	for _, in := range s.merge.inputs {
+		inputs = append(inputs, weak.Make(in))
+	}
+	<-s.merge.done
+	s.compact()
+	require.Len(t, s.runs, 1)
+	runtime.GC()
+	for _, in := range inputs {
+		require.Nil(t, in.Value())
+	}
 }
 
 // fillAll reads what the store misses from log, and returns how many ranges that took.

@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"sort"
-	"sync/atomic"
 )
 
 // run is a sorted file of messages. It never changes. All numbers are little-endian:
@@ -30,8 +29,6 @@ type run struct {
 	size   int64
 	dir    []bucket
 	filter filter
-
-	stopped *atomic.Bool // stops the writing of the run
 }
 
 type footer struct {

@@ -15,7 +15,8 @@ import (
 // writeRun writes a run with the entries that next yields, sorted by key, each key once. f says
 // what is known beforehand: its count is an upper bound for the number of entries, and its base is
 // lower than every offset. bits is the filter's size per key. Setting stopped, which may be nil,
-// stops the writing.
+// stops the writing. The run does not keep stopped: that would keep the merge it is a field of, and
+// so the merge's inputs, in memory.
 //
 // The file gets its final name when it is whole. It is not synced: what a power cut leaves of it
 // fails its checksums, and is read from the log again.
@@ -25,7 +26,7 @@ func writeRun(dir string, seq uint64, f footer, bits int, stopped *atomic.Bool, 
 	if err != nil {
 		return nil, err
 	}
-	r := &run{footer: f, seq: seq, path: path, file: file, stopped: stopped}
+	r := &run{footer: f, seq: seq, path: path, file: file}
 	defer func() {
 		if err != nil {
 			_ = file.Close()
@@ -34,11 +35,11 @@ func writeRun(dir string, seq uint64, f footer, bits int, stopped *atomic.Bool, 
 	}()
 	w := bufio.NewWriterSize(file, 64<<10)
 	r.buckets = max(1, r.count/bucketEntries)
-	if err := r.writeEntries(w, next); err != nil {
+	if err := r.writeEntries(w, stopped, next); err != nil {
 		return nil, err
 	}
 	r.blocks = filterBlocks(r.count, bits)
-	if err := r.writeTail(w); err != nil {
+	if err := r.writeTail(w, stopped); err != nil {
 		return nil, err
 	}
 	if err := os.Rename(path+tmpSuffix, path); err != nil {
@@ -47,7 +48,7 @@ func writeRun(dir string, seq uint64, f footer, bits int, stopped *atomic.Bool, 
 	return r, nil
 }
 
-func (r *run) writeEntries(w *bufio.Writer, next func() (entry, bool)) error {
+func (r *run) writeEntries(w *bufio.Writer, stopped *atomic.Bool, next func() (entry, bool)) error {
 	le := binary.LittleEndian
 	r.count, r.max = 0, r.base
 	r.dir = make([]bucket, 0, r.buckets)
@@ -59,7 +60,7 @@ func (r *run) writeEntries(w *bufio.Writer, next func() (entry, bool)) error {
 			to = e.key.part(r.buckets)
 		}
 		for len(r.dir) < to {
-			if r.stopped != nil && r.stopped.Load() {
+			if stopped != nil && stopped.Load() {
 				return errStopped
 			}
 			r.dir = append(r.dir, bucket{end: uint32(r.count), sum: crc32.Checksum(buf, castagnoli)})
@@ -85,7 +86,7 @@ func (r *run) writeEntries(w *bufio.Writer, next func() (entry, bool)) error {
 
 // writeTail writes what follows the entries, and keeps it in memory. Its size depends on the number
 // of entries, so the entries are read back for it, from the page cache.
-func (r *run) writeTail(w *bufio.Writer) error {
+func (r *run) writeTail(w *bufio.Writer, stopped *atomic.Bool) error {
 	le := binary.LittleEndian
 	sum := crc32.New(castagnoli)
 	tail := io.MultiWriter(w, sum)
@@ -108,7 +109,7 @@ func (r *run) writeTail(w *bufio.Writer) error {
 			to = e.key.part(r.blocks)
 		}
 		for len(r.filter)/blockWords < to {
-			if r.stopped != nil && r.stopped.Load() {
+			if stopped != nil && stopped.Load() {
 				return errStopped
 			}
 			for i, word := range b {
