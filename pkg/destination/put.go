@@ -57,7 +57,7 @@ type Config struct {
 type Putter struct {
 	cfg Config
 
-	mu      sync.Mutex            // guards places
+	mu      sync.Mutex            // guards buckets
 	buckets map[string]bucketInfo // what is known about buckets
 }
 

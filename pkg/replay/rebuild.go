@@ -63,8 +63,8 @@ func (b *Rebuilder) Rebuild(ctx context.Context, id string, e *ledger.Entry, fil
 	return failed, err
 }
 
-// rangeAttempts is how often files are built if Kafka deletes what is being read: reading takes long, and the retention of
-// the oldest files passes meanwhile. What was built is kept.
+// rangeAttempts is how often files are built if Kafka deletes what is being read: reading takes
+// long, and the retention of the oldest files passes meanwhile. What was built is kept.
 const rangeAttempts = 3
 
 func (b *Rebuilder) rebuild(ctx context.Context, id string, e *ledger.Entry, files []int) (map[int]error, error) {

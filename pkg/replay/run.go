@@ -21,7 +21,7 @@ var ErrFewerCopies = errors.New("the catalog does not allow all copies any more"
 
 // ErrOrderExpired says that the order no longer exists: the auditor deletes a replay that has done
 // nothing for staging.retain.
-var ErrOrderExpired = errors.New("the auditor has forgotten the order, of which nothing came for staging.retain: give it anew")
+var ErrOrderExpired = errors.New("the auditor has deleted the order, because no copy of it was made for staging.retain: order it again")
 
 // ErrRefused says that the order may no longer be given.
 var ErrRefused = errors.New("the catalog does not allow the order any more")
@@ -62,8 +62,9 @@ func (r Run) Check(o *delivery.Order) error {
 	return nil
 }
 
-// Count returns what the order amounts to, and changes nothing. If it names a source of which nothing may go to one of its
-// destinations, because the catalog does not send it there and the ledger owes nothing, the error is ErrNotSubscribed.
+// Count returns what the order amounts to, and changes nothing. If it names a source of which
+// nothing may go to one of its destinations, because the catalog does not send it there and the
+// ledger owes nothing, the error is ErrNotSubscribed.
 func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 	var t Tally
 	bounds, err := r.readBounds(ctx, o)

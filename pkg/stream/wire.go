@@ -17,9 +17,9 @@ import (
 // brokerConn is a connection to a broker, with at most one request in flight. kafka-go opens and
 // authenticates it, and does not use it after that.
 type brokerConn struct {
-	conn net.Conn
-	id   int32 // of the last request
-	idle time.Time
+	conn      net.Conn
+	id        int32 // of the last request
+	idleSince time.Time
 }
 
 // connPool are a client's idle connections by broker; partitions share them.
@@ -39,7 +39,7 @@ func (p *connPool) get(ctx context.Context, dialer *kafka.Dialer, broker string)
 	for list := p.idle[broker]; len(list) > 0; list = p.idle[broker] {
 		w := list[len(list)-1]
 		p.idle[broker] = list[:len(list)-1]
-		if time.Since(w.idle) < maxIdle {
+		if time.Since(w.idleSince) < maxIdle {
 			p.mu.Unlock()
 			return w, true, nil
 		}
@@ -61,10 +61,10 @@ func (p *connPool) put(broker string, w *brokerConn) {
 	if p.idle == nil {
 		p.idle = map[string][]*brokerConn{}
 	}
-	w.idle = time.Now()
+	w.idleSince = time.Now()
 	p.idle[broker] = append(p.idle[broker], w)
 	for broker, list := range p.idle { // the last one is used first, so the others age
-		for len(list) > 0 && w.idle.Sub(list[0].idle) > maxIdle {
+		for len(list) > 0 && w.idleSince.Sub(list[0].idleSince) > maxIdle {
 			_ = list[0].conn.Close()
 			list = list[1:]
 		}

@@ -88,8 +88,8 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		return errors.Is(err, os.ErrDeadlineExceeded)
 	}
 	old, gone, young := idle("a"), idle("b"), idle("a")
-	p.idle["a"][0].idle = time.Now().Add(-2 * maxIdle)
-	p.idle["b"][0].idle = time.Now().Add(-2 * maxIdle)
+	p.idle["a"][0].idleSince = time.Now().Add(-2 * maxIdle)
+	p.idle["b"][0].idleSince = time.Now().Add(-2 * maxIdle)
 	last := idle("a")
 	require.False(t, open(old))
 	require.False(t, open(gone))

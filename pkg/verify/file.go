@@ -84,8 +84,8 @@ func (o *file) replayToCommand(dest string) string {
 	return command
 }
 
-// age is how long ago the file was sealed, by its author's clock. It is not that at the beginning of the run: the auditor
-// deletes what comes of age meanwhile.
+// age is how long ago the file was sealed, by its author's clock. It is not that at the beginning
+// of the run: the auditor deletes what comes of age meanwhile.
 func (o *file) age() time.Duration { return time.Since(time.UnixMilli(o.e.WrittenAt)) }
 
 // verifyDebt counts an owed pair.

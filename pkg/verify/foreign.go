@@ -45,7 +45,7 @@ type suspect struct {
 // while a fleet is running, today's folder of nearly every destination would be suspect.
 func (v *verifier) checkForeignObjects(ctx context.Context, logs []ledger.Log) error {
 	found := map[ledger.Log]suspects{}
-	n := 0
+	suspectCount := 0
 	present := map[site]map[folder]int64{} // from the receipts of the destination there that has most
 	for _, b := range v.buckets.byDestination {
 		if present[b.site()] == nil {
@@ -60,9 +60,10 @@ func (v *verifier) checkForeignObjects(ctx context.Context, logs []ledger.Log) e
 		if b.unreadable {
 			continue
 		}
+		tooMany := false
 		err := v.listBucket(ctx, b, present[b.site()], func(inFolder []objstore.Info) {
-			if n += len(inFolder); n > maxSuspects {
-				v.report.addUnread(b.id + ": too many objects that have no receipt, only some are named")
+			if suspectCount += len(inFolder); suspectCount > maxSuspects {
+				tooMany = true
 				return
 			}
 			for _, info := range inFolder {
@@ -71,6 +72,9 @@ func (v *verifier) checkForeignObjects(ctx context.Context, logs []ledger.Log) e
 		})
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if tooMany {
+			v.report.addUnread(b.id + ": too many objects that have no receipt, only some are named")
 		}
 		if err != nil {
 			v.report.addUnread("s3://" + b.Name + "/" + b.root() + ": what else lies there: " + err.Error())

@@ -40,8 +40,9 @@ func (p *parkedSet) take(ref delivery.FileRef, destination string) bool {
 	return ok
 }
 
-// checkStrayParked checks the parked jobs of this ledger for which no debt was seen. With Config.Source these are all jobs
-// of other sources, which may be a hundred thousand: in the order of keys, each entry is read once for a destination.
+// checkStrayParked checks the parked jobs of this ledger for which no debt was seen. With
+// Config.Source these are all jobs of other sources, which may be a hundred thousand: in the order
+// of keys, each entry is read once for a destination.
 func (v *verifier) checkStrayParked(ctx context.Context) error {
 	entries := ledger.NewCache(v.staging, 100_000, nil)
 	for _, key := range slices.Sorted(maps.Keys(v.parked.keys)) {

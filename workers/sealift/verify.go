@@ -139,8 +139,8 @@ func (o verifyOptions) run(ctx context.Context, a *app, s *services) error {
 	return err
 }
 
-// overdueAfter is until when a job may be in the retry tiers with nothing wrong: it is parked when it fails after
-// copier.park_after, and may have to wait in the slowest tier once more before that.
+// overdueAfter is until when a job may be in the retry tiers with nothing wrong: it is parked when
+// it fails after copier.park_after, and may have to wait in the slowest tier once more before that.
 func overdueAfter(cfg config.Config) time.Duration {
 	return cfg.Copier.ParkAfter + slices.Max(cfg.Copier.RetryTiers) + 2*cfg.Auditor.Every + cfg.Auditor.Grace
 }
