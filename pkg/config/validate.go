@@ -255,7 +255,7 @@ func (v *validator) appender() {
 	if a.RollEvery > 0 && a.RollEvery <= time.Hour && time.Hour%a.RollEvery != 0 {
 		v.add("appender.roll_every", progress.Duration(a.RollEvery)+" does not divide an hour", "use 1h, 30m, 20m, 15m, 10m, 5m, 1m or another part of an hour")
 	}
-	if a.Grace < 0 || a.RollEvery > 0 && a.Grace > a.RollEvery { // roll_every is the only problem if it is wrong
+	if a.RollEvery > 0 && (a.Grace < 0 || a.Grace > a.RollEvery) { // otherwise roll_every is the problem
 		v.add("appender.grace", progress.Duration(a.Grace)+" is out of range", "use 0s to appender.roll_every, "+progress.Duration(a.RollEvery))
 	}
 	v.atLeast("appender.max_bytes", a.MaxBytes, 2<<20) // 2 MiB: segment.MinMaxBytes

@@ -30,7 +30,7 @@ func Equal(t *testing.T, file string, got []byte) []byte {
 		dir, err := os.Getwd()
 		require.NoError(t, err)
 		require.Fail(t, fmt.Sprintf("%s is not what the test made: %s", file, difference),
-			"if that is meant: cd %s && go test -run '^%s$' . -update", dir, strings.ReplaceAll(t.Name(), "/", "$/^"))
+			"if that is meant, and it is no stored format (see the doc of package goldentest): cd %s && go test -run '^%s$' . -update", dir, strings.ReplaceAll(t.Name(), "/", "$/^"))
 	}
 	return want
 }

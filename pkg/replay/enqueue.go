@@ -53,9 +53,6 @@ func (q *enqueuer) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(e.files)+len(e.refused) == 0 {
-			continue
-		}
 		if err := q.enqueueEntry(ctx, e, bounds); err != nil {
 			return err
 		}

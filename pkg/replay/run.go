@@ -77,9 +77,6 @@ func (r Run) Count(ctx context.Context, o *delivery.Order) (Tally, error) {
 		}
 		t.addRefusals(e.refused)
 		t.Unowed += e.unowed
-		if len(e.files) == 0 {
-			continue
-		}
 		at, err := r.locate(ctx, o, e, bounds)
 		if err != nil {
 			return t, err

@@ -285,8 +285,8 @@ func (p catalogPlan) apply(ctx context.Context, a *app, t *catalogTopic) error {
 		return err
 	}
 	if p.enables() {
-		if _, err := fmt.Fprintln(a.stdout, "files that were parked while a destination was disabled are retried: by the auditor within a minute, or now with: sealift audit;\n"+
-			"those that were sealed meanwhile are not owed to it; deliver them: sealift replay --source SOURCE --destination WORKSPACE/NAME"); err != nil {
+		if _, err := fmt.Fprintln(a.stdout, "files that were parked while a destination was disabled are retried: by the auditor within a minute, or now with: sealift audit\n"+
+			"files that were sealed while it was disabled are not owed to it; to deliver them: sealift replay --source SOURCE --destination WORKSPACE/NAME"); err != nil {
 			return err
 		}
 	}

@@ -57,6 +57,8 @@ it. With --print the changed document is printed instead of applied: apply it, t
 				return usageError("--abort reverts what is under way; leave the other flags out")
 			case o.dryRun && o.print:
 				return usageError("--dry-run or --print")
+			case o.wait < 0:
+				return usageError("--wait: want 0s or more")
 			}
 			o.bucket = strings.TrimSuffix(o.bucket, "/")
 			return runMigration(c.Context(), a, o, args[0])

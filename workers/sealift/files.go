@@ -186,11 +186,11 @@ func (r *selectedFiles) list(ctx context.Context, a *app) iter.Seq2[mirror.File,
 // placeHint says how to find out whether a source or a prefix was misspelt. A source's id is easily
 // written where a prefix belongs.
 func (r *selectedFiles) placeHint() string {
-	switch bucket := "s3://" + r.place.Bucket; {
+	switch {
 	case r.place.Source != "":
-		return fmt.Sprintf("; `sealift files ls %s` lists the sources", strings.TrimSuffix(bucket+"/"+r.place.Prefix, "/"))
+		return "; `sealift files ls` without the source lists all sources"
 	case r.place.Prefix != "":
-		return fmt.Sprintf("; a prefix is what comes before segment-logs/, and a source after it: %s/segment-logs/SOURCE/", bucket)
+		return fmt.Sprintf("; a prefix is what comes before segment-logs/, and a source after it: s3://%s/segment-logs/SOURCE/", r.place.Bucket)
 	}
 	return ""
 }

@@ -110,11 +110,11 @@ func (v ledgerShow) showHeads(ctx context.Context) error {
 		}
 		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%s\n", l.Partition, e.Seq, e.Kind, formatMillis(e.WrittenAt), e.LowWatermark, len(e.Files), e.Owner)
 	}
-	err = errors.Join(append(corrupt, w.Flush())...)
+	err = errors.Join(corrupt...)
 	if len(corrupt) < len(logs) {
-		return asPartial(err)
+		err = asPartial(err)
 	}
-	return err
+	return errors.Join(w.Flush(), err)
 }
 
 // showChain shows entries of one partition, the newest first.

@@ -76,18 +76,16 @@ func (o redriveOptions) run(ctx context.Context, a *app, s *services) error {
 			return err
 		}
 	}
+	switch {
+	case r.DryRun && len(found) > 0:
+		err = asPartial(err)
+	case err != nil && done.Enqueued+done.Skipped+done.Closed > 0:
+		err = asPartial(fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Plural(done.Found, "parked file"), err))
+	}
 	if o.asJSON {
-		err = errors.Join(a.printJSON(redriveResult{done, r.DryRun, found.rows()}), err)
-	} else {
-		err = errors.Join(printRedrive(a.stdout, done, *r, found.rows()), err)
+		return errors.Join(a.printJSON(redriveResult{done, r.DryRun, found.rows()}), err)
 	}
-	if r.DryRun && len(found) > 0 {
-		return asPartial(err)
-	}
-	if err != nil && done.Enqueued+done.Skipped+done.Closed > 0 {
-		return asPartial(fmt.Errorf("%s of %s left, run it again: %w", progress.Count(done.Failed), progress.Plural(done.Found, "parked file"), err))
-	}
-	return err
+	return errors.Join(printRedrive(a.stdout, done, *r, found.rows()), err)
 }
 
 // prepare completes what the flags say, and asks before files are given up.

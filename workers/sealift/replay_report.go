@@ -281,7 +281,7 @@ func noCopiesError(t replay.Tally) error {
 	case len(t.Refused) > 0:
 		return fmt.Errorf("nothing may be delivered: %s", refusalText(t.Refused[0]))
 	case t.Unowed > 0:
-		return errors.New("all files that are selected are owed to nobody")
+		return errors.New("all files that are selected are owed to nobody; --destination WORKSPACE/NAME says where they go")
 	}
 	return errors.New(noneSelectedText)
 }
