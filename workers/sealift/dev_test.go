@@ -283,15 +283,19 @@ func TestOperatorCommandsOnDev(t *testing.T) {
 	require.NotContains(t, string(written), `park_after: "2h`)
 }
 
-// A migration can be tried on dev, and reverted after its switch: the role that dev makes still
-// allows the former bucket, as a customer's would.
+// A migration can be tried on dev, and reverted after its switch, even after a restart: the role that
+// dev makes still allows the former bucket, as a customer's would.
 func TestMigrationOnDev(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := startDev(t, data)
-	run := func(want int, stdin string, args ...string) string {
+	command := func(args ...string) *exec.Cmd {
 		c := exec.Command("sealift", append([]string{"--config", filepath.Join(data, "sealift.yaml")}, args...)...)
 		c.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+p.S3AccessKey, "AWS_SECRET_ACCESS_KEY="+p.S3SecretKey)
+		return c
+	}
+	run := func(want int, stdin string, args ...string) string {
+		c := command(args...)
 		c.Stdin = strings.NewReader(stdin)
 		out, _ := c.CombinedOutput()
 		require.Equal(t, want, c.ProcessState.ExitCode(), "%s: %s", args, out)
@@ -299,12 +303,12 @@ func TestMigrationOnDev(t *testing.T) {
 	}
 	run(exitOK, demoWorkspace+`  - {name: new, sources: [demo], bucket: new-logs, role_arn: "arn:aws:iam::123456789012:role/demo-logs", enabled: false}`+"\n",
 		"catalog", "apply", "-f", "-")
-	require.Eventually(t, func() bool {
-		_, err := p.bucket("new-logs", embeddedRegion).List(t.Context(), "", "", 1)
-		return err == nil
-	}, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return command("destinations", "check", "new").Run() == nil }, 20*time.Second, 50*time.Millisecond,
+		"the role may not put into the new bucket")
 	run(exitPartial, "", "destinations", "migrate", "demo", "--bucket", "new-logs", "--yes", "--wait", "100ms")
 	require.Contains(t, run(exitOK, "", "catalog", "get"), "name: demo\n    sources:\n      - demo\n    bucket: new-logs\n")
+	require.NoError(t, p.end(t, syscall.SIGTERM))
+	p = startDev(t, data)
 	run(exitOK, "", "destinations", "migrate", "demo", "--abort", "--yes")
 	require.Contains(t, run(exitOK, "", "catalog", "get"), "bucket: demo-logs\n")
 }

@@ -55,19 +55,21 @@ type stack struct {
 	server *http.Server // serves s3
 	s3URL  string
 	key    objstore.Credentials
-	roles  map[string]stackRole // by ARN, as provision made them
+	roles  map[string]stackRole // by ARN, as provision made them, now or in a former run
+	// rolesFile keeps roles, so that a migration can still be reverted after a restart.
+	rolesFile string
 }
 
 // stackRole is a role of the embedded STS: the workspace that may assume it, and the buckets that it
 // may put into.
 type stackRole struct {
-	workspace string
-	buckets   []string
+	Workspace string
+	Buckets   []string
 }
 
 // startStack starts the services. Only one process at a time can use a directory.
 func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
-	s := &stack{}
+	s := &stack{rolesFile: filepath.Join(cfg.dir, "roles.json")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -78,6 +80,9 @@ func startStack(cfg stackConfig, log *slog.Logger) (_ *stack, err error) {
 	}
 	if s.key, err = loadKey(filepath.Join(cfg.dir, "s3-key.json")); err != nil {
 		return nil, err
+	}
+	if b, err := os.ReadFile(s.rolesFile); err == nil {
+		_ = json.Unmarshal(b, &s.roles) // without a valid file, roles get what the catalog names now
 	}
 	// S3 comes first: its lock on the directory fails if another process uses it.
 	s.s3, err = s3server.Open(s3server.Config{
@@ -185,29 +190,33 @@ func (s *stack) provision(snapshot *catalog.Snapshot) error {
 		}
 		errs = append(errs, s.s3.PutBucket(s3server.Bucket{Name: t.BucketName, Region: t.Region}))
 		r, known := roles[t.RoleARN]
-		if t.RoleARN == "" || known && r.workspace != t.Workspace {
+		if t.RoleARN == "" || known && r.Workspace != t.Workspace {
 			continue
 		}
-		if r.workspace = t.Workspace; !slices.Contains(r.buckets, t.BucketName) { // prefixes share a bucket, and a policy's size is limited
-			r.buckets = append(r.buckets, t.BucketName)
+		if r.Workspace = t.Workspace; !slices.Contains(r.Buckets, t.BucketName) { // prefixes share a bucket, and a policy's size is limited
+			r.Buckets = append(r.Buckets, t.BucketName)
 		}
 		roles[t.RoleARN] = r
 	}
 	for arn, r := range roles {
-		if before := s.roles[arn]; before.workspace == r.workspace {
-			more := slices.DeleteFunc(slices.Clone(before.buckets), func(b string) bool { return slices.Contains(r.buckets, b) })
-			more = append(slices.Clone(r.buckets), more...)
-			if len(more) > len(r.buckets) && s.putRole(arn, stackRole{r.workspace, more}) == nil {
+		if before := s.roles[arn]; before.Workspace == r.Workspace {
+			more := slices.DeleteFunc(slices.Clone(before.Buckets), func(b string) bool { return slices.Contains(r.Buckets, b) })
+			more = append(slices.Clone(r.Buckets), more...)
+			if len(more) > len(r.Buckets) && s.putRole(arn, stackRole{r.Workspace, more}) == nil {
 				continue
 			} // else there are so many that the policy would be too large
 		}
 		errs = append(errs, s.putRole(arn, r))
 	}
-	return errors.Join(errs...)
+	b, err := json.Marshal(s.roles)
+	if err == nil {
+		err = writeFile(s.rolesFile, b)
+	}
+	return errors.Join(append(errs, err)...)
 }
 
 func (s *stack) putRole(arn string, r stackRole) error {
-	if err := s.s3.PutRole(s3server.PutOnlyRole(arn, s.s3.OperatorARN(), r.workspace, r.buckets...)); err != nil {
+	if err := s.s3.PutRole(s3server.PutOnlyRole(arn, s.s3.OperatorARN(), r.Workspace, r.Buckets...)); err != nil {
 		return err
 	}
 	if s.roles == nil {
