@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -103,20 +102,24 @@ type replayResult struct {
 	Causes           []*parkedRow  `json:"causes"` // of the copies that were given up
 }
 
-// MarshalJSON writes times as the other reports do; what is stored of a replay has them in unix ms.
-func (r replayResult) MarshalJSON() ([]byte, error) {
-	type plain replayResult
-	type plan struct {
-		*delivery.Plan
-		At time.Time `json:"at"`
-	}
-	report := struct {
-		plain
-		Since     time.Time `json:"since,omitzero"`
-		Until     time.Time `json:"until,omitzero"`
-		CreatedAt time.Time `json:"created_at"`
-		Plan      *plan     `json:"plan"`
-	}{plain: plain(r), CreatedAt: fromMillis(r.CreatedAt)}
+// replayReport is what --json prints of a replay. Times are as in the other reports; what is stored
+// of a replay has them in unix ms.
+type replayReport struct {
+	replayResult
+	Since     time.Time   `json:"since,omitzero"`
+	Until     time.Time   `json:"until,omitzero"`
+	CreatedAt time.Time   `json:"created_at"`
+	Plan      *planReport `json:"plan"`
+}
+
+type planReport struct {
+	*delivery.Plan
+	At time.Time `json:"at"`
+}
+
+// forJSON is no MarshalJSON, because that would escape <, > and & in causes.
+func (r replayResult) forJSON() replayReport {
+	report := replayReport{replayResult: r, CreatedAt: fromMillis(r.CreatedAt)}
 	if r.Since != 0 {
 		report.Since = fromMillis(r.Since)
 	}
@@ -124,9 +127,9 @@ func (r replayResult) MarshalJSON() ([]byte, error) {
 		report.Until = fromMillis(r.Until)
 	}
 	if r.Plan != nil {
-		report.Plan = &plan{r.Plan, fromMillis(r.Plan.At)}
+		report.Plan = &planReport{r.Plan, fromMillis(r.Plan.At)}
 	}
-	return json.Marshal(report)
+	return report
 }
 
 // replayState names the state of a replay.
@@ -191,7 +194,7 @@ func (a *app) showReplay(r replayResult, asJSON bool, err error) error {
 	}
 	err = asPartial(err)
 	if asJSON {
-		return errors.Join(a.printJSON(r), err)
+		return errors.Join(a.printJSON(r.forJSON()), err)
 	}
 	return errors.Join(printReplay(a.stdout, r), err)
 }
@@ -219,7 +222,7 @@ func (v *replayCommand) printDryRun(o *delivery.Order, t replay.Tally) error {
 		if t.Rows == nil {
 			t.Rows = []replay.Row{} // [], not null
 		}
-		return v.app.printJSON(replayResult{Order: o, State: "not ordered", Counts: &t, DryRun: true, Causes: []*parkedRow{}})
+		return v.app.printJSON(replayResult{Order: o, State: "not ordered", Counts: &t, DryRun: true, Causes: []*parkedRow{}}.forJSON())
 	}
 	w := tabwriter.NewWriter(v.app.stdout, 0, 0, 2, ' ', 0)
 	if len(t.Rows) > 0 {
@@ -302,7 +305,11 @@ func newReplayListCommand(a *app) *cobra.Command {
 				}
 				err = asPartial(err)
 				if asJSON {
-					return errors.Join(a.printJSON(results), err)
+					reports := []replayReport{} // [], not null
+					for _, r := range results {
+						reports = append(reports, r.forJSON())
+					}
+					return errors.Join(a.printJSON(reports), err)
 				}
 				return errors.Join(printReplays(a.stdout, results), err)
 			})

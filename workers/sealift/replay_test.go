@@ -63,11 +63,14 @@ func TestPrintReplayCountsExistingObjects(t *testing.T) {
 }
 
 func TestReplayAsJSON(t *testing.T) {
-	r := replayResult{Order: &delivery.Order{ID: "r", Since: 1795356000000, CreatedAt: 1795359600123}, State: "running", Counts: &replay.Tally{Enqueued: 2}}
-	b, err := json.Marshal(r)
-	require.NoError(t, err)
+	r := replayResult{Order: &delivery.Order{ID: "r", Since: 1795356000000, CreatedAt: 1795359600123}, State: "running", Counts: &replay.Tally{Enqueued: 2},
+		Causes: []*parkedRow{{Cause: "a <b> & c"}}}
+	var out strings.Builder
+	a := &app{stdout: &out}
+	require.NoError(t, a.showReplay(r, true, nil))
+	require.Contains(t, out.String(), `"a <b> & c"`)
 	var got map[string]any
-	require.NoError(t, json.Unmarshal(b, &got))
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &got))
 	require.Equal(t, "r", got["id"])
 	require.Equal(t, "running", got["state"])
 	require.Equal(t, "2026-11-22T14:00:00Z", got["since"])
@@ -77,9 +80,9 @@ func TestReplayAsJSON(t *testing.T) {
 	require.InDelta(t, 2, got["counts"].(map[string]any)["enqueued"], 0)
 
 	r.Until, r.Plan, r.Delivered = 1795359600000, &delivery.Plan{Copies: 3, At: 1795359601000}, 1
-	b, err = json.Marshal(r)
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(b, &got))
+	out.Reset()
+	require.NoError(t, a.showReplay(r, true, nil))
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &got))
 	require.Equal(t, "2026-11-22T15:00:00Z", got["until"])
 	require.InDelta(t, 1, got["delivered"], 0)
 	plan := got["plan"].(map[string]any)
