@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,16 +50,20 @@ func requireArgs(text string, most int) cobra.PositionalArgs {
 func flagError(c *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
-		if key := keyOfFlag(c, unknown.GetSpecifiedName()); key != "" {
+		name := unknown.GetSpecifiedName()
+		if f := c.Flags().Lookup(strings.NewReplacer(".", "-", "_", "-").Replace(name)); f != nil && !f.Hidden {
+			return fmt.Errorf("%w; did you mean --%s?", err, f.Name)
+		}
+		if key := keyOfFlag(c, name); key != "" {
 			return fmt.Errorf("%w; did you mean --set %s=…?", err, key)
 		}
 		var known []string
 		c.Flags().VisitAll(func(f *pflag.Flag) {
-			if f.Name != "help" { // whoever looks for help finds it, and http is not meant to be that
+			if !f.Hidden && (f.Name != "help" || name != "http") { // two letters from help, but meant as something else
 				known = append(known, f.Name)
 			}
 		})
-		if near := spelling.Suggest(unknown.GetSpecifiedName(), known); near != "" {
+		if near := spelling.Suggest(name, known); near != "" {
 			return fmt.Errorf("%w; did you mean --%s?", err, near)
 		}
 		return err
@@ -83,16 +88,21 @@ func flagError(c *cobra.Command, err error) error {
 
 // keyOfFlag returns the configuration key that somebody took for a flag of c: its path or, for a role,
 // what follows the role's name, as listen does in collector.listen. It returns "" if there is none, or
-// if c uses no configuration.
+// if c does not use the key: it may use no configuration, or start Kafka, Redis and S3 by itself.
 func keyOfFlag(c *cobra.Command, flag string) string {
 	if set := c.Flags().Lookup("set"); set == nil || set.Hidden {
 		return ""
 	}
 	flag = strings.ReplaceAll(flag, "-", "_")
 	for _, key := range config.Keys() {
-		if key == flag || key == c.Name()+"."+flag {
-			return key
+		if key != flag && key != c.Name()+"."+flag {
+			continue
 		}
+		section, _, _ := strings.Cut(key, ".")
+		if c.Annotations["config"] == withEmbedded["config"] && (slices.Contains([]string{"kafka", "redis", "staging"}, section) || key == "appender.roll_every") {
+			return ""
+		}
+		return key
 	}
 	return ""
 }
