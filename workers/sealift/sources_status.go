@@ -265,14 +265,27 @@ func (s *sourcesStatus) print(out io.Writer) error {
 	return err
 }
 
-// printUncatalogued names a source that is not in the catalog, because its files go to nobody, and
-// nothing else says so: a producer's typo looks like this.
+// maxPrintedUncatalogued limits how many sources that the catalog does not have are named.
+const maxPrintedUncatalogued = 10
+
+// printUncatalogued names the sources that are not in the catalog, because their files go to nobody.
+// A producer's typo looks like this.
 func (s *sourcesStatus) printUncatalogued(out io.Writer) error {
-	absent := slices.DeleteFunc(slices.Clone(s.Sources), func(r sourceRow) bool { return r.Workspace != "" || r.ID == "" })
-	if !s.catalogKnown || len(absent) == 0 {
+	var ids []string
+	for _, r := range s.Sources {
+		if r.Workspace == "" && r.ID != "" {
+			ids = append(ids, r.ID)
+		}
+	}
+	if !s.catalogKnown || len(ids) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(out, "\nnot in the catalog: %s, such as %s; files that are sealed for such a source are owed to nobody\n",
-		progress.Plural(int64(len(absent)), "source"), absent[0].ID)
+	count := progress.Plural(int64(len(ids)), "source")
+	if more := len(ids) - maxPrintedUncatalogued; more > 0 {
+		ids = append(ids[:maxPrintedUncatalogued], fmt.Sprintf("… and %d more", more))
+	}
+	_, err := fmt.Fprintf(out, "\nnot in the catalog: %s (%s); files that are sealed for such a source are owed to nobody\n"+
+		"to deliver them: add the source to the catalog, then sealift replay --source SOURCE --destination WORKSPACE/NAME\n",
+		count, strings.Join(ids, ", "))
 	return err
 }

@@ -154,3 +154,18 @@ func TestWriteKeyGivenAsSourceIsNotRepeated(t *testing.T) {
 	known := map[string]catalog.SourceRef{"web": {Source: catalog.Source{ID: "web", WriteKeyHashes: []string{catalog.HashKey("sEcReT")}}}}
 	require.EqualError(t, unknownSourceError("sEcReT", known), `that is a write key of source "web": write the source's id`)
 }
+
+// Sources that the catalog does not have are named, but not thousands of them.
+func TestSourcesStatusNamesUncatalogued(t *testing.T) {
+	s := &sourcesStatus{catalogKnown: true, Sources: []sourceRow{{ID: ""}, {ID: "known", Workspace: "ws"}}}
+	for i := range maxPrintedUncatalogued {
+		s.Sources = append(s.Sources, sourceRow{ID: fmt.Sprint("s", i)})
+	}
+	var out strings.Builder
+	require.NoError(t, s.print(&out))
+	require.Contains(t, out.String(), "not in the catalog: 10 sources (s0, s1, s2, s3, s4, s5, s6, s7, s8, s9);")
+	s.Sources = append(s.Sources, sourceRow{ID: "t0"}, sourceRow{ID: "t1"})
+	out.Reset()
+	require.NoError(t, s.print(&out))
+	require.Contains(t, out.String(), "not in the catalog: 12 sources (s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, … and 2 more);")
+}
