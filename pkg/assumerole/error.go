@@ -44,6 +44,7 @@ type Error struct {
 	Message    string // STS's message, for people
 	Kind       error  // one of the sentinels above
 	Err        error  // the cause
+	OtherSTS   string // with ErrTrustsAnyone: URL of the STS if it is not AWS's, and perhaps supports no external ids
 }
 
 func (e *Error) Error() string {
@@ -72,7 +73,7 @@ func (e *Error) Hint() string {
 	case errors.Is(e.Kind, ErrOwnCredentials):
 		return "check this process's own AWS credentials (aws sts get-caller-identity)"
 	case errors.Is(e.Kind, ErrTrustsAnyone):
-		return fmt.Sprintf(`add to the statement of its trust policy that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}`, e.ExternalID)
+		return fmt.Sprintf(`add to the statement of its trust policy that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}`, e.ExternalID) + e.OtherSTSHint()
 	case errors.Is(e.Kind, ErrDenied):
 		return fmt.Sprintf("the role must exist and its trust policy must allow sts:AssumeRole to the principal named above "+
 			"with the condition StringEquals sts:ExternalId %q; that principal's own policy must allow sts:AssumeRole on the role", e.ExternalID)
@@ -80,6 +81,14 @@ func (e *Error) Hint() string {
 		return fmt.Sprintf("activate STS in %s in the account settings of IAM, or set sts.endpoint", e.Region)
 	}
 	return ""
+}
+
+// OtherSTSHint says, after another hint, what to change if OtherSTS supports no external ids.
+func (e *Error) OtherSTSHint() string {
+	if e.OtherSTS == "" {
+		return ""
+	}
+	return fmt.Sprintf("; if the STS at %s supports no external ids, set sts.verify_trust: false instead", e.OtherSTS)
 }
 
 // Unwrap returns the class and the cause.

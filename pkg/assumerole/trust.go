@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"strings"
+	"net/url"
 	"time"
 
+	"github.com/sealift/sealift/pkg/iam"
 	"github.com/sealift/sealift/pkg/jitter"
 )
 
@@ -159,11 +159,8 @@ func (r *Roles) probe(ctx context.Context, request Request) error {
 		var e *Error
 		switch {
 		case err == nil:
-			found := "it was assumed " + wrong.how
-			if r.cfg.Endpoint != "" && !strings.Contains(r.cfg.Endpoint, "amazonaws.com") {
-				found += fmt.Sprintf("; if the STS at %s supports no external ids, set sts.verify_trust: false", r.cfg.Endpoint)
-			}
-			return &Error{RoleARN: request.RoleARN, ExternalID: request.ExternalID, Region: request.Region, Kind: ErrTrustsAnyone, Err: errors.New(found)}
+			return &Error{RoleARN: request.RoleARN, ExternalID: request.ExternalID, Region: request.Region, Kind: ErrTrustsAnyone,
+				Err: errors.New("it was assumed " + wrong.how), OtherSTS: r.otherSTS()}
 		case errors.Is(err, ErrDenied):
 		case errors.As(err, &e):
 			e.ExternalID = request.ExternalID
@@ -171,6 +168,18 @@ func (r *Roles) probe(ctx context.Context, request Request) error {
 		}
 	}
 	return nil
+}
+
+// otherSTS returns the URL of the STS if it is not one of AWS's.
+func (r *Roles) otherSTS() string {
+	u, err := url.Parse(r.cfg.Endpoint)
+	if err != nil || u.Hostname() == "" {
+		return ""
+	}
+	if _, ok := iam.CutDomain(u.Hostname()); ok {
+		return ""
+	}
+	return r.cfg.Endpoint
 }
 
 // wrongID returns a random id of the same length whose first half is that of the right one, to find

@@ -75,10 +75,18 @@ func TestVerifyTrust(t *testing.T) {
 // An STS that does not know external ids, such as MinIO's, makes every role look open.
 func TestOpenRoleOfAnotherSTS(t *testing.T) {
 	s := stsWithTrust(func(bool, string) bool { return true })
-	roles := newRoles(s, func(cfg *assumerole.Config) { cfg.Endpoint = "http://minio:9000" })
-	err := roles.VerifyTrust(t.Context(), request)
-	require.ErrorIs(t, err, assumerole.ErrTrustsAnyone)
-	require.ErrorContains(t, err, "the STS at http://minio:9000 supports no external ids, set sts.verify_trust: false")
+	for endpoint, other := range map[string]string{
+		"http://minio:9000":                                 "http://minio:9000",
+		"https://sts.eusc-de-east-1.amazonaws.eu":           "",
+		"https://vpce-1-x.sts.eu-west-1.vpce.amazonaws.com": "",
+	} {
+		roles := newRoles(s, func(cfg *assumerole.Config) { cfg.Endpoint = endpoint })
+		err := roles.VerifyTrust(t.Context(), request)
+		var e *assumerole.Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, other, e.OtherSTS)
+		require.Equal(t, other != "", strings.Contains(err.Error(), "set sts.verify_trust: false"))
+	}
 }
 
 // Credentials that a probe obtains can do nothing, and are not kept.

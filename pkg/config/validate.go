@@ -255,8 +255,8 @@ func (v *validator) appender() {
 	if a.RollEvery > 0 && a.RollEvery <= time.Hour && time.Hour%a.RollEvery != 0 {
 		v.add("appender.roll_every", progress.Duration(a.RollEvery)+" does not divide an hour", "use 1h, 30m, 20m, 15m, 10m, 5m, 1m or another part of an hour")
 	}
-	if a.RollEvery > 0 && (a.Grace < 0 || a.Grace > a.RollEvery) { // otherwise roll_every is the problem
-		v.add("appender.grace", progress.Duration(a.Grace)+" is out of range", "use 0s to appender.roll_every, "+progress.Duration(a.RollEvery))
+	if a.Grace < 0 || a.RollEvery > 0 && a.Grace > a.RollEvery { // a grace that nobody set is 0s if roll_every is wrong
+		v.add("appender.grace", progress.Duration(a.Grace)+" is out of range", "use 0s to appender.roll_every")
 	}
 	v.atLeast("appender.max_bytes", a.MaxBytes, 2<<20) // 2 MiB: segment.MinMaxBytes
 	if a.MaxBytes > 100e6 {

@@ -121,7 +121,7 @@ func judgeRole(e *assumerole.Error, t catalog.Target, ownARN string) Verdict {
 		return NewVerdict(Transient, ScopeFile, "own_credentials", cause, "give this process valid AWS credentials, and its host the right time; `aws sts get-caller-identity` must work")
 	case errors.Is(e, assumerole.ErrTrustsAnyone):
 		return permanent("role_open", cause, fmt.Sprintf(`in the trust policy of role %s, add to the statement that allows sts:AssumeRole: "Condition": {"StringEquals": {"sts:ExternalId": %q}}; `+
-			"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)).with(trustStatements(t, ownARN)...)
+			"`sealift destinations policy %s` prints the whole policy", t.RoleARN, t.Workspace, t.ID)+e.OtherSTSHint()).with(trustStatements(t, ownARN)...)
 	case errors.Is(e, assumerole.ErrDenied):
 		return judgeDeniedRole(e, t, ownARN)
 	case errors.Is(e, assumerole.ErrUnavailable) && e.Status == 0:

@@ -35,7 +35,7 @@ func (s redisServer) reason(err error) string {
 	case redis.HasErrorPrefix(err, "READONLY"):
 		return "redis.url is that of a replica: set it to the primary, or to an address that follows it"
 	case redis.HasErrorPrefix(err, "CROSSSLOT"), redis.HasErrorPrefix(err, "MOVED"), redis.HasErrorPrefix(err, "CLUSTERDOWN"):
-		return "redis.url is that of a Redis Cluster, which divides the keys of a lease; set it to a Redis that is none (ElastiCache: cluster mode disabled)"
+		return "redis.url is that of a Redis Cluster, which spreads the keys of a lease over several servers; set it to a Redis that is not a cluster (ElastiCache: cluster mode disabled)"
 	case redis.HasErrorPrefix(err, "OOM"):
 		return "Redis is full and evicts nothing: give it more maxmemory, or maxmemory-policy volatile-lru (volatile-ttl evicts leases first)"
 	case redis.HasErrorPrefix(err, "MISCONF"):

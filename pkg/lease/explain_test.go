@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealift/sealift/pkg/certs"
@@ -29,6 +30,22 @@ func TestRedisWithoutLeases(t *testing.T) {
 		require.ErrorIs(t, err, ErrUnavailable)
 		require.ErrorContains(t, err, advice)
 	}
+}
+
+// A node of a cluster may hold the key of the first command. The next names two keys.
+func TestClusterNodeIsRecognized(t *testing.T) {
+	m := miniredis.RunT(t)
+	client, err := Open("redis://"+m.Addr(), nil)
+	require.NoError(t, err)
+	defer client.Close()
+	m.Server().SetPreHook(func(c *server.Peer, command string, args ...string) bool {
+		if command != "EXISTS" || len(args) < 2 {
+			return false
+		}
+		c.WriteError("CROSSSLOT Keys in request don't hash to the same slot")
+		return true
+	})
+	require.ErrorContains(t, client.Ping(t.Context()), "not a cluster")
 }
 
 // If Redis refuses, the error names the key to change, and does not contain the password.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -283,6 +284,7 @@ func TestPackedEntryGolden(t *testing.T) {
 		"in_a_negative_pack":    func(f *File) { f.StagedAt, f.PackBytes = 0, -1 },
 		"before_the_log":        func(f *File) { f.First = -1 },
 		"ends_before_it_begins": func(f *File) { f.Last = f.First - 1 },
+		"length_that_overflows": func(f *File) { f.Last = math.MinInt64 },
 		"without_records":       func(f *File) { f.Records = 0 },
 		"more_than_its_offsets": func(f *File) { f.Records = 201 },
 		"not_staged":            func(f *File) { f.StagedKey = "" },

@@ -340,7 +340,7 @@ func (e *Entry) validate() error {
 	}
 	for i := range e.Files {
 		f := &e.Files[i]
-		if f.First < 0 || f.Records < 1 || f.Records > f.Last-f.First+1 || f.GzipBytes < 1 || f.StagedKey == "" || len(f.SHA256) != 64 || len(f.RawCRC64) != 16 {
+		if f.First < 0 || f.Last < f.First || f.Records < 1 || f.Records > f.Last-f.First+1 || f.GzipBytes < 1 || f.StagedKey == "" || len(f.SHA256) != 64 || len(f.RawCRC64) != 16 {
 			return bad("file %d is not whole", i)
 		}
 		if f.StagedAt < 0 || f.PackBytes == 0 && f.StagedAt > 0 || f.PackBytes != 0 && f.StagedAt > f.PackBytes-f.GzipBytes {

@@ -74,7 +74,7 @@ func (v *verifier) checkForeignObjects(ctx context.Context, logs []ledger.Log) e
 			return ctx.Err()
 		}
 		if tooMany {
-			v.report.addUnread(b.id + ": too many objects that have no receipt, only some are named")
+			v.report.addUnread(fmt.Sprintf("%s: objects that have no receipt are named up to %d in all, and these exceed it", b.id, maxSuspects))
 		}
 		if err != nil {
 			v.report.addUnread("s3://" + b.Name + "/" + b.root() + ": what else lies there: " + err.Error())

@@ -173,6 +173,29 @@ func TestEndlessListingIsGivenUp(t *testing.T) {
 	}
 }
 
+// More unknown objects than are looked at are one line for each bucket that has them, and not one for
+// each folder, which would leave no room for what else was not read.
+func TestTooManyUnknownObjects(t *testing.T) {
+	f := newFleet(t, 2)
+	f.sealAndDeliver(time.Now(), true)
+	r, err := Verify(t.Context(), Config{Topic: "events", Partition: -1}, Deps{Staging: f.staging, Bucket: func(_ context.Context, id string) (Bucket, error) {
+		day := int64(0)
+		store := listingStore{f.buckets[id], func(string) []objstore.Info {
+			if day++; day > 600 {
+				return nil
+			}
+			page := make([]objstore.Info, 1000)
+			for i := range page {
+				page[i] = objstore.Info{Key: fmt.Sprintf("segment-logs/s0/%d/%06d.gz", 1_700_006_400_000+day*86_400_000, i), LastModified: time.Now().Add(-time.Hour)}
+			}
+			return page
+		}}
+		return Bucket{Store: store, Name: id[len("ws/"):]}, nil
+	}})
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(strings.Join(r.Unread, "\n"), "named up to 1000000 in all"), r.Unread)
+}
+
 // A bucket may hold years of another system's files below segment-logs/, of sources that are not
 // ours: they are not all listed.
 func TestSourcesOfOthersAreNotListedToTheEnd(t *testing.T) {

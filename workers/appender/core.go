@@ -39,10 +39,10 @@ type core struct {
 	// progress is how far the reader has got in time: every record received up to then, except
 	// stragglers, has been read.
 	progress int64
-	// quietUntil is the progress before which no entry without files is written: a deadline, as of
-	// files; 0 before the first entry, or if the next must not wait. It keeps a trickle of records that go into no file from
-	// making many entries, and lets a partition without records write one entry an hour, which says
-	// that the hour is complete.
+	// quietUntil is the progress before which no entry without files is written: a deadline, like
+	// those of files; 0 before the first entry, or if the next must not wait. It keeps a trickle of
+	// records that go into no file from making many entries, and lets a partition without records
+	// write one entry an hour, which says that the hour is complete.
 	quietUntil int64
 	now        int64 // time of the last call of setClock; 0: never called
 }

@@ -29,14 +29,15 @@ func (r *Rotator) stage(ctx context.Context, lg *slog.Logger, base *ledger.Entry
 		files[i] = sealed.File()
 	}
 	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.cfg.Uploads) // objects that wait for their next try count, or a bucket that refuses everything would be asked all the time
 	for _, members := range groupPacks(files) {
-		slot := &slot{uploads: r.uploads}
-		if err := slot.acquire(gctx); err != nil {
-			break // group.Wait returns the reason
-		}
 		group.Go(func() error {
+			slot := &slot{uploads: r.uploads}
+			err := slot.acquire(gctx)
+			if err != nil {
+				return err
+			}
 			defer slot.release()
-			var err error
 			if len(members) == 1 {
 				i := members[0]
 				err = r.stageFile(gctx, lg, slot, base, batch.Files[i], &files[i])

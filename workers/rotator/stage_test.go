@@ -2,7 +2,10 @@ package rotator
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +18,7 @@ import (
 	"github.com/sealift/sealift/pkg/ledger"
 	"github.com/sealift/sealift/pkg/objstore"
 	"github.com/sealift/sealift/pkg/objstore/objstoretest"
+	"github.com/sealift/sealift/pkg/segment"
 )
 
 func TestGroupPacks(t *testing.T) {
@@ -195,5 +199,43 @@ func TestRefusedObjectKeepsNoSlot(t *testing.T) {
 		_, err = b.stage(ctx, b.deps.Logger, base, other, ledger.Tenure{})
 		require.NoError(t, err)
 		require.ErrorIs(t, <-ended, context.DeadlineExceeded)
+	})
+}
+
+// While the store refuses everything, a batch has no more objects in their tries than may be staged
+// at once. Otherwise a thousand files would be sent and refused all the time.
+func TestRefusedObjectsAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t)
+		b.Rotator = New(Config{Cluster: "c1", Uploads: 2}, b.deps)
+		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+		require.NoError(t, err)
+		tried := map[string]bool{}
+		b.staging.SetFault(func(op objstore.Op) objstore.Fault {
+			if op.Name == "put" {
+				tried[op.Key] = true
+			}
+			return objstore.Fault{Before: objstore.ErrInvalid}
+		})
+		spool, err := segment.New(segment.Config{Dir: filepath.Join(t.TempDir(), "spool")})
+		require.NoError(t, err)
+		t.Cleanup(spool.Discard)
+		refused := &segment.Batch{LowWatermark: 100}
+		for offset := range int64(20) { // five files, each too large for a pack
+			s := ledger.Stream{Source: fmt.Sprint("s", offset/4), Hour: hour}
+			noise := make([]byte, 400<<10)
+			_, _ = rand.Read(noise)
+			require.NoError(t, spool.Append(s, offset, hour+5, fmt.Appendf(nil, `{"a":%q}`, base64.StdEncoding.EncodeToString(noise)[:500<<10])))
+			if offset%4 == 3 {
+				f, err := spool.Seal(s, segment.ReasonTime)
+				require.NoError(t, err)
+				refused.Files = append(refused.Files, f)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = b.stage(ctx, b.deps.Logger, base, refused, ledger.Tenure{})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Len(t, tried, 2)
 	})
 }
