@@ -174,13 +174,20 @@ func TestSlowUploadIsNotCutOff(t *testing.T) {
 	}
 }
 
+// newRigWithUploads returns a rig that stages so many objects at once, and the entry that it acquired.
+func newRigWithUploads(t *testing.T, uploads int) (*rig, *ledger.Entry) {
+	t.Helper()
+	b := newRig(t)
+	b.Rotator = New(Config{Cluster: "c1", Uploads: uploads}, b.deps)
+	base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
+	require.NoError(t, err)
+	return b, base
+}
+
 // An object that the store refuses holds up nothing but its own partition.
 func TestRefusedObjectKeepsNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newRig(t)
-		b.Rotator = New(Config{Cluster: "c1", Uploads: 1}, b.deps)
-		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
-		require.NoError(t, err)
+		b, base := newRigWithUploads(t, 1)
 		b.staging.SetFault(func(op objstore.Op) objstore.Fault {
 			if op.Name == "put" && strings.Contains(op.Key, "/large/") {
 				return objstore.Fault{Before: objstore.ErrInvalid}
@@ -196,7 +203,7 @@ func TestRefusedObjectKeepsNoSlot(t *testing.T) {
 			ended <- err
 		}()
 		synctest.Wait()
-		_, err = b.stage(ctx, b.deps.Logger, base, other, ledger.Tenure{})
+		_, err := b.stage(ctx, b.deps.Logger, base, other, ledger.Tenure{})
 		require.NoError(t, err)
 		require.ErrorIs(t, <-ended, context.DeadlineExceeded)
 	})
@@ -206,10 +213,7 @@ func TestRefusedObjectKeepsNoSlot(t *testing.T) {
 // at once. Otherwise a thousand files would be sent and refused all the time.
 func TestRefusedObjectsAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newRig(t)
-		b.Rotator = New(Config{Cluster: "c1", Uploads: 2}, b.deps)
-		base, err := b.Acquire(t.Context(), testLog, b.tenure("w1", -1))
-		require.NoError(t, err)
+		b, base := newRigWithUploads(t, 2)
 		tried := map[string]bool{}
 		b.staging.SetFault(func(op objstore.Op) objstore.Fault {
 			if op.Name == "put" {
