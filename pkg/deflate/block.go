@@ -73,49 +73,51 @@ func (e *Encoder) writeSequences(w *bitWriter, b []byte, at int) {
 	acc, n, out, p := w.acc, w.n, w.out, w.at
 	for i := range e.seqs[:e.nSeqs] {
 		q := e.seqs[i]
-		run := b[at : at+int(q.literals)]
-		at += int(q.literals) + int(q.length)
-		for len(run) >= 4 {
-			c0, c1, c2, c3 := e.lits.enc[run[0]], e.lits.enc[run[1]], e.lits.enc[run[2]], e.lits.enc[run[3]]
-			acc |= uint64(c0&0xffff) << (n & 63)
-			n += uint(c0 >> 16)
-			acc |= uint64(c1&0xffff) << (n & 63)
-			n += uint(c1 >> 16)
-			acc |= uint64(c2&0xffff) << (n & 63)
-			n += uint(c2 >> 16)
-			acc |= uint64(c3&0xffff) << (n & 63)
-			n += uint(c3 >> 16)
-			binary.LittleEndian.PutUint64(out[p:], acc)
+		if q.literals > 0 {
+			end := at + int(q.literals)
+			for ; at+4 <= end; at += 4 {
+				l := b[at : at+4]
+				c0, c1, c2, c3 := e.lits.enc[l[0]], e.lits.enc[l[1]], e.lits.enc[l[2]], e.lits.enc[l[3]]
+				acc |= uint64(c0&0xffff) << (n & 63)
+				n += uint(c0 >> 16)
+				acc |= uint64(c1&0xffff) << (n & 63)
+				n += uint(c1 >> 16)
+				acc |= uint64(c2&0xffff) << (n & 63)
+				n += uint(c2 >> 16)
+				acc |= uint64(c3&0xffff) << (n & 63)
+				n += uint(c3 >> 16)
+				binary.LittleEndian.PutUint64(out[p:p+8], acc)
+				p += n >> 3
+				acc >>= n &^ 7 & 63
+				n &= 7
+			}
+			for ; at < end; at++ { // 3 at most: 36 bits
+				c := e.lits.enc[b[at]]
+				acc |= uint64(c&0xffff) << (n & 63)
+				n += uint(c >> 16)
+			}
+			binary.LittleEndian.PutUint64(out[p:p+8], acc)
 			p += n >> 3
 			acc >>= n &^ 7 & 63
 			n &= 7
-			run = run[4:]
+			if q.length == 0 {
+				continue
+			}
 		}
-		for _, c := range run { // 3 at most: 36 bits
-			c := e.lits.enc[c]
-			acc |= uint64(c&0xffff) << (n & 63)
-			n += uint(c >> 16)
-		}
-		binary.LittleEndian.PutUint64(out[p:], acc)
-		p += n >> 3
-		acc >>= n &^ 7 & 63
-		n &= 7
-		if q.length == 0 {
-			continue
-		}
+		at += int(q.length)
 		l := e.lengthCodes[uint8(q.length-minMatch)] // 17 bits at most
 		acc |= uint64(l&(1<<24-1)) << (n & 63)
 		n += uint(l >> 24)
 		dc := distCode(q.dist)
-		d := e.dists.enc[dc] // 12 at most, and 13 extra
+		d := e.dists.enc[dc&31] // 12 at most, and 13 extra
 		acc |= uint64(d&0xffff) << (n & 63)
 		n += uint(d >> 16)
 		if dc >= 4 {
-			x := uint(dc>>1 - 1)
+			x := uint(dc>>1-1) & 15
 			acc |= uint64(q.dist&(1<<x-1)) << (n & 63)
 			n += x
 		}
-		binary.LittleEndian.PutUint64(out[p:], acc)
+		binary.LittleEndian.PutUint64(out[p:p+8], acc)
 		p += n >> 3
 		acc >>= n &^ 7 & 63
 		n &= 7
@@ -210,7 +212,7 @@ func (w *bitWriter) add(v uint64, n uint) {
 
 // spill writes whole bytes.
 func (w *bitWriter) spill() {
-	binary.LittleEndian.PutUint64(w.out[w.at:], w.acc)
+	binary.LittleEndian.PutUint64(w.out[w.at:w.at+8], w.acc)
 	w.at += w.n >> 3
 	w.acc >>= w.n &^ 7 & 63
 	w.n &= 7

@@ -13,7 +13,10 @@
 // the output is never larger than Bound. It does not write headers, checksums, or a last block.
 package deflate
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // MaxWindow is how far back matches may reach, in bytes.
 const MaxWindow = 32 << 10
@@ -53,6 +56,7 @@ func (e *Encoder) Append(dst, b []byte, window int) []byte {
 	if len(b) == window {
 		return append(dst, syncFlush[:]...)
 	}
+	b = slices.Clip(b) // for load
 	if e.Lazy {
 		e.primePairs(b, window)
 	} else {

@@ -6,9 +6,7 @@ import "math/bits"
 const pairBits = 13
 
 // pairHash hashes the lowest 6 bytes.
-func pairHash(u uint64) uint32 {
-	return uint32(u * prime6 >> (64 - pairBits) & (1<<pairBits - 1))
-}
+func pairHash(u uint64) uint64 { return u * prime6 >> (64 - pairBits) }
 
 // pushPosition makes i the newer position of a pair.
 func pushPosition(pair *uint32, i int) { *pair = *pair<<16 | uint32(uint16(i)) }

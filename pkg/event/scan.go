@@ -258,7 +258,7 @@ func digitsEnd(b []byte, i int) (end int, ok bool) {
 func stringEnd(b []byte, i int) (end int, ok bool) {
 	for {
 		for i+8 <= len(b) {
-			m := specials(binary.LittleEndian.Uint64(b[i:]))
+			m := specials(binary.LittleEndian.Uint64(b[i : i+8]))
 			if m == 0 {
 				i += 8
 				continue
